@@ -1,0 +1,430 @@
+//! The mapping itself: where each slot and row lies, and how it is made, shared and opened.
+
+use crate::account::{Counter, Gauge, Totals};
+use crate::histogram::Histogram;
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::{MemfdFlags, SealFlags};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// Tasks that a node can account for at once.
+pub const SLOTS: usize = 32_768;
+/// Workers that a node can have.
+pub const WORKERS_MAX: usize = 64;
+/// First word of the mapping: tells a ledger of this layout from anything else.
+const MAGIC: u64 = u64::from_le_bytes(*b"skifflg1");
+
+/// A task's place in the ledger, below [`SLOTS`].
+pub type Slot = u32;
+
+/// Why a ledger could not be made or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The operating system refused.
+    #[error("the ledger's shared memory can't be {0}")]
+    Memory(&'static str, #[source] std::io::Error),
+    /// What was handed over is not a ledger of this build.
+    #[error("the shared memory is not a ledger of this build of skiff")]
+    Foreign,
+    /// More workers than rows.
+    #[error("{0} workers are more than a node can have ({WORKERS_MAX})")]
+    TooManyWorkers(usize),
+}
+
+/// The class of an HTTP status, for counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatusClass {
+    /// 1xx and 2xx.
+    Success,
+    /// 3xx.
+    Redirection,
+    /// 4xx.
+    ClientError,
+    /// 5xx.
+    ServerError,
+}
+
+impl StatusClass {
+    /// How many there are.
+    pub const COUNT: usize = 4;
+    /// All of them, in the order of a row's counters.
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::Success, Self::Redirection, Self::ClientError, Self::ServerError];
+
+    /// The class of a status code.
+    pub fn of(status: u16) -> Self {
+        match status {
+            0..=299 => Self::Success,
+            300..=399 => Self::Redirection,
+            400..=499 => Self::ClientError,
+            _ => Self::ServerError,
+        }
+    }
+
+    /// As metrics label it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Success => "2xx",
+            Self::Redirection => "3xx",
+            Self::ClientError => "4xx",
+            Self::ServerError => "5xx",
+        }
+    }
+}
+
+/// The accounts of one task in one worker.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub struct TaskRow {
+    /// CPU time in its guests and host calls, in nanoseconds.
+    pub cpu_ns: Counter,
+    /// Time its guests slept because the task had used up its CPU, in nanoseconds.
+    pub throttled_ns: Counter,
+    /// Memory its sandboxes hold, in bytes.
+    pub memory_bytes: Gauge,
+    /// The most the whole task ever held, as this worker saw it, in bytes.
+    pub memory_peak_bytes: Gauge,
+    /// Requests that have a sandbox.
+    pub in_flight: Gauge,
+    /// Requests that wait for one.
+    pub queued: Gauge,
+    /// Sandboxes alive.
+    pub sandboxes: Gauge,
+    /// Responses sent, by [`StatusClass`].
+    pub responses: [Counter; StatusClass::COUNT],
+    /// Sandboxes drawn from the pool.
+    pub sandboxes_drawn: Counter,
+    /// Guests that trapped.
+    pub traps: Counter,
+    /// Requests that ran out of time.
+    pub timeouts: Counter,
+    /// Guests that were refused memory.
+    pub out_of_memory: Counter,
+    /// Requests refused because the task and its queue were full.
+    pub refused: Counter,
+    /// Output of guests dropped because it came too fast, in bytes.
+    pub log_bytes_dropped: Counter,
+    /// Bytes of request bodies.
+    pub received_bytes: Counter,
+    /// Bytes of response bodies.
+    pub sent_bytes: Counter,
+    /// From a request's head to its response's last byte.
+    pub request_duration: Histogram,
+    /// Cold start: native code checked and mapped.
+    pub cold_start_load: Histogram,
+    /// Cold start: a sandbox made.
+    pub cold_start_instantiate: Histogram,
+    /// Cold start: from the sandbox's first instruction to the response's head.
+    pub cold_start_first_byte: Histogram,
+}
+
+impl TaskRow {
+    /// Sets the gauges to 0: their worker is gone, and what they counted with it.
+    fn close(&self) {
+        for gauge in [&self.memory_bytes, &self.in_flight, &self.queued, &self.sandboxes] {
+            gauge.set(0);
+        }
+    }
+
+    fn clear(&self) {
+        self.close();
+        self.memory_peak_bytes.set(0);
+        let counters = [
+            &self.cpu_ns,
+            &self.throttled_ns,
+            &self.sandboxes_drawn,
+            &self.traps,
+            &self.timeouts,
+            &self.out_of_memory,
+            &self.refused,
+            &self.log_bytes_dropped,
+            &self.received_bytes,
+            &self.sent_bytes,
+        ];
+        counters.into_iter().chain(&self.responses).for_each(Counter::clear);
+        let histograms = [
+            &self.request_duration,
+            &self.cold_start_load,
+            &self.cold_start_instantiate,
+            &self.cold_start_first_byte,
+        ];
+        histograms.into_iter().for_each(Histogram::clear);
+    }
+}
+
+/// What a worker says of itself.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub struct WorkerRow {
+    /// Connections it holds open.
+    pub connections: Gauge,
+    /// Its event loop's last sign of life, in nanoseconds of the monotonic clock.
+    pub heartbeat_ns: Gauge,
+    /// CPU time of its thread that no task can be charged with, in nanoseconds.
+    pub platform_cpu_ns: Counter,
+    /// Requests it has taken.
+    pub requests: Counter,
+}
+
+/// What a slot's rows share.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+struct SlotHead {
+    /// State of the CPU token bucket ([`skiff_kit`]'s, which this crate need not know).
+    cpu_bucket: AtomicU64,
+}
+
+/// The mapping. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    map: Arc<MmapRaw>,
+    workers: usize,
+}
+
+/// One task's slot. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct TaskSlot {
+    ledger: Ledger,
+    slot: Slot,
+}
+
+impl Ledger {
+    const HEADER_BYTES: usize = 4096;
+
+    /// Makes an empty ledger for `workers` workers; the descriptor is for handing to them.
+    pub fn create(workers: usize) -> Result<(Self, OwnedFd), LedgerError> {
+        if workers == 0 || workers > WORKERS_MAX {
+            return Err(LedgerError::TooManyWorkers(workers));
+        }
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let fd = rustix::fs::memfd_create("skiff-ledger", flags)
+            .map_err(|error| LedgerError::Memory("made", error.into()))?;
+        rustix::fs::ftruncate(&fd, Self::length(workers) as u64)
+            .map_err(|error| LedgerError::Memory("sized", error.into()))?;
+        // Nobody can shrink it under a reader, which would be a SIGBUS.
+        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
+            .map_err(|error| LedgerError::Memory("sealed", error.into()))?;
+        let ledger = Self::map(&fd, workers)?;
+        let header = ledger.map.as_mut_ptr().cast::<u64>();
+        // SAFETY: the mapping is page-aligned and longer than the two words; nobody else has it yet.
+        unsafe {
+            header.write(MAGIC);
+            header.add(1).write(workers as u64);
+        }
+        Ok((ledger, fd))
+    }
+
+    /// Maps a ledger that [`Self::create`] made in another process.
+    pub fn open(fd: OwnedFd) -> Result<Self, LedgerError> {
+        let length =
+            rustix::fs::fstat(&fd).map_err(|error| LedgerError::Memory("read", error.into()))?.st_size;
+        let seals = rustix::fs::fcntl_get_seals(&fd).map_err(|_| LedgerError::Foreign)?;
+        if length < Self::HEADER_BYTES as i64 || !seals.contains(SealFlags::SHRINK) {
+            return Err(LedgerError::Foreign);
+        }
+        let mut ledger = Self::map(&fd, 0)?;
+        let header = ledger.map.as_ptr().cast::<u64>();
+        // SAFETY: the mapping is page-aligned, at least a page long, and sealed against shrinking.
+        let (magic, workers) = unsafe { (header.read(), header.add(1).read() as usize) };
+        if magic != MAGIC || workers == 0 || workers > WORKERS_MAX || length as usize != Self::length(workers)
+        {
+            return Err(LedgerError::Foreign);
+        }
+        ledger.workers = workers;
+        Ok(ledger)
+    }
+
+    /// How many workers it has rows for.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// The row in which `worker` speaks of itself.
+    pub fn worker(&self, worker: usize) -> &WorkerRow {
+        assert!(worker < self.workers, "worker {worker} of {}", self.workers);
+        let offset = Self::HEADER_BYTES + worker * size_of::<WorkerRow>();
+        // SAFETY: in bounds and aligned by `length` and `HEADER_BYTES`; all fields are atomics, for which every bit
+        // pattern is valid and which other processes may change at any time.
+        unsafe { &*self.map.as_ptr().add(offset).cast::<WorkerRow>() }
+    }
+
+    /// A task's slot.
+    pub fn task(&self, slot: Slot) -> TaskSlot {
+        assert!((slot as usize) < SLOTS, "slot {slot} of {SLOTS}");
+        TaskSlot { ledger: self.clone(), slot }
+    }
+
+    /// Closes every row of a dead worker among `slots`: gauges to 0, counters kept.
+    pub fn close_worker(&self, worker: usize, slots: impl Iterator<Item = Slot>) {
+        self.worker(worker).connections.set(0);
+        slots.for_each(|slot| self.task(slot).row(worker).close());
+    }
+
+    fn map(fd: &OwnedFd, workers: usize) -> Result<Self, LedgerError> {
+        let file = File::from(fd.try_clone().map_err(|error| LedgerError::Memory("shared", error))?);
+        let map = MmapOptions::new().map_raw(&file).map_err(|error| LedgerError::Memory("mapped", error))?;
+        Ok(Self { map: Arc::new(map), workers })
+    }
+
+    fn workers_bytes(workers: usize) -> usize {
+        (workers * size_of::<WorkerRow>()).next_multiple_of(4096)
+    }
+
+    fn slot_bytes(workers: usize) -> usize {
+        size_of::<SlotHead>() + workers * size_of::<TaskRow>()
+    }
+
+    fn length(workers: usize) -> usize {
+        Self::HEADER_BYTES + Self::workers_bytes(workers) + SLOTS * Self::slot_bytes(workers)
+    }
+
+    fn slot_offset(&self, slot: Slot) -> usize {
+        Self::HEADER_BYTES
+            + Self::workers_bytes(self.workers)
+            + slot as usize * Self::slot_bytes(self.workers)
+    }
+}
+
+impl TaskSlot {
+    /// The account of this task in `worker`.
+    pub fn row(&self, worker: usize) -> &TaskRow {
+        assert!(worker < self.ledger.workers, "worker {worker} of {}", self.ledger.workers);
+        let offset =
+            self.ledger.slot_offset(self.slot) + size_of::<SlotHead>() + worker * size_of::<TaskRow>();
+        // SAFETY: in bounds and aligned by `length`; all fields are atomics, see `Ledger::worker`.
+        unsafe { &*self.ledger.map.as_ptr().add(offset).cast::<TaskRow>() }
+    }
+
+    /// The state of the task's CPU token bucket, shared by all workers.
+    pub fn cpu_bucket(&self) -> &AtomicU64 {
+        let offset = self.ledger.slot_offset(self.slot);
+        // SAFETY: in bounds and aligned by `length`; the head is one atomic.
+        unsafe { &(*self.ledger.map.as_ptr().add(offset).cast::<SlotHead>()).cpu_bucket }
+    }
+
+    /// All rows of the task.
+    pub fn rows(&self) -> impl Iterator<Item = &TaskRow> {
+        (0..self.ledger.workers).map(|worker| self.row(worker))
+    }
+
+    /// Memory the whole task holds, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        self.rows().map(|row| row.memory_bytes.get()).sum()
+    }
+
+    /// Requests of the whole task that have a sandbox.
+    pub fn in_flight(&self) -> u64 {
+        self.rows().map(|row| row.in_flight.get()).sum()
+    }
+
+    /// Requests of the whole task that have a sandbox or wait for one: what "least outstanding requests" compares.
+    pub fn outstanding(&self) -> u64 {
+        self.rows().map(|row| row.in_flight.get() + row.queued.get()).sum()
+    }
+
+    /// Counts one more request of `worker` as in flight, unless the task then has more than `limit`.
+    pub fn claim_in_flight(&self, worker: usize, limit: u64) -> bool {
+        self.row(worker).in_flight.claim(1, limit, || self.in_flight())
+    }
+
+    /// Counts one more request of `worker` as waiting, unless the task then has more than `limit` waiting.
+    pub fn claim_queued(&self, worker: usize, limit: u64) -> bool {
+        let total = || self.rows().map(|row| row.queued.get()).sum();
+        self.row(worker).queued.claim(1, limit, total)
+    }
+
+    /// The sums over all rows.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        self.rows().for_each(|row| totals.add_row(row));
+        totals
+    }
+
+    /// Makes the slot as new, for its next task. Only when no worker uses it any more.
+    pub fn clear(&self) {
+        self.cpu_bucket().store(0, std::sync::atomic::Ordering::Relaxed);
+        self.rows().for_each(TaskRow::clear);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemoryClaim;
+
+    fn ledger() -> (Ledger, Ledger) {
+        let (mine, fd) = Ledger::create(2).unwrap();
+        (mine, Ledger::open(fd).unwrap())
+    }
+
+    #[test]
+    fn what_one_process_writes_another_reads() {
+        let (mine, theirs) = ledger();
+        mine.task(7).row(1).cpu_ns.add(5);
+        theirs.task(7).row(0).cpu_ns.add(6);
+        assert_eq!(theirs.task(7).totals().cpu_ns, 11);
+        assert_eq!(theirs.task(6).totals(), Totals::default());
+        mine.worker(1).connections.add(3);
+        assert_eq!(theirs.worker(1).connections.get(), 3);
+    }
+
+    #[test]
+    fn a_quota_holds_over_the_sum_of_the_rows() {
+        let (mine, theirs) = ledger();
+        let mut first = MemoryClaim::new(mine.task(0), 0, 100);
+        let mut second = MemoryClaim::new(theirs.task(0), 1, 100);
+        assert!(first.grow(60) && !second.grow(41) && second.grow(40));
+        assert!(!first.grow(1));
+        drop(second);
+        assert!(first.grow(40));
+        assert_eq!(mine.task(0).totals().memory_bytes, 100);
+    }
+
+    #[test]
+    fn claims_that_race_never_both_pass() {
+        let (mine, theirs) = ledger();
+        let run = |ledger: Ledger, worker: usize| {
+            let slot = ledger.task(3);
+            for _ in 0..20_000 {
+                if slot.claim_in_flight(worker, 1) {
+                    assert!(slot.in_flight() <= 2, "one holder, and at most one that is being refused");
+                    slot.row(worker).in_flight.subtract(1);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| run(mine.clone(), 0));
+            scope.spawn(|| run(theirs, 1));
+        });
+        assert_eq!(mine.task(3).in_flight(), 0);
+    }
+
+    #[test]
+    fn the_row_of_a_dead_worker_is_closed_and_its_counters_stay() {
+        let (ledger, _) = ledger();
+        let slot = ledger.task(9);
+        slot.row(1).memory_bytes.add(10);
+        slot.row(1).in_flight.add(2);
+        slot.row(1).cpu_ns.add(99);
+        slot.row(0).in_flight.add(1);
+        ledger.close_worker(1, [9].into_iter());
+        let totals = slot.totals();
+        assert_eq!((totals.memory_bytes, totals.in_flight, totals.cpu_ns), (0, 1, 99));
+    }
+
+    #[test]
+    fn foreign_memory_is_refused() {
+        let fd = rustix::fs::memfd_create("other", MemfdFlags::CLOEXEC).unwrap();
+        assert!(matches!(Ledger::open(fd), Err(LedgerError::Foreign)));
+        assert!(matches!(Ledger::create(0), Err(LedgerError::TooManyWorkers(0))));
+    }
+
+    #[test]
+    fn an_unused_slot_costs_no_memory() {
+        let (_, fd) = Ledger::create(2).unwrap();
+        let blocks = rustix::fs::fstat(&fd).unwrap().st_blocks;
+        assert!(blocks * 512 <= 4096, "{blocks} blocks");
+    }
+}

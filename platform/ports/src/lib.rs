@@ -1,0 +1,20 @@
+//! The traits that the upper tiers meet at, and what crosses them. No implementation lives here.
+//!
+//! | port | asked by | carried out by |
+//! | --- | --- | --- |
+//! | [`store::Store`] | `control` | `store` |
+//! | [`images::Images`] | `control`, `node` | `registry` |
+//! | [`runtime::Runtime`] | `control` | `node`, and in simulation `sim` |
+//! | [`logs::Logs`] | `control` | `node` |
+//! | [`invoke::Invoke`] | `edge` | `sandbox`, wired in `worker` |
+//!
+//! [`snapshot`] is what a worker must know. Bodies cross as `http` types with one concrete [`body::Body`].
+
+pub mod body;
+pub mod images;
+pub mod invoke;
+pub mod lease;
+pub mod logs;
+pub mod runtime;
+pub mod snapshot;
+pub mod store;

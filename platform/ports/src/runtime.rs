@@ -1,0 +1,128 @@
+//! The runtime port: what carries tasks out on a node.
+
+use crate::snapshot::{HostMatch, TaskSpec, Version};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use skiff_types::{Digest, Kind, PathPrefix, QualifiedName, StoppedReason, TaskId, WasiGeneration};
+use std::collections::BTreeSet;
+
+/// Carries out tasks. Every call may be repeated; none depends on what was said before it.
+#[async_trait]
+pub trait Runtime: Send + Sync {
+    /// Replaces what runs and where requests go. Returns at once; the version can be waited for.
+    fn assign(&self, desired: Desired) -> Version;
+
+    /// Ends when every living worker acts on `version` or a later one.
+    async fn acknowledged(&self, version: Version);
+
+    /// The next thing that happened to a task; waits for it. One caller only.
+    async fn next_event(&self) -> TaskEvent;
+
+    /// Checks a component, and compiles it unless its native code is kept already. Takes a `skiff compile` child.
+    async fn prepare(&self, component: &Digest) -> Result<ComponentReport, PrepareError>;
+
+    /// Requests of a task that have a sandbox or wait for one; 0 if it is not here.
+    fn outstanding(&self, task: TaskId) -> u64;
+
+    /// Removes the native code of all components but these; says how many files went.
+    async fn keep_native(&self, components: &BTreeSet<Digest>) -> usize;
+
+    /// Measures cold starts of an `http` task, `rounds` times, by calling it with a GET of `path`.
+    async fn measure_cold_start(
+        &self,
+        task: TaskId,
+        path: String,
+        rounds: u32,
+    ) -> Result<Vec<ColdStart>, String>;
+}
+
+/// What a node is to run from now on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// Its tasks. One that is left out is ended, whatever it does.
+    pub tasks: Vec<TaskSpec>,
+    /// Its routing table.
+    pub routes: Vec<DesiredRoute>,
+}
+
+/// A service's routes and the tasks behind them; see [`crate::snapshot::Route`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are those of `snapshot::Route`")]
+pub struct DesiredRoute {
+    pub service: QualifiedName,
+    pub hosts: Vec<HostMatch>,
+    pub paths: Vec<PathPrefix>,
+    pub targets: Vec<TaskId>,
+}
+
+/// Something happened to a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskEvent {
+    /// A `command` task's program runs.
+    Started {
+        /// Which task.
+        task: TaskId,
+    },
+    /// It ended by itself: its program did, or its worker died, or its code could not be loaded.
+    Ended {
+        /// Which task.
+        task: TaskId,
+        /// The program's exit code, if it got as far.
+        exit_code: Option<i32>,
+        /// Why.
+        reason: StoppedReason,
+    },
+}
+
+/// What the check of a component found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComponentReport {
+    /// What its exports make of it.
+    pub kind: Kind,
+    /// Which WASI it speaks.
+    pub generation: WasiGeneration,
+    /// The interfaces it imports, by name and version, sorted.
+    pub imports: Vec<String>,
+    /// The interfaces it exports, by name and version, sorted.
+    pub exports: Vec<String>,
+    /// Bytes that one sandbox claims from the task's memory as soon as it is made.
+    pub minimum_memory_bytes: u64,
+    /// Size of the component, in bytes.
+    pub component_bytes: u64,
+    /// Size of its native code, in bytes; 0 where it was not compiled.
+    pub native_bytes: u64,
+    /// Time the compiler took, in milliseconds; 0 where the native code was kept already.
+    pub compile_ms: u64,
+}
+
+/// Why a component can't be run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum PrepareError {
+    /// The component itself: not a component, damaged, or it wants what Skiff does not offer. The user's to mend.
+    #[error("{0}")]
+    Refused(String),
+    /// Compiling took more than its bound of memory or time.
+    #[error("{0}")]
+    TooCostly(String),
+    /// The image's bytes are gone.
+    #[error("the component {0} is not in the image store")]
+    Missing(Digest),
+    /// The node's fault.
+    #[error("the component could not be compiled: {0}")]
+    Internal(String),
+}
+
+/// The stages of one cold start, each in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColdStart {
+    /// Native code on disk to a component that can be instantiated: read, check, map.
+    pub load_ns: u64,
+    /// A sandbox made: store, instance.
+    pub instantiate_ns: u64,
+    /// From the sandbox's first instruction to the response's head.
+    pub first_byte_ns: u64,
+    /// The same call to a task whose code is loaded: instantiate and first byte, as each request pays it.
+    pub cold_request_ns: u64,
+    /// The same call again in the same sandbox: what a request costs once a sandbox is alive.
+    pub warm_request_ns: u64,
+}

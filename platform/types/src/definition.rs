@@ -1,0 +1,173 @@
+//! Task definitions: what to run and with which limits. A revision never changes once it is registered.
+
+use crate::text::{ParseError, serde_as_text};
+use crate::{CpuUnits, Digest, ImageReference, MemorySize, Name, Span};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// What a task does, read off its component's exports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Exports `wasi:http/incoming-handler@0.2` or `wasi:http/handler@0.3`: a sandbox is drawn per request.
+    Http,
+    /// Exports `wasi:cli/run`: runs to its end once, or stays up.
+    Command,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "http",
+            Self::Command => "command",
+        })
+    }
+}
+
+impl FromStr for Kind {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        match text {
+            "http" => Ok(Self::Http),
+            "command" => Ok(Self::Command),
+            _ => Err(ParseError::new(text, "a kind of task: \"http\" or \"command\"")),
+        }
+    }
+}
+
+/// The generation of the WASI interfaces that a component exports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum WasiGeneration {
+    /// WASI 0.2.
+    #[serde(rename = "0.2")]
+    P2,
+    /// WASI 0.3.
+    #[serde(rename = "0.3")]
+    P3,
+}
+
+impl fmt::Display for WasiGeneration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::P2 => "0.2",
+            Self::P3 => "0.3",
+        })
+    }
+}
+
+/// CPU of a task where its user says nothing.
+pub const DEFAULT_CPU: u32 = 256;
+/// Memory of a task where its user says nothing.
+pub const DEFAULT_MEMORY: MemorySize = MemorySize::from_mib(128);
+/// Time a request may take where its user says nothing, in milliseconds.
+pub const DEFAULT_TIMEOUT_MS: u64 = 30_000;
+/// Sandboxes a task may have at once where its user says nothing.
+pub const DEFAULT_CONCURRENCY: u32 = 100;
+
+/// The bounds that hold for one task, over all its sandboxes in all workers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// A ceiling on CPU time per wall time: 1024 units are one core.
+    pub cpu: CpuUnits,
+    /// Linear memories, tables and what the host holds for them.
+    pub memory: MemorySize,
+    /// From a request's arrival to its last byte.
+    pub timeout: Span,
+    /// Sandboxes at once.
+    pub concurrency: u32,
+    /// Requests that may wait for a sandbox; the next one is refused with 503.
+    pub queue: u32,
+    /// Bytes of one request's body.
+    pub request_body: MemorySize,
+    /// Bytes of one response's body.
+    pub response_body: MemorySize,
+    /// Bytes of stdout and stderr per second; what is over is dropped and counted.
+    pub log_rate: MemorySize,
+}
+
+impl Limits {
+    /// The most sandboxes a task may ask to have at once.
+    pub const CONCURRENCY_MAX: u32 = 10_000;
+    /// The least memory a task can have.
+    pub const MEMORY_MIN: MemorySize = MemorySize::from_mib(1);
+    /// The most memory a task can have.
+    pub const MEMORY_MAX: MemorySize = MemorySize::from_mib(64 << 10);
+    /// The longest time a request may take, in milliseconds.
+    pub const TIMEOUT_MS_MAX: u64 = 3_600_000;
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            cpu: CpuUnits::new(DEFAULT_CPU).expect("within bounds"),
+            memory: DEFAULT_MEMORY,
+            timeout: Span::from_ms(DEFAULT_TIMEOUT_MS),
+            concurrency: DEFAULT_CONCURRENCY,
+            queue: DEFAULT_CONCURRENCY,
+            request_body: MemorySize::from_mib(10),
+            response_body: MemorySize::from_mib(100),
+            log_rate: MemorySize::from_mib(1),
+        }
+    }
+}
+
+/// Names one revision of a family, printed `FAMILY:REVISION`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskDefinitionId {
+    /// The name that the revisions share.
+    pub family: Name,
+    /// From 1 upwards.
+    pub revision: u32,
+}
+
+impl FromStr for TaskDefinitionId {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let error = || ParseError::new(text, "a task definition with its revision, like \"hello:3\"");
+        let (family, revision) = text.split_once(':').ok_or_else(error)?;
+        let revision = revision.parse().ok().filter(|&revision| revision > 0).ok_or_else(error)?;
+        Ok(Self { family: family.parse().map_err(|_| error())?, revision })
+    }
+}
+
+impl fmt::Display for TaskDefinitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.family, self.revision)
+    }
+}
+
+serde_as_text!(TaskDefinitionId);
+
+/// What a `command` task is started with; for an `http` task only the environment counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Arguments after the program's name.
+    pub arguments: Vec<String>,
+    /// Environment variables; their values are never printed unless asked for by name.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// One revision of a family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskDefinition {
+    /// Family and revision.
+    pub id: TaskDefinitionId,
+    /// The image as its user named it.
+    pub image: ImageReference,
+    /// The component that the image held when the revision was registered.
+    pub component: Digest,
+    /// What the component's exports make of it.
+    pub kind: Kind,
+    /// Which WASI it speaks.
+    pub generation: WasiGeneration,
+    /// Bounds.
+    pub limits: Limits,
+    /// Arguments and environment.
+    pub command: Command,
+    /// When it was registered, in milliseconds since 1970.
+    pub created_at_ms: u64,
+}

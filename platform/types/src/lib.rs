@@ -1,0 +1,23 @@
+//! The words of Skiff as types: names, ids, sizes, specifications and statuses.
+//!
+//! No I/O, no async, no clock and no random source: what needs one takes it as an argument. Every type that a user
+//! writes down parses from text and prints the same text back; `serde` goes through that text.
+
+mod definition;
+mod image;
+mod name;
+mod service;
+mod size;
+mod task;
+mod text;
+
+pub use definition::{
+    Command, DEFAULT_CONCURRENCY, DEFAULT_CPU, DEFAULT_MEMORY, DEFAULT_TIMEOUT_MS, Kind, Limits,
+    TaskDefinition, TaskDefinitionId, WasiGeneration,
+};
+pub use image::{Digest, ImageReference};
+pub use name::{DEFAULT_NAMESPACE, Name, Namespace, QualifiedName};
+pub use service::{HostPattern, PathPrefix, RouteError, ServiceSpec};
+pub use size::{CpuUnits, MemorySize, Span};
+pub use task::{Group, StopCode, StoppedReason, Task, TaskId, TaskStatus};
+pub use text::ParseError;
