@@ -1,1 +1,9 @@
-//! To come.
+//! Every decision of the control plane as a pure function: what is wanted and what is there go in, actions come out.
+//!
+//! No clock, no random source and no I/O: the time is an argument, and ids are made by whoever carries the actions
+//! out. Nothing here knows how a task is run or where an object is kept.
+
+pub mod lifecycle;
+pub mod retention;
+pub mod routes;
+pub mod service;

@@ -1,0 +1,121 @@
+//! How a service keeps its desired count of tasks: start what is missing, replace what is old, stop what is too much.
+//!
+//! It deliberately does not place tasks, nor judge their health: a task that is `RUNNING` serves.
+//!
+//! What always holds: a task that serves is only stopped for a newer revision once another one serves in its stead;
+//! what was planned and carried out plans nothing more.
+
+use skiff_types::{ServiceSpec, StopCode, StoppedReason, Task, TaskId, TaskStatus};
+
+/// The wait before a task that ended by itself is started again for the first time, in milliseconds.
+pub const BACKOFF_FIRST_MS: u64 = 100;
+/// The longest wait before a task is started again, in milliseconds.
+pub const BACKOFF_MOST_MS: u64 = 300_000;
+/// A task that ran this long had started well: the wait after it is the first one again; in milliseconds.
+pub const RAN_WELL_MS: u64 = 30_000;
+
+/// What is to be done for a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Start a task of the service's definition.
+    Start {
+        /// How many tasks in a row failed before it; [`Task::attempt`].
+        attempt: u32,
+        /// Not before this time, in milliseconds since 1970; [`Task::start_after_ms`].
+        start_after_ms: u64,
+    },
+    /// Stop a task.
+    Stop {
+        /// Which.
+        task: TaskId,
+        /// What it is told.
+        reason: StoppedReason,
+    },
+}
+
+/// What is to be done so that `spec` holds, given all tasks of the service, stopped ones too.
+///
+/// A service that is to go is planned with a desired count of 0.
+pub fn plan(spec: &ServiceSpec, tasks: &[&Task], now_ms: u64) -> Vec<Action> {
+    let (current, old): (Vec<&Task>, Vec<&Task>) = tasks
+        .iter()
+        .copied()
+        .filter(|task| !task.is_stopping())
+        .partition(|task| task.definition == spec.definition);
+    let desired = spec.desired as usize;
+    let mut actions = Vec::new();
+    if current.len() < desired {
+        let (attempt, start_after_ms) = next_start(spec, tasks, now_ms);
+        let start = Action::Start { attempt, start_after_ms };
+        actions.resize(desired - current.len(), start);
+    }
+    let surplus = current.len().saturating_sub(desired);
+    let scaled_in = format!("the service {} was scaled in to {desired}", spec.name);
+    actions.extend(first_to_go(current.clone()).take(surplus).map(|task| stop(task, &scaled_in)));
+
+    let serving = current.iter().filter(|task| task.status == TaskStatus::Running).count();
+    let still_needed = desired.saturating_sub(serving);
+    let replaced = match desired {
+        0 => scaled_in,
+        _ => format!("the service {} now runs {}", spec.name, spec.definition),
+    };
+    let leaving = old.len().saturating_sub(still_needed);
+    actions.extend(first_to_go(old).take(leaving).map(|task| stop(task, &replaced)));
+    actions
+}
+
+/// The wait before a task that follows `attempt` failures, in milliseconds; none after none.
+pub fn backoff_ms(attempt: u32) -> u64 {
+    match attempt.checked_sub(1) {
+        None => 0,
+        Some(doublings) => BACKOFF_FIRST_MS.saturating_mul(1 << doublings.min(32)).min(BACKOFF_MOST_MS),
+    }
+}
+
+/// The attempt and the earliest time of the next start, by how the latest task of the definition ended.
+fn next_start(spec: &ServiceSpec, tasks: &[&Task], now_ms: u64) -> (u32, u64) {
+    let ended_at_ms = |task: &Task| task.stopped_at_ms.unwrap_or(now_ms);
+    let latest = tasks
+        .iter()
+        .filter(|task| task.definition == spec.definition)
+        .filter_map(|task| task.stop.as_ref().map(|stop| (*task, ended_by_itself(stop.code))))
+        .max_by_key(|(task, _)| (ended_at_ms(task), task.attempt, task.id));
+    let Some((task, by_itself)) = latest else { return (0, now_ms) };
+    let ran_well =
+        task.started_at_ms.is_some_and(|started| ended_at_ms(task).saturating_sub(started) >= RAN_WELL_MS);
+    let before = if ran_well { 0 } else { task.attempt };
+    if by_itself {
+        let attempt = before.saturating_add(1);
+        (attempt, now_ms.max(ended_at_ms(task).saturating_add(backoff_ms(attempt))))
+    } else if ran_well {
+        (0, now_ms)
+    } else {
+        (before, now_ms.max(task.start_after_ms))
+    }
+}
+
+/// Whether nobody asked for the end of a task that stopped with this code.
+fn ended_by_itself(code: StopCode) -> bool {
+    match code {
+        StopCode::TaskFailedToStart
+        | StopCode::Exited
+        | StopCode::Trapped
+        | StopCode::OutOfMemory
+        | StopCode::WorkerLost => true,
+        StopCode::UserInitiated | StopCode::ServiceSchedulerInitiated | StopCode::PlatformStopped => false,
+    }
+}
+
+/// Tasks in the order in which they can best be spared: those that don't serve yet, then the newest.
+fn first_to_go(mut tasks: Vec<&Task>) -> impl Iterator<Item = &Task> {
+    tasks.sort_by_key(|task| (task.status == TaskStatus::Running, std::cmp::Reverse(task.id)));
+    tasks.into_iter()
+}
+
+fn stop(task: &Task, message: &str) -> Action {
+    let reason = StoppedReason { code: StopCode::ServiceSchedulerInitiated, message: message.to_owned() };
+    Action::Stop { task: task.id, reason }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! Properties of the service planner, on a small model of a service that applies its actions and lets tasks live.
+
+use super::*;
+use proptest::prelude::*;
+use skiff_types::{Group, Namespace, TaskDefinitionId};
+
+fn definition(revision: u32) -> TaskDefinitionId {
+    TaskDefinitionId { family: "hello".parse().unwrap(), revision }
+}
+
+fn spec(revision: u32, desired: u32) -> ServiceSpec {
+    ServiceSpec {
+        name: "hello".parse().unwrap(),
+        definition: definition(revision),
+        desired,
+        hosts: vec![],
+        paths: vec![],
+    }
+}
+
+/// A service in miniature: its tasks, and a clock.
+struct Model {
+    tasks: Vec<Task>,
+    now_ms: u64,
+    made: u8,
+}
+
+impl Model {
+    fn new() -> Self {
+        Self { tasks: vec![], now_ms: 1_000_000, made: 0 }
+    }
+
+    fn plan(&self, spec: &ServiceSpec) -> Vec<Action> {
+        plan(spec, &self.tasks.iter().collect::<Vec<_>>(), self.now_ms)
+    }
+
+    fn apply(&mut self, spec: &ServiceSpec, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Start { attempt, start_after_ms } => {
+                    self.made = self.made.wrapping_add(1);
+                    self.tasks.push(Task {
+                        id: TaskId::from_parts(self.now_ms, [self.made; 10]),
+                        namespace: Namespace::default(),
+                        definition: spec.definition.clone(),
+                        group: Group::Service(spec.name.clone()),
+                        overrides: None,
+                        status: TaskStatus::Provisioning,
+                        stop: None,
+                        exit_code: None,
+                        attempt,
+                        created_at_ms: self.now_ms,
+                        start_after_ms,
+                        started_at_ms: None,
+                        stopped_at_ms: None,
+                    });
+                }
+                Action::Stop { task, reason } => {
+                    let task = self.tasks.iter_mut().find(|other| other.id == task).expect("a known task");
+                    assert!(!task.is_stopping(), "stopped twice");
+                    task.stop = Some(reason);
+                }
+            }
+        }
+    }
+
+    /// Lets every task take the step that is due.
+    fn live(&mut self) {
+        let now_ms = self.now_ms;
+        for task in &mut self.tasks {
+            if task.stop.is_some() {
+                task.status = TaskStatus::Stopped;
+                task.stopped_at_ms.get_or_insert(now_ms);
+            } else if task.start_after_ms <= now_ms {
+                task.status = TaskStatus::Running;
+                task.started_at_ms.get_or_insert(now_ms);
+            }
+        }
+    }
+
+    fn fail(&mut self, index: usize) {
+        let serving: Vec<_> = self.tasks.iter_mut().filter(|task| serves(task)).collect();
+        let count = serving.len();
+        if let Some(task) = serving.into_iter().nth(index % count.max(1)) {
+            task.stop = Some(StoppedReason { code: StopCode::Exited, message: String::new() });
+        }
+    }
+
+    fn serving(&self) -> usize {
+        self.tasks.iter().filter(|task| serves(task)).count()
+    }
+}
+
+fn serves(task: &Task) -> bool {
+    task.status == TaskStatus::Running && task.stop.is_none()
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Deploy(u32),
+    Scale(u32),
+    Fail(usize),
+    Wait(u64),
+    Live,
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        (1..4u32).prop_map(Event::Deploy),
+        (0..6u32).prop_map(Event::Scale),
+        (0..6usize).prop_map(Event::Fail),
+        (0..400_000u64).prop_map(Event::Wait),
+        Just(Event::Live),
+    ];
+    prop::collection::vec(event, 0..40)
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_it_converges_without_a_gap(events in events()) {
+        let (mut model, mut spec) = (Model::new(), spec(1, 2));
+        for event in events {
+            match event {
+                Event::Deploy(revision) => spec.definition = definition(revision),
+                Event::Scale(desired) => spec.desired = desired,
+                Event::Fail(index) => model.fail(index),
+                Event::Wait(ms) => model.now_ms += ms,
+                Event::Live => model.live(),
+            }
+            let before = model.serving();
+            let actions = model.plan(&spec);
+            model.apply(&spec, actions);
+            let kept = before.min(spec.desired as usize);
+            prop_assert!(model.serving() >= kept, "stopped what served with nothing in its stead");
+            prop_assert_eq!(model.plan(&spec), vec![], "planned twice");
+        }
+        for _ in 0..4 {
+            model.now_ms += BACKOFF_MOST_MS;
+            model.live();
+            let actions = model.plan(&spec);
+            model.apply(&spec, actions);
+        }
+        model.live();
+        let living: Vec<_> = model.tasks.iter().filter(|task| serves(task)).collect();
+        prop_assert_eq!(living.len(), spec.desired as usize);
+        prop_assert!(living.iter().all(|task| task.definition == spec.definition));
+    }
+}
+
+#[test]
+fn waits_double_while_it_fails_and_start_over_once_it_ran_well() {
+    let (mut model, spec) = (Model::new(), spec(1, 1));
+    let mut waits = Vec::new();
+    for _ in 0..15 {
+        let actions = model.plan(&spec);
+        let Action::Start { start_after_ms, .. } = actions[0] else { panic!("{actions:?}") };
+        waits.push(start_after_ms - model.now_ms);
+        model.apply(&spec, actions);
+        model.now_ms = start_after_ms;
+        model.live();
+        model.fail(0);
+        model.live();
+    }
+    assert_eq!(waits[..6], [0, 100, 200, 400, 800, 1_600]);
+    assert_eq!(waits[14], BACKOFF_MOST_MS);
+
+    let actions = model.plan(&spec);
+    model.apply(&spec, actions);
+    model.now_ms += BACKOFF_MOST_MS;
+    model.live();
+    model.now_ms += RAN_WELL_MS;
+    model.fail(0);
+    let after = model.plan(&spec);
+    assert_eq!(after, [Action::Start { attempt: 1, start_after_ms: model.now_ms + BACKOFF_FIRST_MS }]);
+}
+
+#[test]
+fn scaling_in_takes_the_newest() {
+    let (mut model, wide, narrow) = (Model::new(), spec(1, 3), spec(1, 1));
+    for _ in 0..3 {
+        model.now_ms += 1;
+        let missing = model.plan(&wide).into_iter().take(1).collect();
+        model.apply(&wide, missing);
+        model.live();
+    }
+    let oldest = model.tasks[0].id;
+    let actions = model.plan(&narrow);
+    model.apply(&narrow, actions);
+    let left: Vec<_> = model.tasks.iter().filter(|task| serves(task)).map(|task| task.id).collect();
+    assert_eq!(left, [oldest]);
+}
