@@ -1,1 +1,46 @@
-//! To come.
+//! The HTTP API, version 1: its wire types, the table of its operations, its OpenAPI document and a typed client.
+//!
+//! What the API does is `control`'s business; nothing here knows a store or a runtime. The wire types are apart from
+//! the domain types of `skiff-types`, except for those that are one word of text on the wire (names, sizes, ids).
+//!
+//! Always holds: [`Operation`] is the only place that says which method and path an operation has. The handlers'
+//! router, the OpenAPI document and the client are all made from it.
+
+mod client;
+mod cold_start;
+mod definition;
+mod error;
+mod image;
+mod log;
+mod openapi;
+mod operation;
+mod page;
+mod service;
+mod status;
+mod task;
+mod text;
+
+pub use client::{Client, ClientError};
+pub use cold_start::{ColdStartReport, ColdStartRequest, ColdStartSample};
+pub use definition::{
+    Component, LimitsSpec, RegisterTaskDefinition, TaskDefinition, TaskDefinitionListQuery,
+    TaskDefinitionQuery, TaskLimits,
+};
+pub use error::{ErrorBody, ErrorCode, ErrorDetail};
+pub use image::Image;
+pub use log::{LogLine, LogQuery, LogStream};
+pub use openapi::openapi;
+pub use operation::{Body, Operation, PathParameter};
+pub use page::{Page, PageQuery};
+pub use service::{
+    Deployment, DeploymentState, PutService, RollbackService, ScaleService, Service, ServiceEvent,
+    ServiceSpec, ServiceStatus,
+};
+pub use status::{Health, HealthState, PlatformStatus, WorkerState, WorkerStatus};
+pub use task::{RunTask, StopTask, Task, TaskListQuery, TaskUsage};
+pub use text::TaskDefinitionReference;
+
+/// Largest JSON body of a request, in bytes. What it makes must fit one value of the store, which is under 1 MiB.
+pub const REQUEST_BYTES_MAX: usize = 512 * 1024;
+/// Largest component that may be pushed, in bytes.
+pub const IMAGE_BYTES_MAX: u64 = 256 << 20;

@@ -1,0 +1,157 @@
+//! Services: what a user wants running, and how far that is true.
+
+use crate::text::{self, TaskDefinitionReference};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use skiff_types::{HostPattern, Name, Namespace, PathPrefix, StopCode, TaskDefinitionId, TaskId};
+
+/// Creates a service or updates it.
+///
+/// What is left out stays as it is; on a new service it is 1 task, and no host and no path: then it answers on
+/// `NAME.localhost`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutService {
+    /// What its tasks run; the newest revision where none is given.
+    #[schemars(with = "text::TaskDefinitionReferenceText")]
+    pub definition: TaskDefinitionReference,
+    /// How many tasks: 0 to 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired: Option<u32>,
+    /// Hosts it answers on, 64 at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<text::HostPattern>>")]
+    pub hosts: Option<Vec<HostPattern>>,
+    /// Path prefixes it answers on, 64 at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<text::PathPrefix>>")]
+    pub paths: Option<Vec<PathPrefix>>,
+}
+
+/// Changes how many tasks a service has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScaleService {
+    /// How many tasks: 0 to 1000.
+    pub desired: u32,
+}
+
+/// Puts a service back to an earlier revision of its task definition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackService {
+    /// Which revision of the family it runs; the one it ran before, where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u32>,
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Service {
+    /// Its name in its namespace.
+    #[schemars(with = "text::Name")]
+    pub name: Name,
+    /// The boundary it lives in.
+    #[schemars(with = "text::Namespace")]
+    pub namespace: Namespace,
+    /// The store's revision; for `If-Match`.
+    pub revision: u64,
+    /// When it was created, in milliseconds since 1970.
+    pub created_at_ms: u64,
+    /// When what it is to be last changed, in milliseconds since 1970.
+    pub updated_at_ms: u64,
+    /// What its user wants.
+    pub spec: ServiceSpec,
+    /// What is.
+    pub status: ServiceStatus,
+}
+
+/// What a service is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceSpec {
+    /// What its tasks run.
+    #[schemars(with = "text::TaskDefinitionId")]
+    pub definition: TaskDefinitionId,
+    /// How many tasks.
+    pub desired: u32,
+    /// Hosts it answers on, as its user gave them.
+    #[schemars(with = "Vec<text::HostPattern>")]
+    pub hosts: Vec<HostPattern>,
+    /// Path prefixes it answers on, as its user gave them.
+    #[schemars(with = "Vec<text::PathPrefix>")]
+    pub paths: Vec<PathPrefix>,
+}
+
+/// What a service is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceStatus {
+    /// What its tasks do: answers requests (`http`) or runs a program (`command`).
+    #[schemars(with = "text::Kind")]
+    pub kind: skiff_types::Kind,
+    /// Tasks that are `RUNNING`, of any revision.
+    pub running: u32,
+    /// Tasks on their way to `RUNNING`, those that wait for their next attempt among them.
+    pub pending: u32,
+    /// Tasks on their way to `STOPPED`.
+    pub stopping: u32,
+    /// Where it answers; empty for a service of `command` tasks.
+    pub urls: Vec<String>,
+    /// How far the present revision has replaced what was before.
+    pub deployment: Deployment,
+    /// Tasks that ended without being asked to, and were replaced, since the service was created.
+    pub restarts: u64,
+    /// CPU time of its present tasks, in seconds.
+    pub cpu_seconds: f64,
+    /// Memory its present tasks hold, in bytes.
+    pub memory_bytes: u64,
+    /// Requests its present tasks answered.
+    pub requests: u64,
+    /// What happened to it lately, newest first; 20 at most.
+    pub events: Vec<ServiceEvent>,
+}
+
+/// The replacing of one revision by another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Deployment {
+    /// The revision that comes.
+    #[schemars(with = "text::TaskDefinitionId")]
+    pub definition: TaskDefinitionId,
+    /// How far it is.
+    pub state: DeploymentState,
+    /// Tasks of this revision that are `RUNNING`.
+    pub running: u32,
+    /// Attempts of this revision that failed in a row.
+    pub failures: u32,
+    /// What holds it up, for people; absent where nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// When it began, in milliseconds since 1970.
+    pub created_at_ms: u64,
+}
+
+/// How far a deployment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum DeploymentState {
+    /// Its tasks are not all `RUNNING`, or others still are.
+    InProgress,
+    /// All desired tasks of its revision are `RUNNING` and reached by requests, and none of another is.
+    Completed,
+}
+
+/// Something that happened to a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceEvent {
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// What, for people.
+    pub message: String,
+    /// The task that it happened to, where it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::TaskId>")]
+    pub task: Option<TaskId>,
+    /// Why that task ended, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::StopCode>")]
+    pub stop_code: Option<StopCode>,
+}

@@ -1,0 +1,194 @@
+//! The JSON Schemas of the types that are one word of text on the wire, and the one such type that only the API has.
+//!
+//! Each schema is a type without values that stands in for the real one: `#[schemars(with = "text::Name")]`.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use skiff_types::{Name as DomainName, ParseError, TaskDefinitionId as DomainTaskDefinitionId};
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+macro_rules! text_schemas {
+    ($($type:ident as $name:literal: $description:literal, $example:literal;)+) => {
+        $(
+            pub(crate) enum $type {}
+
+            impl JsonSchema for $type {
+                fn schema_name() -> Cow<'static, str> {
+                    $name.into()
+                }
+
+                fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                    json_schema!({ "type": "string", "description": $description, "examples": [$example] })
+                }
+            }
+        )+
+
+        #[cfg(test)]
+        const EXAMPLES: &[(&str, &str)] = &[$(($name, $example)),+];
+    };
+}
+
+macro_rules! enum_schemas {
+    ($($type:ident as $name:literal: $description:literal, $values:expr;)+) => {
+        $(
+            pub(crate) enum $type {}
+
+            impl JsonSchema for $type {
+                fn schema_name() -> Cow<'static, str> {
+                    $name.into()
+                }
+
+                fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                    json_schema!({ "type": "string", "description": $description, "enum": $values })
+                }
+            }
+        )+
+
+        #[cfg(test)]
+        const ENUMS: &[(&str, &[&str])] = &[$(($name, &$values)),+];
+    };
+}
+
+text_schemas! {
+    Name as "Name": "A DNS label: 1 to 63 of a-z, 0-9 and '-', starting with a letter.", "hello";
+    Namespace as "Namespace": "The boundary of names and of tenancy; a DNS label.", "default";
+    ImageReference as "ImageReference": "repository, repository:tag or repository@digest.", "team/hello:v2";
+    Digest as "Digest": "A SHA-256 content address.",
+        "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    TaskDefinitionId as "TaskDefinitionId": "FAMILY:REVISION.", "hello:3";
+    TaskDefinitionReferenceText as "TaskDefinitionReference":
+        "FAMILY:REVISION, or FAMILY for its newest revision.", "hello";
+    TaskId as "TaskId": "32 hexadecimal digits.", "0193f0c5c00070008000000000000001";
+    Group as "Group": "Who started a task: service:NAME or family:NAME.", "service:hello";
+    CpuUnits as "CpuUnits": "CPU units from 16 to 65536; 1024 are one core.", "256";
+    MemorySize as "MemorySize": "A size with its unit.", "128MiB";
+    Span as "Span": "A time with its unit.", "30s";
+    HostPattern as "HostPattern": "A host without port, or '*.' and a domain.", "api.example.com";
+    PathPrefix as "PathPrefix": "A path; takes all that lies below it as well.", "/api";
+}
+
+enum_schemas! {
+    Kind as "Kind": "What a task does, read off its component's exports.", ["http", "command"];
+    WasiGeneration as "WasiGeneration": "The WASI that a component exports.", ["0.2", "0.3"];
+    TaskStatus as "TaskStatus": "A task's lifecycle, in order.", [
+        "PROVISIONING", "PENDING", "ACTIVATING", "RUNNING", "DEACTIVATING", "STOPPING", "DEPROVISIONING", "STOPPED"
+    ];
+    StopCode as "StopCode": "Why a task ended.", [
+        "TaskFailedToStart", "Exited", "Trapped", "OutOfMemory", "UserInitiated", "ServiceSchedulerInitiated",
+        "WorkerLost", "PlatformStopped"
+    ];
+}
+
+/// Names a task definition in a request: `FAMILY:REVISION`, or `FAMILY` for its newest revision.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskDefinitionReference {
+    /// The name that the revisions share.
+    pub family: DomainName,
+    /// Which one; the newest where not given.
+    pub revision: Option<u32>,
+}
+
+impl From<DomainTaskDefinitionId> for TaskDefinitionReference {
+    fn from(id: DomainTaskDefinitionId) -> Self {
+        Self { family: id.family, revision: Some(id.revision) }
+    }
+}
+
+impl FromStr for TaskDefinitionReference {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        if text.contains(':') {
+            text.parse::<DomainTaskDefinitionId>().map(Self::from)
+        } else {
+            Ok(Self { family: text.parse()?, revision: None })
+        }
+    }
+}
+
+impl fmt::Display for TaskDefinitionReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.revision {
+            Some(revision) => write!(f, "{}:{revision}", self.family),
+            None => self.family.fmt(f),
+        }
+    }
+}
+
+impl Serialize for TaskDefinitionReference {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TaskDefinitionReference {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::DeserializeOwned;
+
+    fn takes<T: DeserializeOwned + Serialize>(text: &str) -> bool {
+        let value = serde_json::Value::from(text);
+        let parsed: Result<T, _> = serde_json::from_value(value.clone());
+        parsed.is_ok_and(|parsed| serde_json::to_value(parsed).is_ok_and(|back| back == value))
+    }
+
+    #[test]
+    fn every_example_is_a_value_of_its_type() {
+        for (name, example) in EXAMPLES {
+            let taken = match *name {
+                "Name" => takes::<skiff_types::Name>(example),
+                "Namespace" => takes::<skiff_types::Namespace>(example),
+                "ImageReference" => takes::<skiff_types::ImageReference>(example),
+                "Digest" => takes::<skiff_types::Digest>(example),
+                "TaskDefinitionId" => takes::<skiff_types::TaskDefinitionId>(example),
+                "TaskDefinitionReference" => takes::<TaskDefinitionReference>(example),
+                "TaskId" => takes::<skiff_types::TaskId>(example),
+                "Group" => takes::<skiff_types::Group>(example),
+                "CpuUnits" => takes::<skiff_types::CpuUnits>(example),
+                "MemorySize" => takes::<skiff_types::MemorySize>(example),
+                "Span" => takes::<skiff_types::Span>(example),
+                "HostPattern" => takes::<skiff_types::HostPattern>(example),
+                "PathPrefix" => takes::<skiff_types::PathPrefix>(example),
+                other => panic!("{other} is not checked"),
+            };
+            assert!(taken, "{example:?} is not a {name}");
+        }
+    }
+
+    #[test]
+    fn every_value_of_an_enum_schema_is_one() {
+        for (name, values) in ENUMS {
+            for value in *values {
+                let taken = match *name {
+                    "Kind" => takes::<skiff_types::Kind>(value),
+                    "WasiGeneration" => takes::<skiff_types::WasiGeneration>(value),
+                    "TaskStatus" => takes::<skiff_types::TaskStatus>(value),
+                    "StopCode" => takes::<skiff_types::StopCode>(value),
+                    other => panic!("{other} is not checked"),
+                };
+                assert!(taken, "{value:?} is not a {name}");
+            }
+        }
+        let statuses = skiff_types::TaskStatus::ALL.map(skiff_types::TaskStatus::as_str);
+        assert!(ENUMS.iter().any(|(name, values)| *name == "TaskStatus" && *values == statuses));
+    }
+
+    #[test]
+    fn a_reference_may_leave_out_the_revision() {
+        let newest: TaskDefinitionReference = "hello".parse().unwrap();
+        assert_eq!((newest.to_string().as_str(), newest.revision), ("hello", None));
+        assert_eq!("hello:3".parse::<TaskDefinitionReference>().unwrap().revision, Some(3));
+        for bad in ["", "hello:", "hello:0", "hello:x", "Hello"] {
+            assert!(bad.parse::<TaskDefinitionReference>().is_err(), "{bad:?} was taken");
+        }
+    }
+}
