@@ -1,0 +1,126 @@
+//! Write WebAssembly components for Skiff. A component built without this crate works as well: it is a comfort over
+//! the WASI interfaces, and does not hide them.
+//!
+//! # An HTTP handler
+//!
+//! One async function over the types of the [`http`](::http) crate. What it returns is anything that is
+//! [`IntoResponse`]; an error becomes a `500`, its message goes to the log and never to the client.
+//!
+//! ```
+//! use skiff_sdk::{Body, Request, Response, Result};
+//!
+//! #[skiff_sdk::http]
+//! async fn handle(request: Request) -> Result<Response> {
+//!     let greeting = skiff_sdk::env::require("GREETING")?;
+//!     let name = request.into_body().text().await?;
+//!     Ok(Response::new(Body::from(format!("{greeting}, {name}!\n"))))
+//! }
+//! ```
+//!
+//! A handler that does not look at the request leaves it out, and saves the copy of its headers:
+//!
+//! ```
+//! #[skiff_sdk::http]
+//! async fn handle() -> &'static str {
+//!     "Hello!\n"
+//! }
+//! ```
+//!
+//! Bodies stream both ways: [`Body::chunk`] takes the request's bytes as they come, [`Body::stream`] sends the
+//! response's as they are made.
+//!
+//! # A job
+//!
+//! A `main` that is sync or async and returns what any `main` may. Its exit code arrives whole, which the standard
+//! library alone does not do on WASI 0.2 (there all codes but 0 become 1).
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! #[skiff_sdk::main]
+//! fn main() -> ExitCode {
+//!     println!("{} arguments", std::env::args().count() - 1);
+//!     ExitCode::from(3)
+//! }
+//! ```
+//!
+//! # WASI 0.2 and 0.3
+//!
+//! The feature `p3` (the default) builds for WASI 0.3, `p2` for 0.2; both from the target `wasm32-wasip2`:
+//!
+//! ```toml
+//! [dependencies]
+//! skiff-sdk = { path = "vendor/skiff-sdk", default-features = false, features = ["p2", "log"] }
+//! ```
+//!
+//! | | HTTP handler | job |
+//! | --- | --- | --- |
+//! | `p2` | library, `crate-type = ["cdylib"]` | program, `src/main.rs` |
+//! | `p3` | library, `crate-type = ["cdylib"]` | library, `crate-type = ["cdylib"]`, `fn main` in `src/lib.rs` |
+//!
+//! On any other target the crate compiles too, without WASI below it, so that handlers have unit tests:
+//!
+//! ```
+//! # use skiff_sdk::{Body, Request, Response};
+//! # async fn handle(request: Request) -> Response { Response::new(request.into_body()) }
+//! let response = skiff_sdk::block_on(handle(Request::new(Body::from("ping"))));
+//! assert_eq!(response.status(), 200);
+//! ```
+
+#[cfg(all(feature = "p2", feature = "p3"))]
+compile_error!(
+    "skiff-sdk: the features `p2` and `p3` exclude each other; for WASI 0.2 write \
+     `default-features = false, features = [\"p2\", \"log\"]`"
+);
+#[cfg(not(any(feature = "p2", feature = "p3")))]
+compile_error!("skiff-sdk: choose the WASI generation: feature `p3` (WASI 0.3) or `p2` (WASI 0.2)");
+
+mod body;
+pub mod env;
+mod handler;
+mod logging;
+mod response;
+mod runtime;
+
+pub use body::{Body, Writer};
+pub use bytes::Bytes;
+pub use http::StatusCode;
+#[cfg(feature = "log")]
+pub use log;
+pub use response::IntoResponse;
+pub use skiff_sdk_macros::{http, main};
+
+/// An HTTP request; its body streams in.
+pub type Request<B = Body> = http::Request<B>;
+/// An HTTP response; its body streams out.
+pub type Response<B = Body> = http::Response<B>;
+/// Any error, for handlers and bodies that use `?` on several kinds.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+/// A result of anything or [`Error`].
+pub type Result<T = Response, E = Error> = std::result::Result<T, E>;
+
+/// Waits for a time, without holding up what else the component does meanwhile.
+pub async fn sleep(duration: std::time::Duration) {
+    runtime::sleep(duration).await;
+}
+
+/// Runs a future to its end: for calls into async code from sync code, and for tests.
+pub fn block_on<F: Future<Output: 'static> + 'static>(future: F) -> F::Output {
+    runtime::block_on(future)
+}
+
+/// Ends the program with this code, at once, after flushing stdout. `std::process::exit` makes every code but 0 a 1
+/// on WASI 0.2; this does not.
+pub fn exit(code: u8) -> ! {
+    use std::io::Write;
+    // What can't be written any more can't be reported either.
+    let _ = std::io::stdout().flush();
+    runtime::exit(code)
+}
+
+/// What the macros expand to; no part of the interface.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::handler::Handler;
+    pub use crate::runtime::private::*;
+}

@@ -1,0 +1,22 @@
+//! The SDK and the WIT contract beside it agree. Components themselves are run by the platform's tests.
+
+use wit_parser::{Resolve, WorldItem};
+
+#[test]
+fn the_contract_has_a_world_for_each_kind_and_generation() {
+    let mut resolve = Resolve::default();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../wit");
+    let (package, _) = resolve.push_path(folder).expect("the contract parses");
+    for (name, export) in [
+        ("http", "wasi:http/incoming-handler@0.2.12"),
+        ("http-p3", "wasi:http/handler@0.3.2"),
+        ("command", "wasi:cli/run@0.2.12"),
+        ("command-p3", "wasi:cli/run@0.3.2"),
+    ] {
+        let world = &resolve.worlds[resolve.packages[package].worlds[name]];
+        let exports: Vec<String> = world.exports.keys().map(|key| resolve.name_world_key(key)).collect();
+        assert_eq!(exports, [export], "{name}");
+        let interfaces = world.imports.values().filter(|item| matches!(item, WorldItem::Interface { .. }));
+        assert!(interfaces.count() > 30, "{name} imports both generations of WASI");
+    }
+}
