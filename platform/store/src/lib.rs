@@ -1,1 +1,22 @@
-//! To come.
+//! The store port on SQLite, and the suite that any implementation of the port has to pass.
+//!
+//! One process owns a store's file. [`SqliteStore`] keeps every object in memory as well, so that reads never touch
+//! the disk; a thread of its own writes, many callers to a transaction. What is not here: what the objects mean, and
+//! any write that spans two of them.
+//!
+//! What always holds: a write that was acknowledged was synced to the disk before, and a read never shows what is not
+//! yet synced.
+
+pub mod conformance;
+
+mod database;
+mod mirror;
+mod schema;
+mod sqlite;
+mod watch;
+mod writer;
+
+pub use sqlite::SqliteStore;
+
+#[cfg(test)]
+mod tests;
