@@ -1,1 +1,43 @@
-//! To come.
+//! Sandboxes: what checks, compiles, keeps and runs the code that users push, within their quotas.
+//!
+//! Three processes use it, each another part:
+//!
+//! | process | part |
+//! | --- | --- |
+//! | supervisor, CLI | [`inspect`] (parses, links no engine to it), [`cache`] (native code on disk, keyed digests) |
+//! | `skiff compile` | [`compile`] |
+//! | `skiff worker` | [`Sandboxes`]: code to map, the pool, quotas, WASI, calls of guests |
+//!
+//! It deliberately knows no route, no connection and no store: requests come as function calls, code comes from a
+//! [`CodeSource`], and what happens goes out through a [`LogSink`], the ledger and events.
+//!
+//! What always holds: native code is mapped only out of memory that nobody can change any more, after its keyed digest
+//! was checked; every guest runs under the CPU, memory, time and log bounds of its task; nothing that a guest does
+//! makes the host panic; and dropping a call ends its guest.
+
+pub mod cache;
+pub mod compile;
+pub mod engine;
+
+mod account;
+mod admission;
+mod call;
+mod code;
+mod cold_start;
+mod command;
+mod epoch;
+mod failure;
+mod host;
+mod inspect;
+mod link;
+mod logs;
+mod offered;
+mod run;
+mod sandboxes;
+mod state;
+mod task;
+
+pub use code::CodeSource;
+pub use inspect::inspect;
+pub use logs::LogSink;
+pub use sandboxes::{Config, Deps, Sandboxes};

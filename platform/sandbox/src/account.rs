@@ -1,0 +1,82 @@
+//! What a sandbox needs of its task while it runs: the specification, its row in the ledger, its rate limits.
+//!
+//! Shared by all sandboxes of a task in this worker and by what outlives them (bodies, log lines), so it is `Sync`;
+//! what only the worker's own thread touches lies in [`crate::task`].
+
+use crate::logs::LogMeter;
+use skiff_kit::{TokenBucket, clock};
+use skiff_ledger::{Ledger, TaskRow, TaskSlot};
+use skiff_ports::snapshot::{Assignment, TaskSpec};
+use skiff_types::{CpuUnits, Kind};
+
+/// How long a task may run at full speed after it was idle, in nanoseconds of wall time: its bucket holds that much of
+/// its share.
+const CPU_BURST_NS: u64 = 100_000_000;
+
+/// One task's account in this worker.
+pub(crate) struct Account {
+    pub(crate) spec: TaskSpec,
+    pub(crate) slot: TaskSlot,
+    pub(crate) worker: usize,
+    /// As WASI takes it; made once, not per request.
+    pub(crate) environment: Vec<(String, String)>,
+    /// The family's name, then the arguments.
+    pub(crate) arguments: Vec<String>,
+    pub(crate) log_meter: LogMeter,
+    cpu: TokenBucket,
+}
+
+impl Account {
+    pub(crate) fn new(assignment: &Assignment, ledger: &Ledger, worker: usize) -> Self {
+        let spec = assignment.task.clone();
+        let units = u64::from(spec.limits.cpu.get());
+        // A command lives in one worker and has the rate to itself; an http task's is spread over all of them.
+        let sharers = match spec.kind {
+            Kind::Http => ledger.workers() as u64,
+            Kind::Command => 1,
+        };
+        let program = spec.definition.family.to_string();
+        Self {
+            slot: ledger.task(assignment.slot),
+            worker,
+            environment: spec.command.environment.clone().into_iter().collect(),
+            arguments: std::iter::once(program).chain(spec.command.arguments.iter().cloned()).collect(),
+            log_meter: LogMeter::new(spec.limits.log_rate.bytes() / sharers),
+            // A nanosecond of CPU costs 1024 / units nanoseconds of the bucket's time.
+            cpu: TokenBucket {
+                period_ns_per_1024: 1024 * u64::from(CpuUnits::PER_VCPU) / units,
+                burst_ns: CPU_BURST_NS,
+            },
+            spec,
+        }
+    }
+
+    /// This task's row of this worker.
+    pub(crate) fn row(&self) -> &TaskRow {
+        self.slot.row(self.worker)
+    }
+
+    /// Charges CPU time that was used.
+    pub(crate) fn charge_cpu(&self, used_ns: u64) {
+        self.row().cpu_ns.add(used_ns);
+        self.cpu.spend(self.slot.cpu_bucket(), clock::monotonic_ns(), used_ns);
+    }
+
+    /// How long the task's guests must sleep from `now_ns` on, because it used up its CPU; 0 if they need not.
+    pub(crate) fn cpu_wait_ns(&self, now_ns: u64) -> u64 {
+        TokenBucket::wait_ns(self.slot.cpu_bucket(), now_ns)
+    }
+
+    /// Why memory was refused, for people.
+    pub(crate) fn out_of_memory(&self) -> String {
+        let sandboxes: u64 = self.slot.rows().map(|row| row.sandboxes.get()).sum();
+        let (limit, plural) = (self.spec.limits.memory, if sandboxes == 1 { "sandbox" } else { "sandboxes" });
+        match self.spec.kind {
+            Kind::Http => format!(
+                "out of memory: the task's limit of {limit} is used up by its {sandboxes} {plural}; raise --memory or \
+                 lower --concurrency"
+            ),
+            Kind::Command => format!("out of memory: the task's limit of {limit} is used up; raise --memory"),
+        }
+    }
+}

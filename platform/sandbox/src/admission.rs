@@ -1,0 +1,193 @@
+//! Who gets a sandbox, and when: concurrency, memory and the pool's slots are claimed together, or waited for.
+//!
+//! Each task's waiters go first come, first served within a worker; how many may wait is bounded over all workers. Other
+//! workers give back claims without telling this one, so the first of those that wait looks again every few
+//! milliseconds.
+
+use crate::code::Code;
+use crate::host::Host;
+use crate::state::SANDBOX_OVERHEAD_BYTES;
+use crate::task::Task;
+use skiff_kit::clock;
+use skiff_ledger::MemoryClaim;
+use skiff_ports::invoke::InvokeError;
+use skiff_types::Kind;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How often the first waiter looks whether another worker gave something back.
+const RECHECK: Duration = Duration::from_millis(5);
+/// When a client that is refused may try again, in seconds.
+const RETRY_AFTER_S: u32 = 1;
+
+/// What of the pool is in use.
+#[derive(Default)]
+pub(crate) struct InUse {
+    sandboxes: Cell<usize>,
+    memories: Cell<usize>,
+    tables: Cell<usize>,
+}
+
+/// The right to one sandbox. Dropped after the sandbox is.
+pub(crate) struct Permit {
+    host: Rc<Host>,
+    task: Rc<Task>,
+    memories: usize,
+    tables: usize,
+}
+
+/// A sandbox that may be made: the permit, and the memory that it starts with.
+pub(crate) struct Admitted {
+    pub(crate) permit: Permit,
+    pub(crate) claim: MemoryClaim,
+    pub(crate) prepaid_bytes: u64,
+}
+
+/// What there was too little of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shortage {
+    Concurrency,
+    Memory,
+    Pool,
+}
+
+/// Claims a sandbox, or says what there is too little of at present.
+pub(crate) fn try_admit(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Admitted, Shortage> {
+    let demand = &code.demand;
+    let (in_use, size) = (&host.in_use, &host.pool_size);
+    let fits = in_use.sandboxes.get() < size.sandboxes
+        && in_use.memories.get() + demand.memories <= size.memories
+        && in_use.tables.get() + demand.tables <= size.tables;
+    if !fits {
+        return Err(Shortage::Pool);
+    }
+    let account = &task.account;
+    let limits = &account.spec.limits;
+    let is_http = account.spec.kind == Kind::Http;
+    if is_http && !account.slot.claim_in_flight(account.worker, u64::from(limits.concurrency)) {
+        return Err(Shortage::Concurrency);
+    }
+    account.row().sandboxes.add(1);
+    in_use.sandboxes.set(in_use.sandboxes.get() + 1);
+    in_use.memories.set(in_use.memories.get() + demand.memories);
+    in_use.tables.set(in_use.tables.get() + demand.tables);
+    let permit =
+        Permit { host: host.clone(), task: task.clone(), memories: demand.memories, tables: demand.tables };
+
+    let prepaid_bytes = demand.minimum_bytes.get();
+    let mut claim = MemoryClaim::new(account.slot.clone(), account.worker, limits.memory.bytes());
+    if !claim.grow(SANDBOX_OVERHEAD_BYTES + prepaid_bytes) {
+        return Err(Shortage::Memory);
+    }
+    account.row().sandboxes_drawn.add(1);
+    Ok(Admitted { permit, claim, prepaid_bytes })
+}
+
+/// Whether not even one sandbox of this code fits into the task's memory; then waiting is no use.
+pub(crate) fn never_fits(task: &Task, code: &Code) -> Option<String> {
+    let limit = task.account.spec.limits.memory;
+    let needed_bytes = SANDBOX_OVERHEAD_BYTES + code.demand.minimum_bytes.get();
+    (needed_bytes > limit.bytes()).then(|| {
+        format!("out of memory: one sandbox takes {needed_bytes} bytes at once, the task's limit is {limit}; raise --memory")
+    })
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let row = self.task.account.row();
+        row.sandboxes.subtract(1);
+        if self.task.account.spec.kind == Kind::Http {
+            row.in_flight.subtract(1);
+        }
+        let in_use = &self.host.in_use;
+        in_use.sandboxes.set(in_use.sandboxes.get() - 1);
+        in_use.memories.set(in_use.memories.get() - self.memories);
+        in_use.tables.set(in_use.tables.get() - self.tables);
+        self.task.wake_first();
+    }
+}
+
+/// A place among a task's waiting requests.
+pub(crate) struct Ticket {
+    task: Rc<Task>,
+    turn: Rc<Notify>,
+}
+
+impl Ticket {
+    /// Takes a place, unless as many requests wait already as may.
+    pub(crate) fn take(task: &Rc<Task>, shortage: Option<Shortage>) -> Result<Self, InvokeError> {
+        let account = &task.account;
+        let limits = &account.spec.limits;
+        if !account.slot.claim_queued(account.worker, u64::from(limits.queue)) {
+            account.row().refused.add(1);
+            return Err(InvokeError::Busy { reason: busy(task, shortage), retry_after_s: RETRY_AFTER_S });
+        }
+        let turn = Rc::new(Notify::new());
+        task.waiting.borrow_mut().push_back(turn.clone());
+        Ok(Self { task: task.clone(), turn })
+    }
+
+    fn is_first(&self) -> bool {
+        self.task.waiting.borrow().front().is_some_and(|first| Rc::ptr_eq(first, &self.turn))
+    }
+
+    /// Waits until a sandbox may be made.
+    pub(crate) async fn admit(
+        self,
+        host: &Rc<Host>,
+        code: &Code,
+        deadline_ns: u64,
+    ) -> Result<Admitted, InvokeError> {
+        loop {
+            if self.task.has_ended() {
+                return Err(InvokeError::Gone);
+            }
+            if let Some(reason) = never_fits(&self.task, code) {
+                self.task.account.row().out_of_memory.add(1);
+                return Err(InvokeError::Failed(reason));
+            }
+            let first = self.is_first();
+            if first && let Ok(admitted) = try_admit(host, &self.task, code) {
+                return Ok(admitted);
+            }
+            let left = Duration::from_nanos(deadline_ns.saturating_sub(clock::monotonic_ns()));
+            if left.is_zero() {
+                return Err(timed_out(&self.task));
+            }
+            let patience = if first { left.min(RECHECK) } else { left };
+            let _ = tokio::time::timeout(patience, self.turn.notified()).await;
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.task.account.row().queued.subtract(1);
+        self.task.waiting.borrow_mut().retain(|turn| !Rc::ptr_eq(turn, &self.turn));
+        self.task.wake_first();
+    }
+}
+
+/// Counts a request whose time was up before it had a sandbox.
+pub(crate) fn timed_out(task: &Task) -> InvokeError {
+    task.account.row().timeouts.add(1);
+    InvokeError::TimedOut { limit_ms: task.account.spec.limits.timeout.ms() }
+}
+
+fn busy(task: &Task, shortage: Option<Shortage>) -> String {
+    let limits = &task.account.spec.limits;
+    let waiting = format!("{} more requests wait, as many as may", limits.queue);
+    match shortage {
+        Some(Shortage::Memory) => {
+            format!("the task's memory limit of {} is used up and {waiting}; raise --memory", limits.memory)
+        }
+        Some(Shortage::Pool) => format!("this worker has no sandbox left and {waiting}"),
+        Some(Shortage::Concurrency) | None => format!(
+            "the task has {} sandboxes, as many as --concurrency allows, and {waiting}; raise --concurrency or run more \
+             tasks",
+            limits.concurrency
+        ),
+    }
+}

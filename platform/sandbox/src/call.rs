@@ -1,0 +1,207 @@
+//! One request to an `http` task: admission, a fresh sandbox, the guest, its answer.
+//!
+//! The guest runs inside the caller's future until its answer's head is there. A guest that has ended by then (most
+//! have: what they wrote fits into the buffers) costs no task of the runtime; one that goes on is spawned, and the
+//! response's body holds the cord to it.
+
+mod body;
+mod head;
+pub(crate) mod p2;
+pub(crate) mod p3;
+
+use crate::admission::{self, Admitted, Ticket, never_fits, try_admit};
+use crate::code::{Code, Entry};
+use crate::failure::Failure;
+use crate::host::{CallGuard, Host};
+use crate::run::{Guest, GuestRun};
+use crate::state::{SandboxState, new_store};
+use crate::task::Task;
+use body::{Link, RequestBody, ResponseBody};
+use head::Answer;
+pub(crate) use head::Head;
+use http::{Request, Response};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use skiff_kit::clock;
+use skiff_ledger::MemoryClaim;
+use skiff_ports::body::Body;
+use skiff_ports::invoke::InvokeError;
+use skiff_types::{Kind, TaskId};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use wasmtime::Store;
+use wasmtime_wasi_http::WasiBody;
+
+/// What a guest's request is made of, once its body is bounded.
+pub(crate) type GuestRequest = Request<WasiBody>;
+
+/// What it takes to make one sandbox.
+pub(crate) struct Sandbox {
+    pub(crate) host: Rc<Host>,
+    pub(crate) task: Rc<Task>,
+    pub(crate) code: Rc<Code>,
+    pub(crate) claim: MemoryClaim,
+    pub(crate) prepaid_bytes: u64,
+}
+
+impl Sandbox {
+    /// The store; its instance is made next, and then [`made`] says so.
+    pub(crate) fn store(self) -> Store<SandboxState> {
+        new_store(&self.host.engine, &self.task.account, &self.host.logs, self.claim, self.prepaid_bytes)
+    }
+}
+
+/// Records that a store has its instance: the stage's time, and what the next sandbox of this code is to prepay.
+pub(crate) fn made(task: &Task, code: &Code, store: &Store<SandboxState>, began_ns: u64) -> u64 {
+    let ready_ns = clock::monotonic_ns();
+    task.account.row().cold_start_instantiate.record_ns(ready_ns.saturating_sub(began_ns));
+    let state = store.data();
+    let minimum_bytes =
+        state.claimed_bytes() - state.unused_prepaid_bytes() - crate::state::SANDBOX_OVERHEAD_BYTES;
+    code.demand.minimum_bytes.set(minimum_bytes);
+    ready_ns
+}
+
+/// Lets `task` answer `request`.
+pub(crate) async fn call(
+    host: Rc<Host>,
+    task: TaskId,
+    request: Request<Body>,
+) -> Result<Response<Body>, InvokeError> {
+    let found = host.tasks.borrow().get(&task).cloned();
+    let task = found.filter(|task| task.account.spec.kind == Kind::Http).ok_or(InvokeError::Gone)?;
+    let guard = host.call_begins();
+    let limits = &task.account.spec.limits;
+    let deadline_ns = clock::monotonic_ns().saturating_add(limits.timeout.ms().saturating_mul(1_000_000));
+    let request = bounded(request, limits.request_body.bytes())?;
+    let (code, admitted) = admit(&host, &task, deadline_ns).await?;
+
+    let head = Arc::new(Head::default());
+    let Admitted { permit, claim, prepaid_bytes } = admitted;
+    let sandbox = Sandbox { host: host.clone(), task: task.clone(), code, claim, prepaid_bytes };
+    let mut run = GuestRun::new(&host, &task, deadline_ns, permit, guest(sandbox, request, head.clone()));
+    let ended = std::future::poll_fn(|cx| match pin!(&mut run).poll(cx) {
+        Poll::Ready(result) => Poll::Ready(Some(result)),
+        Poll::Pending if head.is_set() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await;
+    let answer = match (ended, head.take()) {
+        (Some(Err(failure)), _) | (_, Some(Answer::Failure(failure))) => Err(failure),
+        (_, None) => Err(Failure::no_answer()),
+        (Some(Ok(())), Some(Answer::Response(response))) => Ok((response, None)),
+        (None, Some(Answer::Response(response))) => Ok((response, Some(run))),
+    };
+    match answer {
+        Ok((response, rest)) => {
+            task.account.row().cold_start_first_byte.record_ns(head.first_byte_ns());
+            Ok(respond(&host, &task, response, rest, guard))
+        }
+        Err(failure) => {
+            host.report(&task.account, &failure);
+            Err(failure.into_invoke_error())
+        }
+    }
+}
+
+/// The response with a bounded body; `rest` of the guest goes on beside it.
+fn respond(
+    host: &Rc<Host>,
+    task: &Rc<Task>,
+    response: Response<WasiBody>,
+    rest: Option<GuestRun<()>>,
+    guard: CallGuard,
+) -> Response<Body> {
+    let link = Arc::new(Link::default());
+    let spawned = rest
+        .map(|run| tokio::task::spawn_local(finish(host.clone(), task.clone(), run, link.clone(), guard)));
+    let cord = spawned.map(|spawned| spawned.abort_handle());
+    let (account, logs) = (task.account.clone(), host.logs.clone());
+    let (parts, body) = response.into_parts();
+    let body = ResponseBody::new(&parts, body, link, cord, account, logs).boxed_unsync();
+    Response::from_parts(parts, body)
+}
+
+/// Runs a guest to its end after its answer's head is out; its body's reader is told of a failure.
+async fn finish(host: Rc<Host>, task: Rc<Task>, run: GuestRun<()>, link: Arc<Link>, _guard: CallGuard) {
+    if let Err(failure) = run.await {
+        link.fail(&failure.message);
+        host.report(&task.account, &failure);
+    }
+}
+
+/// Waits for code and a sandbox, in that order, because only the code says what a sandbox takes.
+async fn admit(
+    host: &Rc<Host>,
+    task: &Rc<Task>,
+    deadline_ns: u64,
+) -> Result<(Rc<Code>, Admitted), InvokeError> {
+    if let Some(code) = task.code.loaded() {
+        let shortage = if task.waiting.borrow().is_empty() {
+            match try_admit(host, task, &code) {
+                Ok(admitted) => return Ok((code, admitted)),
+                Err(shortage) => Some(shortage),
+            }
+        } else {
+            None
+        };
+        let ticket = Ticket::take(task, shortage)?;
+        let admitted = ticket.admit(host, &code, deadline_ns).await?;
+        return Ok((code, admitted));
+    }
+    let ticket = Ticket::take(task, None)?;
+    let left = Duration::from_nanos(deadline_ns.saturating_sub(clock::monotonic_ns()));
+    let loaded = tokio::time::timeout(left, task.code.load(host, &task.account)).await;
+    let code = match loaded {
+        Ok(Ok(code)) => code,
+        Ok(Err(reason)) => {
+            let failure = crate::code::unavailable(&reason);
+            host.report(&task.account, &failure);
+            return Err(failure.into_invoke_error());
+        }
+        Err(_) => return Err(admission::timed_out(task)),
+    };
+    if let Some(reason) = never_fits(task, &code) {
+        task.account.row().out_of_memory.add(1);
+        return Err(InvokeError::Failed(reason));
+    }
+    let admitted = ticket.admit(host, &code, deadline_ns).await?;
+    Ok((code, admitted))
+}
+
+/// The request with its body bounded, and with an authority, which guests may count on.
+fn bounded(request: Request<Body>, limit_bytes: u64) -> Result<GuestRequest, InvokeError> {
+    let declared = request
+        .headers()
+        .get(http::header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok())
+        .unwrap_or(0);
+    if declared.max(request.body().size_hint().lower()) > limit_bytes {
+        return Err(InvokeError::TooLarge { limit_bytes });
+    }
+    let (mut parts, body) = request.into_parts();
+    let host = parts.headers.get(http::header::HOST);
+    match host.map(http::HeaderValue::to_str) {
+        Some(Err(_)) => return Err(InvokeError::Failed("the request's Host header is no host".to_owned())),
+        None if parts.uri.authority().is_none() => {
+            parts.headers.insert(http::header::HOST, http::HeaderValue::from_static("localhost"));
+        }
+        Some(Ok(_)) | None => {}
+    }
+    Ok(Request::from_parts(parts, RequestBody::new(body, limit_bytes).boxed_unsync()))
+}
+
+fn guest(sandbox: Sandbox, request: GuestRequest, head: Arc<Head>) -> Guest<()> {
+    let code = sandbox.code.clone();
+    match &code.entry {
+        Entry::HttpP2(pre) => Box::pin(p2::serve(pre.clone(), sandbox, request, head)),
+        Entry::HttpP3(pre) => Box::pin(p3::serve(pre.clone(), sandbox, request, head)),
+        Entry::CommandP2(_) | Entry::CommandP3(_) => {
+            let failure = Failure::new(crate::failure::FailureKind::NoAnswer, "a command takes no requests");
+            Box::pin(std::future::ready(Err(failure)))
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! The bodies of a call, bounded in both directions.
+
+use crate::account::Account;
+use crate::logs::LogQueue;
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http_body::{Body as _, Frame, SizeHint};
+use skiff_ports::body::{Body, BodyError};
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use tokio::task::AbortHandle;
+use wasmtime_wasi_http::{Error, WasiBody};
+
+/// Bytes of an answer that are taken out of a guest's buffers before anybody asks for them.
+const READY_BYTES_MAX: u64 = 256 << 10;
+
+/// A request's body, as its guest reads it.
+pub(super) struct RequestBody {
+    body: Body,
+    limit_bytes: u64,
+    left_bytes: u64,
+}
+
+impl RequestBody {
+    pub(super) fn new(body: Body, limit_bytes: u64) -> Self {
+        Self { body, limit_bytes, left_bytes: limit_bytes }
+    }
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        polled.map(|frame| {
+            Some(match frame? {
+                Ok(frame) => {
+                    let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                    match self.left_bytes.checked_sub(bytes) {
+                        Some(left_bytes) => {
+                            self.left_bytes = left_bytes;
+                            Ok(frame)
+                        }
+                        None => Err(Error::HttpRequestBodySize(Some(self.limit_bytes))),
+                    }
+                }
+                Err(BodyError::TooLarge { limit_bytes }) => {
+                    Err(Error::HttpRequestBodySize(Some(limit_bytes)))
+                }
+                Err(BodyError::Idle { .. }) => Err(Error::ConnectionReadTimeout),
+                Err(BodyError::Connection(_)) => Err(Error::ConnectionTerminated),
+                Err(BodyError::Guest(reason)) => Err(Error::InternalError(Some(reason))),
+            })
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// What the guest has to tell the reader of its body once it has ended.
+#[derive(Default)]
+pub(super) struct Link(Mutex<Option<String>>);
+
+impl Link {
+    /// The guest failed; its body ends with this reason.
+    pub(super) fn fail(&self, reason: &str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    }
+
+    fn failure(&self) -> Option<BodyError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().map(BodyError::Guest)
+    }
+}
+
+/// A response's body. Dropped before its end, it ends its guest.
+pub(super) struct ResponseBody {
+    /// What the guest had written by the time it answered.
+    ready: VecDeque<Result<Frame<Bytes>, Error>>,
+    ready_bytes: u64,
+    /// What is still to come.
+    rest: Option<WasiBody>,
+    /// What the response's head says of its length.
+    declared_bytes: Option<u64>,
+    passed_bytes: u64,
+    limit_bytes: u64,
+    ended: bool,
+    link: Arc<Link>,
+    cord: Option<AbortHandle>,
+    account: Arc<Account>,
+    logs: Arc<LogQueue>,
+}
+
+impl ResponseBody {
+    pub(super) fn new(
+        head: &http::response::Parts,
+        body: WasiBody,
+        link: Arc<Link>,
+        cord: Option<AbortHandle>,
+        account: Arc<Account>,
+        logs: Arc<LogQueue>,
+    ) -> Self {
+        let declared = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let mut this = Self {
+            ready: VecDeque::new(),
+            ready_bytes: 0,
+            rest: Some(body),
+            declared_bytes: declared,
+            passed_bytes: 0,
+            limit_bytes: account.spec.limits.response_body.bytes(),
+            ended: false,
+            link,
+            cord,
+            account,
+            logs,
+        };
+        // A guest that has ended left its whole body: its length is known then, and nobody need wait for it.
+        if this.cord.is_none() {
+            this.take_what_is_ready();
+        }
+        this
+    }
+
+    fn take_what_is_ready(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        while self.ready_bytes < READY_BYTES_MAX
+            && let Some(body) = &mut self.rest
+        {
+            match Pin::new(body).poll_frame(&mut cx) {
+                Poll::Ready(Some(frame)) => {
+                    let data = frame.as_ref().ok().and_then(Frame::data_ref);
+                    self.ready_bytes += data.map_or(0, |data| data.len() as u64);
+                    self.ready.push_back(frame);
+                }
+                Poll::Ready(None) => self.rest = None,
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if let Some(frame) = self.ready.pop_front() {
+            return Poll::Ready(Some(frame));
+        }
+        match &mut self.rest {
+            Some(rest) => Pin::new(rest).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    /// Lets data through while it is within the bound.
+    fn pass(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
+        let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+        self.ready_bytes = self.ready_bytes.saturating_sub(bytes);
+        self.passed_bytes = self.passed_bytes.saturating_add(bytes);
+        if self.passed_bytes <= self.limit_bytes {
+            return Ok(frame);
+        }
+        let limit_bytes = self.limit_bytes;
+        let remark = format!(
+            "a response was cut off: its body is larger than {} (the task's limit)",
+            self.account.spec.limits.response_body
+        );
+        self.logs.remark(&self.account, &remark);
+        self.finish();
+        if let Some(cord) = self.cord.take() {
+            cord.abort();
+        }
+        Err(BodyError::TooLarge { limit_bytes })
+    }
+
+    fn finish(&mut self) {
+        self.ended = true;
+        self.ready.clear();
+        self.ready_bytes = 0;
+        self.rest = None;
+    }
+}
+
+impl http_body::Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let polled = self.next(cx);
+        polled.map(|frame| match frame {
+            Some(Ok(frame)) => Some(self.pass(frame)),
+            // A guest that fails drops its end of the body, which alone would look like the end of a whole one.
+            None => {
+                self.finish();
+                self.link.failure().map(Err)
+            }
+            Some(Err(error)) => {
+                self.finish();
+                Some(Err(self.link.failure().unwrap_or_else(|| BodyError::Guest(error.to_string()))))
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || (self.ready.is_empty() && self.rest.is_none())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.rest {
+            None => SizeHint::with_exact(self.ready_bytes),
+            Some(rest) if self.ready.is_empty() => rest.size_hint(),
+            Some(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        // Who knows the length may stop before the end is read out; then the guest may go on.
+        let whole = self.ended || self.declared_bytes == Some(self.passed_bytes);
+        if !whole && let Some(cord) = self.cord.take() {
+            cord.abort();
+        }
+    }
+}

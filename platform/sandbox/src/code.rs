@@ -1,0 +1,170 @@
+//! Native code in a worker: fetched when it is first needed, mapped, linked once, and shared by all tasks that run it.
+
+use crate::account::Account;
+use crate::failure::Failure;
+use crate::host::Host;
+use crate::state::SandboxState;
+use futures::FutureExt;
+use futures::future::{LocalBoxFuture, Shared};
+use rustix::fs::SealFlags;
+use skiff_kit::clock;
+use skiff_types::{Digest, Kind, WasiGeneration};
+use std::cell::{Cell, RefCell};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use wasmtime::Engine;
+use wasmtime::component::{Component, Linker};
+use wasmtime_wasi::{p2, p3};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p3::bindings::ServicePre;
+
+/// Where native code comes from: the supervisor, which checks it before it hands it over.
+pub trait CodeSource {
+    /// The native code of a component, in a memory file that is sealed against any change ([`crate::cache`] makes it).
+    fn fetch(&self, component: Digest) -> LocalBoxFuture<'_, Result<OwnedFd, String>>;
+}
+
+/// A component that can be instantiated.
+pub(crate) struct Code {
+    pub(crate) entry: Entry,
+    pub(crate) demand: Demand,
+}
+
+/// What to call.
+pub(crate) enum Entry {
+    HttpP2(ProxyPre<SandboxState>),
+    HttpP3(ServicePre<SandboxState>),
+    CommandP2(p2::bindings::CommandPre<SandboxState>),
+    CommandP3(p3::bindings::CommandPre<SandboxState>),
+}
+
+/// What a sandbox of the component takes.
+pub(crate) struct Demand {
+    pub(crate) memories: usize,
+    pub(crate) tables: usize,
+    /// Bytes of memories and tables as they are made; set right by the first instance.
+    pub(crate) minimum_bytes: Cell<u64>,
+}
+
+/// The code of one component, or the way to it.
+pub(crate) struct CodeCell {
+    component: Digest,
+    state: RefCell<State>,
+}
+
+type Loading = Shared<LocalBoxFuture<'static, Result<Rc<Code>, String>>>;
+
+enum State {
+    Unloaded,
+    Loading(Loading),
+    Loaded(Rc<Code>),
+}
+
+impl CodeCell {
+    pub(crate) fn new(component: Digest) -> Self {
+        Self { component, state: RefCell::new(State::Unloaded) }
+    }
+
+    /// The code, if it is here.
+    pub(crate) fn loaded(&self) -> Option<Rc<Code>> {
+        match &*self.state.borrow() {
+            State::Loaded(code) => Some(code.clone()),
+            State::Unloaded | State::Loading(_) => None,
+        }
+    }
+
+    /// The code, fetched if need be; all who ask meanwhile wait for one fetch. A failure is not kept: who asks after it
+    /// starts another fetch.
+    pub(crate) async fn load(
+        self: &Rc<Self>,
+        host: &Rc<Host>,
+        account: &Arc<Account>,
+    ) -> Result<Rc<Code>, String> {
+        let loading = match &mut *self.state.borrow_mut() {
+            State::Loaded(code) => return Ok(code.clone()),
+            State::Loading(loading) => loading.clone(),
+            state @ State::Unloaded => {
+                let loading =
+                    timed_fetch(host.clone(), self.component, account.clone()).boxed_local().shared();
+                *state = State::Loading(loading.clone());
+                loading
+            }
+        };
+        let loaded = loading.await;
+        *self.state.borrow_mut() = match &loaded {
+            Ok(code) => State::Loaded(code.clone()),
+            Err(_) => State::Unloaded,
+        };
+        loaded
+    }
+}
+
+async fn timed_fetch(host: Rc<Host>, component: Digest, account: Arc<Account>) -> Result<Rc<Code>, String> {
+    let began_ns = clock::monotonic_ns();
+    let code = fetch(&host, component, account.spec.kind, account.spec.generation).await?;
+    account.row().cold_start_load.record_ns(clock::monotonic_ns().saturating_sub(began_ns));
+    Ok(Rc::new(code))
+}
+
+/// Fetches, maps and links.
+pub(crate) async fn fetch(
+    host: &Host,
+    component: Digest,
+    kind: Kind,
+    generation: WasiGeneration,
+) -> Result<Code, String> {
+    let native = host.code_source.fetch(component).await?;
+    let component = map(&host.engine, &native)?;
+    link(&host.linker, &component, kind, generation).map_err(|error| format!("{error:#}"))
+}
+
+/// Maps native code that [`crate::cache::NativeCache::load`] gave out.
+fn map(engine: &Engine, native: &OwnedFd) -> Result<Component, String> {
+    let seals = rustix::fs::fcntl_get_seals(native)
+        .map_err(|error| format!("the native code has no seals: {error}"))?;
+    if !seals.contains(SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL) {
+        return Err("the native code could still be changed".to_owned());
+    }
+    // Wasmtime opens by path; this one opens the very file that the descriptor is of.
+    let path = format!("/proc/self/fd/{}", native.as_raw_fd());
+    // SAFETY: the bytes must be what a compiler of this version made, and stay so while they are mapped. The supervisor
+    // hands out only what its keyed digest proves to have come from `skiff compile`, unchanged, and the seals that were
+    // just checked keep anybody, the supervisor included, from changing or cutting it for as long as it exists.
+    let component = unsafe { Component::deserialize_file(engine, path) };
+    let component = component.map_err(|error| format!("the native code can't be mapped: {error:#}"))?;
+    component
+        .initialize_copy_on_write_image()
+        .map_err(|error| format!("its memory image can't be made: {error:#}"))?;
+    Ok(component)
+}
+
+/// Links a component and finds what to call.
+pub(crate) fn link(
+    linker: &Linker<SandboxState>,
+    component: &Component,
+    kind: Kind,
+    generation: WasiGeneration,
+) -> wasmtime::Result<Code> {
+    let instance = linker.instantiate_pre(component)?;
+    let entry = match (kind, generation) {
+        (Kind::Http, WasiGeneration::P2) => Entry::HttpP2(ProxyPre::new(instance)?),
+        (Kind::Http, WasiGeneration::P3) => Entry::HttpP3(ServicePre::new(instance)?),
+        (Kind::Command, WasiGeneration::P2) => Entry::CommandP2(p2::bindings::CommandPre::new(instance)?),
+        (Kind::Command, WasiGeneration::P3) => Entry::CommandP3(p3::bindings::CommandPre::new(instance)?),
+    };
+    let (memories, tables, largest_bytes) = match component.resources_required() {
+        Some(needed) => (
+            needed.num_memories as usize,
+            needed.num_tables as usize,
+            needed.max_initial_memory_size.unwrap_or(0) as u64,
+        ),
+        None => (1, 1, 0),
+    };
+    Ok(Code { entry, demand: Demand { memories, tables, minimum_bytes: Cell::new(largest_bytes) } })
+}
+
+/// The failure of a task whose code can't be had.
+pub(crate) fn unavailable(reason: &str) -> Failure {
+    Failure::new(crate::failure::FailureKind::NoAnswer, format!("the task's code can't be loaded: {reason}"))
+}

@@ -1,0 +1,111 @@
+//! Measures cold starts: the stages of a request to a task of which nothing is loaded, and the same call again.
+//!
+//! Each round fetches and maps the code anew, beside what the task serves from, so it can be run on a task in use. It
+//! runs under the task's quotas like any request, but outside its queue: a round that finds no sandbox fails.
+
+use crate::admission::{Admitted, try_admit};
+use crate::call::{GuestRequest, Head, Sandbox, p2, p3};
+use crate::code::{self, Code, Entry};
+use crate::failure::Failure;
+use crate::host::Host;
+use crate::run::{Guest, GuestRun};
+use crate::state::SandboxState;
+use crate::task::Task;
+use http::Request;
+use http_body_util::{BodyExt, Empty};
+use skiff_kit::clock;
+use skiff_ports::runtime::ColdStart;
+use skiff_types::Kind;
+use std::rc::Rc;
+use std::sync::Arc;
+use wasmtime::Store;
+use wasmtime_wasi_http::p2::bindings::Proxy;
+use wasmtime_wasi_http::p3::bindings::Service;
+
+/// Rounds of one measurement.
+pub(crate) const ROUNDS_MAX: u32 = 10_000;
+
+/// One round; `path` is asked for with GET.
+pub(crate) async fn measure(host: &Rc<Host>, task: &Rc<Task>, path: &str) -> Result<ColdStart, String> {
+    let spec = &task.account.spec;
+    if spec.kind != Kind::Http {
+        return Err("only an http task answers requests".to_owned());
+    }
+    let began_ns = clock::monotonic_ns();
+    let code = Rc::new(code::fetch(host, spec.component, spec.kind, spec.generation).await?);
+    let load_ns = clock::monotonic_ns().saturating_sub(began_ns);
+
+    let admitted = try_admit(host, task, &code);
+    let Admitted { permit, claim, prepaid_bytes } =
+        admitted.map_err(|shortage| format!("the task has no sandbox to spare: {shortage:?}"))?;
+    let requests = [request(path)?, request(path)?];
+    let sandbox = Sandbox { host: host.clone(), task: task.clone(), code, claim, prepaid_bytes };
+    let deadline_ns =
+        clock::monotonic_ns().saturating_add(spec.limits.timeout.ms().saturating_mul(1_000_000));
+    let guest: Guest<Stages> = Box::pin(stages(sandbox, requests));
+    let run = GuestRun::new(host, task, deadline_ns, permit, guest);
+    let stages = run.await.map_err(|failure| failure.message)?;
+    Ok(ColdStart {
+        load_ns,
+        instantiate_ns: stages.instantiate_ns,
+        first_byte_ns: stages.first_byte_ns,
+        cold_request_ns: stages.instantiate_ns + stages.first_byte_ns,
+        warm_request_ns: stages.warm_request_ns,
+    })
+}
+
+struct Stages {
+    instantiate_ns: u64,
+    first_byte_ns: u64,
+    warm_request_ns: u64,
+}
+
+enum Instance {
+    P2(Proxy),
+    P3(Service),
+}
+
+async fn stages(sandbox: Sandbox, [first, second]: [GuestRequest; 2]) -> Result<Stages, Failure> {
+    let (task, code) = (sandbox.task.clone(), sandbox.code.clone());
+    let began_ns = clock::monotonic_ns();
+    let mut store = sandbox.store();
+    let result = async {
+        let instance = instantiate(&code, &mut store).await?;
+        let instantiate_ns = clock::monotonic_ns().saturating_sub(began_ns);
+        let first_byte_ns = timed_call(&mut store, &instance, first).await?;
+        let warm_request_ns = timed_call(&mut store, &instance, second).await?;
+        wasmtime::error::Ok(Stages { instantiate_ns, first_byte_ns, warm_request_ns })
+    };
+    let result = result.await;
+    result.map_err(|error| Failure::from_error(&error, &task.account, store.data().out_of_memory()))
+}
+
+async fn instantiate(code: &Code, store: &mut Store<SandboxState>) -> wasmtime::Result<Instance> {
+    Ok(match &code.entry {
+        Entry::HttpP2(pre) => Instance::P2(pre.instantiate_async(store).await?),
+        Entry::HttpP3(pre) => Instance::P3(pre.instantiate_async(store).await?),
+        Entry::CommandP2(_) | Entry::CommandP3(_) => wasmtime::bail!("the component is no http handler"),
+    })
+}
+
+/// Calls to the end and says when the answer's head was there.
+async fn timed_call(
+    store: &mut Store<SandboxState>,
+    instance: &Instance,
+    request: GuestRequest,
+) -> wasmtime::Result<u64> {
+    let head = Arc::new(Head::default());
+    head.sandbox_is_ready(clock::monotonic_ns());
+    match instance {
+        Instance::P2(proxy) => p2::call(store, proxy, request, head.clone()).await?,
+        Instance::P3(service) => p3::call(store, service, request, head.clone()).await?,
+    }
+    wasmtime::ensure!(head.is_set(), "the guest ended without an answer");
+    Ok(head.first_byte_ns())
+}
+
+fn request(path: &str) -> Result<GuestRequest, String> {
+    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+    let request = Request::get(path).header(http::header::HOST, "localhost").body(body);
+    request.map_err(|error| format!("{path:?} is no path: {error}"))
+}

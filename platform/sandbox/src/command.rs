@@ -1,0 +1,102 @@
+//! `command` tasks: one sandbox that runs `wasi:cli/run` once, to its end or the task's.
+
+use crate::admission::{Admitted, never_fits, try_admit};
+use crate::call::{Sandbox, made};
+use crate::code::{Code, Entry};
+use crate::failure::{Failure, FailureKind};
+use crate::host::Host;
+use crate::run::{GuestRun, NEVER_NS};
+use crate::state::SandboxState;
+use crate::task::Task;
+use skiff_kit::clock;
+use skiff_ports::runtime::TaskEvent;
+use skiff_types::{StopCode, StoppedReason};
+use std::rc::Rc;
+use std::time::Duration;
+use wasmtime::Store;
+
+/// How often a command that finds no sandbox in the pool looks again.
+const RECHECK: Duration = Duration::from_millis(20);
+
+/// Runs the task's program and says how it ended; says nothing if the task was taken away meanwhile.
+pub(crate) async fn run(host: Rc<Host>, task: Rc<Task>) {
+    let result = start_and_wait(&host, &task).await;
+    if task.has_ended() {
+        return;
+    }
+    if let Err(failure) = &result
+        && !matches!(failure.kind, FailureKind::Exited(_))
+    {
+        host.report(&task.account, failure);
+    }
+    let (exit_code, code, message) = ending(result);
+    let reason = StoppedReason { code, message };
+    (host.events)(TaskEvent::Ended { task: task.account.spec.id, exit_code, reason });
+}
+
+fn ending(result: Result<i32, Failure>) -> (Option<i32>, StopCode, String) {
+    let exited = |code: i32| (Some(code), StopCode::Exited, format!("the program exited with code {code}"));
+    match result {
+        Ok(code) => exited(code),
+        Err(failure) => match failure.kind {
+            FailureKind::Exited(code) => exited(code),
+            FailureKind::OutOfMemory => (None, StopCode::OutOfMemory, failure.message),
+            FailureKind::NoAnswer => (None, StopCode::TaskFailedToStart, failure.message),
+            FailureKind::Trapped | FailureKind::TimedOut { .. } | FailureKind::Stopped => {
+                (None, StopCode::Trapped, failure.message)
+            }
+        },
+    }
+}
+
+async fn start_and_wait(host: &Rc<Host>, task: &Rc<Task>) -> Result<i32, Failure> {
+    let loaded = task.code.load(host, &task.account).await;
+    let code = loaded.map_err(|reason| crate::code::unavailable(&reason))?;
+    let Admitted { permit, claim, prepaid_bytes } = admit(host, task, &code).await?;
+    let sandbox = Sandbox { host: host.clone(), task: task.clone(), code, claim, prepaid_bytes };
+    GuestRun::new(host, task, NEVER_NS, permit, Box::pin(program(sandbox))).await
+}
+
+async fn admit(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Admitted, Failure> {
+    loop {
+        if let Some(reason) = never_fits(task, code) {
+            task.account.row().out_of_memory.add(1);
+            return Err(Failure::new(FailureKind::OutOfMemory, reason));
+        }
+        match try_admit(host, task, code) {
+            Ok(admitted) => return Ok(admitted),
+            Err(_) if task.has_ended() => return Err(Failure::stopped()),
+            Err(_) => tokio::time::sleep(RECHECK).await,
+        }
+    }
+}
+
+async fn program(sandbox: Sandbox) -> Result<i32, Failure> {
+    let (host, task, code) = (sandbox.host.clone(), sandbox.task.clone(), sandbox.code.clone());
+    let began_ns = clock::monotonic_ns();
+    let mut store = sandbox.store();
+    let started = |store: &Store<SandboxState>| {
+        made(&task, &code, store, began_ns);
+        (host.events)(TaskEvent::Started { task: task.account.spec.id });
+    };
+    let result = async {
+        match &code.entry {
+            Entry::CommandP2(pre) => {
+                let command = pre.instantiate_async(&mut store).await?;
+                started(&store);
+                command.wasi_cli_run().call_run(&mut store).await
+            }
+            Entry::CommandP3(pre) => {
+                let command = pre.instantiate_async(&mut store).await?;
+                started(&store);
+                store.run_concurrent(async |accessor| command.wasi_cli_run().call_run(accessor).await).await?
+            }
+            Entry::HttpP2(_) | Entry::HttpP3(_) => wasmtime::bail!("the component exports no wasi:cli/run"),
+        }
+    };
+    match result.await {
+        Ok(Ok(())) => Ok(0),
+        Ok(Err(())) => Ok(1),
+        Err(error) => Err(Failure::from_error(&error, &task.account, store.data().out_of_memory())),
+    }
+}

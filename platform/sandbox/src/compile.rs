@@ -1,0 +1,97 @@
+//! The compile child: one component in, native code out, within bounds that it sets itself before it reads a byte.
+//!
+//! Cranelift can't be stopped from inside a process, and what it is given is anybody's; so it runs in a process of its
+//! own, which the kernel ends when it takes too much. What it writes is not trusted until the supervisor has signed it.
+
+use crate::code;
+use crate::engine::{PoolSize, compile_engine, pooled_engine};
+use crate::inspect::inspect;
+use crate::link::linker;
+use rustix::process::{Resource, Rlimit};
+use skiff_ports::runtime::{ComponentReport, PrepareError};
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+use wasmtime::component::Component;
+
+/// Memory that the compiler can write to, in bytes.
+pub const MEMORY_BYTES_MAX: u64 = 2 << 30;
+/// Address space of the child, in bytes: the memory, and what an engine reserves without using it.
+pub const ADDRESS_SPACE_BYTES_MAX: u64 = MEMORY_BYTES_MAX + (48 << 30);
+/// CPU time of the child over all its threads, in seconds.
+pub const CPU_SECONDS_MAX: u64 = 120;
+/// The largest component that is compiled, in bytes.
+pub const COMPONENT_BYTES_MAX: u64 = 256 << 20;
+
+/// All that `skiff compile --component PATH --output PATH` does: compiles within bounds, prints the result as one line
+/// of JSON (a `Result<ComponentReport, PrepareError>`), and succeeds if it could say anything at all.
+pub fn run_child(component: &Path, output: &Path) -> ExitCode {
+    let result = bound_this_process()
+        .map_err(|error| PrepareError::Internal(format!("its bounds can't be set: {error}")))
+        .and_then(|()| compile(component, output));
+    let mut stdout = io::stdout().lock();
+    let written = serde_json::to_writer(&mut stdout, &result)
+        .map_err(io::Error::from)
+        .and_then(|()| stdout.write_all(b"\n"))
+        .and_then(|()| stdout.flush());
+    if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn bound_this_process() -> io::Result<()> {
+    let bound = |resource, most| {
+        rustix::process::setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
+    };
+    bound(Resource::Data, MEMORY_BYTES_MAX)?;
+    bound(Resource::As, ADDRESS_SPACE_BYTES_MAX)?;
+    bound(Resource::Cpu, CPU_SECONDS_MAX)?;
+    bound(Resource::Core, 0)?;
+    Ok(())
+}
+
+/// Checks, compiles and links the component at `component`, and leaves its native code at `output`.
+///
+/// # Errors
+/// [`PrepareError::Refused`] for what its author can mend, [`PrepareError::TooCostly`] for what is too large,
+/// [`PrepareError::Internal`] for the rest.
+pub fn compile(component: &Path, output: &Path) -> Result<ComponentReport, PrepareError> {
+    let internal = |error: &dyn std::fmt::Display| PrepareError::Internal(error.to_string());
+    let component_bytes = std::fs::metadata(component).map_err(|error| internal(&error))?.len();
+    if component_bytes > COMPONENT_BYTES_MAX {
+        return Err(PrepareError::TooCostly(format!(
+            "the component has {component_bytes} bytes; {COMPONENT_BYTES_MAX} is the most that is compiled"
+        )));
+    }
+    let bytes = std::fs::read(component).map_err(|error| internal(&error))?;
+    let mut report = inspect(&bytes)?;
+
+    let began = Instant::now();
+    let engine = compile_engine().map_err(|error| internal(&error))?;
+    let native = engine
+        .precompile_component(&bytes)
+        .map_err(|error| PrepareError::Refused(format!("the component can't be compiled: {error:#}")))?;
+    report.compile_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    report.native_bytes = native.len() as u64;
+
+    try_to_link(&native, &report)?;
+    std::fs::write(output, &native).map_err(|error| internal(&error))?;
+    Ok(report)
+}
+
+/// Loads and links as a worker will, so that what can't run is refused now and not at the first request.
+fn try_to_link(native: &[u8], report: &ComponentReport) -> Result<(), PrepareError> {
+    let internal = |error: &dyn std::fmt::Display| PrepareError::Internal(error.to_string());
+    let engine = pooled_engine(PoolSize::of(1)).map_err(|error| internal(&error))?;
+    // SAFETY: the bytes came out of the compiler a moment ago, in this very process.
+    let component = unsafe { Component::deserialize(&engine, native) };
+    let component = component.map_err(|error| {
+        PrepareError::Refused(format!("the component is larger than a sandbox can be: {error:#}"))
+    })?;
+    let linker = linker(&engine).map_err(|error| internal(&error))?;
+    code::link(&linker, &component, report.kind, report.generation).map_err(|error| {
+        PrepareError::Refused(format!(
+            "the component's imports or exports have other types than WASI's: {error:#}"
+        ))
+    })?;
+    Ok(())
+}

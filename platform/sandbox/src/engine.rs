@@ -1,0 +1,164 @@
+//! The engines: one that compiles, one that runs from a pool. Their settings of code are the same by construction, so
+//! that what the first makes the second can map.
+
+use std::hash::{Hash, Hasher};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+/// Sandboxes that a worker can have at once where its configuration says nothing.
+pub const SANDBOXES_MAX_DEFAULT: usize = 1_000;
+/// Native stack that a guest may use, in bytes.
+const GUEST_STACK_BYTES: usize = 512 << 10;
+/// Stack of one fiber, in bytes: the guest's, and what host functions need above it. Address space, not memory.
+const FIBER_STACK_BYTES: usize = 2 << 20;
+/// The most one linear memory can have, in bytes.
+const LINEAR_MEMORY_BYTES_MAX: usize = 4 << 30;
+/// Elements that one table can have.
+const TABLE_ELEMENTS_MAX: usize = 100_000;
+/// Core module instances that one component can be made of.
+const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 64;
+/// Linear memories that one component can have.
+const MEMORIES_PER_COMPONENT_MAX: u32 = 8;
+/// Tables that one component can have.
+const TABLES_PER_COMPONENT_MAX: u32 = 32;
+/// Linear memories or tables that one core module can define.
+const MEMORIES_PER_MODULE_MAX: u32 = 4;
+const TABLES_PER_MODULE_MAX: u32 = 8;
+/// Slots of the pool for each sandbox, as most components need them; admission counts what each really takes.
+const MEMORIES_PER_SANDBOX: usize = 1;
+const TABLES_PER_SANDBOX: usize = 3;
+/// Fibers for each sandbox: one runs the guest; a WASI 0.3 guest that blocks inside a call holds more.
+const FIBERS_PER_SANDBOX: usize = 2;
+/// Bytes of a linear memory and of a table that are reset by writing instead of being given back to the kernel.
+const MEMORY_KEPT_RESIDENT_BYTES: usize = 64 << 10;
+const TABLE_KEPT_RESIDENT_BYTES: usize = 8 << 10;
+/// Bytes of a fiber's stack that are reset by writing; what a guest used beyond them goes back to the kernel.
+const STACK_KEPT_RESIDENT_BYTES: usize = 16 << 10;
+/// Frames of a trap's backtrace that are kept for its log line.
+const BACKTRACE_FRAMES_MAX: usize = 20;
+
+/// Why an engine could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the WebAssembly engine can't be started: {0}")]
+pub struct EngineError(String);
+
+impl EngineError {
+    pub(crate) fn new(error: impl std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// What the pool of one worker holds. A sandbox takes one of the first and as many of the others as its component has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PoolSize {
+    pub(crate) sandboxes: usize,
+    pub(crate) memories: usize,
+    pub(crate) tables: usize,
+}
+
+impl PoolSize {
+    pub(crate) fn of(sandboxes: usize) -> Self {
+        Self {
+            sandboxes,
+            // Never fewer than one component may have, or it could be deployed and yet never run.
+            memories: (sandboxes * MEMORIES_PER_SANDBOX).max(MEMORIES_PER_COMPONENT_MAX as usize),
+            tables: (sandboxes * TABLES_PER_SANDBOX).max(TABLES_PER_COMPONENT_MAX as usize),
+        }
+    }
+}
+
+/// The engine of a `skiff compile` child: it allocates on demand.
+///
+/// # Errors
+/// If this machine's processor or operating system is not one that wasmtime can run on.
+pub fn compile_engine() -> Result<Engine, EngineError> {
+    Engine::new(&code_settings()).map_err(EngineError::new)
+}
+
+/// The engine of a worker: it allocates from a pool.
+pub(crate) fn pooled_engine(size: PoolSize) -> Result<Engine, EngineError> {
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(count(size.sandboxes))
+        .total_core_instances(count(size.sandboxes).saturating_mul(CORE_INSTANCES_PER_COMPONENT_MAX))
+        .total_memories(count(size.memories))
+        .total_tables(count(size.tables))
+        .total_stacks(count(size.sandboxes * FIBERS_PER_SANDBOX))
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
+        .max_tables_per_component(TABLES_PER_COMPONENT_MAX)
+        .max_memories_per_module(MEMORIES_PER_MODULE_MAX)
+        .max_tables_per_module(TABLES_PER_MODULE_MAX)
+        .max_memory_size(LINEAR_MEMORY_BYTES_MAX)
+        .table_elements(TABLE_ELEMENTS_MAX)
+        .linear_memory_keep_resident(MEMORY_KEPT_RESIDENT_BYTES)
+        .table_keep_resident(TABLE_KEPT_RESIDENT_BYTES)
+        .async_stack_keep_resident(STACK_KEPT_RESIDENT_BYTES)
+        // It takes a page that is swapped out or being migrated for a clean one (wasmtime#14357), which would show one
+        // guest's bytes to the next. Off until a wasmtime has the fix.
+        .pagemap_scan(Enabled::No);
+    let mut config = code_settings();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    Engine::new(&config).map_err(EngineError::new)
+}
+
+/// What native code must have been compiled with to be mapped here, as 64 hexadecimal digits.
+///
+/// # Errors
+/// As [`compile_engine`].
+pub fn compatibility() -> Result<String, EngineError> {
+    Ok(compatibility_of(&compile_engine()?))
+}
+
+pub(crate) fn compatibility_of(engine: &Engine) -> String {
+    let mut hasher = Blake3(blake3::Hasher::new());
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.0.finalize().to_hex().to_string()
+}
+
+/// Everything that decides what native code looks like, and how it is run.
+fn code_settings() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .wasm_component_model_async(true)
+        .epoch_interruption(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .parallel_compilation(true)
+        .memory_init_cow(true)
+        .max_wasm_stack(GUEST_STACK_BYTES)
+        .async_stack_size(FIBER_STACK_BYTES)
+        // A stack that a guest had goes to the next one clean, and the memory it took beyond the usual goes back.
+        .async_stack_zeroing(true)
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(BACKTRACE_FRAMES_MAX))
+        // Only debuggers of the host would read them; they make images larger and slower to map.
+        .native_unwind_info(false)
+        .generate_address_map(false);
+    config
+}
+
+/// A [`Hasher`] that is the same in every process and build, unlike the standard library's.
+struct Blake3(blake3::Hasher);
+
+impl Hasher for Blake3 {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        let mut first = [0; 8];
+        first.copy_from_slice(&self.0.finalize().as_bytes()[..8]);
+        u64::from_le_bytes(first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_compiled_can_be_mapped() {
+        let pooled = pooled_engine(PoolSize::of(2)).unwrap();
+        assert_eq!(compatibility().unwrap(), compatibility_of(&pooled));
+        assert_eq!(compatibility().unwrap().len(), 64);
+    }
+}

@@ -1,0 +1,90 @@
+//! Why a guest ended before it should: from the engine's errors to a sentence for people.
+
+use crate::account::Account;
+use skiff_ports::invoke::InvokeError;
+use wasmtime::Trap;
+use wasmtime_wasi::I32Exit;
+
+/// How a guest failed.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
+    /// For people, the client included.
+    pub(crate) message: String,
+    /// For the task's log: the guest's stack.
+    pub(crate) detail: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FailureKind {
+    /// It broke a rule of WebAssembly, or a bound.
+    Trapped,
+    /// The task's memory limit refused it what it needed.
+    OutOfMemory,
+    /// It called `wasi:cli/exit`.
+    Exited(i32),
+    /// Its time was up.
+    TimedOut { limit_ms: u64 },
+    /// Its task was taken away.
+    Stopped,
+    /// It ended without an answer, or answered with an error code.
+    NoAnswer,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), detail: None }
+    }
+
+    pub(crate) fn timed_out(limit_ms: u64) -> Self {
+        let message = InvokeError::TimedOut { limit_ms }.to_string();
+        Self::new(FailureKind::TimedOut { limit_ms }, message)
+    }
+
+    pub(crate) fn stopped() -> Self {
+        Self::new(FailureKind::Stopped, "the task was stopped")
+    }
+
+    pub(crate) fn no_answer() -> Self {
+        Self::new(FailureKind::NoAnswer, "the guest ended without an answer")
+    }
+
+    pub(crate) fn error_code(code: &impl std::fmt::Debug) -> Self {
+        Self::new(FailureKind::NoAnswer, format!("the guest answered with an error: {code:?}"))
+    }
+
+    /// Reads an error that came out of a guest; `out_of_memory` says whether it had been refused memory.
+    pub(crate) fn from_error(error: &wasmtime::Error, account: &Account, out_of_memory: bool) -> Self {
+        if let Some(I32Exit(code)) = error.downcast_ref() {
+            let message = format!("the guest exited with code {code} before it had answered");
+            return Self::new(FailureKind::Exited(*code), message);
+        }
+        let trap = error.downcast_ref::<Trap>();
+        // Guests abort when an allocation fails; what they do in its wake may be an exception, but not this one.
+        let detail = Some(format!("{error:?}"));
+        if out_of_memory && trap.is_none_or(|trap| *trap != Trap::StackOverflow) {
+            return Self { kind: FailureKind::OutOfMemory, message: account.out_of_memory(), detail };
+        }
+        let message = match trap {
+            Some(Trap::UnreachableCodeReached) => {
+                "the guest trapped: it reached an `unreachable` instruction (a panic or an abort; its log may say why)"
+                    .to_owned()
+            }
+            Some(Trap::StackOverflow) => {
+                "the guest trapped: its call stack is exhausted (a recursion without end?)".to_owned()
+            }
+            Some(Trap::AsyncDeadlock) => "the guest trapped: it waits for what can never happen".to_owned(),
+            Some(trap) => format!("the guest trapped: {}", trap.to_string().trim_start_matches("wasm trap: ")),
+            None => format!("the guest was ended: {}", error.root_cause()),
+        };
+        Self { kind: FailureKind::Trapped, message, detail }
+    }
+
+    pub(crate) fn into_invoke_error(self) -> InvokeError {
+        match self.kind {
+            FailureKind::TimedOut { limit_ms } => InvokeError::TimedOut { limit_ms },
+            FailureKind::Stopped => InvokeError::Gone,
+            _ => InvokeError::Failed(self.message),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What all sandboxes of a worker share: engine, linker, pool, clock, and the ways out.
+
+use crate::account::Account;
+use crate::admission::InUse;
+use crate::code::{CodeCell, CodeSource};
+use crate::engine::PoolSize;
+use crate::epoch::EpochClock;
+use crate::failure::{Failure, FailureKind};
+use crate::logs::{LogQueue, LogSink};
+use crate::state::SandboxState;
+use crate::task::Task;
+use skiff_ledger::Ledger;
+use skiff_ports::runtime::TaskEvent;
+use skiff_types::{Digest, TaskId};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use tokio::sync::Notify;
+use wasmtime::Engine;
+use wasmtime::component::Linker;
+
+/// Lives on the worker's one thread.
+pub(crate) struct Host {
+    pub(crate) worker: usize,
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<SandboxState>,
+    pub(crate) epoch: EpochClock,
+    pub(crate) pool_size: PoolSize,
+    pub(crate) in_use: InUse,
+    pub(crate) ledger: Ledger,
+    pub(crate) code_source: Rc<dyn CodeSource>,
+    pub(crate) logs: Arc<LogQueue>,
+    pub(crate) log_sink: Rc<dyn LogSink>,
+    pub(crate) events: Rc<dyn Fn(TaskEvent)>,
+    /// CPU time that tasks were charged with, in nanoseconds.
+    pub(crate) guest_cpu_ns: Cell<u64>,
+    pub(crate) tasks: RefCell<HashMap<TaskId, Rc<Task>>>,
+    pub(crate) codes: RefCell<HashMap<Digest, Weak<CodeCell>>>,
+    calls: Cell<usize>,
+    calls_ended: Notify,
+}
+
+impl Host {
+    pub(crate) fn new(
+        worker: usize,
+        pool_size: PoolSize,
+        (engine, linker, epoch): (Engine, Linker<SandboxState>, EpochClock),
+        ledger: Ledger,
+        (code_source, log_sink, events): (Rc<dyn CodeSource>, Rc<dyn LogSink>, Rc<dyn Fn(TaskEvent)>),
+    ) -> Self {
+        Self {
+            worker,
+            engine,
+            linker,
+            epoch,
+            pool_size,
+            in_use: InUse::default(),
+            ledger,
+            code_source,
+            logs: Arc::default(),
+            log_sink,
+            events,
+            guest_cpu_ns: Cell::new(0),
+            tasks: RefCell::default(),
+            codes: RefCell::default(),
+            calls: Cell::new(0),
+            calls_ended: Notify::new(),
+        }
+    }
+
+    /// The cell of a component's code, shared by all tasks that run it.
+    pub(crate) fn code_cell(&self, component: Digest) -> Rc<CodeCell> {
+        let mut codes = self.codes.borrow_mut();
+        codes.retain(|_, cell| cell.strong_count() > 0);
+        if let Some(cell) = codes.get(&component).and_then(Weak::upgrade) {
+            return cell;
+        }
+        let cell = Rc::new(CodeCell::new(component));
+        codes.insert(component, Rc::downgrade(&cell));
+        cell
+    }
+
+    /// Counts a guest's failure, and writes down what its client is not told.
+    pub(crate) fn report(&self, account: &Arc<Account>, failure: &Failure) {
+        let row = account.row();
+        match failure.kind {
+            FailureKind::Trapped => row.traps.add(1),
+            FailureKind::TimedOut { .. } => row.timeouts.add(1),
+            // Counted where the memory was refused.
+            FailureKind::OutOfMemory => {}
+            FailureKind::Exited(_) | FailureKind::Stopped | FailureKind::NoAnswer => {}
+        }
+        self.logs.remark(account, &failure.message);
+        if let Some(detail) = &failure.detail {
+            self.logs.remark(account, detail);
+        }
+        self.logs.flush(&*self.log_sink);
+    }
+
+    /// Counts a call until the guard is dropped.
+    pub(crate) fn call_begins(self: &Rc<Self>) -> CallGuard {
+        self.calls.set(self.calls.get() + 1);
+        CallGuard(self.clone())
+    }
+
+    /// Ends when no call of an `http` task is going on.
+    pub(crate) async fn idle(&self) {
+        while self.calls.get() > 0 {
+            self.calls_ended.notified().await;
+        }
+    }
+}
+
+/// A call that is going on.
+pub(crate) struct CallGuard(Rc<Host>);
+
+impl Drop for CallGuard {
+    fn drop(&mut self) {
+        let calls = self.0.calls.get() - 1;
+        self.0.calls.set(calls);
+        if calls == 0 {
+            self.0.calls_ended.notify_waiters();
+        }
+    }
+}

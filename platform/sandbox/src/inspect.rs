@@ -1,0 +1,268 @@
+//! The check of a component by its bytes alone: kind, generation, imports, exports, the memory it asks for.
+//!
+//! It parses and validates what anybody may have pushed, so it runs no code, needs no engine and never panics. Whether
+//! the types of the imports fit is not seen here but when the component is linked ([`crate::compile`]).
+
+use crate::offered;
+use crate::state::SANDBOX_OVERHEAD_BYTES;
+use skiff_ports::runtime::{ComponentReport, PrepareError};
+use skiff_types::{Kind, WasiGeneration};
+use wasmparser::{
+    ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentTypeRef,
+    Instance, Parser, Payload, TypeBounds, Validator, WasmFeatures,
+};
+
+/// Bytes that one element of a table takes in the host.
+pub(crate) const TABLE_ELEMENT_BYTES: u64 = 8;
+/// Where a memory does not say otherwise, its pages have this many bytes.
+const PAGE_BYTES_LOG2: u32 = 16;
+
+/// Checks a component. In the report, `native_bytes` and `compile_ms` are 0.
+///
+/// # Errors
+/// [`PrepareError::Refused`] with a sentence for the component's author.
+pub fn inspect(component: &[u8]) -> Result<ComponentReport, PrepareError> {
+    if Parser::is_core_wasm(component) {
+        return Err(PrepareError::Refused(
+            "this is a core WebAssembly module, not a component; build it for a target that makes components (`cargo \
+             build --target wasm32-wasip2`) or turn it into one: `wasm-tools component new MODULE.wasm --adapt \
+             wasi_snapshot_preview1.wasm -o COMPONENT.wasm`"
+                .to_owned(),
+        ));
+    }
+    if !Parser::is_component(component) {
+        return Err(PrepareError::Refused(
+            "this is not a WebAssembly component: its first bytes are others".to_owned(),
+        ));
+    }
+    let damaged = |error: wasmparser::BinaryReaderError| {
+        PrepareError::Refused(format!("the component is damaged, or newer than Skiff: {error}"))
+    };
+    Validator::new_with_features(WasmFeatures::default()).validate_all(component).map_err(damaged)?;
+    let found = walk(component).map_err(damaged)?;
+
+    if let Some(refusal) = found.imports.iter().find_map(|import| offered::refusal(import)) {
+        return Err(PrepareError::Refused(refusal));
+    }
+    let (kind, generation) = kind(&found.exports).ok_or_else(|| {
+        let exports = if found.exports.is_empty() { "nothing".to_owned() } else { found.exports.join(", ") };
+        PrepareError::Refused(format!(
+            "the component is neither an http task (it would export wasi:http/incoming-handler@0.2 or \
+             wasi:http/handler@0.3) nor a command (wasi:cli/run): it exports {exports}"
+        ))
+    })?;
+    let memory_bytes =
+        found.cost.memory_bytes.saturating_add(found.cost.table_elements * TABLE_ELEMENT_BYTES);
+    Ok(ComponentReport {
+        kind,
+        generation,
+        imports: found.imports,
+        exports: found.exports,
+        minimum_memory_bytes: memory_bytes.saturating_add(SANDBOX_OVERHEAD_BYTES),
+        component_bytes: component.len() as u64,
+        native_bytes: 0,
+        compile_ms: 0,
+    })
+}
+
+fn kind(exports: &[String]) -> Option<(Kind, WasiGeneration)> {
+    let has = |interface, generation| {
+        exports.iter().any(|export| offered::released(export) == Some((interface, generation)))
+    };
+    [
+        ("wasi:http/handler", Kind::Http, WasiGeneration::P3),
+        ("wasi:http/incoming-handler", Kind::Http, WasiGeneration::P2),
+        ("wasi:cli/run", Kind::Command, WasiGeneration::P3),
+        ("wasi:cli/run", Kind::Command, WasiGeneration::P2),
+    ]
+    .into_iter()
+    .find(|&(interface, _, generation)| has(interface, generation))
+    .map(|(_, kind, generation)| (kind, generation))
+}
+
+struct Found {
+    imports: Vec<String>,
+    exports: Vec<String>,
+    cost: Cost,
+}
+
+/// What instantiating a module or a component claims at once.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cost {
+    memory_bytes: u64,
+    table_elements: u64,
+}
+
+impl Cost {
+    fn add(&mut self, other: Self) {
+        self.memory_bytes = self.memory_bytes.saturating_add(other.memory_bytes);
+        // Kept far from the end of the range, for the multiplication that follows.
+        self.table_elements = self.table_elements.saturating_add(other.table_elements).min(u64::MAX / 16);
+    }
+}
+
+/// One module or component that is being walked through, with the index spaces that instances are made from.
+#[derive(Default)]
+struct Frame {
+    is_component: bool,
+    cost: Cost,
+    modules: Vec<Cost>,
+    components: Vec<Cost>,
+}
+
+/// Walks through a valid component. An index that points nowhere counts as nothing, so no input can make it fail.
+fn walk(bytes: &[u8]) -> wasmparser::Result<Found> {
+    let (mut imports, mut exports) = (Vec::new(), Vec::new());
+    let mut frames: Vec<Frame> = Vec::new();
+    let mut total = Cost::default();
+    for payload in Parser::new(0).parse_all(bytes) {
+        let payload = payload?;
+        if let Payload::Version { encoding, .. } = &payload {
+            let is_component = *encoding == wasmparser::Encoding::Component;
+            frames.push(Frame { is_component, ..Frame::default() });
+            continue;
+        }
+        let depth = frames.len();
+        if let Payload::End(_) = &payload {
+            let Some(frame) = frames.pop() else { continue };
+            match frames.last_mut() {
+                Some(parent) if frame.is_component => parent.components.push(frame.cost),
+                Some(parent) => parent.modules.push(frame.cost),
+                None => total = frame.cost,
+            }
+            continue;
+        }
+        if depth == 1 {
+            match &payload {
+                Payload::ComponentImportSection(section) => {
+                    for import in section.clone() {
+                        let import = import?;
+                        if !matches!(import.ty, ComponentTypeRef::Type(TypeBounds::Eq(_))) {
+                            imports.push(import.name.name.to_owned());
+                        }
+                    }
+                }
+                Payload::ComponentExportSection(section) => {
+                    for export in section.clone() {
+                        exports.push(export?.name.name.to_owned());
+                    }
+                }
+                _ => {}
+            }
+        }
+        count(&mut frames, payload)?;
+    }
+    imports.sort();
+    exports.sort();
+    Ok(Found { imports, exports, cost: total })
+}
+
+/// Adds what one section defines or instantiates to the innermost frame.
+fn count(frames: &mut [Frame], payload: Payload<'_>) -> wasmparser::Result<()> {
+    match payload {
+        Payload::MemorySection(section) => {
+            for memory in section {
+                let memory = memory?;
+                let page_bytes_log2 = memory.page_size_log2.unwrap_or(PAGE_BYTES_LOG2);
+                let memory_bytes =
+                    memory.initial.saturating_mul(1_u64.checked_shl(page_bytes_log2).unwrap_or(u64::MAX));
+                add(frames, Cost { memory_bytes, table_elements: 0 });
+            }
+        }
+        Payload::TableSection(section) => {
+            for table in section {
+                add(frames, Cost { memory_bytes: 0, table_elements: table?.ty.initial });
+            }
+        }
+        Payload::InstanceSection(section) => {
+            for instance in section {
+                if let Instance::Instantiate { module_index, .. } = instance? {
+                    let cost = at(frames, |frame| &frame.modules, module_index);
+                    add(frames, cost);
+                }
+            }
+        }
+        Payload::ComponentInstanceSection(section) => {
+            for instance in section {
+                if let ComponentInstance::Instantiate { component_index, .. } = instance? {
+                    let cost = at(frames, |frame| &frame.components, component_index);
+                    add(frames, cost);
+                }
+            }
+        }
+        Payload::ComponentAliasSection(section) => {
+            for alias in section {
+                alias_into(frames, &alias?);
+            }
+        }
+        Payload::ComponentImportSection(section) => {
+            for import in section {
+                match import?.ty {
+                    ComponentTypeRef::Module(_) => {
+                        push(frames, ComponentExternalKind::Module, Cost::default())
+                    }
+                    ComponentTypeRef::Component(_) => {
+                        push(frames, ComponentExternalKind::Component, Cost::default())
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Payload::ComponentExportSection(section) => {
+            for export in section {
+                let export = export?;
+                let cost = match export.kind {
+                    ComponentExternalKind::Module => at(frames, |frame| &frame.modules, export.index),
+                    _ => at(frames, |frame| &frame.components, export.index),
+                };
+                push(frames, export.kind, cost);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn alias_into(frames: &mut [Frame], alias: &ComponentAlias<'_>) {
+    match alias {
+        ComponentAlias::InstanceExport { kind, .. } => push(frames, *kind, Cost::default()),
+        ComponentAlias::Outer { kind, count, index } => {
+            let outer = frames.len().checked_sub(1 + *count as usize).and_then(|at| frames.get(at));
+            let of = |list: fn(&Frame) -> &Vec<Cost>| {
+                outer.and_then(|frame| list(frame).get(*index as usize)).copied().unwrap_or_default()
+            };
+            match kind {
+                ComponentOuterAliasKind::CoreModule => {
+                    let cost = of(|frame| &frame.modules);
+                    push(frames, ComponentExternalKind::Module, cost);
+                }
+                ComponentOuterAliasKind::Component => {
+                    let cost = of(|frame| &frame.components);
+                    push(frames, ComponentExternalKind::Component, cost);
+                }
+                ComponentOuterAliasKind::CoreType | ComponentOuterAliasKind::Type => {}
+            }
+        }
+        ComponentAlias::CoreInstanceExport { .. } => {}
+    }
+}
+
+fn add(frames: &mut [Frame], cost: Cost) {
+    if let Some(frame) = frames.last_mut() {
+        frame.cost.add(cost);
+    }
+}
+
+fn push(frames: &mut [Frame], kind: ComponentExternalKind, cost: Cost) {
+    if let Some(frame) = frames.last_mut() {
+        match kind {
+            ComponentExternalKind::Module => frame.modules.push(cost),
+            ComponentExternalKind::Component => frame.components.push(cost),
+            _ => {}
+        }
+    }
+}
+
+fn at(frames: &[Frame], list: fn(&Frame) -> &Vec<Cost>, index: u32) -> Cost {
+    frames.last().and_then(|frame| list(frame).get(index as usize)).copied().unwrap_or_default()
+}

@@ -1,0 +1,121 @@
+//! The interfaces that Skiff offers to components, by name and generation.
+//!
+//! A plain list, so that a component can be checked without an engine; a test holds it against the real linker.
+
+use skiff_types::WasiGeneration;
+
+/// What WASI 0.2 has, all of it; `wasi:filesystem` is empty and `wasi:sockets` denied.
+pub(crate) const WASI_0_2: &[&str] = &[
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:http/outgoing-handler",
+    "wasi:http/types",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+    "wasi:sockets/instance-network",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/network",
+    "wasi:sockets/tcp",
+    "wasi:sockets/tcp-create-socket",
+    "wasi:sockets/udp",
+    "wasi:sockets/udp-create-socket",
+];
+
+/// What WASI 0.3 has, all of it.
+pub(crate) const WASI_0_3: &[&str] = &[
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:cli/types",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/system-clock",
+    "wasi:clocks/types",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:http/client",
+    "wasi:http/types",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/types",
+];
+
+/// Splits `wasi:http/types@0.2.3` into the interface and its generation; `None` for a version that is no release of
+/// WASI 0.2 or 0.3.
+pub(crate) fn released(name: &str) -> Option<(&str, WasiGeneration)> {
+    let (interface, version) = name.split_once('@')?;
+    let patch = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
+    match version {
+        _ if version.strip_prefix("0.2.").is_some_and(patch) => Some((interface, WasiGeneration::P2)),
+        _ if version.strip_prefix("0.3.").is_some_and(patch) => Some((interface, WasiGeneration::P3)),
+        _ => None,
+    }
+}
+
+/// Why `import` can't be had, as a sentence; `None` if it is offered.
+pub(crate) fn refusal(import: &str) -> Option<String> {
+    const ALL: &str = "Skiff offers all of WASI 0.2 and 0.3 (wasi:cli, wasi:clocks, wasi:filesystem, wasi:http, \
+                       wasi:io in 0.2, wasi:random, wasi:sockets) and nothing else so far";
+    let (interface, version) = import.split_once('@').unwrap_or((import, ""));
+    let known = |list: &[&str]| list.contains(&interface);
+    match released(import) {
+        Some((_, WasiGeneration::P2)) if known(WASI_0_2) => None,
+        Some((_, WasiGeneration::P3)) if known(WASI_0_3) => None,
+        Some((_, generation)) if interface.starts_with("wasi:") => Some(format!(
+            "the component imports {import}, which WASI {generation} as Skiff offers it does not have; {ALL}"
+        )),
+        _ if known(WASI_0_2) || known(WASI_0_3) => Some(format!(
+            "the component imports {interface} in version {version:?}, which is no release of WASI 0.2 or 0.3; build \
+             it with a toolchain that targets WASI 0.2.x or 0.3.x"
+        )),
+        _ => Some(format!("the component imports {import}, which Skiff does not offer; {ALL}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_told_from_candidates() {
+        assert_eq!(released("wasi:http/types@0.2.12"), Some(("wasi:http/types", WasiGeneration::P2)));
+        assert_eq!(released("wasi:http/types@0.3.0"), Some(("wasi:http/types", WasiGeneration::P3)));
+        for other in ["wasi:http/types", "wasi:http/types@0.3.0-rc-2025-09-16", "a:b/c@0.2.", "a:b/c@1.2.0"] {
+            assert_eq!(released(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_import_and_what_there_is() {
+        assert_eq!(refusal("wasi:cli/stdout@0.2.0"), None);
+        assert_eq!(refusal("wasi:clocks/system-clock@0.3.0"), None);
+        let text = refusal("wasi:keyvalue/store@0.2.0").unwrap();
+        assert!(text.contains("wasi:keyvalue/store@0.2.0") && text.contains("wasi:http"), "{text}");
+        assert!(refusal("wasi:cli/stdout@0.3.0-rc-2025-09-16").unwrap().contains("no release"));
+        assert!(refusal("acme:secret/api@1.0.0").unwrap().contains("acme:secret/api@1.0.0"));
+    }
+}

@@ -1,0 +1,159 @@
+//! A running guest as a future: metered, throttled, bounded in time, and ended when it is dropped.
+//!
+//! Everything of a guest happens inside its polls: making the instance, its calls, giving the instance back. So the
+//! thread's CPU time before and after each poll is what the guest is charged with, and a guest that has used up its
+//! task's share is simply not polled for a while. The timer of its deadline lies out here too: a timer inside would not
+//! be polled while the guest loops.
+
+use crate::admission::Permit;
+use crate::failure::Failure;
+use crate::host::Host;
+use crate::task::Task;
+use skiff_kit::clock;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep};
+
+/// What a guest's future does: everything from making its store to dropping it.
+pub(crate) type Guest<T> = Pin<Box<dyn Future<Output = Result<T, Failure>>>>;
+
+/// A guest with its meter.
+pub(crate) struct GuestRun<T> {
+    guest: Option<Guest<T>>,
+    host: Rc<Host>,
+    task: Rc<Task>,
+    deadline_ns: u64,
+    throttled_since_ns: Option<u64>,
+    timer: Option<Pin<Box<Sleep>>>,
+    timer_ns: u64,
+    sleeper: Option<u64>,
+    /// Given back after the guest's store is.
+    permit: Option<Permit>,
+}
+
+/// A deadline that never comes.
+pub(crate) const NEVER_NS: u64 = u64::MAX;
+
+impl<T> GuestRun<T> {
+    pub(crate) fn new(
+        host: &Rc<Host>,
+        task: &Rc<Task>,
+        deadline_ns: u64,
+        permit: Permit,
+        guest: Guest<T>,
+    ) -> Self {
+        Self {
+            guest: Some(guest),
+            host: host.clone(),
+            task: task.clone(),
+            deadline_ns,
+            throttled_since_ns: None,
+            timer: None,
+            timer_ns: 0,
+            sleeper: None,
+            permit: Some(permit),
+        }
+    }
+
+    /// Runs `step` on the guest and charges its task with the CPU time that it took.
+    fn metered<R>(&mut self, step: impl FnOnce(&mut Option<Guest<T>>) -> R) -> R {
+        self.host.epoch.enter();
+        let before_ns = clock::thread_cpu_ns();
+        let result = step(&mut self.guest);
+        let used_ns = clock::thread_cpu_ns().saturating_sub(before_ns);
+        self.host.epoch.leave();
+        self.task.account.charge_cpu(used_ns);
+        self.host.guest_cpu_ns.set(self.host.guest_cpu_ns.get() + used_ns);
+        self.host.logs.flush(&*self.host.log_sink);
+        result
+    }
+
+    fn end(&mut self) {
+        if self.guest.is_some() {
+            self.metered(|guest| *guest = None);
+        }
+        self.permit = None;
+        self.count_throttled(None);
+        if let Some(key) = self.sleeper.take() {
+            self.task.forget_sleeper(key);
+        }
+    }
+
+    fn count_throttled(&mut self, now_ns: Option<u64>) {
+        if let Some(since_ns) = self.throttled_since_ns.take() {
+            let now_ns = now_ns.unwrap_or_else(clock::monotonic_ns);
+            self.task.account.row().throttled_ns.add(now_ns.saturating_sub(since_ns));
+        }
+    }
+
+    /// Has this future polled again at `at_ns`, and when the task ends.
+    fn sleep_until(&mut self, cx: &mut Context<'_>, now_ns: u64, at_ns: u64) {
+        self.sleeper = Some(self.task.sleep(self.sleeper, cx.waker()));
+        if at_ns == NEVER_NS {
+            return;
+        }
+        let at = Instant::now() + Duration::from_nanos(at_ns.saturating_sub(now_ns));
+        match &mut self.timer {
+            None => self.timer = Some(Box::pin(tokio::time::sleep_until(at))),
+            Some(timer) if self.timer_ns != at_ns || timer.is_elapsed() => timer.as_mut().reset(at),
+            Some(_) => {}
+        }
+        self.timer_ns = at_ns;
+        if let Some(timer) = &mut self.timer
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            cx.waker().wake_by_ref();
+        }
+    }
+}
+
+impl<T> Future for GuestRun<T> {
+    type Output = Result<T, Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let now_ns = clock::monotonic_ns();
+        if self.task.has_ended() {
+            self.end();
+            return Poll::Ready(Err(Failure::stopped()));
+        }
+        if now_ns >= self.deadline_ns {
+            self.end();
+            return Poll::Ready(Err(Failure::timed_out(self.task.account.spec.limits.timeout.ms())));
+        }
+        let wait_ns = self.task.account.cpu_wait_ns(now_ns);
+        if wait_ns > 0 {
+            self.throttled_since_ns.get_or_insert(now_ns);
+            let at_ns = now_ns.saturating_add(wait_ns).min(self.deadline_ns);
+            self.sleep_until(cx, now_ns, at_ns);
+            return Poll::Pending;
+        }
+        self.count_throttled(Some(now_ns));
+
+        let poll = self.metered(|guest| match guest {
+            Some(running) => {
+                let poll = running.as_mut().poll(cx);
+                if poll.is_ready() {
+                    *guest = None;
+                }
+                poll
+            }
+            None => Poll::Pending,
+        });
+        match poll {
+            Poll::Ready(_) => self.end(),
+            Poll::Pending => {
+                let deadline_ns = self.deadline_ns;
+                self.sleep_until(cx, now_ns, deadline_ns);
+            }
+        }
+        poll
+    }
+}
+
+impl<T> Drop for GuestRun<T> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,142 @@
+//! The service: what a worker makes once, tells what to run, and calls.
+
+use crate::account::Account;
+use crate::code::CodeSource;
+use crate::engine::{EngineError, PoolSize, SANDBOXES_MAX_DEFAULT, pooled_engine};
+use crate::epoch::EpochClock;
+use crate::host::Host;
+use crate::link::linker;
+use crate::logs::LogSink;
+use crate::task::Task;
+use crate::{call, cold_start, command};
+use futures::future::LocalBoxFuture;
+use http::{Request, Response};
+use skiff_ledger::Ledger;
+use skiff_ports::body::Body;
+use skiff_ports::invoke::{Invoke, InvokeError};
+use skiff_ports::runtime::{ColdStart, TaskEvent};
+use skiff_ports::snapshot::Assignment;
+use skiff_types::{Kind, TaskId};
+use std::collections::HashSet;
+use std::rc::Rc;
+
+/// What a worker's sandboxes are made with.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// Which worker this is: its row in the ledger.
+    pub worker: usize,
+    /// Sandboxes at once; what of the pool follows from it is reserved address space, not memory.
+    pub sandboxes_max: usize,
+}
+
+impl Config {
+    /// The usual configuration of a worker.
+    pub fn new(worker: usize) -> Self {
+        Self { worker, sandboxes_max: SANDBOXES_MAX_DEFAULT }
+    }
+}
+
+/// What the sandboxes of a worker meet the world through.
+pub struct Deps {
+    /// The node's accounts.
+    pub ledger: Ledger,
+    /// Where native code comes from.
+    pub code: Rc<dyn CodeSource>,
+    /// Where guests' output goes.
+    pub logs: Rc<dyn LogSink>,
+    /// Who is told what happens to `command` tasks.
+    pub events: Rc<dyn Fn(TaskEvent)>,
+}
+
+/// All sandboxes of one worker. Lives on one thread, inside a `tokio::task::LocalSet`.
+pub struct Sandboxes {
+    host: Rc<Host>,
+}
+
+impl Sandboxes {
+    /// Makes the engine and its pool, and links WASI.
+    ///
+    /// # Errors
+    /// If the machine can't give the pool its address space, or wasmtime does not run here.
+    pub fn new(config: Config, deps: Deps) -> Result<Rc<Self>, EngineError> {
+        let pool_size = PoolSize::of(config.sandboxes_max.max(1));
+        let engine = pooled_engine(pool_size)?;
+        let linker = linker(&engine).map_err(EngineError::new)?;
+        let epoch = EpochClock::start(engine.clone()).map_err(EngineError::new)?;
+        let ways_out = (deps.code, deps.logs, deps.events);
+        let host = Host::new(config.worker, pool_size, (engine, linker, epoch), deps.ledger, ways_out);
+        Ok(Rc::new(Self { host: Rc::new(host) }))
+    }
+
+    /// Runs exactly these tasks from now on. What is new is taken on (a `command` starts at once, and only once for its
+    /// id), what is left out is ended, whatever it does; what a known id runs never changes.
+    pub fn apply(self: &Rc<Self>, assignments: &[Assignment]) {
+        let wanted: HashSet<TaskId> = assignments.iter().map(|assignment| assignment.task.id).collect();
+        let mut ended = Vec::new();
+        self.host.tasks.borrow_mut().retain(|id, task| {
+            let stays = wanted.contains(id);
+            if !stays {
+                ended.push(task.clone());
+            }
+            stays
+        });
+        ended.iter().for_each(|task| task.end());
+        for assignment in assignments {
+            self.take_on(assignment);
+        }
+    }
+
+    fn take_on(&self, assignment: &Assignment) {
+        let host = &self.host;
+        if host.tasks.borrow().contains_key(&assignment.task.id) {
+            return;
+        }
+        let account = Account::new(assignment, &host.ledger, host.worker);
+        let task = Rc::new(Task::new(account, host.code_cell(assignment.task.component)));
+        host.tasks.borrow_mut().insert(assignment.task.id, task.clone());
+        if assignment.task.kind == Kind::Command {
+            tokio::task::spawn_local(command::run(host.clone(), task));
+        }
+    }
+
+    /// Measures cold starts of an `http` task by GETs of `path`, one after the other.
+    ///
+    /// # Errors
+    /// A sentence that says why the task can't be measured.
+    pub async fn measure_cold_start(
+        &self,
+        task: TaskId,
+        path: String,
+        rounds: u32,
+    ) -> Result<Vec<ColdStart>, String> {
+        let found = self.host.tasks.borrow().get(&task).cloned();
+        let task = found.ok_or_else(|| InvokeError::Gone.to_string())?;
+        let mut measured = Vec::new();
+        for _ in 0..rounds.min(cold_start::ROUNDS_MAX) {
+            measured.push(cold_start::measure(&self.host, &task, &path).await?);
+            // Requests that wait are not kept waiting by a measurement.
+            tokio::task::yield_now().await;
+        }
+        Ok(measured)
+    }
+
+    /// CPU time of this thread that tasks were charged with, in nanoseconds; the rest is the platform's.
+    pub fn guest_cpu_ns(&self) -> u64 {
+        self.host.guest_cpu_ns.get()
+    }
+
+    /// Ends when no request is being answered.
+    pub async fn idle(&self) {
+        self.host.idle().await;
+    }
+}
+
+impl Invoke for Sandboxes {
+    fn invoke(
+        &self,
+        task: TaskId,
+        request: Request<Body>,
+    ) -> LocalBoxFuture<'_, Result<Response<Body>, InvokeError>> {
+        Box::pin(call::call(self.host.clone(), task, request))
+    }
+}

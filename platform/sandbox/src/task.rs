@@ -1,0 +1,69 @@
+//! A task as this worker's thread sees it: its account, its code, and who waits for it.
+
+use crate::account::Account;
+use crate::code::CodeCell;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use tokio::sync::Notify;
+
+/// One task. Never changes what it runs; ends once.
+pub(crate) struct Task {
+    pub(crate) account: Arc<Account>,
+    pub(crate) code: Rc<CodeCell>,
+    /// Requests that wait for a sandbox, in the order in which they came.
+    pub(crate) waiting: RefCell<VecDeque<Rc<Notify>>>,
+    ended: Cell<bool>,
+    /// Guests that wait for something, to be woken when the task ends.
+    sleepers: RefCell<HashMap<u64, Waker>>,
+    next_sleeper: Cell<u64>,
+}
+
+impl Task {
+    pub(crate) fn new(account: Account, code: Rc<CodeCell>) -> Self {
+        Self {
+            account: Arc::new(account),
+            code,
+            waiting: RefCell::default(),
+            ended: Cell::new(false),
+            sleepers: RefCell::default(),
+            next_sleeper: Cell::new(0),
+        }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// Ends every guest of the task, and every wait for one.
+    pub(crate) fn end(&self) {
+        self.ended.set(true);
+        self.waiting.borrow().iter().for_each(|waiting| waiting.notify_one());
+        let sleepers = std::mem::take(&mut *self.sleepers.borrow_mut());
+        sleepers.into_values().for_each(Waker::wake);
+    }
+
+    /// Lets the first of those that wait look again.
+    pub(crate) fn wake_first(&self) {
+        if let Some(first) = self.waiting.borrow().front() {
+            first.notify_one();
+        }
+    }
+
+    /// Has `waker` woken when the task ends; `key` is what an earlier call of the same guest returned.
+    pub(crate) fn sleep(&self, key: Option<u64>, waker: &Waker) -> u64 {
+        let key = key.unwrap_or_else(|| self.next_sleeper.replace(self.next_sleeper.get() + 1));
+        let mut sleepers = self.sleepers.borrow_mut();
+        match sleepers.get_mut(&key) {
+            Some(known) => known.clone_from(waker),
+            None => drop(sleepers.insert(key, waker.clone())),
+        }
+        key
+    }
+
+    pub(crate) fn forget_sleeper(&self, key: u64) {
+        self.sleepers.borrow_mut().remove(&key);
+    }
+}
