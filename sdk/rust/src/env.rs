@@ -15,7 +15,7 @@ use std::str::FromStr;
 
 /// Why a variable has no usable value. Its message names the variable and says what to do; it never shows the value,
 /// which may be a secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Error {
     /// It is not set.
     Missing {
@@ -49,6 +49,13 @@ impl fmt::Display for Error {
                 write!(f, "the environment variable {name} is not a valid {expected}")
             }
         }
+    }
+}
+
+/// The same as its message: this is what Rust prints when a `main` returns it.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! # An HTTP handler
 //!
-//! One async function over the types of the [`http`](::http) crate. What it returns is anything that is
+//! One async function over the types of the `http` crate. What it returns is anything that is
 //! [`IntoResponse`]; an error becomes a `500`, its message goes to the log and never to the client.
 //!
 //! ```

@@ -126,7 +126,10 @@ async fn receive(request: IncomingRequest, mut writer: Writer) -> Result<()> {
             Ok(chunk) if chunk.is_empty() => ready(stream.subscribe()).await,
             Ok(chunk) => writer.write(chunk).await,
             Err(StreamError::Closed) => break,
-            Err(StreamError::LastOperationFailed(error)) => return Err(error.to_debug_string().into()),
+            Err(StreamError::LastOperationFailed(error)) => {
+                // The first line says it; a host may go on with a backtrace of its own.
+                return Err(error.to_debug_string().lines().next().unwrap_or("unknown").into());
+            }
         }
     }
     drop(stream);
