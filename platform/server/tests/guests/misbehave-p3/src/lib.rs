@@ -49,6 +49,7 @@ impl Guest for Misbehave {
                     }
                 }
             }),
+            // Nothing can ever wake it: the executor in the guest sees that, and traps.
             "/never" => std::future::pending().await,
             "/twice" => twice(request),
             "/stack" => reply(200, guest_common::recurse(0).to_string()),
@@ -88,11 +89,14 @@ fn reply(status: u16, text: impl Into<String>) -> Response {
     response
 }
 
-/// A response whose body is written after the handler has returned.
+/// A response whose body is written after the handler has returned; only then does it say that this was all.
 fn stream(write: impl AsyncFnOnce(StreamWriter<u8>) + 'static) -> Response {
     let (to, contents) = wit_stream::new();
-    let (_, trailers) = wit_future::new(|| Ok(None));
-    spawn_local(async move { write(to).await });
+    let (end, trailers) = wit_future::new(|| Ok(None));
+    spawn_local(async move {
+        write(to).await;
+        drop(end);
+    });
     Response::new(Fields::new(), Some(contents), trailers).0
 }
 
