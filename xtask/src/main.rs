@@ -1,2 +1,80 @@
-//! To come.
-fn main() {}
+//! The project's own tasks: `cargo xtask demo`, `test`, `ci`, `tidy`, `bench`.
+//!
+//! Each does all its own set-up; a machine with Rust and a C compiler is enough.
+
+mod bench;
+mod demo;
+mod platform;
+mod shell;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+use shell::{cargo, root};
+
+/// The project's own tasks.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Xtask {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Starts the platform, deploys the examples, calls them through the load balancer, shows their cold starts.
+    Demo(demo::Args),
+    /// Builds the guests and runs every test.
+    Test {
+        /// Arguments for `cargo test`, like `-p skiff-edge`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// What CI runs: formatting, lints, tidy, test.
+    Ci,
+    /// Checks the structure: crate tiers, file headers, who names wasmtime.
+    Tidy,
+    /// Measures Skiff beside `wasmtime serve`, and writes the table to `benches/results/`.
+    Bench(bench::Args),
+}
+
+/// Workspaces beside the root one, by folder: their guests are built for WebAssembly.
+const GUEST_WORKSPACES: [&str; 2] = ["examples", "platform/server/tests/guests"];
+/// The SDK's workspace, which is built for the host too.
+const SDK_WORKSPACE: &str = "sdk/rust";
+
+fn main() -> anyhow::Result<()> {
+    match Xtask::parse().task {
+        Task::Demo(args) => demo::run(args),
+        Task::Test { arguments } => test(&arguments),
+        Task::Ci => ci(),
+        Task::Tidy => tidy::run(),
+        Task::Bench(args) => bench::run(args),
+    }
+}
+
+fn test(arguments: &[String]) -> anyhow::Result<()> {
+    shell::build_guests()?;
+    let everything = ["--workspace".to_owned()];
+    let chosen = if arguments.is_empty() { &everything[..] } else { arguments };
+    shell::run(cargo("test").args(chosen))?;
+    if arguments.is_empty() {
+        shell::run(cargo("test").current_dir(root().join(SDK_WORKSPACE)))?;
+    }
+    Ok(())
+}
+
+fn ci() -> anyhow::Result<()> {
+    shell::add_wasm_target()?;
+    for workspace in GUEST_WORKSPACES.into_iter().chain([SDK_WORKSPACE, "."]) {
+        shell::run(cargo("fmt").args(["--all", "--check"]).current_dir(root().join(workspace)))?;
+    }
+    tidy::run()?;
+    let deny = ["--", "-D", "warnings"];
+    for workspace in GUEST_WORKSPACES {
+        let folder = root().join(workspace);
+        let target = ["--release", "--target", shell::WASM_TARGET];
+        shell::run(cargo("clippy").arg("--workspace").args(target).args(deny).current_dir(folder))?;
+    }
+    shell::run(cargo("clippy").args(["--workspace", "--all-targets"]).args(deny))?;
+    test(&[])
+}

@@ -1,1 +1,25 @@
-//! To come.
+//! The life of tasks and workers on one host, seen from the supervisor.
+//!
+//! [`Node`] is the runtime port on processes: it starts a worker per seat and restarts what dies, sends each worker
+//! the snapshot that it must act on and waits for its acknowledgement, hands out native code that it has checked,
+//! compiles in children that it can kill, and keeps what guests write. It runs no guest, and decides nothing about
+//! what should run: that is `control`'s.
+//!
+//! Invariant: a worker needs nothing but its control socket; whatever it must have comes over that.
+
+mod child;
+mod compile;
+mod logs;
+mod node;
+mod seat;
+mod slots;
+mod spawner;
+mod status;
+pub mod wire;
+mod world;
+
+pub use child::die_with;
+pub use logs::LogFiles;
+pub use node::{Config, Node, NodeError};
+pub use slots::{Accounts, TaskUsage};
+pub use status::{ProcessStatus, WorkerState, WorkerStatus};

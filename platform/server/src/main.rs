@@ -1,2 +1,51 @@
-//! To come.
-fn main() {}
+//! `skiff`, the one binary: the platform, its worker and compile processes, and the client of its API.
+//!
+//! It decides only which of them this process is.
+
+mod data_dir;
+mod meters;
+mod secrets;
+mod up;
+
+use clap::Parser;
+use skiff_cli::{Cli, Command, CompileArgs};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        Command::Up(args) => finish(start_tracing().and_then(|()| up::run(args))),
+        Command::Worker(args) => finish(start_tracing().and_then(|()| skiff_worker::run(args.supervisor))),
+        Command::Compile(args) => compile(&args),
+        _ => skiff_cli::run(cli),
+    }
+}
+
+fn compile(args: &CompileArgs) -> ExitCode {
+    match skiff_node::die_with(args.supervisor) {
+        Ok(()) => skiff_sandbox::compile::run_child(&args.component, &args.output),
+        Err(error) => finish(Err(error.into())),
+    }
+}
+
+fn finish(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Logs go to standard error; `SKIFF_LOG` chooses which, as `tracing_subscriber`'s `EnvFilter` has it.
+fn start_tracing() -> anyhow::Result<()> {
+    let directives = std::env::var("SKIFF_LOG").unwrap_or_else(|_| "warn,skiff=info".to_owned());
+    let filter = directives.parse::<tracing_subscriber::EnvFilter>();
+    let filter = filter.map_err(|error| {
+        anyhow::Error::new(error)
+            .context(format!("SKIFF_LOG={directives:?} is not a log filter, like \"info\""))
+    })?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    Ok(())
+}

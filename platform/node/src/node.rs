@@ -1,0 +1,323 @@
+//! The node: configuration, construction, and the runtime port.
+
+use crate::compile::Compiler;
+use crate::logs::LogFiles;
+use crate::seat::{self, SeatState};
+use crate::slots::{Accounts, Slots};
+use crate::spawner::Spawner;
+use crate::status::{ProcessStatus, WorkerState, WorkerStatus};
+use crate::wire::ToWorker;
+use crate::world::World;
+use async_trait::async_trait;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use skiff_kit::Drain;
+use skiff_ledger::Ledger;
+use skiff_ports::images::Images;
+use skiff_ports::logs::LogLine;
+use skiff_ports::runtime::{ColdStart, ComponentReport, Desired, PrepareError, Runtime, TaskEvent};
+use skiff_ports::snapshot::{Assignment, Route, Target, Version};
+use skiff_sandbox::cache::NativeCache;
+use skiff_types::{Digest, Kind, StopCode, StoppedReason, TaskId};
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+/// Measuring cold starts may take this long.
+const MEASURE_TIMEOUT: Duration = Duration::from_secs(120);
+/// What workers get beyond the drain's time to say that they are done.
+const DRAIN_GRACE: Duration = Duration::from_millis(500);
+
+/// How a node is to be.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How many workers.
+    pub workers: usize,
+    /// The most sandboxes a worker may have at once.
+    pub sandboxes_max: u32,
+    /// Compilers at once.
+    pub compilers: usize,
+    /// Where the node keeps what can be made again: reports, what is being compiled.
+    pub cache_dir: PathBuf,
+    /// Where workers write their access logs, if at all.
+    pub access_log: Option<PathBuf>,
+}
+
+/// Why a node could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The ledger.
+    #[error("the node's ledger can't be made")]
+    Ledger(#[from] skiff_ledger::LedgerError),
+    /// The operating system refused something.
+    #[error("the node can't {0}")]
+    System(&'static str, #[source] io::Error),
+}
+
+/// What all seats share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) ledger: Ledger,
+    pub(crate) ledger_fd: OwnedFd,
+    /// Closed when the node stops, so that whoever connects then is refused at once.
+    pub(crate) listener: Mutex<Option<OwnedFd>>,
+    /// By seat: the receiving and the sending end. Both stay open here, so what waits in one outlives its worker.
+    pub(crate) inboxes: Vec<(OwnedFd, OwnedFd)>,
+    pub(crate) world: Mutex<World>,
+    pub(crate) version: watch::Sender<Version>,
+    pub(crate) slots: Mutex<Slots>,
+    pub(crate) seats: Vec<Mutex<SeatState>>,
+    pub(crate) spawner: Spawner,
+    pub(crate) compiler: Compiler,
+    pub(crate) logs: LogFiles,
+    changes: watch::Sender<u64>,
+    events: mpsc::UnboundedSender<TaskEvent>,
+    drain: Drain,
+}
+
+/// A node of tasks. Cheap to clone.
+#[derive(Clone)]
+pub struct Node {
+    shared: Arc<Shared>,
+    events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<TaskEvent>>>,
+}
+
+impl Node {
+    /// Starts the workers, which accept from `listener` as soon as they have a first snapshot.
+    pub fn start(
+        config: Config,
+        listener: TcpListener,
+        cache: NativeCache,
+        images: Arc<dyn Images>,
+        logs: LogFiles,
+    ) -> Result<Self, NodeError> {
+        let system = |what| move |error: io::Error| NodeError::System(what, error);
+        let (ledger, ledger_fd) = Ledger::create(config.workers)?;
+        let spawner = Spawner::start().map_err(system("start a thread"))?;
+        let compiler = Compiler::new(&config.cache_dir, cache, images, spawner.clone(), config.compilers)
+            .map_err(system("make its cache folder"))?;
+        let inboxes: io::Result<Vec<_>> = (0..config.workers).map(|_| inbox()).collect();
+        let (events, receiver) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            slots: Mutex::new(Slots::new(ledger.clone())),
+            ledger,
+            ledger_fd,
+            listener: Mutex::new(Some(listener.into())),
+            inboxes: inboxes.map_err(system("make sockets for its workers"))?,
+            world: Mutex::default(),
+            version: watch::Sender::new(0),
+            seats: (0..config.workers).map(|_| Mutex::default()).collect(),
+            spawner,
+            compiler,
+            logs,
+            changes: watch::Sender::new(0),
+            events,
+            drain: Drain::new(),
+            config,
+        });
+        for worker in 0..shared.config.workers {
+            let (shared, token) = (shared.clone(), shared.drain.token());
+            tokio::spawn(async move {
+                seat::keep(shared, worker).await;
+                drop(token);
+            });
+        }
+        Ok(Self { shared, events: Arc::new(tokio::sync::Mutex::new(receiver)) })
+    }
+
+    /// Lets every worker finish what is in flight within `timeout`, and ends them; says whether all ended in time.
+    pub async fn shutdown(&self, timeout: Duration) -> bool {
+        self.shared.drain.begin();
+        drop(self.shared.listener.lock().expect("no holder panics").take());
+        for seat in &self.shared.seats {
+            seat.lock().expect("no holder panics").drain(timeout.as_millis() as u64);
+        }
+        if !self.shared.drain.finish(timeout + DRAIN_GRACE).await {
+            self.shared.kill_workers();
+            self.shared.drain.finish(DRAIN_GRACE).await;
+        }
+        self.shared.logs.flush().await;
+        let complete = |seat: &Mutex<SeatState>| seat.lock().expect("no holder panics").drained == Some(true);
+        self.shared.seats.iter().all(complete)
+    }
+
+    /// The accounts of all tasks; those of tasks that ended are handed over once.
+    pub fn accounts(&self) -> Accounts {
+        self.shared.slots.lock().expect("no holder panics").read()
+    }
+
+    /// The workers, by seat. Reads the processes' status: some 100 µs each.
+    pub fn workers(&self) -> Vec<WorkerStatus> {
+        let status = |(worker, seat): (usize, &Mutex<SeatState>)| {
+            let (state, process, restarts) = {
+                let seat = seat.lock().expect("no holder panics");
+                (seat.state, seat.process, seat.restarts)
+            };
+            let row = self.shared.ledger.worker(worker);
+            WorkerStatus {
+                worker,
+                state,
+                uptime: process.map(|(_, since)| since.elapsed()),
+                process: process.map(|(pid, _)| ProcessStatus::read(pid)),
+                restarts,
+                connections: row.connections.get(),
+                requests: row.requests.get(),
+                platform_cpu: Duration::from_nanos(row.platform_cpu_ns.get()),
+            }
+        };
+        self.shared.seats.iter().enumerate().map(status).collect()
+    }
+}
+
+#[async_trait]
+impl Runtime for Node {
+    fn assign(&self, desired: Desired) -> Version {
+        self.shared.assign(desired)
+    }
+
+    async fn acknowledged(&self, version: Version) {
+        let mut changes = self.shared.changes.subscribe();
+        loop {
+            changes.mark_unchanged();
+            if self.shared.acknowledged() >= Some(version) {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn next_event(&self) -> TaskEvent {
+        match self.events.lock().await.recv().await {
+            Some(event) => event,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn prepare(&self, component: &Digest) -> Result<ComponentReport, PrepareError> {
+        self.shared.compiler.prepare(component).await
+    }
+
+    fn outstanding(&self, task: TaskId) -> u64 {
+        self.shared.slots.lock().expect("no holder panics").outstanding(task)
+    }
+
+    async fn keep_native(&self, components: &BTreeSet<Digest>) -> usize {
+        self.shared.compiler.keep(components.clone()).await
+    }
+
+    async fn measure_cold_start(
+        &self,
+        task: TaskId,
+        path: String,
+        rounds: u32,
+    ) -> Result<Vec<ColdStart>, String> {
+        let ask = |request| ToWorker::MeasureColdStart { request, task, path, rounds };
+        let answer = self.shared.seats[0].lock().expect("no holder panics").measure(ask);
+        let answer = answer.ok_or("the worker is busy or being started; try again")?;
+        match tokio::time::timeout(MEASURE_TIMEOUT, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err("the worker died while it measured".to_owned()),
+            Err(_) => Err(format!("measuring took more than {} s; ask for fewer", MEASURE_TIMEOUT.as_secs())),
+        }
+    }
+}
+
+impl Shared {
+    fn assign(&self, desired: Desired) -> Version {
+        let mut world = self.world.lock().expect("no holder panics");
+        let mut slots = self.slots.lock().expect("no holder panics");
+        let version = world.version + 1;
+        let wanted: HashSet<TaskId> = desired.tasks.iter().map(|task| task.id).collect();
+        slots.retain(version, |task| wanted.contains(task));
+        world.homes.retain(|task, _| wanted.contains(task));
+        world.ended.retain(|task| wanted.contains(task));
+        let mut assignments = Vec::with_capacity(desired.tasks.len());
+        for task in desired.tasks {
+            let Some(slot) = slots.take(&task) else {
+                let message =
+                    format!("this node can account for {} tasks, and has them", skiff_ledger::SLOTS);
+                let reason = StoppedReason { code: StopCode::TaskFailedToStart, message };
+                let _ = self.events.send(TaskEvent::Ended { task: task.id, exit_code: None, reason });
+                continue;
+            };
+            if task.kind == Kind::Command && !world.homes.contains_key(&task.id) {
+                let home = world.emptiest(self.config.workers);
+                world.homes.insert(task.id, home);
+            }
+            assignments.push(Assignment { task, slot });
+        }
+        let target = |task: &TaskId| slots.get(*task).map(|slot| Target { task: *task, slot });
+        let routes = desired.routes.into_iter().map(|route| Route {
+            targets: route.targets.iter().filter_map(target).collect(),
+            service: route.service,
+            hosts: route.hosts,
+            paths: route.paths,
+        });
+        world.routes = routes.collect();
+        world.assignments = assignments;
+        world.version = version;
+        self.version.send_replace(version);
+        version
+    }
+
+    /// The version that every living worker acts on; `None` while none lives.
+    fn acknowledged(&self) -> Option<Version> {
+        let acknowledged = |seat: &Mutex<SeatState>| {
+            let seat = seat.lock().expect("no holder panics");
+            (seat.state == WorkerState::Running).then_some(seat.acknowledged)
+        };
+        self.seats.iter().filter_map(acknowledged).min()
+    }
+
+    /// To be called after a seat's state or acknowledged version has changed.
+    pub(crate) fn seats_changed(&self) {
+        if let Some(version) = self.acknowledged() {
+            self.slots.lock().expect("no holder panics").acknowledged(version);
+        }
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Passes an event on; a `command` task that ended is never started again.
+    pub(crate) fn task_event(&self, event: TaskEvent) {
+        if let TaskEvent::Ended { task, .. } = &event
+            && !self.world.lock().expect("no holder panics").ended.insert(*task)
+        {
+            return;
+        }
+        let _ = self.events.send(event);
+    }
+
+    /// Writes a remark into a task's log.
+    pub(crate) fn remark(&self, task: TaskId, line: LogLine) {
+        let world = self.world.lock().expect("no holder panics");
+        let owner = world.assignments.iter().find(|assignment| assignment.task.id == task);
+        if let Some(owner) = owner.map(|assignment| assignment.task.owner.clone()) {
+            self.logs.write(vec![(owner, line)]);
+        }
+    }
+
+    pub(crate) fn stopping(&self) -> bool {
+        self.drain.has_begun()
+    }
+
+    fn kill_workers(&self) {
+        for seat in &self.seats {
+            let process = seat.lock().expect("no holder panics").process;
+            if let Some(pid) = process.and_then(|(pid, _)| rustix::process::Pid::from_raw(pid as i32)) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
+/// A socket pair for handing accepted connections to a worker: whole messages, each with one descriptor.
+fn inbox() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
+}

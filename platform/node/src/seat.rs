@@ -1,0 +1,248 @@
+//! One seat: the place of one worker, and of its successor when it dies.
+//!
+//! The seat owns what a worker must not take with it: its inbox of connections, its row in the ledger. It never decides
+//! what a worker runs; it passes on the newest snapshot, and answers what the worker asks.
+
+use crate::logs::remark;
+use crate::node::Shared;
+use crate::spawner::Spawner;
+use crate::status::WorkerState;
+use crate::wire::{FrameReader, FrameWriter, FromWorker, RequestId, ToWorker, WorkerSetup, frames};
+use skiff_kit::{Backoff, clock};
+use skiff_ports::runtime::{ColdStart, TaskEvent};
+use skiff_ports::snapshot::Version;
+use skiff_types::{StopCode, StoppedReason};
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+
+/// Messages that may wait to be sent to a worker.
+const OUTBOX_MAX: usize = 1_024;
+/// A worker whose event loop gave no sign of life for this long is killed.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often signs of life are looked at.
+const HEARTBEAT_CHECK: Duration = Duration::from_millis(500);
+/// A worker that lived this long did not die of starting.
+const SETTLED: Duration = Duration::from_secs(5);
+/// Waits between workers that die of starting; the first is replaced at once.
+const RESTART_BACKOFF: Backoff = Backoff { first_ms: 100, most_ms: 10_000 };
+
+/// A message and its descriptors.
+type Parcel = (ToWorker, Vec<OwnedFd>);
+type Measuring = oneshot::Sender<Result<Vec<ColdStart>, String>>;
+
+/// What others may know of a seat, and how they reach its worker.
+#[derive(Debug, Default)]
+pub(crate) struct SeatState {
+    pub(crate) state: WorkerState,
+    /// Its worker's process id, and since when.
+    pub(crate) process: Option<(u32, Instant)>,
+    pub(crate) restarts: u64,
+    pub(crate) acknowledged: Version,
+    /// Whether its worker said that all had ended when it drained.
+    pub(crate) drained: Option<bool>,
+    outbox: Option<mpsc::Sender<Parcel>>,
+    measuring: HashMap<RequestId, Measuring>,
+    next_request: RequestId,
+}
+
+impl SeatState {
+    /// Asks the worker for cold starts.
+    pub(crate) fn measure(&mut self, ask: impl FnOnce(RequestId) -> ToWorker) -> Option<MeasureReply> {
+        let outbox = self.outbox.clone()?;
+        let request = self.next_request;
+        self.next_request += 1;
+        let (reply, answer) = oneshot::channel();
+        outbox.try_send((ask(request), Vec::new())).ok()?;
+        self.measuring.insert(request, reply);
+        Some(answer)
+    }
+
+    /// Tells the worker to finish.
+    pub(crate) fn drain(&mut self, timeout_ms: u64) {
+        if let Some(outbox) = &self.outbox {
+            let _ = outbox.try_send((ToWorker::Drain { timeout_ms }, Vec::new()));
+            self.state = WorkerState::Draining;
+        }
+    }
+}
+
+pub(crate) type MeasureReply = oneshot::Receiver<Result<Vec<ColdStart>, String>>;
+
+/// Keeps a worker in seat `worker` until the node stops.
+pub(crate) async fn keep(shared: Arc<Shared>, worker: usize) {
+    let mut failures = 0;
+    loop {
+        let started = Instant::now();
+        let outcome = session(&shared, worker).await;
+        vacate(&shared, worker);
+        if shared.stopping() {
+            return;
+        }
+        match outcome {
+            Ok(status) => tracing::warn!(worker, %status, "a worker died; the next one is being started"),
+            Err(error) => tracing::error!(worker, %error, "a worker can't be kept; another is being started"),
+        }
+        failures = if started.elapsed() >= SETTLED { 0 } else { failures + 1 };
+        let wait = RESTART_BACKOFF.delay_ms(u32::saturating_sub(failures, 1));
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        shared.seats[worker].lock().expect("no holder panics").restarts += 1;
+    }
+}
+
+/// Closes the accounts of a worker that is gone, and says which tasks went with it.
+fn vacate(shared: &Shared, worker: usize) {
+    {
+        let mut seat = shared.seats[worker].lock().expect("no holder panics");
+        (seat.state, seat.process, seat.acknowledged, seat.outbox) = (WorkerState::Dead, None, 0, None);
+        seat.measuring.clear();
+    }
+    shared.slots.lock().expect("no holder panics").close_worker(worker);
+    let residents = match shared.stopping() {
+        true => Vec::new(),
+        false => shared.world.lock().expect("no holder panics").residents(worker),
+    };
+    for task in residents {
+        let message = format!("worker {worker}, the process it ran in, died");
+        let reason = StoppedReason { code: StopCode::WorkerLost, message };
+        shared.task_event(TaskEvent::Ended { task, exit_code: None, reason });
+    }
+    shared.seats_changed();
+}
+
+/// Starts a worker and talks with it until it is gone.
+async fn session(shared: &Arc<Shared>, worker: usize) -> io::Result<std::process::ExitStatus> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let mut command = Spawner::skiff("worker");
+    command.stdin(Stdio::from(OwnedFd::from(theirs.into_std()?)));
+    let mut child = shared.spawner.spawn(command).await?;
+    let pid = child.id();
+    let (mut reader, mut writer) = frames(ours);
+    let (outbox, parcels) = mpsc::channel(OUTBOX_MAX);
+    {
+        let mut seat = shared.seats[worker].lock().expect("no holder panics");
+        (seat.state, seat.outbox) = (WorkerState::Starting, Some(outbox.clone()));
+        seat.process = Some((pid, Instant::now()));
+    }
+    let greeted = greet(shared, worker, &mut writer).await;
+    let talked = match greeted {
+        Ok(()) => tokio::select! {
+            read = listen(shared, worker, &mut reader, &outbox) => read,
+            wrote = speak(shared, worker, &mut writer, parcels) => wrote,
+            () = watch_heartbeat(shared, worker) => Err(io::Error::other("its event loop hangs")),
+        },
+        Err(error) => Err(error),
+    };
+    if let Err(error) = talked {
+        tracing::warn!(worker, pid, %error, "lost touch with a worker; it is killed");
+    }
+    tokio::task::spawn_blocking(move || {
+        let _ = child.kill();
+        child.wait()
+    })
+    .await?
+}
+
+async fn greet(shared: &Shared, worker: usize, writer: &mut FrameWriter) -> io::Result<()> {
+    let setup = WorkerSetup {
+        worker: worker as u32,
+        sandboxes_max: shared.config.sandboxes_max,
+        access_log: shared.config.access_log.clone(),
+    };
+    let listener = shared.listener.lock().expect("no holder panics").as_ref().map(OwnedFd::try_clone);
+    let listener = listener.ok_or_else(|| io::Error::other("the node stops"))??;
+    let mut descriptors = vec![shared.ledger_fd.as_fd(), listener.as_fd(), shared.inboxes[worker].0.as_fd()];
+    descriptors.extend(shared.inboxes.iter().map(|(_, sending)| sending.as_fd()));
+    shared.ledger.worker(worker).heartbeat_ns.set(clock::monotonic_ns());
+    writer.send(&ToWorker::Hello(setup), &descriptors).await
+}
+
+/// Sends snapshots as they come, only ever the newest, and what else is to be said.
+async fn speak(
+    shared: &Shared,
+    worker: usize,
+    writer: &mut FrameWriter,
+    mut parcels: mpsc::Receiver<Parcel>,
+) -> io::Result<()> {
+    let mut version = shared.version.subscribe();
+    version.mark_changed();
+    loop {
+        tokio::select! {
+            changed = version.changed() => {
+                changed.map_err(io::Error::other)?;
+                version.mark_unchanged();
+                let snapshot = shared.world.lock().expect("no holder panics").snapshot(worker);
+                writer.send(&ToWorker::Snapshot(snapshot), &[]).await?;
+            }
+            Some((message, descriptors)) = parcels.recv() => {
+                let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+                writer.send(&message, &descriptors).await?;
+            }
+        }
+    }
+}
+
+async fn listen(
+    shared: &Arc<Shared>,
+    worker: usize,
+    reader: &mut FrameReader,
+    outbox: &mpsc::Sender<Parcel>,
+) -> io::Result<()> {
+    while let Some((message, _)) = reader.next::<FromWorker>().await? {
+        match message {
+            FromWorker::Acknowledged(version) => {
+                let mut seat = shared.seats[worker].lock().expect("no holder panics");
+                seat.acknowledged = version;
+                if seat.state == WorkerState::Starting {
+                    seat.state = WorkerState::Running;
+                }
+                drop(seat);
+                shared.seats_changed();
+            }
+            FromWorker::FetchCode { request, component } => {
+                let (compiler, outbox) = (shared.compiler.clone(), outbox.clone());
+                tokio::spawn(async move {
+                    let (result, descriptors) = match compiler.native_code(component).await {
+                        Ok(code) => (Ok(()), vec![code]),
+                        Err(error) => (Err(error), Vec::new()),
+                    };
+                    let _ = outbox.send((ToWorker::Code { request, result }, descriptors)).await;
+                });
+            }
+            FromWorker::Task(event) => {
+                if let TaskEvent::Ended { task, reason, .. } = &event {
+                    shared.remark(*task, remark(clock::unix_ms(), *task, reason.to_string()));
+                }
+                shared.task_event(event);
+            }
+            FromWorker::Logs(batch) => shared.logs.write(batch),
+            FromWorker::ColdStarts { request, result } => {
+                let mut seat = shared.seats[worker].lock().expect("no holder panics");
+                if let Some(reply) = seat.measuring.remove(&request) {
+                    let _ = reply.send(result);
+                }
+            }
+            FromWorker::Drained { complete } => {
+                shared.seats[worker].lock().expect("no holder panics").drained = Some(complete);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Ends when the worker's event loop has given no sign of life for too long.
+async fn watch_heartbeat(shared: &Shared, worker: usize) {
+    let mut check = tokio::time::interval(HEARTBEAT_CHECK);
+    loop {
+        check.tick().await;
+        let silent_ns = clock::monotonic_ns().saturating_sub(shared.ledger.worker(worker).heartbeat_ns.get());
+        if silent_ns > HEARTBEAT_TIMEOUT.as_nanos() as u64 {
+            return;
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Which task has which slot of the ledger, and what is kept of those that have none any more.
+//!
+//! A slot is given again only after every living worker has acknowledged a snapshot without its last task, so that no
+//! two tasks ever write one row.
+
+use skiff_ledger::{Ledger, SLOTS, Slot, Totals};
+use skiff_ports::snapshot::{TaskSpec, Version};
+use skiff_types::{QualifiedName, TaskId};
+use std::collections::HashMap;
+
+/// A task's account.
+#[derive(Debug, Clone)]
+pub struct TaskUsage {
+    /// The task.
+    pub task: TaskId,
+    /// Its service or family.
+    pub owner: QualifiedName,
+    /// Whether `owner` is a service.
+    pub in_service: bool,
+    /// The sums over its rows.
+    pub totals: Totals,
+}
+
+/// All accounts at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Accounts {
+    /// Of tasks that have a slot.
+    pub living: Vec<TaskUsage>,
+    /// Of tasks whose slot was given back since the last reading, as they last were.
+    pub ended: Vec<TaskUsage>,
+}
+
+/// Whose slot it is.
+#[derive(Debug)]
+struct Holder {
+    task: TaskId,
+    owner: QualifiedName,
+    in_service: bool,
+    slot: Slot,
+}
+
+/// The table of slots.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    ledger: Ledger,
+    taken: HashMap<TaskId, Holder>,
+    leaving: Vec<(Version, Holder)>,
+    free: Vec<Slot>,
+    ended: Vec<TaskUsage>,
+}
+
+impl Slots {
+    pub(crate) fn new(ledger: Ledger) -> Self {
+        let free = (0..SLOTS as Slot).rev().collect();
+        Self { ledger, taken: HashMap::new(), leaving: Vec::new(), free, ended: Vec::new() }
+    }
+
+    /// The task's slot, given now if it has none; `None` if there is none left.
+    pub(crate) fn take(&mut self, task: &TaskSpec) -> Option<Slot> {
+        if let Some(holder) = self.taken.get(&task.id) {
+            return Some(holder.slot);
+        }
+        let slot = self.free.pop()?;
+        let holder = Holder { task: task.id, owner: task.owner.clone(), in_service: task.in_service, slot };
+        self.taken.insert(task.id, holder);
+        Some(slot)
+    }
+
+    pub(crate) fn get(&self, task: TaskId) -> Option<Slot> {
+        self.taken.get(&task).map(|holder| holder.slot)
+    }
+
+    /// Lets go of every task that `stays` does not keep, as of `version`.
+    pub(crate) fn retain(&mut self, version: Version, stays: impl Fn(&TaskId) -> bool) {
+        let leaving = self.taken.extract_if(|task, _| !stays(task));
+        self.leaving.extend(leaving.map(|(_, holder)| (version, holder)));
+    }
+
+    /// Gives back the slots of tasks that every living worker has let go of.
+    pub(crate) fn acknowledged(&mut self, version: Version) {
+        let Self { ledger, leaving, free, ended, .. } = self;
+        for (_, holder) in leaving.extract_if(.., |(at, _)| *at <= version) {
+            ended.push(usage(ledger, &holder));
+            ledger.task(holder.slot).clear();
+            free.push(holder.slot);
+        }
+    }
+
+    /// Closes the rows of a dead worker.
+    pub(crate) fn close_worker(&self, worker: usize) {
+        self.ledger.close_worker(worker, self.holders().map(|holder| holder.slot));
+    }
+
+    /// All accounts; those that ended are handed over once.
+    pub(crate) fn read(&mut self) -> Accounts {
+        let living = self.holders().map(|holder| usage(&self.ledger, holder)).collect();
+        Accounts { living, ended: std::mem::take(&mut self.ended) }
+    }
+
+    pub(crate) fn outstanding(&self, task: TaskId) -> u64 {
+        self.get(task).map_or(0, |slot| self.ledger.task(slot).outstanding())
+    }
+
+    fn holders(&self) -> impl Iterator<Item = &Holder> {
+        self.taken.values().chain(self.leaving.iter().map(|(_, holder)| holder))
+    }
+}
+
+fn usage(ledger: &Ledger, holder: &Holder) -> TaskUsage {
+    TaskUsage {
+        task: holder.task,
+        owner: holder.owner.clone(),
+        in_service: holder.in_service,
+        totals: ledger.task(holder.slot).totals(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skiff_types::{Command, Digest, Kind, Limits, WasiGeneration};
+
+    fn task(number: u8) -> TaskSpec {
+        TaskSpec {
+            id: TaskId::from_parts(u64::from(number), [number; 10]),
+            owner: "default/a".parse().unwrap(),
+            in_service: true,
+            definition: "a:1".parse().unwrap(),
+            kind: Kind::Http,
+            generation: WasiGeneration::P2,
+            component: Digest::from_bytes([0; 32]),
+            limits: Limits::default(),
+            command: Command::default(),
+        }
+    }
+
+    #[test]
+    fn a_slot_is_given_again_only_when_all_have_let_go() {
+        let (ledger, _fd) = Ledger::create(1).unwrap();
+        let mut slots = Slots::new(ledger.clone());
+        let slot = slots.take(&task(1)).unwrap();
+        assert_eq!(slots.take(&task(1)), Some(slot), "the same task keeps its slot");
+        ledger.task(slot).row(0).cpu_ns.add(7);
+        slots.retain(5, |_| false);
+        slots.acknowledged(4);
+        assert_ne!(slots.take(&task(2)), Some(slot));
+        let accounts = slots.read();
+        assert_eq!(
+            (accounts.living.len(), accounts.ended.len()),
+            (2, 0),
+            "what it used counts until it is closed"
+        );
+        slots.acknowledged(5);
+        let accounts = slots.read();
+        assert_eq!((accounts.living.len(), accounts.ended.len(), accounts.ended[0].totals.cpu_ns), (1, 1, 7));
+        assert_eq!(slots.read().ended.len(), 0, "handed over once");
+        assert_eq!(slots.take(&task(3)), Some(slot));
+        assert_eq!(ledger.task(slot).totals(), Totals::default());
+    }
+}

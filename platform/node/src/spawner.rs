@@ -1,0 +1,50 @@
+//! Starts child processes from one thread that lives as long as the supervisor.
+//!
+//! A child asks the kernel to be killed when its parent dies, and to the kernel the parent is the *thread* that
+//! started it (prctl(2), `PR_SET_PDEATHSIG`): were that a thread of a pool, the pool could kill workers by resting.
+
+use std::io;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use tokio::sync::oneshot;
+
+type Order = (Command, oneshot::Sender<io::Result<Child>>);
+
+/// Starts child processes. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Spawner {
+    orders: mpsc::Sender<Order>,
+}
+
+impl Spawner {
+    /// Starts the thread.
+    pub(crate) fn start() -> io::Result<Self> {
+        let (orders, inbox) = mpsc::channel::<Order>();
+        std::thread::Builder::new().name("spawner".into()).spawn(move || {
+            while let Ok((mut command, reply)) = inbox.recv() {
+                if let Err(Ok(mut child)) = reply.send(command.spawn()) {
+                    // Whoever asked is gone: nobody would ever end or reap it.
+                    let _ = child.kill();
+                    let _ = child.wait();
+                }
+            }
+        })?;
+        Ok(Self { orders })
+    }
+
+    /// Starts `skiff` itself, the very file that runs now, with a subcommand.
+    pub(crate) fn skiff(subcommand: &str) -> Command {
+        let mut command = Command::new("/proc/self/exe");
+        command.arg(subcommand).arg("--supervisor").arg(std::process::id().to_string());
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+
+    /// Starts a command.
+    pub(crate) async fn spawn(&self, command: Command) -> io::Result<Child> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || io::Error::other("the thread that starts processes is gone");
+        self.orders.send((command, reply)).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}

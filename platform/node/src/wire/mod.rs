@@ -1,0 +1,91 @@
+//! What a supervisor and its workers say to each other, over a Unix stream socket.
+//!
+//! Both ends are the same build of the same program, so messages carry no version; their bytes are postcard's.
+
+mod frame;
+
+pub use frame::{FRAME_BYTES_MAX, FrameReader, FrameWriter, frames};
+
+use serde::{Deserialize, Serialize};
+use skiff_ports::logs::LogLine;
+use skiff_ports::runtime::{ColdStart, TaskEvent};
+use skiff_ports::snapshot::{Snapshot, Version};
+use skiff_types::{Digest, QualifiedName, TaskId};
+use std::path::PathBuf;
+
+/// Tells the answer to one question from that to another, on one socket.
+pub type RequestId = u64;
+
+/// From the supervisor to a worker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// First of all. Comes with descriptors: the ledger, the listening socket, the worker's inbox, then the sending
+    /// ends of all workers' inboxes in the order of their seats.
+    Hello(WorkerSetup),
+    /// Act on this from now on, and acknowledge its version.
+    Snapshot(Snapshot),
+    /// The answer to [`FromWorker::FetchCode`]; with one descriptor if it is `Ok`.
+    Code {
+        /// Which question.
+        request: RequestId,
+        /// Why there is none.
+        result: Result<(), String>,
+    },
+    /// Measure cold starts of a task.
+    MeasureColdStart {
+        /// To be named in the answer.
+        request: RequestId,
+        /// Which task.
+        task: TaskId,
+        /// The path to call.
+        path: String,
+        /// How often.
+        rounds: u32,
+    },
+    /// Take no more connections, finish what is in flight within so many milliseconds, say so, and exit.
+    Drain {
+        /// The time for it, in milliseconds.
+        timeout_ms: u64,
+    },
+}
+
+/// What a worker is told once, when it starts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WorkerSetup {
+    /// Its seat, from 0.
+    pub worker: u32,
+    /// The most sandboxes it may have at once.
+    pub sandboxes_max: u32,
+    /// Where to write the access log, if at all.
+    pub access_log: Option<PathBuf>,
+}
+
+/// From a worker to its supervisor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// It acts on this version.
+    Acknowledged(Version),
+    /// It needs the native code of a component.
+    FetchCode {
+        /// To be named in the answer.
+        request: RequestId,
+        /// Which component.
+        component: Digest,
+    },
+    /// Something happened to a task.
+    Task(TaskEvent),
+    /// Guests wrote something.
+    Logs(Vec<(QualifiedName, LogLine)>),
+    /// The answer to [`ToWorker::MeasureColdStart`].
+    ColdStarts {
+        /// Which question.
+        request: RequestId,
+        /// The samples, or why there are none.
+        result: Result<Vec<ColdStart>, String>,
+    },
+    /// Nothing is in flight any more, or the time for it is over; it exits now.
+    Drained {
+        /// Whether all that was in flight had ended in time.
+        complete: bool,
+    },
+}

@@ -1,0 +1,59 @@
+//! What `control` asks of the node's meters, answered by the node.
+
+use skiff_control::{Meters, NodeReading, Readings, TaskReading, WorkerReading, WorkerState};
+use skiff_node::{Node, ProcessStatus, TaskUsage, WorkerStatus};
+use std::time::Instant;
+
+/// The node's meters.
+pub(crate) struct NodeMeters {
+    pub(crate) node: Node,
+    pub(crate) started: Instant,
+}
+
+impl Meters for NodeMeters {
+    fn read(&self) -> Readings {
+        let accounts = self.node.accounts();
+        let reading = |usage: TaskUsage| TaskReading {
+            task: usage.task,
+            owner: usage.owner,
+            in_service: usage.in_service,
+            totals: usage.totals,
+        };
+        Readings {
+            living: accounts.living.into_iter().map(reading).collect(),
+            ended: accounts.ended.into_iter().map(reading).collect(),
+        }
+    }
+
+    fn node(&self) -> NodeReading {
+        let supervisor = ProcessStatus::read(std::process::id());
+        NodeReading {
+            pid: supervisor.pid,
+            uptime_seconds: self.started.elapsed().as_secs_f64(),
+            cpu_seconds: supervisor.cpu.as_secs_f64(),
+            memory_bytes: supervisor.memory_bytes,
+            workers: self.node.workers().into_iter().map(worker).collect(),
+        }
+    }
+}
+
+fn worker(status: WorkerStatus) -> WorkerReading {
+    let process = status.process.unwrap_or_default();
+    WorkerReading {
+        index: status.worker as u32,
+        pid: status.process.map(|process| process.pid),
+        state: match status.state {
+            skiff_node::WorkerState::Starting => WorkerState::Starting,
+            skiff_node::WorkerState::Running => WorkerState::Running,
+            skiff_node::WorkerState::Draining => WorkerState::Draining,
+            skiff_node::WorkerState::Dead => WorkerState::Dead,
+        },
+        uptime_seconds: status.uptime.unwrap_or_default().as_secs_f64(),
+        cpu_seconds: process.cpu.as_secs_f64(),
+        platform_cpu_seconds: status.platform_cpu.as_secs_f64(),
+        memory_bytes: process.memory_bytes,
+        restarts: status.restarts,
+        connections: status.connections,
+        requests: status.requests,
+    }
+}

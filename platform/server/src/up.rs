@@ -1,0 +1,247 @@
+//! `skiff up`: wires the supervisor, says where everything is, and ends it in order.
+//!
+//! The way up: data folder, sockets, store, images, node, control. The way down: workers first, so that no request is
+//! cut; then the API; then the store.
+
+use crate::data_dir::DataDir;
+use crate::meters::NodeMeters;
+use crate::secrets::Secrets;
+use anyhow::{Context, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use skiff_cli::connection::ConnectionFile;
+use skiff_cli::{AccessLog, UpArgs};
+use skiff_control::Handle;
+use skiff_kit::clock::SystemClock;
+use skiff_node::{LogFiles, Node};
+use skiff_ports::images::Images;
+use skiff_registry::LocalImages;
+use skiff_sandbox::cache::NativeCache;
+use skiff_store::SqliteStore;
+use std::io::{IsTerminal, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The most sandboxes that one worker may have at once.
+const SANDBOXES_PER_WORKER_MAX: u32 = 1_000;
+/// Threads of the supervisor that run its tasks.
+const SUPERVISOR_THREADS: usize = 2;
+/// How long the API's calls may go on once the workers have ended.
+const API_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Runs the platform until it is told to stop.
+pub(crate) fn run(args: UpArgs) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(SUPERVISOR_THREADS)
+        .enable_all()
+        .build()
+        .context("the supervisor's event loop can't be started")?;
+    let result = runtime.block_on(serve(args, started));
+    runtime.shutdown_background();
+    result
+}
+
+/// The parts of a running platform.
+struct Platform {
+    node: Node,
+    control: Handle,
+    store: Arc<SqliteStore>,
+    connection: ConnectionFile,
+    workers: usize,
+    _data: DataDir,
+}
+
+async fn serve(args: UpArgs, started: Instant) -> anyhow::Result<()> {
+    let mut stop = Stop::listen()?;
+    let platform = tokio::select! {
+        platform = Platform::start(&args, started) => platform?,
+        () = stop.asked() => return Ok(()),
+    };
+    platform.announce(&args, started)?;
+    stop.asked().await;
+    eprintln!("stopping: finishing what is in flight, within {}", args.drain_timeout);
+    tokio::select! {
+        () = platform.stop(args.drain_timeout.duration()) => Ok(()),
+        () = stop.asked() => bail!("told to stop twice: ended without waiting for what was in flight"),
+    }
+}
+
+impl Platform {
+    async fn start(args: &UpArgs, started: Instant) -> anyhow::Result<Self> {
+        raise_descriptor_limit();
+        let data = match &args.data_dir {
+            Some(path) => DataDir::open(path)?,
+            None => DataDir::open(&DataDir::default_path()?)?,
+        };
+        let secrets = Secrets::of(&data)?;
+        let api = args.api.socket().context("--api is not an address to listen at")?;
+        let (http, api) = (bind("http", args.http, args.insecure)?, bind("api", api, args.insecure)?);
+        let (http_address, api_address) = (http.local_addr()?, api.local_addr()?);
+
+        let folder = |name: &str| -> anyhow::Result<PathBuf> {
+            let path = data.path().join(name);
+            std::fs::create_dir_all(&path).with_context(|| format!("{} can't be made", path.display()))?;
+            Ok(path)
+        };
+        let store = Arc::new(SqliteStore::open(&data.path().join("state.db"))?);
+        let images: Arc<dyn Images> = Arc::new(LocalImages::open(&folder("images")?)?);
+        let logs = LogFiles::open(&folder("logs")?).context("the folder of the logs can't be used")?;
+        let cache_dir = folder("cache")?;
+        let cache = NativeCache::open(
+            cache_dir.join("native"),
+            secrets.cache_key,
+            skiff_sandbox::engine::compatibility()?,
+        )
+        .context("the folder of the native code can't be used")?;
+        let workers = worker_count(args.workers)?;
+        let config = skiff_node::Config {
+            workers,
+            sandboxes_max: SANDBOXES_PER_WORKER_MAX,
+            compilers: cores()?,
+            cache_dir,
+            access_log: access_log(&args.access_log, &folder("logs")?)?,
+        };
+        let node = Node::start(config, http, cache, images.clone(), logs.clone())?;
+        let control = skiff_control::start(
+            skiff_control::Config {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                http: http_address,
+                data_dir: data.path().to_owned(),
+                token: secrets.token,
+            },
+            skiff_control::Deps {
+                store: store.clone(),
+                images,
+                runtime: Arc::new(node.clone()),
+                logs: Arc::new(logs),
+                meters: Arc::new(NodeMeters { node: node.clone(), started }),
+                clock: Arc::new(SystemClock),
+            },
+            tokio::net::TcpListener::from_std(api)?,
+        )
+        .await?;
+        control.ready().await;
+        let connection = ConnectionFile {
+            http: http_address.to_string(),
+            api: api_address.to_string(),
+            token_file: secrets.token_file,
+            data_dir: data.path().to_owned(),
+            pid: std::process::id(),
+        };
+        Ok(Self { node, control, store, connection, workers, _data: data })
+    }
+
+    /// Says where everything is: on standard output, in the user's configuration folder, in the ready file.
+    fn announce(&self, args: &UpArgs, started: Instant) -> anyhow::Result<()> {
+        let ConnectionFile { http, api, token_file, data_dir, pid } = &self.connection;
+        let left = ConnectionFile::path().and_then(|path| self.connection.write(&path).map(|()| path));
+        let found_by = match &left {
+            Ok(path) => format!("finds it by {}", path.display()),
+            Err(error) => format!("needs SKIFF_API and SKIFF_TOKEN ({error})"),
+        };
+        let mut out = std::io::stdout().lock();
+        // Whoever started it may not listen; that is no reason to end.
+        let _ = writeln!(
+            out,
+            "skiff {} is up after {} ms (process {pid}, {} workers)\n\
+             \x20 load balancer  http://{http}\n\
+             \x20 control API    http://{api}  (token in {})\n\
+             \x20 data           {}\n\
+             \x20 the CLI        {found_by}",
+            env!("CARGO_PKG_VERSION"),
+            started.elapsed().as_millis(),
+            self.workers,
+            token_file.display(),
+            data_dir.display(),
+        );
+        if std::io::stdout().is_terminal() {
+            let _ = writeln!(out, "\nDeploy with `skiff deploy`; stop with Ctrl-C.");
+        }
+        if let Some(path) = &args.ready_file {
+            self.connection.write(path).context("the ready file can't be written")?;
+        }
+        Ok(())
+    }
+
+    async fn stop(self, timeout: Duration) {
+        if !self.node.shutdown(timeout).await {
+            tracing::warn!("not all that was in flight ended within the drain timeout; it was cut off");
+        }
+        self.control.shutdown(API_DRAIN_TIMEOUT).await;
+        if let Err(error) = self.store.close().await {
+            tracing::error!(%error, "the store could not be closed in order; nothing that was acknowledged is lost");
+        }
+        if let Ok(path) = ConnectionFile::path() {
+            let _ = ConnectionFile::remove_if_mine(&path, self.connection.pid);
+        }
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("signals can't be received");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Binds a listening socket; beyond loopback only if told so.
+fn bind(option: &str, address: SocketAddr, insecure: bool) -> anyhow::Result<TcpListener> {
+    if option == "api" && !address.ip().is_loopback() && !insecure {
+        bail!(
+            "--api {address} would send the token over the network in clear text; listen on 127.0.0.1 behind a TLS \
+             proxy, or say --insecure if that is what you want"
+        );
+    }
+    let listener = TcpListener::bind(address)
+        .with_context(|| format!("can't listen on {address}; choose another address with --{option}"))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn access_log(wanted: &AccessLog, logs: &Path) -> anyhow::Result<Option<PathBuf>> {
+    Ok(match wanted {
+        AccessLog::Off => None,
+        AccessLog::On => Some(logs.join("access.log")),
+        AccessLog::File(path) => Some(std::path::absolute(path)?),
+    })
+}
+
+fn worker_count(wanted: Option<NonZeroU32>) -> anyhow::Result<usize> {
+    let most = skiff_ledger::WORKERS_MAX;
+    match wanted {
+        Some(count) if count.get() as usize > most => bail!("--workers {count}: the most is {most}"),
+        Some(count) => Ok(count.get() as usize),
+        None => Ok(cores()?.min(most)),
+    }
+}
+
+/// The cores that this process may run on.
+fn cores() -> anyhow::Result<usize> {
+    Ok(std::thread::available_parallelism().context("the number of cores can't be read")?.get())
+}
+
+/// Every connection and every sandbox takes descriptors: all that the system allows are asked for.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, wanted) {
+        tracing::warn!(%error, "the limit of open files can't be raised to its maximum");
+    }
+}

@@ -1,0 +1,255 @@
+//! A platform of its own for each test: a temporary data folder, free ports, ended with the test.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long anything may take that a test waits for: far more than it takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running `skiff up`.
+pub(crate) struct Platform {
+    dir: TempDir,
+    child: Child,
+    /// `host:port` of the load balancer.
+    pub(crate) http: String,
+    /// `host:port` of the API.
+    pub(crate) api: String,
+    /// What API calls carry.
+    pub(crate) token: String,
+    arguments: Vec<String>,
+}
+
+/// An answer that came through the load balancer.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Platform {
+    /// Starts one with these further arguments.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        Self::start_in(dir, arguments.iter().map(|argument| argument.to_string()).collect())
+    }
+
+    fn start_in(dir: TempDir, arguments: Vec<String>) -> Self {
+        let ready_file = dir.path().join("ready.json");
+        let _ = std::fs::remove_file(&ready_file);
+        let child = up(dir.path())
+            .args(&arguments)
+            .arg("--ready-file")
+            .arg(&ready_file)
+            .spawn()
+            .expect("skiff starts");
+        let mut platform =
+            Self { dir, child, http: String::new(), api: String::new(), token: String::new(), arguments };
+        let ready: Value = eventually("the platform is ready", || {
+            assert!(platform.child.try_wait().unwrap().is_none(), "`skiff up` ended");
+            serde_json::from_slice(&std::fs::read(&ready_file).ok()?).ok()
+        });
+        let text = |key: &str| ready[key].as_str().unwrap_or_else(|| panic!("{key} in {ready}")).to_owned();
+        (platform.http, platform.api) = (text("http"), text("api"));
+        platform.token = std::fs::read_to_string(text("token_file")).unwrap().trim().to_owned();
+        assert_eq!(ready["pid"], platform.pid());
+        platform
+    }
+
+    /// The same data folder under a new process; the old one must have ended.
+    pub(crate) fn restart(self) -> Self {
+        let (dir, arguments) = self.into_parts();
+        Self::start_in(dir, arguments)
+    }
+
+    fn into_parts(mut self) -> (TempDir, Vec<String>) {
+        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
+        (dir, std::mem::take(&mut self.arguments))
+    }
+
+    /// The supervisor's process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The data folder.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// The temporary folder around it.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// SIGKILL, and waits for the end of the supervisor.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        signal(self.pid(), "TERM");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        eventually("the platform ends", || child.try_wait().unwrap())
+    }
+
+    /// A CLI command against this platform.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = skiff();
+        command
+            .args(arguments)
+            .env("SKIFF_API", format!("http://{}", self.api))
+            .env("SKIFF_TOKEN", &self.token);
+        command.env("HOME", self.dir.path()).env_remove("XDG_CONFIG_HOME").stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a CLI command.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("skiff runs")
+    }
+
+    /// Runs a CLI command that must succeed; what it printed.
+    pub(crate) fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "skiff {arguments:?} failed: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a CLI command that must succeed; its JSON.
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.ok(&[arguments, &["--output", "json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?} printed {text:?}: {error}"))
+    }
+
+    /// Runs a CLI command that must fail with status 1; what it said.
+    pub(crate) fn fails(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "skiff {arguments:?}: {stderr}");
+        stderr
+    }
+
+    /// Deploys a guest as a service of this name.
+    pub(crate) fn deploy(&self, guest: &str, name: &str, arguments: &[&str]) {
+        let path = guest_path(guest);
+        self.ok(&[&["deploy", path.to_str().unwrap(), "--name", name], arguments].concat());
+    }
+
+    /// The workers' process ids, by seat.
+    pub(crate) fn workers(&self) -> Vec<u32> {
+        let status = self.json(&["status"]);
+        let workers = status["workers"].as_array().unwrap();
+        workers.iter().map(|worker| worker["pid"].as_u64().unwrap_or(0) as u32).collect()
+    }
+
+    /// A GET through the load balancer, on a connection of its own.
+    pub(crate) async fn get(&self, service: &str, path: &str) -> Answer {
+        self.try_get(service, path).await.unwrap_or_else(|error| panic!("GET {service} {path}: {error:?}"))
+    }
+
+    /// A GET that may fail.
+    pub(crate) async fn try_get(&self, service: &str, path: &str) -> reqwest::Result<Answer> {
+        let client = reqwest::Client::builder().pool_max_idle_per_host(0).timeout(PATIENCE).build()?;
+        self.get_with(&client, service, path).await
+    }
+
+    /// A GET by a client that keeps its connections.
+    pub(crate) async fn get_with(
+        &self,
+        client: &reqwest::Client,
+        service: &str,
+        path: &str,
+    ) -> reqwest::Result<Answer> {
+        let request =
+            client.get(format!("http://{}{path}", self.http)).header("host", format!("{service}.localhost"));
+        answer(request.send().await?).await
+    }
+
+    /// A POST through the load balancer.
+    pub(crate) async fn post(&self, service: &str, path: &str, body: Vec<u8>) -> Answer {
+        let client = reqwest::Client::new();
+        let request =
+            client.post(format!("http://{}{path}", self.http)).header("host", format!("{service}.localhost"));
+        answer(request.body(body).send().await.unwrap()).await.unwrap()
+    }
+
+    /// The value of a metric's series, or 0 where there is none yet.
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
+        let text = reqwest::get(format!("http://{}/metrics", self.api)).await.unwrap().text().await.unwrap();
+        let line =
+            text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn answer(response: reqwest::Response) -> reqwest::Result<Answer> {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Ok(Answer { status, headers, text: response.text().await? })
+}
+
+/// The binary under test.
+pub(crate) fn skiff() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_skiff"))
+}
+
+/// `skiff up` on the data folder in `dir`, on free ports, with a HOME of its own.
+pub(crate) fn up(dir: &Path) -> Command {
+    let mut command = skiff();
+    command.args(["up", "--http", "127.0.0.1:0", "--api", "127.0.0.1:0", "--workers", "2", "--data-dir"]);
+    command.arg(dir.join("data")).env("HOME", dir).env_remove("XDG_CONFIG_HOME").stdin(Stdio::null());
+    command
+}
+
+/// Sends a signal by name.
+pub(crate) fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
+    assert!(status.success(), "kill -{name} {pid}");
+}
+
+/// Whether a process is there and not a zombie.
+pub(crate) fn lives(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+}
+
+/// Where a guest was built: one of the tests' own, or an example.
+pub(crate) fn guest_path(guest: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let release = "target/wasm32-wasip2/release";
+    let file = format!("{}.wasm", guest.replace('-', "_"));
+    let places = [root.join("tests/guests").join(release), root.join("../../examples").join(release)];
+    let candidates = places.iter().flat_map(|place| [place.join(&file), place.join(format!("{guest}.wasm"))]);
+    candidates
+        .into_iter()
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| panic!("{file} is not built; run the tests with `cargo xtask test`"))
+}
+
+/// Waits until `look` finds something.
+pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

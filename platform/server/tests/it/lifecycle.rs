@@ -1,0 +1,97 @@
+//! `skiff up` itself: ready, private, alone on its data folder, drained in order, without orphans.
+
+use crate::harness::{Platform, eventually, lives, skiff, up};
+use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+#[test]
+fn says_where_everything_is_and_keeps_it_private() {
+    let platform = Platform::start(&[]);
+    let ready: Value =
+        serde_json::from_slice(&std::fs::read(platform.dir().join("ready.json")).unwrap()).unwrap();
+    let token_file = ready["token_file"].as_str().unwrap();
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(token_file.as_ref()), 0o600);
+    assert_eq!(mode(&platform.data_dir()), 0o700);
+    assert_eq!(ready["data_dir"], platform.data_dir().canonicalize().unwrap().to_str().unwrap());
+    assert!(ready["http"].as_str().unwrap().starts_with("127.0.0.1:"));
+    // The CLI finds it by itself, by the file in the user's configuration folder.
+    let output =
+        skiff().arg("status").env("HOME", platform.dir()).env_remove("XDG_CONFIG_HOME").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_second_platform_on_the_same_folder_is_refused() {
+    let platform = Platform::start(&[]);
+    let output = up(platform.dir()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("another `skiff up` runs on the data folder"), "{stderr}");
+}
+
+#[test]
+fn refuses_an_api_beyond_loopback_without_being_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = skiff()
+        .args(["up", "--http", "127.0.0.1:0", "--api", "0.0.0.0:0", "--data-dir"])
+        .arg(dir.path().join("data"))
+        .env("HOME", dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("--insecure"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_is_in_flight_and_takes_no_more() {
+    let mut platform = Platform::start(&[]);
+    platform.deploy("misbehave", "app", &[]);
+    let slow = platform.try_get("app", "/sleep?ms=1500");
+    let drained = async {
+        // The request is in flight once the task says so.
+        while platform.metric("skiff_requests_in_flight{namespace=\"default\",service=\"app\"}").await < 1.0 {
+        }
+        platform.terminate();
+        while platform.try_get("app", "/count").await.is_ok_and(|answer| answer.status == 200) {}
+    };
+    let (slow, ()) = tokio::join!(slow, drained);
+    assert_eq!(slow.unwrap().status, 200, "the request that was in flight was answered");
+    assert_eq!(platform.wait().code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_drain_has_an_end() {
+    let mut platform = Platform::start(&["--drain-timeout", "300ms"]);
+    platform.deploy("misbehave", "app", &[]);
+    let stuck = platform.try_get("app", "/sleep?ms=60000");
+    let ended = async {
+        while platform.metric("skiff_requests_in_flight{namespace=\"default\",service=\"app\"}").await < 1.0 {
+        }
+        platform.terminate();
+    };
+    let (stuck, ()) = tokio::join!(stuck, ended);
+    assert!(stuck.is_err() || stuck.unwrap().status >= 500);
+    assert_eq!(platform.wait().code(), Some(0));
+}
+
+#[test]
+fn a_killed_supervisor_leaves_no_orphans() {
+    let mut platform = Platform::start(&[]);
+    let workers = platform.workers();
+    assert_eq!(workers.len(), 2);
+    assert!(workers.iter().all(|pid| lives(*pid)));
+    platform.kill();
+    for pid in workers {
+        eventually("the workers are gone", || (!lives(pid)).then_some(()));
+    }
+}
+
+#[test]
+fn a_worker_is_not_started_by_hand() {
+    let output = skiff().args(["worker", "--supervisor", "1"]).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("`skiff up` alone"));
+}

@@ -1,0 +1,129 @@
+//! The worker's side of its control socket: what its parts say to the supervisor, and what they ask of it.
+
+use futures::future::LocalBoxFuture;
+use skiff_node::wire::{FrameWriter, FromWorker, RequestId};
+use skiff_ports::logs::LogLine;
+use skiff_ports::runtime::TaskEvent;
+use skiff_sandbox::{CodeSource, LogSink};
+use skiff_types::{Digest, QualifiedName};
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::spawn_local;
+
+/// Log lines that may wait to be sent; what comes on top is dropped and counted.
+const LOG_LINES_MAX: usize = 16_384;
+/// Log lines in one message.
+const LOG_BATCH_LINES: usize = 512;
+
+/// The control socket. All messages but log lines are few by nature and are never dropped.
+pub(crate) struct Link {
+    /// In order, so that a task's last lines come before its end.
+    messages: RefCell<VecDeque<FromWorker>>,
+    lines_queued: Cell<usize>,
+    lines_dropped: Cell<u64>,
+    waiting: RefCell<HashMap<RequestId, oneshot::Sender<Result<OwnedFd, String>>>>,
+    next_request: Cell<RequestId>,
+    work: Notify,
+    sent: Notify,
+    sending: Cell<bool>,
+}
+
+impl Link {
+    /// Starts the task that writes.
+    pub(crate) fn start(writer: FrameWriter) -> Rc<Self> {
+        let link = Rc::new(Self {
+            messages: RefCell::default(),
+            lines_queued: Cell::new(0),
+            lines_dropped: Cell::new(0),
+            waiting: RefCell::default(),
+            next_request: Cell::new(0),
+            work: Notify::new(),
+            sent: Notify::new(),
+            sending: Cell::new(false),
+        });
+        spawn_local(link.clone().write(writer));
+        link
+    }
+
+    /// Queues a message.
+    pub(crate) fn send(&self, message: FromWorker) {
+        self.messages.borrow_mut().push_back(message);
+        self.work.notify_one();
+    }
+
+    /// Where the sandboxes report what happens to tasks.
+    pub(crate) fn events(self: &Rc<Self>) -> Rc<dyn Fn(TaskEvent)> {
+        let link = self.clone();
+        Rc::new(move |event| link.send(FromWorker::Task(event)))
+    }
+
+    /// Passes on the answer to a question of [`CodeSource::fetch`].
+    pub(crate) fn answer(&self, request: RequestId, code: Result<OwnedFd, String>) {
+        if let Some(waiting) = self.waiting.borrow_mut().remove(&request) {
+            let _ = waiting.send(code);
+        }
+    }
+
+    /// Ends when all that was queued is sent.
+    pub(crate) async fn flush(&self) {
+        while self.sending.get() || !self.messages.borrow().is_empty() {
+            self.sent.notified().await;
+        }
+    }
+
+    async fn write(self: Rc<Self>, mut writer: FrameWriter) {
+        loop {
+            self.work.notified().await;
+            self.sending.set(true);
+            while let Some(message) = self.next() {
+                if writer.send(&message, &[]).await.is_err() {
+                    // The supervisor is gone; the reader notices too, and ends the process.
+                    return;
+                }
+            }
+            self.sending.set(false);
+            self.sent.notify_waiters();
+        }
+    }
+
+    fn next(&self) -> Option<FromWorker> {
+        let message = self.messages.borrow_mut().pop_front()?;
+        if let FromWorker::Logs(lines) = &message {
+            self.lines_queued.set(self.lines_queued.get() - lines.len());
+        }
+        Some(message)
+    }
+}
+
+impl CodeSource for Link {
+    fn fetch(&self, component: Digest) -> LocalBoxFuture<'_, Result<OwnedFd, String>> {
+        let request = self.next_request.replace(self.next_request.get() + 1);
+        let (reply, answer) = oneshot::channel();
+        self.waiting.borrow_mut().insert(request, reply);
+        self.send(FromWorker::FetchCode { request, component });
+        Box::pin(async move { answer.await.unwrap_or_else(|_| Err("the supervisor is gone".to_owned())) })
+    }
+}
+
+impl LogSink for Link {
+    fn write(&self, owner: &QualifiedName, line: LogLine) {
+        if self.lines_queued.get() >= LOG_LINES_MAX {
+            if self.lines_dropped.replace(self.lines_dropped.get() + 1) == 0 {
+                tracing::warn!(
+                    "guests write faster than the supervisor takes it: log lines are being dropped"
+                );
+            }
+            return;
+        }
+        self.lines_queued.set(self.lines_queued.get() + 1);
+        let line = (owner.clone(), line);
+        match self.messages.borrow_mut().back_mut() {
+            Some(FromWorker::Logs(lines)) if lines.len() < LOG_BATCH_LINES => return lines.push(line),
+            _ => {}
+        }
+        self.send(FromWorker::Logs(vec![line]));
+    }
+}

@@ -1,0 +1,126 @@
+//! A platform started for a task, and its CLI.
+
+use crate::shell::{output, run};
+use anyhow::{Context, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long `skiff up` may take to be ready, on a machine that is busy building.
+const READY_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long it may take to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// A running `skiff up`; ended when dropped, unless it is let go.
+pub(crate) struct Platform {
+    binary: PathBuf,
+    child: Option<Child>,
+    /// `host:port` of the load balancer.
+    pub(crate) http: String,
+    api: String,
+    token: String,
+}
+
+impl Platform {
+    /// Starts it and waits until it is ready; says how long that took.
+    pub(crate) fn start(
+        binary: &Path,
+        data_dir: &Path,
+        arguments: &[&str],
+    ) -> anyhow::Result<(Self, Duration)> {
+        std::fs::create_dir_all(data_dir.parent().context("a data folder has a parent")?)?;
+        let ready_file = data_dir.with_extension("ready.json");
+        let _ = std::fs::remove_file(&ready_file);
+        let mut command = Command::new(binary);
+        command
+            .arg("up")
+            .args(arguments)
+            .arg("--data-dir")
+            .arg(data_dir)
+            .arg("--ready-file")
+            .arg(&ready_file);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let started = Instant::now();
+        let mut child = command.spawn().with_context(|| format!("{} can't be started", binary.display()))?;
+        let ready = loop {
+            if let Some(status) = child.try_wait()? {
+                bail!("`skiff up` ended at once ({status})");
+            }
+            if started.elapsed() > READY_TIMEOUT {
+                let _ = child.kill();
+                bail!("`skiff up` was not ready within {} s", READY_TIMEOUT.as_secs());
+            }
+            match std::fs::read(&ready_file).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
+                Some(ready) => break ready,
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        let took = started.elapsed();
+        let text = |key: &str| ready_text(&ready, key);
+        let token = std::fs::read_to_string(text("token_file")?)?.trim().to_owned();
+        let (http, api) = (text("http")?, format!("http://{}", text("api")?));
+        Ok((Self { binary: binary.to_owned(), child: Some(child), http, api, token }, took))
+    }
+
+    /// The process id of the supervisor.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
+    /// Runs the CLI against it, showing what it prints.
+    pub(crate) fn skiff(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        run(&mut self.command(arguments))
+    }
+
+    /// Runs the CLI against it and gives back what it prints.
+    pub(crate) fn skiff_output(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        output(&mut self.command(arguments))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).env("SKIFF_API", &self.api).env("SKIFF_TOKEN", &self.token);
+        command.current_dir(crate::shell::root());
+        command
+    }
+
+    /// Calls a service through the load balancer.
+    pub(crate) fn get(&self, service: &str, path: &str) -> anyhow::Result<String> {
+        let url = format!("http://{}{path}", self.http);
+        let mut response = ureq::get(&url).header("host", format!("{service}.localhost")).call()?;
+        Ok(response.body_mut().read_to_string()?)
+    }
+
+    /// Leaves it running.
+    pub(crate) fn keep(mut self) {
+        self.child = None;
+    }
+
+    /// Asks it to end, as Ctrl-C does, and waits for it.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        let mut child = self.child.take().context("it runs")?;
+        run(Command::new("kill").arg("-TERM").arg(child.id().to_string()))?;
+        let asked = Instant::now();
+        while asked.elapsed() < STOP_TIMEOUT {
+            if let Some(status) = child.try_wait()? {
+                return if status.success() { Ok(()) } else { bail!("`skiff up` ended with {status}") };
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = child.kill();
+        bail!("`skiff up` did not end within {} s", STOP_TIMEOUT.as_secs())
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn ready_text(ready: &serde_json::Value, key: &str) -> anyhow::Result<String> {
+    Ok(ready[key].as_str().with_context(|| format!("the ready file has no {key:?}"))?.to_owned())
+}

@@ -1,0 +1,80 @@
+//! Running other programs, and the set-up that every task needs.
+
+use crate::GUEST_WORKSPACES;
+use anyhow::{Context, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What guests are built for.
+pub(crate) const WASM_TARGET: &str = "wasm32-wasip2";
+
+/// The repository's root folder.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the root folder")
+}
+
+/// A cargo command in the root folder.
+pub(crate) fn cargo(subcommand: &str) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.arg(subcommand).current_dir(root());
+    // Set by the cargo that runs this very program; a nested one must find its own workspace.
+    command.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_MANIFEST_PATH");
+    command
+}
+
+/// Runs a command, showing what it prints; an error if it fails.
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
+    let shown = show(command);
+    eprintln!("$ {shown}");
+    let status = command.status().with_context(|| format!("`{shown}` can't be started"))?;
+    if !status.success() {
+        bail!("`{shown}` failed ({status})");
+    }
+    Ok(())
+}
+
+/// Runs a command and gives back what it prints; an error, with what it said, if it fails.
+pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
+    let shown = show(command);
+    let output = command.output().with_context(|| format!("`{shown}` can't be started"))?;
+    if !output.status.success() {
+        bail!("`{shown}` failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Whether a program is on the PATH.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+/// Adds the WebAssembly target to the toolchain, unless it is there.
+pub(crate) fn add_wasm_target() -> anyhow::Result<()> {
+    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
+    if Path::new(sysroot.trim()).join("lib/rustlib").join(WASM_TARGET).is_dir() {
+        return Ok(());
+    }
+    run(Command::new("rustup").args(["target", "add", WASM_TARGET])).with_context(|| {
+        format!("guests need Rust's target {WASM_TARGET}; add it to your toolchain as your system does it")
+    })
+}
+
+/// Builds the examples and the tests' guests.
+pub(crate) fn build_guests() -> anyhow::Result<()> {
+    add_wasm_target()?;
+    for workspace in GUEST_WORKSPACES {
+        let folder = root().join(workspace);
+        run(cargo("build").args(["--workspace", "--release", "--target", WASM_TARGET]).current_dir(folder))?;
+    }
+    Ok(())
+}
+
+fn show(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let name = |word: &std::ffi::OsStr| match Path::new(word).file_name() {
+        Some(name) if Path::new(word).is_absolute() => name.to_string_lossy().into_owned(),
+        _ => word.to_string_lossy().into_owned(),
+    };
+    words.map(name).collect::<Vec<_>>().join(" ")
+}
