@@ -1,1 +1,28 @@
-//! To come.
+//! The load balancer, as one worker process runs it: from an accepted connection to the call of a task, and back.
+//!
+//! One thread: everything here is `Rc` and `Cell`, runs under a `tokio::task::LocalSet`, and no request takes a lock
+//! that another one waits for. A guest is called through [`skiff_ports::invoke::Invoke`], a function call.
+//!
+//! It deliberately does not know how a guest is run, what a task's quotas are (they hold from the call on), TLS, or
+//! tasks that live in other processes. It does not normalise paths: what a client sent is what is routed by and what
+//! the guest sees.
+//!
+//! What always holds: a request that was taken is accounted for exactly once, whatever becomes of it
+//! ([`exchange`]); a client that makes no progress is cut off ([`connection`]); every answer names its request id.
+
+pub mod accept;
+pub mod access_log;
+
+mod body;
+mod config;
+mod connection;
+mod edge;
+mod exchange;
+mod handle;
+mod headers;
+mod host;
+mod refusal;
+mod routing;
+
+pub use config::{Config, Limits, Proto};
+pub use edge::{Deps, Edge, EdgeError};

@@ -1,0 +1,282 @@
+//! Accepting: every worker takes connections off the one listening socket, and the one that has more than another
+//! hands what it accepts to that other.
+//!
+//! A connection crosses as a descriptor (`SCM_RIGHTS`) through the other worker's *inbox*, a pair of Unix sockets
+//! that the supervisor keeps open too: what waits there when a worker dies is served by the next one. A connection is
+//! handed over once at most, and kept if that would mean waiting.
+//!
+//! How many connections a worker has, it writes down itself, those in its inbox included; whoever hands one over adds
+//! it at once, so that a burst spreads evenly. A worker without a heartbeat is handed none.
+
+use crate::edge::Edge;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair, sockopt,
+};
+use skiff_kit::clock::monotonic_ns;
+use skiff_ledger::Ledger;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::net::{TcpListener, TcpStream, UnixDatagram};
+
+/// How many connections another worker must have fewer, so that one is handed to it.
+const HAND_OVER_SLACK: u64 = 1;
+/// And how much fewer of one's own: one in so many. Keeps short-lived connections from going back and forth.
+const HAND_OVER_SLACK_SHARE: u64 = 16;
+/// How old a worker's last heartbeat may be, for it to be handed connections.
+const PEER_SILENCE_MAX: Duration = Duration::from_secs(2);
+/// Connections taken off an inbox in a row before others get their turn.
+const INBOX_BATCH: usize = 16;
+/// How long to accept none when descriptors or memory have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Silence after which the kernel asks whether a client is still there.
+const TCP_KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// The two ends of one worker's inbox.
+#[derive(Debug)]
+pub struct Inbox {
+    /// Given to every worker.
+    pub send: OwnedFd,
+    /// Given to the worker whose inbox it is.
+    pub receive: OwnedFd,
+}
+
+impl Inbox {
+    /// Makes an inbox. It holds as many connections as the kernel's send buffer has room for, some 270.
+    pub fn new() -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (send, receive) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        Ok(Self { send, receive })
+    }
+}
+
+/// Takes connections for one worker.
+#[derive(Debug)]
+pub struct Acceptor {
+    /// The socket that all workers share.
+    pub listener: std::net::TcpListener,
+    /// The receiving end of this worker's inbox.
+    pub inbox: OwnedFd,
+    /// The sending ends of all workers' inboxes, by worker; its own place is never used.
+    pub peers: Vec<OwnedFd>,
+    /// Which worker this is.
+    pub worker: usize,
+    /// Says which worker has how many connections.
+    pub ledger: Ledger,
+}
+
+impl Acceptor {
+    /// Accepts and serves until the edge drains. Must run in a `LocalSet`.
+    ///
+    /// Connections that then wait in the inbox, or to be accepted, are left to others.
+    pub async fn run(self, edge: Rc<Edge>) -> io::Result<()> {
+        self.listener.set_nonblocking(true)?;
+        // Both are handed down to what is accepted.
+        sockopt::set_socket_keepalive(&self.listener, true)?;
+        sockopt::set_tcp_keepidle(&self.listener, TCP_KEEP_ALIVE)?;
+        edge.attach_inbox(self.inbox.try_clone()?);
+        let listener = TcpListener::from_std(self.listener.try_clone()?)?;
+        // Only told by it when something waits, which is the same for all kinds of Unix sockets.
+        let inbox = UnixDatagram::from_std(self.inbox.try_clone()?.into())?;
+        let mut inbox_is_open = true;
+        loop {
+            if !edge.has_room() {
+                tokio::select! {
+                    () = edge.room() => continue,
+                    () = edge.drain_begun() => break,
+                }
+            }
+            tokio::select! {
+                biased;
+                () = edge.drain_begun() => break,
+                ready = inbox.readable(), if inbox_is_open => {
+                    ready?;
+                    inbox_is_open = self.empty_inbox(&inbox, &edge).await?;
+                }
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => self.take(stream, peer, &edge),
+                    Err(error) => check_accept_error(error).await?,
+                },
+            }
+        }
+        // From now on this worker has ever fewer connections, and should be given none.
+        self.ledger.worker(self.worker).heartbeat_ns.set(0);
+        Ok(())
+    }
+
+    /// Serves a connection, or gives it to the worker that should have it.
+    fn take(&self, stream: TcpStream, peer: SocketAddr, edge: &Rc<Edge>) {
+        if let Some(worker) = self.choose(edge.connections() as u64)
+            && send(self.peers[worker].as_fd(), stream.as_fd()).is_ok()
+        {
+            self.ledger.worker(worker).connections.add(1);
+        } else {
+            serve(stream, peer, edge);
+        }
+    }
+
+    /// Takes what waits in the inbox; false if nothing will ever come again.
+    async fn empty_inbox(&self, inbox: &UnixDatagram, edge: &Rc<Edge>) -> io::Result<bool> {
+        for _ in 0..INBOX_BATCH {
+            if !edge.has_room() {
+                return Ok(true);
+            }
+            match inbox.try_io(Interest::READABLE, || receive(self.inbox.as_fd())) {
+                Ok(Received::Stream(stream)) => serve_received(stream, edge),
+                Ok(Received::Nothing) => tracing::warn!("a connection was lost on its way between workers"),
+                Ok(Received::End) => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) => check_accept_error(error).await?,
+            }
+        }
+        tokio::task::yield_now().await;
+        Ok(true)
+    }
+
+    fn choose(&self, own: u64) -> Option<usize> {
+        let silence_ns = PEER_SILENCE_MAX.as_nanos() as u64;
+        let now_ns = monotonic_ns();
+        let workers = 0..self.peers.len().min(self.ledger.workers());
+        let peers = workers.filter(|&worker| worker != self.worker).filter_map(|worker| {
+            let row = self.ledger.worker(worker);
+            let alive = now_ns.saturating_sub(row.heartbeat_ns.get()) <= silence_ns;
+            alive.then(|| (worker, row.connections.get()))
+        });
+        worker_to_hand_to(own, peers)
+    }
+}
+
+/// The worker that should have the next connection instead of one that holds `own`, of workers and what they hold.
+fn worker_to_hand_to(own: u64, peers: impl Iterator<Item = (usize, u64)>) -> Option<usize> {
+    let slack = HAND_OVER_SLACK + own / HAND_OVER_SLACK_SHARE;
+    let (peer, connections) = peers.min_by_key(|&(_, connections)| connections)?;
+    (connections.saturating_add(slack) <= own).then_some(peer)
+}
+
+fn serve(stream: TcpStream, peer: SocketAddr, edge: &Rc<Edge>) {
+    tokio::task::spawn_local(edge.serve(stream, peer));
+}
+
+fn serve_received(stream: OwnedFd, edge: &Rc<Edge>) {
+    let stream = TcpStream::from_std(std::net::TcpStream::from(stream));
+    // Its peer is not known any more if it has gone meanwhile.
+    if let Ok(stream) = stream
+        && let Ok(peer) = stream.peer_addr()
+    {
+        serve(stream, peer, edge);
+    }
+}
+
+fn send(inbox: BorrowedFd<'_>, stream: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let streams = [stream];
+    assert!(control.push(SendAncillaryMessage::ScmRights(&streams)), "there is space for one descriptor");
+    // One byte, so that the bytes that wait in an inbox are the connections that do.
+    sendmsg(inbox, &[IoSlice::new(b"c")], &mut control, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+enum Received {
+    Stream(OwnedFd),
+    /// A message without a descriptor: there was none left to receive it in.
+    Nothing,
+    /// Nobody can send any more.
+    End,
+}
+
+fn receive(inbox: BorrowedFd<'_>) -> io::Result<Received> {
+    let mut byte = [0];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let message = recvmsg(inbox, &mut [IoSliceMut::new(&mut byte)], &mut control, flags)?;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(mut streams) = message
+            && let Some(stream) = streams.next()
+        {
+            return Ok(Received::Stream(stream));
+        }
+    }
+    Ok(if message.bytes == 0 { Received::End } else { Received::Nothing })
+}
+
+/// Waits where waiting helps; gives back what can't be mended.
+async fn check_accept_error(error: io::Error) -> io::Result<()> {
+    match Errno::from_io_error(&error) {
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+            tracing::warn!(%error, "no connection can be accepted at present");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            Ok(())
+        }
+        Some(Errno::BADF | Errno::NOTSOCK | Errno::INVAL | Errno::OPNOTSUPP) | None => Err(error),
+        // All others are the one connection's failures (accept(2), "Error handling").
+        Some(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    #[track_caller]
+    fn check(own: u64, peers: &[u64], expected: Option<usize>) {
+        assert_eq!(worker_to_hand_to(own, peers.iter().copied().enumerate()), expected);
+    }
+
+    #[test]
+    fn a_connection_goes_to_the_worker_with_the_fewest() {
+        check(0, &[], None);
+        check(0, &[0, 0], None);
+        check(1, &[0], Some(0));
+        check(1, &[1, 1], None);
+        check(5, &[4, 3, 3], Some(1));
+        check(32, &[30], None);
+        check(32, &[29], Some(0));
+        check(0, &[u64::MAX], None);
+    }
+
+    #[test]
+    fn a_burst_spreads_evenly() {
+        let (mut own, mut peers) = (0, [0; 3]);
+        for _ in 0..400 {
+            match worker_to_hand_to(own, peers.iter().copied().enumerate()) {
+                Some(peer) => peers[peer] += 1,
+                None => own += 1,
+            }
+        }
+        assert!((95..=110).contains(&own) && peers.iter().all(|count| (90..=105).contains(count)));
+    }
+
+    #[test]
+    fn a_connection_waits_in_an_inbox_and_a_full_inbox_takes_none() {
+        let inbox = Inbox::new().unwrap();
+        let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        send(inbox.send.as_fd(), theirs.as_fd()).unwrap();
+        send(inbox.send.as_fd(), theirs.as_fd()).unwrap();
+        assert_eq!(rustix::io::ioctl_fionread(&inbox.receive).unwrap(), 2);
+        drop(theirs);
+        let Received::Stream(stream) = receive(inbox.receive.as_fd()).unwrap() else { panic!("no stream") };
+        std::os::unix::net::UnixStream::from(stream).write_all(b"x").unwrap();
+        let mut byte = [0];
+        ours.read_exact(&mut byte).unwrap();
+        let mut waiting = 1;
+        while send(inbox.send.as_fd(), ours.as_fd()).is_ok() {
+            waiting += 1;
+        }
+        assert!((100..1_000).contains(&waiting), "{waiting} fit");
+        drop(inbox.send);
+        while waiting > 0 {
+            assert!(matches!(receive(inbox.receive.as_fd()).unwrap(), Received::Stream(_)));
+            waiting -= 1;
+        }
+        assert!(matches!(receive(inbox.receive.as_fd()).unwrap(), Received::End));
+    }
+}

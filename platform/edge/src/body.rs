@@ -1,0 +1,237 @@
+//! Bodies on their way through: a request's, which must make progress and stay in its bound, and a response's, which
+//! carries its [`Exchange`] to the last byte.
+
+use crate::config::Limits;
+use crate::exchange::Exchange;
+use crate::refusal::Refusal;
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use skiff_kit::clock::monotonic_ns;
+use skiff_ports::body::{Body, BodyError};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep};
+
+/// What the edge knows of a request's body while a guest holds it. The port wants bodies that can be sent between
+/// threads; these never are, so nothing here is ever waited for.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    /// The body until somebody reads of it.
+    untouched: Mutex<Option<Incoming>>,
+    size_hint: SizeHint,
+    received_bytes: AtomicU64,
+    failure: AtomicU8,
+    limit_bytes: u64,
+    idle_timeout: Duration,
+}
+
+const NO_FAILURE: u8 = 0;
+const TOO_LARGE: u8 = 1;
+const IDLE: u8 = 2;
+const BROKEN: u8 = 3;
+
+impl Upload {
+    pub(crate) fn new(body: Incoming, limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            size_hint: body.size_hint(),
+            untouched: Mutex::new(Some(body)),
+            received_bytes: AtomicU64::new(0),
+            failure: AtomicU8::new(NO_FAILURE),
+            limit_bytes: limits.request_body_bytes_max,
+            idle_timeout: limits.body_idle_timeout,
+        })
+    }
+
+    /// The body to give to a guest. As long as none was read of, another guest can be given it.
+    pub(crate) fn body(self: &Arc<Self>) -> Body {
+        let body = UploadBody { upload: self.clone(), incoming: None, begun: false, idle: None, moved: true };
+        Body::new(body)
+    }
+
+    /// Bytes that were read so far.
+    pub(crate) fn received_bytes(&self) -> u64 {
+        self.received_bytes.load(Relaxed)
+    }
+
+    /// How the body failed, if it did.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        match self.failure.load(Relaxed) {
+            NO_FAILURE => None,
+            TOO_LARGE => Some(Refusal::BodyTooLarge { limit_bytes: self.limit_bytes }),
+            IDLE => Some(Refusal::BodyIdle { idle_ms: self.idle_ms() }),
+            _ => Some(Refusal::BodyBroken),
+        }
+    }
+
+    fn idle_ms(&self) -> u64 {
+        u64::try_from(self.idle_timeout.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A request's body as a guest reads it.
+struct UploadBody {
+    upload: Arc<Upload>,
+    incoming: Option<Incoming>,
+    begun: bool,
+    /// Runs while the guest waits and the client sends nothing.
+    idle: Option<Pin<Box<Sleep>>>,
+    /// Whether something came since `idle` was set.
+    moved: bool,
+}
+
+impl UploadBody {
+    fn fail(&mut self, failure: u8, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.upload.failure.store(failure, Relaxed);
+        self.incoming = None;
+        Poll::Ready(Some(Err(error)))
+    }
+
+    fn idle_is_over(&mut self, context: &mut Context<'_>) -> bool {
+        let timeout = self.upload.idle_timeout;
+        let moved = std::mem::take(&mut self.moved);
+        let idle = match &mut self.idle {
+            Some(idle) => {
+                if moved {
+                    idle.as_mut().reset(Instant::now() + timeout);
+                }
+                idle
+            }
+            none => none.insert(Box::pin(tokio::time::sleep(timeout))),
+        };
+        idle.as_mut().poll(context).is_ready()
+    }
+}
+
+impl http_body::Body for UploadBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if !std::mem::replace(&mut self.begun, true) {
+            let mut untouched = self.upload.untouched.lock().unwrap_or_else(PoisonError::into_inner);
+            let incoming = untouched.take();
+            drop(untouched);
+            self.incoming = incoming;
+        }
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        match Pin::new(incoming).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.moved = true;
+                let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+                let received_bytes = self.upload.received_bytes.fetch_add(bytes, Relaxed) + bytes;
+                let limit_bytes = self.upload.limit_bytes;
+                if received_bytes > limit_bytes {
+                    return self.fail(TOO_LARGE, BodyError::TooLarge { limit_bytes });
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => self.fail(BROKEN, BodyError::Connection(error.into())),
+            Poll::Ready(None) => {
+                self.incoming = None;
+                Poll::Ready(None)
+            }
+            Poll::Pending if self.idle_is_over(context) => {
+                let idle_ms = self.upload.idle_ms();
+                self.fail(IDLE, BodyError::Idle { idle_ms })
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.begun && self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.incoming {
+            Some(incoming) => incoming.size_hint(),
+            None if self.begun => SizeHint::with_exact(0),
+            None => self.upload.size_hint.clone(),
+        }
+    }
+}
+
+/// A response's body on its way to the client.
+pub(crate) struct ResponseBody {
+    body: Body,
+    exchange: Exchange,
+    /// What the response's `content-length` says.
+    expected_bytes: Option<u64>,
+    /// What it gave last may not have been taken yet.
+    waiting: bool,
+    ended: bool,
+}
+
+impl ResponseBody {
+    pub(crate) fn new(body: Body, exchange: Exchange, expected_bytes: Option<u64>) -> Self {
+        Self { body, exchange, expected_bytes, waiting: false, ended: false }
+    }
+
+    fn gave(&mut self, bytes: usize) {
+        self.exchange.sent(bytes as u64);
+        self.exchange.connection().body_gave(monotonic_ns(), self.waiting);
+        self.waiting = true;
+    }
+
+    fn was_taken(&mut self) {
+        if std::mem::take(&mut self.waiting) {
+            self.exchange.connection().body_was_taken();
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        let length_was_sent = self.expected_bytes.is_some_and(|bytes| self.exchange.sent_bytes() >= bytes);
+        self.ended || length_was_sent || self.body.is_end_stream()
+    }
+}
+
+impl http_body::Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => self.gave(frame.data_ref().map_or(0, Bytes::len)),
+            Poll::Ready(Some(Err(error))) => {
+                self.ended = true;
+                self.exchange.broke_off(error.to_string());
+            }
+            Poll::Ready(None) => {
+                self.ended = true;
+                if self.expected_bytes.is_some_and(|bytes| self.exchange.sent_bytes() < bytes) {
+                    self.exchange.broke_off("the response was shorter than its content-length".to_owned());
+                }
+            }
+            Poll::Pending => self.was_taken(),
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        self.was_taken();
+        if !self.is_complete() {
+            self.exchange.client_left();
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What the edge is told once, at its start: who it is, and its bounds. Nothing here is read from a file.
+
+use crate::access_log;
+use http::HeaderValue;
+use std::time::Duration;
+
+/// All that one worker's edge must be told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Which worker this is: its row in the ledger.
+    pub worker: usize,
+    /// Bounds on what clients may do.
+    pub limits: Limits,
+    /// Where to write the access log; none is written without.
+    pub access_log: Option<access_log::Config>,
+    /// What clients speak to the listener, as `X-Forwarded-Proto` says it.
+    pub forwarded_proto: Proto,
+    /// The listener's port, as `X-Forwarded-Port` says it.
+    pub forwarded_port: u16,
+}
+
+/// The scheme that clients use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proto {
+    /// Clear text.
+    Http,
+    /// TLS.
+    Https,
+}
+
+impl Proto {
+    pub(crate) fn header(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        })
+    }
+}
+
+/// Bounds on what clients may do, for each worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections held open at once; past it nothing is accepted until one ends.
+    pub connections_max: usize,
+    /// Bytes of a request's head: target, names and values of its headers. 431 past it.
+    pub header_bytes_max: usize,
+    /// Headers of a request. 431 past it.
+    pub header_count_max: usize,
+    /// From the first byte of an HTTP/1 request's head to its last.
+    pub header_read_timeout: Duration,
+    /// How long a connection may stay open without a request.
+    pub keep_alive_timeout: Duration,
+    /// Bytes of any request's body, whatever its task allows. 413 past it.
+    pub request_body_bytes_max: u64,
+    /// How long a request's body may make no progress while the guest waits for it. 408 if nothing was answered yet.
+    pub body_idle_timeout: Duration,
+    /// How long a client may take nothing of what is there for it.
+    pub write_timeout: Duration,
+    /// Bytes of a response's headers. 502 past it.
+    pub response_header_bytes_max: usize,
+    /// Bytes of a response kept per connection (HTTP/1) or stream (HTTP/2) for a client that reads slowly; also the
+    /// most that is read of an HTTP/1 head. At least 8 KiB.
+    pub buffer_bytes_max: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub http2_streams_max: u32,
+    /// Bytes of bodies that an HTTP/2 client may send ahead, on one stream.
+    pub http2_stream_window_bytes: u32,
+    /// The same on one connection.
+    pub http2_connection_window_bytes: u32,
+    /// Silence after which an HTTP/2 client is asked whether it is still there; it has `write_timeout` to answer.
+    pub http2_ping_interval: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            header_bytes_max: 32 << 10,
+            header_count_max: 100,
+            header_read_timeout: Duration::from_secs(10),
+            keep_alive_timeout: Duration::from_secs(75),
+            request_body_bytes_max: 1 << 30,
+            body_idle_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            response_header_bytes_max: 64 << 10,
+            buffer_bytes_max: 64 << 10,
+            http2_streams_max: 128,
+            http2_stream_window_bytes: 256 << 10,
+            http2_connection_window_bytes: 512 << 10,
+            http2_ping_interval: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Limits {
+    /// How often connections are looked at: a quarter of the shortest time they may take, at most a second.
+    pub(crate) fn sweep_period(&self) -> Duration {
+        const SHORTEST: Duration = Duration::from_millis(5);
+        const LONGEST: Duration = Duration::from_secs(1);
+        let shortest = self.header_read_timeout.min(self.keep_alive_timeout).min(self.write_timeout);
+        (shortest / 4).clamp(SHORTEST, LONGEST)
+    }
+}

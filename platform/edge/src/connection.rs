@@ -1,0 +1,346 @@
+//! One connection as its watcher sees it: what it is doing and since when, and when it has to go.
+//!
+//! Timers cost too much to set one for each request. So a connection only notes times as it goes ([`Connection`]),
+//! [`Watched`] notes them for its socket, and the edge's sweeper looks at all connections a few times a second and
+//! asks [`Activity::verdict`], a pure function.
+
+use crate::config::Limits;
+use http::HeaderValue;
+use skiff_kit::clock::monotonic_ns;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// How long a connection that was asked to close may take for it, in nanoseconds.
+const CLOSE_GRACE_NS: u64 = 5_000_000_000;
+
+/// Why a connection was cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Cut {
+    #[error("the client took too long to send a request's head")]
+    SlowHead,
+    #[error("the client took nothing of the response for too long")]
+    SlowReader,
+    #[error("the connection did not close in time")]
+    SlowClose,
+    #[error("the load balancer stopped before the response ended")]
+    Drained,
+}
+
+/// What a connection has been told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Finish what is in flight, then close.
+    Finish,
+    /// End now.
+    Cut(Cut),
+}
+
+/// What to do with a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Keep,
+    Close,
+    Cut(Cut),
+}
+
+/// What a connection is doing. Times are of the monotonic clock; 0 means "not".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Activity {
+    http2: bool,
+    /// Requests between the end of their head and the end of their response.
+    active: u32,
+    /// The first byte of an HTTP/1 head that is not complete.
+    head_since_ns: u64,
+    /// The end of the last request, or the connection's start.
+    idle_since_ns: u64,
+    /// The socket takes nothing.
+    blocked_since_ns: u64,
+    /// Response bodies that gave bytes which the client has not taken yet.
+    bodies_waiting: u32,
+    /// When a response body last gave bytes.
+    body_moved_ns: u64,
+    /// When it was asked to close.
+    closing_since_ns: u64,
+}
+
+impl Activity {
+    /// Whether a connection may go on at `now_ns`.
+    pub(crate) fn verdict(&self, now_ns: u64, limits: &Limits) -> Verdict {
+        let over = |since_ns: u64, limit: std::time::Duration| {
+            since_ns != 0 && u128::from(now_ns.saturating_sub(since_ns)) >= limit.as_nanos()
+        };
+        let body_waits = self.bodies_waiting > 0 && over(self.body_moved_ns, limits.write_timeout);
+        if body_waits || over(self.blocked_since_ns, limits.write_timeout) {
+            return Verdict::Cut(Cut::SlowReader);
+        }
+        if self.active > 0 {
+            return Verdict::Keep;
+        }
+        if self.closing_since_ns != 0 {
+            let late = now_ns.saturating_sub(self.closing_since_ns) >= CLOSE_GRACE_NS;
+            return if late { Verdict::Cut(Cut::SlowClose) } else { Verdict::Keep };
+        }
+        if !self.http2 && over(self.head_since_ns, limits.header_read_timeout) {
+            return Verdict::Cut(Cut::SlowHead);
+        }
+        if over(self.idle_since_ns, limits.keep_alive_timeout) { Verdict::Close } else { Verdict::Keep }
+    }
+}
+
+/// One connection. Shared by its task, its requests and the sweeper, all on one thread.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// The client's address as a header, made once.
+    pub(crate) client: HeaderValue,
+    /// Its place among the edge's connections.
+    pub(crate) index: Cell<usize>,
+    activity: Cell<Activity>,
+    unread: Cell<bool>,
+    order: Cell<Option<Order>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Connection {
+    pub(crate) fn new(peer: SocketAddr) -> Rc<Self> {
+        let ip = match peer.ip().to_canonical() {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => ip.to_string(),
+        };
+        Rc::new(Self {
+            client: HeaderValue::try_from(ip).expect("an address makes a header"),
+            index: Cell::new(0),
+            activity: Cell::new(Activity { idle_since_ns: monotonic_ns(), ..Activity::default() }),
+            unread: Cell::new(true),
+            order: Cell::new(None),
+            waker: RefCell::new(None),
+        })
+    }
+
+    /// What it is doing.
+    pub(crate) fn activity(&self) -> Activity {
+        self.activity.get()
+    }
+
+    /// Tells it to end. A cut is final; asked to finish, it can still be cut.
+    pub(crate) fn tell(&self, order: Order) {
+        if matches!(self.order.get(), Some(Order::Cut(_))) || self.order.get() == Some(order) {
+            return;
+        }
+        if order == Order::Finish {
+            self.note(|activity| activity.closing_since_ns = monotonic_ns());
+        }
+        self.order.set(Some(order));
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// What it was told, for its task; which is woken by the next order.
+    pub(crate) fn poll_order(&self, context: &Context<'_>) -> Option<Order> {
+        let mut waker = self.waker.borrow_mut();
+        match waker.as_ref() {
+            Some(known) if known.will_wake(context.waker()) => {}
+            _ => *waker = Some(context.waker().clone()),
+        }
+        self.order.get()
+    }
+
+    /// Why it was cut off, if it was.
+    pub(crate) fn cut(&self) -> Option<Cut> {
+        match self.order.get() {
+            Some(Order::Cut(cut)) => Some(cut),
+            Some(Order::Finish) | None => None,
+        }
+    }
+
+    /// A request's head is complete.
+    pub(crate) fn request_began(&self, http2: bool) {
+        self.note(|activity| {
+            activity.http2 = http2;
+            activity.active += 1;
+            activity.head_since_ns = 0;
+        });
+    }
+
+    /// A request is over.
+    pub(crate) fn request_ended(&self, now_ns: u64) {
+        self.note(|activity| {
+            activity.active -= 1;
+            activity.idle_since_ns = now_ns;
+        });
+    }
+
+    /// A response body gave bytes, which wait for the client now; `again` if it had given some that waited.
+    pub(crate) fn body_gave(&self, now_ns: u64, again: bool) {
+        self.note(|activity| {
+            activity.bodies_waiting += u32::from(!again);
+            activity.body_moved_ns = now_ns;
+        });
+    }
+
+    /// What a response body gave was taken.
+    pub(crate) fn body_was_taken(&self) {
+        self.note(|activity| activity.bodies_waiting -= 1);
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Activity)) {
+        let mut activity = self.activity.get();
+        change(&mut activity);
+        self.activity.set(activity);
+    }
+
+    fn socket_gave(&self, bytes: &[u8]) {
+        if self.unread.replace(false) {
+            // No HTTP/1 request starts like this; HTTP/2's preface does.
+            let http2 = bytes.starts_with(b"PRI");
+            self.note(|activity| activity.http2 = http2);
+        }
+        let activity = self.activity.get();
+        if activity.active == 0 && activity.head_since_ns == 0 && !activity.http2 {
+            self.note(|activity| activity.head_since_ns = monotonic_ns());
+        }
+    }
+
+    fn socket_answered(&self, blocked: bool) {
+        let since_ns = self.activity.get().blocked_since_ns;
+        match (blocked, since_ns) {
+            (true, 0) => self.note(|activity| activity.blocked_since_ns = monotonic_ns()),
+            (false, 1..) => self.note(|activity| activity.blocked_since_ns = 0),
+            (true, 1..) | (false, 0) => {}
+        }
+    }
+}
+
+/// A socket that notes on its connection when it gives bytes and since when it takes none.
+#[derive(Debug)]
+pub(crate) struct Watched<S> {
+    socket: S,
+    connection: Rc<Connection>,
+}
+
+impl<S> Watched<S> {
+    pub(crate) fn new(socket: S, connection: Rc<Connection>) -> Self {
+        Self { socket, connection }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.socket).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.connection.socket_gave(&buffer.filled()[before..]);
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.connection.socket_answered(written.is_pending());
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write_vectored(context, buffers);
+        self.connection.socket_answered(written.is_pending());
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const S: u64 = 1_000_000_000;
+
+    fn limits() -> Limits {
+        Limits {
+            header_read_timeout: Duration::from_secs(10),
+            keep_alive_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(30),
+            ..Limits::default()
+        }
+    }
+
+    #[track_caller]
+    fn check(activity: Activity, second: u64, verdict: Verdict) {
+        assert_eq!(activity.verdict(second * S, &limits()), verdict, "{activity:?} at {second} s");
+    }
+
+    #[test]
+    fn an_idle_connection_is_closed_and_then_cut() {
+        let idle = Activity { idle_since_ns: S, ..Activity::default() };
+        check(idle, 75, Verdict::Keep);
+        check(idle, 76, Verdict::Close);
+        check(Activity { active: 1, ..idle }, 1_000, Verdict::Keep);
+        let closing = Activity { closing_since_ns: 76 * S, ..idle };
+        check(closing, 80, Verdict::Keep);
+        check(closing, 81, Verdict::Cut(Cut::SlowClose));
+        check(Activity { active: 1, ..closing }, 1_000, Verdict::Keep);
+    }
+
+    #[test]
+    fn a_slow_head_is_cut_on_http1_only() {
+        let head = Activity { idle_since_ns: S, head_since_ns: 20 * S, ..Activity::default() };
+        check(head, 29, Verdict::Keep);
+        check(head, 30, Verdict::Cut(Cut::SlowHead));
+        check(Activity { http2: true, ..head }, 30, Verdict::Keep);
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_is_cut() {
+        let busy = Activity { idle_since_ns: S, active: 1, ..Activity::default() };
+        check(Activity { blocked_since_ns: 5 * S, ..busy }, 34, Verdict::Keep);
+        check(Activity { blocked_since_ns: 5 * S, ..busy }, 35, Verdict::Cut(Cut::SlowReader));
+        let given = Activity { body_moved_ns: 5 * S, ..busy };
+        check(given, 1_000, Verdict::Keep);
+        check(Activity { bodies_waiting: 1, ..given }, 34, Verdict::Keep);
+        check(Activity { bodies_waiting: 1, ..given }, 35, Verdict::Cut(Cut::SlowReader));
+    }
+
+    #[test]
+    fn a_cut_is_final() {
+        let connection = Connection::new("[::ffff:10.0.0.1]:1".parse().unwrap());
+        assert_eq!(connection.client, "10.0.0.1");
+        let context = Context::from_waker(Waker::noop());
+        assert_eq!(connection.poll_order(&context), None);
+        connection.tell(Order::Finish);
+        assert_eq!((connection.poll_order(&context), connection.cut()), (Some(Order::Finish), None));
+        connection.tell(Order::Cut(Cut::SlowHead));
+        connection.tell(Order::Finish);
+        connection.tell(Order::Cut(Cut::Drained));
+        assert_eq!(connection.cut(), Some(Cut::SlowHead));
+    }
+}

@@ -1,0 +1,362 @@
+//! The edge itself: holds the routing table, serves connections, watches over them, drains.
+
+use crate::access_log::{AccessLog, Line};
+use crate::config::{Config, Limits};
+use crate::connection::{Connection, Cut, Order, Verdict, Watched};
+use crate::handle::handle;
+use crate::headers::{Forwarded, RequestIds};
+use crate::routing::{Service, Table};
+use http::HeaderValue;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use skiff_kit::Drain;
+use skiff_kit::clock::monotonic_ns;
+use skiff_ledger::{Ledger, WorkerRow};
+use skiff_ports::invoke::Invoke;
+use skiff_ports::snapshot::Route;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::error::Error;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::rc::{Rc, Weak};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+/// How long a drain waits for connections to end that it has cut off.
+const CUT_GRACE: Duration = Duration::from_millis(100);
+
+/// Why an edge could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeError {
+    /// The access log.
+    #[error("the access log can't be written")]
+    AccessLog(#[source] std::io::Error),
+}
+
+/// What the edge works with.
+pub struct Deps {
+    /// Calls tasks.
+    pub invoke: Rc<dyn Invoke>,
+    /// Where requests are accounted for, and which task has how many.
+    pub ledger: Ledger,
+}
+
+/// One worker's load balancer. See the crate.
+pub struct Edge {
+    config: Config,
+    deps: Deps,
+    table: RefCell<Table>,
+    http: auto::Builder<LocalExecutor>,
+    forwarded: Forwarded,
+    request_ids: RequestIds,
+    access_log: Option<AccessLog>,
+    connections: RefCell<Vec<Rc<Connection>>>,
+    sweeps: Cell<bool>,
+    drain: Drain,
+    /// Told whenever a connection ends.
+    room: Notify,
+    /// Where other workers put connections for this one.
+    inbox: OnceCell<OwnedFd>,
+}
+
+impl Edge {
+    /// An edge without routes.
+    pub fn new(config: Config, deps: Deps) -> Result<Rc<Self>, EdgeError> {
+        let access_log = config.access_log.as_ref().map(AccessLog::open).transpose();
+        Ok(Rc::new(Self {
+            table: RefCell::default(),
+            http: http(&config.limits),
+            forwarded: Forwarded {
+                proto: config.forwarded_proto.header(),
+                port: HeaderValue::from(config.forwarded_port),
+            },
+            request_ids: RequestIds::new(u64::from_le_bytes(skiff_kit::random::bytes())),
+            access_log: access_log.map_err(EdgeError::AccessLog)?,
+            connections: RefCell::default(),
+            sweeps: Cell::new(false),
+            drain: Drain::new(),
+            room: Notify::new(),
+            inbox: OnceCell::new(),
+            config,
+            deps,
+        }))
+    }
+
+    /// Replaces the routing table. Requests that found their service go on with it.
+    pub fn apply(&self, routes: &[Route]) {
+        let table = Table::build(routes, &self.deps.ledger);
+        drop(self.table.replace(table));
+    }
+
+    /// Serves a connection to its end; it counts from the call on. Must be called and run in a `LocalSet`.
+    pub fn serve(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + use<> {
+        // Fails only if the client is gone already, which serving it will show.
+        let _ = stream.set_nodelay(true);
+        self.serve_io(stream, peer)
+    }
+
+    /// Serves whatever bytes come and go, as if it were a connection from `peer`, like [`Self::serve`].
+    pub fn serve_io<S>(self: &Rc<Self>, stream: S, peer: SocketAddr) -> impl Future<Output = ()> + use<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let open = Open::new(self, peer);
+        async move { open.serve(stream).await }
+    }
+
+    /// Takes no more connections, lets every request in flight finish, and closes; what is not done after `timeout`
+    /// is cut off. Says whether all ended by themselves.
+    pub async fn drain(&self, timeout: Duration) -> bool {
+        self.drain.begin();
+        self.tell_all(Order::Finish);
+        let in_time = self.drain.finish(timeout).await;
+        if !in_time {
+            self.tell_all(Order::Cut(Cut::Drained));
+            self.drain.finish(CUT_GRACE).await;
+        }
+        self.flush_access_log().await;
+        in_time
+    }
+
+    /// Ends when all that was logged so far is in the file.
+    pub async fn flush_access_log(&self) {
+        if let Some(log) = &self.access_log {
+            log.flush().await;
+        }
+    }
+
+    /// Lines of the access log that were lost because the disk was too slow or failed.
+    pub fn access_log_lines_dropped(&self) -> u64 {
+        self.access_log.as_ref().map_or(0, AccessLog::lines_dropped)
+    }
+
+    /// Connections that it holds open.
+    pub fn connections(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    pub(crate) fn worker(&self) -> usize {
+        self.config.worker
+    }
+
+    pub(crate) fn worker_row(&self) -> &WorkerRow {
+        self.deps.ledger.worker(self.config.worker)
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
+    pub(crate) fn invoke(&self) -> &dyn Invoke {
+        &*self.deps.invoke
+    }
+
+    pub(crate) fn forwarded(&self) -> &Forwarded {
+        &self.forwarded
+    }
+
+    pub(crate) fn request_ids(&self) -> &RequestIds {
+        &self.request_ids
+    }
+
+    pub(crate) fn access_log(&self) -> Option<&AccessLog> {
+        self.access_log.as_ref()
+    }
+
+    pub(crate) fn find(&self, host: &str, path: &str) -> Option<Rc<Service>> {
+        self.table.borrow().find(host, path).cloned()
+    }
+
+    /// Ends when a drain begins.
+    pub(crate) async fn drain_begun(&self) {
+        self.drain.begun().await;
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.connections() < self.config.limits.connections_max
+    }
+
+    /// Ends when a connection has ended since the last call.
+    pub(crate) async fn room(&self) {
+        self.room.notified().await;
+    }
+
+    /// Counts what waits in `inbox` as this worker's connections from now on.
+    pub(crate) fn attach_inbox(&self, inbox: OwnedFd) {
+        let _ = self.inbox.set(inbox);
+        self.publish_connections();
+    }
+
+    /// Writes down how many connections this worker has: those it holds, and those that wait in its inbox. Always
+    /// the whole number, never a difference: others add to it when they hand one over, a dead worker's is set to 0,
+    /// and none of that must add up to an error that stays.
+    fn publish_connections(&self) {
+        let waiting = self.inbox.get().and_then(|inbox| rustix::io::ioctl_fionread(inbox).ok()).unwrap_or(0);
+        self.worker_row().connections.set(self.connections() as u64 + waiting);
+    }
+
+    fn tell_all(&self, order: Order) {
+        self.connections.borrow().iter().for_each(|connection| connection.tell(order));
+    }
+
+    /// Looks at every connection; says whether there are any.
+    fn sweep(&self) -> bool {
+        let now_ns = monotonic_ns();
+        for connection in self.connections.borrow().iter() {
+            match connection.activity().verdict(now_ns, &self.config.limits) {
+                Verdict::Keep => {}
+                Verdict::Close => connection.tell(Order::Finish),
+                Verdict::Cut(cut) => connection.tell(Order::Cut(cut)),
+            }
+        }
+        self.publish_connections();
+        if let Some(log) = &self.access_log {
+            log.hand_over();
+        }
+        self.connections() > 0
+    }
+
+    fn start_sweeping(self: &Rc<Self>) {
+        if !self.sweeps.replace(true) {
+            let period = self.config.limits.sweep_period();
+            tokio::task::spawn_local(sweep_while_connected(Rc::downgrade(self), period));
+        }
+    }
+
+    /// Logs what no request came of.
+    fn log_failure(&self, connection: &Connection, error: &(dyn Error + 'static)) {
+        let Some(error) = error.downcast_ref::<hyper::Error>() else { return };
+        if error.is_parse() {
+            let status = if error.is_parse_too_large() { 431 } else { 400 };
+            let detail = error.source().map_or_else(|| error.to_string(), |source| source.to_string());
+            self.log_head(connection, status, &format!("the request is malformed: {detail}"));
+        }
+    }
+
+    fn log_head(&self, connection: &Connection, status: u16, error: &str) {
+        let Some(log) = &self.access_log else { return };
+        let client = connection.client.to_str().unwrap_or_default();
+        log.write(Line { client, status, error: Some(error), ..Line::default() });
+    }
+}
+
+async fn sweep_while_connected(edge: Weak<Edge>, period: Duration) {
+    loop {
+        tokio::time::sleep(period).await;
+        let Some(edge) = edge.upgrade() else { return };
+        if !edge.sweep() {
+            edge.sweeps.set(false);
+            return;
+        }
+    }
+}
+
+/// A connection's place among the edge's connections, for as long as it is served.
+struct Open {
+    edge: Rc<Edge>,
+    connection: Rc<Connection>,
+    _token: TaskTrackerToken,
+}
+
+impl Open {
+    fn new(edge: &Rc<Edge>, peer: SocketAddr) -> Self {
+        let connection = Connection::new(peer);
+        let mut connections = edge.connections.borrow_mut();
+        connection.index.set(connections.len());
+        connections.push(connection.clone());
+        drop(connections);
+        edge.publish_connections();
+        edge.start_sweeping();
+        if edge.drain.has_begun() {
+            connection.tell(Order::Finish);
+        }
+        Self { edge: edge.clone(), connection, _token: edge.drain.token() }
+    }
+
+    async fn serve<S>(&self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let io = TokioIo::new(Watched::new(stream, self.connection.clone()));
+        let service = service_fn(|request| handle(self.edge.clone(), self.connection.clone(), request));
+        let mut http = pin!(self.edge.http.serve_connection(io, service));
+        let mut finishing = false;
+        let ended = poll_fn(|context| {
+            match self.connection.poll_order(context) {
+                Some(Order::Cut(_)) => return Poll::Ready(Ok(())),
+                Some(Order::Finish) if !finishing => {
+                    finishing = true;
+                    http.as_mut().graceful_shutdown();
+                }
+                Some(Order::Finish) | None => {}
+            }
+            http.as_mut().poll(context)
+        });
+        match ended.await {
+            Err(error) => self.edge.log_failure(&self.connection, &*error),
+            Ok(()) if self.connection.cut() == Some(Cut::SlowHead) => {
+                self.edge.log_head(&self.connection, 408, &Cut::SlowHead.to_string());
+            }
+            Ok(()) => {}
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut connections = self.edge.connections.borrow_mut();
+        let index = self.connection.index.get();
+        connections.swap_remove(index);
+        if let Some(moved) = connections.get(index) {
+            moved.index.set(index);
+        }
+        drop(connections);
+        self.edge.publish_connections();
+        self.edge.room.notify_one();
+    }
+}
+
+fn http(limits: &Limits) -> auto::Builder<LocalExecutor> {
+    /// Headers that hyper parses without allocating; its bound where none is set.
+    const HEADERS_ON_STACK: usize = 100;
+    const BUFFER_BYTES_MIN: usize = 8 << 10;
+    let mut http = auto::Builder::new(LocalExecutor);
+    let mut http1 = http.http1();
+    http1.max_buf_size(limits.buffer_bytes_max.max(BUFFER_BYTES_MIN)).header_read_timeout(None);
+    if limits.header_count_max > HEADERS_ON_STACK {
+        http1.max_headers(limits.header_count_max);
+    }
+    let header_bytes_max = u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.http2_streams_max)
+        // HTTP/2 counts 32 bytes more for each header; what is between the bounds is answered by us.
+        .max_header_list_size(header_bytes_max.saturating_mul(2))
+        .initial_stream_window_size(limits.http2_stream_window_bytes)
+        .initial_connection_window_size(limits.http2_connection_window_bytes)
+        .max_send_buf_size(limits.buffer_bytes_max)
+        .keep_alive_interval(limits.http2_ping_interval)
+        .keep_alive_timeout(limits.write_timeout);
+    http
+}
+
+/// Runs the streams of an HTTP/2 connection on this thread.
+#[derive(Debug, Clone, Copy)]
+struct LocalExecutor;
+
+impl<F> hyper::rt::Executor<F> for LocalExecutor
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}

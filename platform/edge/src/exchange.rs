@@ -1,0 +1,216 @@
+//! One request, from its head to its response's last byte: what the ledger and the access log learn of it.
+//!
+//! An exchange accounts for itself when it is dropped, so that none is forgotten and none counted twice, whatever
+//! ends it: the last byte, a guest that failed, a client that left, a worker that drains.
+
+use crate::access_log::Line;
+use crate::body::{ResponseBody, Upload};
+use crate::connection::Connection;
+use crate::edge::Edge;
+use crate::headers::REQUEST_ID;
+use crate::refusal::Refusal;
+use crate::routing::{Service, Target};
+use http::header::{HOST, USER_AGENT};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use skiff_kit::clock::monotonic_ns;
+use skiff_ledger::StatusClass;
+use skiff_ports::body;
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What the access log says of a request whose client left before the answer: nginx's number for it.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// One request. See the module.
+pub(crate) struct Exchange {
+    edge: Rc<Edge>,
+    connection: Rc<Connection>,
+    start_ns: u64,
+    method: Method,
+    uri: Uri,
+    version: Version,
+    host: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+    request_id: HeaderValue,
+    service: Option<Rc<Service>>,
+    target: Option<usize>,
+    upload: Option<Arc<Upload>>,
+    status: Option<StatusCode>,
+    sent_bytes: u64,
+    cause: Option<String>,
+}
+
+impl Exchange {
+    /// A request's head has arrived.
+    pub(crate) fn begin(edge: Rc<Edge>, connection: Rc<Connection>, request: &Request<Incoming>) -> Self {
+        edge.worker_row().requests.add(1);
+        connection.request_began(request.version() == Version::HTTP_2);
+        Self {
+            start_ns: monotonic_ns(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            host: request.headers().get(HOST).cloned(),
+            user_agent: request.headers().get(USER_AGENT).cloned(),
+            request_id: edge.request_ids().of(request.headers()),
+            service: None,
+            target: None,
+            upload: None,
+            status: None,
+            sent_bytes: 0,
+            cause: None,
+            edge,
+            connection,
+        }
+    }
+
+    pub(crate) fn connection(&self) -> &Rc<Connection> {
+        &self.connection
+    }
+
+    pub(crate) fn request_id(&self) -> &HeaderValue {
+        &self.request_id
+    }
+
+    pub(crate) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// It is `service` that has to answer.
+    pub(crate) fn routed_to(&mut self, service: Rc<Service>) {
+        self.service = Some(service);
+    }
+
+    /// It is this one of the service's targets that is asked.
+    pub(crate) fn sent_to(&mut self, target: usize) {
+        self.target = Some(target);
+    }
+
+    /// It has a body.
+    pub(crate) fn has_body(&mut self, upload: Arc<Upload>) {
+        self.upload = Some(upload);
+    }
+
+    /// How the request's body failed, if it did.
+    pub(crate) fn upload_refusal(&self) -> Option<Refusal> {
+        self.upload.as_ref()?.refusal()
+    }
+
+    /// Bytes of the response were given to the connection.
+    pub(crate) fn sent(&mut self, bytes: u64) {
+        self.sent_bytes += bytes;
+    }
+
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
+    }
+
+    /// The response ended before its end.
+    pub(crate) fn broke_off(&mut self, cause: String) {
+        self.cause = Some(cause);
+    }
+
+    /// The client took no more of the response.
+    pub(crate) fn client_left(&mut self) {
+        let cause = match self.connection.cut() {
+            Some(cut) => cut.to_string(),
+            None => "the client left before the last byte".to_owned(),
+        };
+        self.cause.get_or_insert(cause);
+    }
+
+    /// Answers with what the task said.
+    pub(crate) fn deliver(
+        mut self,
+        mut response: Response<body::Body>,
+        expected_bytes: Option<u64>,
+    ) -> Response<ResponseBody> {
+        response.headers_mut().insert(&REQUEST_ID, self.request_id.clone());
+        self.status = Some(response.status());
+        response.map(|body| ResponseBody::new(body, self, expected_bytes))
+    }
+
+    /// Answers with why nobody else did.
+    pub(crate) fn refuse(mut self, refusal: &Refusal) -> Response<ResponseBody> {
+        let message = refusal.to_string();
+        let body = if self.method == Method::HEAD {
+            body::empty()
+        } else {
+            body::full(refusal.json(&message, &self.request_id))
+        };
+        self.cause = Some(message);
+        let mut response = Response::new(body);
+        *response.status_mut() = refusal.status();
+        *response.headers_mut() = refusal.headers();
+        self.deliver(response, None)
+    }
+
+    fn target(&self) -> Option<&Target> {
+        self.service.as_ref()?.targets.get(self.target?)
+    }
+
+    fn account(&self, duration_ns: u64, received_bytes: u64) {
+        let Some(target) = self.target() else { return };
+        let row = target.slot.row(self.edge.worker());
+        row.received_bytes.add(received_bytes);
+        row.sent_bytes.add(self.sent_bytes);
+        if let Some(status) = self.status {
+            row.responses[StatusClass::of(status.as_u16()) as usize].add(1);
+            row.request_duration.record_ns(duration_ns);
+        }
+    }
+
+    fn log(&self, duration_ns: u64, received_bytes: u64) {
+        let Some(log) = self.edge.access_log() else { return };
+        let host = match (self.uri.authority(), &self.host) {
+            (Some(authority), _) => Cow::Borrowed(authority.as_str()),
+            (None, Some(host)) => String::from_utf8_lossy(host.as_bytes()),
+            (None, None) => Cow::Borrowed(""),
+        };
+        let user_agent = self.user_agent.as_ref().map(|agent| String::from_utf8_lossy(agent.as_bytes()));
+        log.write(Line {
+            client: self.connection.client.to_str().unwrap_or_default(),
+            method: self.method.as_str(),
+            host: &host,
+            path: self.uri.path_and_query().map_or("", |path| path.as_str()),
+            protocol: protocol(self.version),
+            status: self.status.map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16()),
+            bytes_in: received_bytes,
+            bytes_out: self.sent_bytes,
+            duration_us: duration_ns / 1_000,
+            service: self.service.as_ref().map(|service| &*service.label),
+            task: self.target().map(|target| &*target.label),
+            request_id: self.request_id.to_str().unwrap_or_default(),
+            user_agent: user_agent.as_deref(),
+            error: self.cause.as_deref(),
+        });
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let now_ns = monotonic_ns();
+        self.connection.request_ended(now_ns);
+        if self.status.is_none() {
+            let cause = match self.connection.cut() {
+                Some(cut) => cut.to_string(),
+                None => "the client left before the answer".to_owned(),
+            };
+            self.cause.get_or_insert(cause);
+        }
+        let duration_ns = now_ns.saturating_sub(self.start_ns);
+        let received_bytes = self.upload.as_ref().map_or(0, |upload| upload.received_bytes());
+        self.account(duration_ns, received_bytes);
+        self.log(duration_ns, received_bytes);
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}

@@ -1,0 +1,207 @@
+//! The way of one request: is it sound, whose is it, call the task, is the answer sound.
+
+use crate::body::{ResponseBody, Upload};
+use crate::config::Limits;
+use crate::connection::Connection;
+use crate::edge::Edge;
+use crate::exchange::Exchange;
+use crate::refusal::Refusal;
+use crate::routing::Service;
+use crate::{headers, host};
+use http::header::CONTENT_LENGTH;
+use http::{Method, Request, Response, StatusCode};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use skiff_ports::body::{self, Body};
+use skiff_ports::invoke::InvokeError;
+use std::convert::Infallible;
+use std::rc::Rc;
+
+/// Targets that one request is tried on, where one after the other says that it is gone.
+const ATTEMPTS_MAX: usize = 3;
+
+/// Answers one request, whatever it is.
+pub(crate) async fn handle(
+    edge: Rc<Edge>,
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let mut exchange = Exchange::begin(edge.clone(), connection, &request);
+    let answer = match admit(&edge, &mut exchange, request) {
+        Ok((service, request)) => call(&edge, &mut exchange, &service, request).await,
+        Err(refusal) => Err(refusal),
+    };
+    let answer = answer.and_then(|response| examine(response, exchange.method(), edge.limits()));
+    Ok(match answer {
+        Ok((response, expected_bytes)) => exchange.deliver(response, expected_bytes),
+        Err(refusal) => exchange.refuse(&refusal),
+    })
+}
+
+/// Checks a request, finds its service, and makes of it what a guest may see.
+fn admit(
+    edge: &Rc<Edge>,
+    exchange: &mut Exchange,
+    mut request: Request<Incoming>,
+) -> Result<(Rc<Service>, Request<Incoming>), Refusal> {
+    check_size(&request, edge.limits())?;
+    let authority =
+        host::authority(request.uri(), request.headers(), request.version()).map_err(Refusal::Malformed)?;
+    if request.method() == Method::CONNECT {
+        return Err(Refusal::NotSupported("the method CONNECT"));
+    }
+    if headers::asks_for_upgrade(request.headers()) {
+        return Err(Refusal::NotSupported("a change of protocol (the header Upgrade)"));
+    }
+    let host = host::normalise(authority).ok_or(Refusal::Malformed("its host is not a valid one"))?;
+    let service = edge.find(&host, request.uri().path());
+    let service = service.ok_or_else(|| Refusal::no_route(&host, request.uri().path()))?;
+    exchange.routed_to(service.clone());
+
+    let target = request.uri().authority().cloned();
+    let map = request.headers_mut();
+    headers::strip_hop_by_hop(map);
+    headers::unify(map, target.as_ref().map(|authority| authority.as_str()));
+    edge.forwarded().add(map, &exchange.connection().client);
+    map.insert(&headers::REQUEST_ID, exchange.request_id().clone());
+    Ok((service, request))
+}
+
+fn check_size(request: &Request<Incoming>, limits: &Limits) -> Result<(), Refusal> {
+    if request.headers().len() > limits.header_count_max {
+        return Err(Refusal::TooManyHeaders { limit: limits.header_count_max });
+    }
+    let target_bytes = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    if target_bytes + headers::bytes(request.headers()) > limits.header_bytes_max {
+        return Err(Refusal::HeadersTooLarge { limit_bytes: limits.header_bytes_max });
+    }
+    if request.body().size_hint().lower() > limits.request_body_bytes_max {
+        return Err(Refusal::BodyTooLarge { limit_bytes: limits.request_body_bytes_max });
+    }
+    Ok(())
+}
+
+/// Lets one of the service's tasks answer.
+async fn call(
+    edge: &Rc<Edge>,
+    exchange: &mut Exchange,
+    service: &Rc<Service>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Refusal> {
+    let no_target = || Refusal::NoTarget { service: service.label.to_string() };
+    let first = service.pick().ok_or_else(no_target)?;
+    let (head, incoming) = request.into_parts();
+    let upload = (!incoming.is_end_stream()).then(|| Upload::new(incoming, edge.limits()));
+    if let Some(upload) = &upload {
+        exchange.has_body(upload.clone());
+    }
+    let attempts = service.targets.len().min(ATTEMPTS_MAX);
+    let mut head = Some(head);
+    for attempt in 0..attempts {
+        let is_last = attempt + 1 == attempts;
+        let Some(head) = (if is_last { head.take() } else { head.clone() }) else { break };
+        let target = (first + attempt) % service.targets.len();
+        exchange.sent_to(target);
+        let body = upload.as_ref().map_or_else(body::empty, Upload::body);
+        match edge.invoke().invoke(service.targets[target].id, Request::from_parts(head, body)).await {
+            Ok(response) => return Ok(response),
+            Err(InvokeError::Gone) => {}
+            // What a guest made of a body that failed is no news: the body is.
+            Err(error) => return Err(exchange.upload_refusal().unwrap_or(error.into())),
+        }
+    }
+    Err(no_target())
+}
+
+/// Checks a task's answer and makes of it what the connection can carry; with it, the bytes that its body must have.
+fn examine(
+    response: Response<Body>,
+    method: &Method,
+    limits: &Limits,
+) -> Result<(Response<Body>, Option<u64>), Refusal> {
+    let (parts, body) = response.into_parts();
+    let (status, mut map) = (parts.status, parts.headers);
+    if status.is_informational() {
+        return Err(Refusal::BadAnswer("its status is an informational one"));
+    }
+    if headers::bytes(&map) > limits.response_header_bytes_max {
+        return Err(Refusal::BadAnswer("its headers are too large"));
+    }
+    let length = headers::content_length(&map)
+        .map_err(|()| Refusal::BadAnswer("its content-length is not one number"))?;
+    headers::strip_hop_by_hop(&mut map);
+
+    let has_body = method != Method::HEAD
+        && !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
+    if has_body && let (Some(length), Some(exact)) = (length, body.size_hint().exact()) {
+        // Sent as it is, the rest would be taken for the next response.
+        if length != exact {
+            return Err(Refusal::BadAnswer("its content-length is not its body's length"));
+        }
+    }
+    if matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
+        map.remove(CONTENT_LENGTH);
+    }
+    let (body, expected_bytes) = if has_body { (body, length) } else { (body::empty(), None) };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = map;
+    Ok((response, expected_bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderMap;
+
+    #[track_caller]
+    fn check(status: u16, headers: &[(&'static str, &str)], method: Method, expected: Result<&str, &str>) {
+        let mut response = Response::new(body::full("four"));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        *response.version_mut() = http::Version::HTTP_3;
+        for (name, value) in headers {
+            response.headers_mut().append(*name, value.parse().unwrap());
+        }
+        match examine(response, &method, &Limits::default()) {
+            Ok((response, _)) => {
+                assert_eq!(response.version(), http::Version::HTTP_11);
+                let length = response.body().size_hint().exact().unwrap();
+                assert_eq!(Ok(format!("{length} {}", names(response.headers())).trim_end()), expected);
+            }
+            Err(Refusal::BadAnswer(reason)) => assert_eq!(Err(reason), expected),
+            Err(refusal) => panic!("{refusal}"),
+        }
+    }
+
+    fn names(headers: &HeaderMap) -> String {
+        headers.keys().map(|name| name.as_str()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn an_answer_is_made_such_that_the_connection_can_carry_it() {
+        check(200, &[("content-length", "4"), ("x-a", "b")], Method::GET, Ok("4 content-length x-a"));
+        check(
+            200,
+            &[("transfer-encoding", "chunked"), ("connection", "x-a"), ("x-a", "b")],
+            Method::GET,
+            Ok("4"),
+        );
+        check(200, &[("content-length", "99")], Method::HEAD, Ok("0 content-length"));
+        check(204, &[("content-length", "4")], Method::GET, Ok("0"));
+        check(304, &[("content-length", "99")], Method::GET, Ok("0 content-length"));
+        check(999, &[], Method::GET, Ok("4"));
+    }
+
+    #[test]
+    fn an_answer_that_would_break_the_connection_is_refused() {
+        let length = "its content-length is not its body's length";
+        check(200, &[("content-length", "5")], Method::GET, Err(length));
+        check(200, &[("content-length", "3")], Method::POST, Err(length));
+        let number = "its content-length is not one number";
+        check(200, &[("content-length", "4"), ("content-length", "4")], Method::GET, Err(number));
+        check(200, &[("content-length", "four")], Method::HEAD, Err(number));
+        check(101, &[], Method::GET, Err("its status is an informational one"));
+        let long = "x".repeat(Limits::default().response_header_bytes_max);
+        check(200, &[("x-a", &long)], Method::GET, Err("its headers are too large"));
+    }
+}

@@ -1,0 +1,247 @@
+//! What an intermediary does to headers: strips those of one hop, says where a request came from, names it.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue};
+use std::cell::Cell;
+
+pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Longest request id that is kept, in bytes.
+const REQUEST_ID_LENGTH_MAX: usize = 128;
+
+/// Takes out what is meant for one hop: RFC 9110, section 7.6.1, with what `Connection` names.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        for name in named_by_connection(headers) {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    headers.remove(&KEEP_ALIVE);
+    headers.remove(&PROXY_CONNECTION);
+    headers.remove(TE);
+    headers.remove(TRANSFER_ENCODING);
+    headers.remove(UPGRADE);
+}
+
+/// The headers that `Connection` names, but for those without which the message would be another.
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let options = values.flat_map(|value| value.split(',')).map(str::trim);
+    let names = options
+        .filter(|option| !option.eq_ignore_ascii_case("close") && !option.eq_ignore_ascii_case("keep-alive"));
+    names
+        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+        .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
+        .collect()
+}
+
+/// Whether a client asks for another protocol. `h2c` does not count: it may be ignored, and many clients ask for it
+/// unasked.
+pub(crate) fn asks_for_upgrade(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(UPGRADE).iter();
+    values.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"))
+}
+
+/// The facts of the listener that every request is told.
+#[derive(Debug)]
+pub(crate) struct Forwarded {
+    pub(crate) proto: HeaderValue,
+    pub(crate) port: HeaderValue,
+}
+
+impl Forwarded {
+    /// Says who asked, how and on which port; appends to what proxies before us said of the client.
+    pub(crate) fn add(&self, headers: &mut HeaderMap, client: &HeaderValue) {
+        let mut chain = Vec::new();
+        for earlier in headers.get_all(&FORWARDED_FOR) {
+            chain.extend_from_slice(earlier.as_bytes());
+            chain.extend_from_slice(b", ");
+        }
+        let chain = if chain.is_empty() {
+            client.clone()
+        } else {
+            chain.extend_from_slice(client.as_bytes());
+            HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)).unwrap_or_else(|_| client.clone())
+        };
+        headers.insert(&FORWARDED_FOR, chain);
+        headers.insert(&FORWARDED_PROTO, self.proto.clone());
+        headers.insert(&FORWARDED_PORT, self.port.clone());
+    }
+}
+
+/// Makes what came over HTTP/2 or in absolute form look like any request: one `Host`, one `Cookie`.
+pub(crate) fn unify(headers: &mut HeaderMap, authority: Option<&str>) {
+    if let Some(authority) = authority
+        && headers.get(HOST).is_none_or(|host| host != authority)
+        && let Ok(host) = HeaderValue::from_str(authority)
+    {
+        headers.insert(HOST, host);
+    }
+    // RFC 9113, section 8.2.3: HTTP/2 may split cookies over several headers.
+    if headers.get_all(COOKIE).iter().nth(1).is_some() {
+        let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+            headers.insert(COOKIE, cookie);
+        }
+    }
+    // Whoever reads the body answers it: hyper does.
+    headers.remove(EXPECT);
+}
+
+/// Bytes of names and values.
+pub(crate) fn bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+}
+
+/// The length that a response claims: an error if it claims two, or one that is no number.
+pub(crate) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, ()> {
+    let mut length = None;
+    for value in headers.get_all(CONTENT_LENGTH) {
+        let text = value.to_str().map_err(drop)?;
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let value: u64 = if digits { text.parse().map_err(drop)? } else { return Err(()) };
+        if length.replace(value).is_some() {
+            return Err(());
+        }
+    }
+    Ok(length)
+}
+
+/// Makes request ids: a random part for each worker's life, and a count.
+#[derive(Debug)]
+pub(crate) struct RequestIds {
+    prefix: u64,
+    count: Cell<u64>,
+}
+
+impl RequestIds {
+    pub(crate) fn new(prefix: u64) -> Self {
+        Self { prefix, count: Cell::new(0) }
+    }
+
+    /// The id that the client gave, if it is a sane one, else a new one of 32 hexadecimal digits.
+    pub(crate) fn of(&self, headers: &HeaderMap) -> HeaderValue {
+        match headers.get(&REQUEST_ID) {
+            Some(given) if Self::is_sane(given.as_bytes()) => given.clone(),
+            _ => self.make(),
+        }
+    }
+
+    fn is_sane(id: &[u8]) -> bool {
+        let known = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:=+/".contains(byte);
+        (1..=REQUEST_ID_LENGTH_MAX).contains(&id.len()) && id.iter().all(known)
+    }
+
+    fn make(&self) -> HeaderValue {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let count = self.count.get();
+        self.count.set(count.wrapping_add(1));
+        let value = u128::from(self.prefix) << 64 | u128::from(count);
+        let digit = |place: usize| DIGITS[(value >> (124 - 4 * place)) as usize & 15];
+        let text: [u8; 32] = std::array::from_fn(digit);
+        HeaderValue::from_bytes(&text).expect("hexadecimal digits make a header")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(headers: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        }
+        map
+    }
+
+    #[test]
+    fn what_is_meant_for_one_hop_is_stripped() {
+        let mut headers = map(&[
+            ("connection", "Keep-Alive, X-Secret,, host"),
+            ("connection", "x-other, bad name, content-length"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("x-secret", "1"),
+            ("x-other", "2"),
+            ("host", "a"),
+            ("content-length", "5"),
+            ("accept", "*/*"),
+        ]);
+        strip_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("host", "a"), ("content-length", "5"), ("accept", "*/*")]));
+    }
+
+    #[test]
+    fn the_client_is_appended_to_those_before_it() {
+        let forwarded = Forwarded { proto: Proto::Http.header(), port: HeaderValue::from_static("8080") };
+        let client = HeaderValue::from_static("10.0.0.9");
+        let mut headers = HeaderMap::new();
+        forwarded.add(&mut headers, &client);
+        assert_eq!(headers["x-forwarded-for"], "10.0.0.9");
+        let mut headers = map(&[
+            ("x-forwarded-for", "1.1.1.1, 2.2.2.2"),
+            ("x-forwarded-for", "3.3.3.3"),
+            ("x-forwarded-proto", "gopher"),
+            ("x-forwarded-port", "1"),
+        ]);
+        forwarded.add(&mut headers, &client);
+        let expected = map(&[
+            ("x-forwarded-for", "1.1.1.1, 2.2.2.2, 3.3.3.3, 10.0.0.9"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-port", "8080"),
+        ]);
+        assert_eq!(headers, expected);
+    }
+
+    use crate::Proto;
+
+    #[test]
+    fn a_sane_request_id_is_kept_and_another_replaced() {
+        let ids = RequestIds::new(0xabcd);
+        for sane in ["a", "550e8400-e29b-41d4-a716-446655440000", &"x".repeat(128)] {
+            assert_eq!(ids.of(&map(&[("x-request-id", sane)])), sane);
+        }
+        let mut seen = std::collections::HashSet::new();
+        for other in ["", "a b", "\"", "<script>", &"x".repeat(129)] {
+            let made = ids.of(&map(&[("x-request-id", other)]));
+            assert!(made.to_str().unwrap().starts_with("000000000000abcd"), "{made:?}");
+            assert!(made.len() == 32 && seen.insert(made));
+        }
+    }
+
+    #[test]
+    fn cookies_and_host_are_made_one() {
+        let mut headers = map(&[("cookie", "a=1"), ("cookie", "b=2"), ("expect", "100-continue")]);
+        unify(&mut headers, Some("a.example:80"));
+        assert_eq!(headers, map(&[("cookie", "a=1; b=2"), ("host", "a.example:80")]));
+    }
+
+    #[test]
+    fn a_content_length_is_one_number() {
+        assert_eq!(content_length(&map(&[])), Ok(None));
+        assert_eq!(content_length(&map(&[("content-length", "12")])), Ok(Some(12)));
+        for bad in ["", "x", "-1", "+1", "1,1", "99999999999999999999999"] {
+            assert_eq!(content_length(&map(&[("content-length", bad)])), Err(()), "{bad:?}");
+        }
+        assert_eq!(content_length(&map(&[("content-length", "1"), ("content-length", "1")])), Err(()));
+    }
+
+    #[test]
+    fn only_h2c_may_be_asked_for() {
+        assert!(!asks_for_upgrade(&map(&[])) && !asks_for_upgrade(&map(&[("upgrade", "h2c")])));
+        assert!(asks_for_upgrade(&map(&[("upgrade", "websocket")])));
+        assert!(asks_for_upgrade(&map(&[("upgrade", "h2c"), ("upgrade", "websocket")])));
+    }
+}

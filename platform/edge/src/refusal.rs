@@ -1,0 +1,107 @@
+//! Why the edge answers a request itself: every reason, its status, its code for programs, its sentence for people.
+
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::Serialize;
+use skiff_ports::invoke::InvokeError;
+
+/// Seconds after which to try again where a service has no task at present.
+const NO_TARGET_RETRY_AFTER_S: u32 = 1;
+/// Characters of a client's own words that an answer repeats.
+const ECHO_CHARS_MAX: usize = 200;
+
+/// Why a request was not answered by a task.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("the request is malformed: {0}")]
+    Malformed(&'static str),
+    #[error("no service answers on host {host:?} and path {path:?}")]
+    NoRoute { host: String, path: String },
+    #[error("the request's headers are larger than {limit_bytes} bytes")]
+    HeadersTooLarge { limit_bytes: usize },
+    #[error("the request has more than {limit} headers")]
+    TooManyHeaders { limit: usize },
+    #[error("the request body is larger than {limit_bytes} bytes")]
+    BodyTooLarge { limit_bytes: u64 },
+    #[error("the request body made no progress for {idle_ms} ms")]
+    BodyIdle { idle_ms: u64 },
+    #[error("the connection failed while the request body was read")]
+    BodyBroken,
+    #[error("{0} is not supported by this load balancer")]
+    NotSupported(&'static str),
+    #[error("the service {service} has no task running at present")]
+    NoTarget { service: String },
+    #[error("the task's answer is not valid HTTP: {0}")]
+    BadAnswer(&'static str),
+    #[error(transparent)]
+    Task(#[from] InvokeError),
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    error: AnswerError<'a>,
+    request_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct AnswerError<'a> {
+    code: &'a str,
+    message: &'a str,
+}
+
+impl Refusal {
+    /// No route for what the client asked, with so much of it as an answer may repeat.
+    pub(crate) fn no_route(host: &str, path: &str) -> Self {
+        let cut = |text: &str| text.chars().take(ECHO_CHARS_MAX).collect();
+        Self::NoRoute { host: cut(host), path: cut(path) }
+    }
+
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Malformed(_) | Self::BodyBroken => (StatusCode::BAD_REQUEST, "bad_request"),
+            Self::NoRoute { .. } => (StatusCode::NOT_FOUND, "no_route"),
+            Self::HeadersTooLarge { .. } | Self::TooManyHeaders { .. } => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large")
+            }
+            Self::BodyTooLarge { .. } | Self::Task(InvokeError::TooLarge { .. }) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large")
+            }
+            Self::BodyIdle { .. } => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
+            Self::NotSupported(_) => (StatusCode::NOT_IMPLEMENTED, "not_supported"),
+            Self::NoTarget { .. } | Self::Task(InvokeError::Gone) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "no_target")
+            }
+            Self::Task(InvokeError::Busy { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "task_busy"),
+            Self::BadAnswer(_) | Self::Task(InvokeError::Failed(_)) => {
+                (StatusCode::BAD_GATEWAY, "task_failed")
+            }
+            Self::Task(InvokeError::TimedOut { .. }) => (StatusCode::GATEWAY_TIMEOUT, "task_timeout"),
+        }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status_and_code().0
+    }
+
+    /// The headers of the answer, but for the request id.
+    pub(crate) fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let retry_after_s = match self {
+            Self::NoTarget { .. } | Self::Task(InvokeError::Gone) => Some(NO_TARGET_RETRY_AFTER_S),
+            Self::Task(InvokeError::Busy { retry_after_s, .. }) => Some(*retry_after_s),
+            _ => None,
+        };
+        if let Some(seconds) = retry_after_s {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        headers
+    }
+
+    /// The body of the answer.
+    pub(crate) fn json(&self, message: &str, request_id: &HeaderValue) -> Vec<u8> {
+        let error = AnswerError { code: self.status_and_code().1, message };
+        let answer = Answer { error, request_id: request_id.to_str().unwrap_or_default() };
+        serde_json::to_vec(&answer).expect("text makes JSON")
+    }
+}

@@ -1,0 +1,319 @@
+//! The routing table: which service takes a request, and which of its tasks.
+//!
+//! Of all routes that match, the one with the most specific host wins (a name before a wildcard before every host),
+//! and among those the longest path. Two routes with the same host and path can't both be had, `control` sees to
+//! that; if it happens while they change hands, the first one given stays.
+//!
+//! A lookup costs a few hashes however many services there are: one for each kind of host, and one for each
+//! *length* that a host's paths have.
+
+use skiff_ledger::{Ledger, TaskSlot};
+use skiff_ports::snapshot::{HostMatch, Route};
+use skiff_types::TaskId;
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// Targets whose outstanding requests one request compares. Of more, it compares so many that lie side by side, and
+/// the next request starts one further.
+const COMPARED_MAX: usize = 16;
+
+/// All routes. Never changes: a new one takes its place.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    names: HashMap<Box<str>, Paths>,
+    /// By what follows `*.`.
+    wildcards: HashMap<Box<str>, Paths>,
+    any: Paths,
+}
+
+/// The paths of one host.
+#[derive(Debug, Default)]
+struct Paths {
+    root: Option<Rc<Service>>,
+    prefixes: HashMap<Box<str>, Rc<Service>>,
+    /// The lengths of `prefixes`, longest first.
+    lengths: Vec<usize>,
+}
+
+/// A service, as far as requests need it.
+#[derive(Debug)]
+pub(crate) struct Service {
+    /// `NAMESPACE/NAME`.
+    pub(crate) label: Box<str>,
+    pub(crate) targets: Vec<Target>,
+    turn: Cell<usize>,
+}
+
+/// A task that takes requests.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) id: TaskId,
+    /// The id as text.
+    pub(crate) label: Box<str>,
+    pub(crate) slot: TaskSlot,
+}
+
+impl Table {
+    pub(crate) fn build(routes: &[Route], ledger: &Ledger) -> Self {
+        let mut table = Self::default();
+        for route in routes {
+            let service = Rc::new(Service::new(route, ledger));
+            for host in &route.hosts {
+                let paths = table.paths_of(host);
+                route.paths.iter().for_each(|path| paths.insert(path.as_str(), &service));
+            }
+        }
+        table
+    }
+
+    /// The service for a normalised host and a path.
+    pub(crate) fn find(&self, host: &str, path: &str) -> Option<&Rc<Service>> {
+        let by_name = || self.names.get(host)?.find(path);
+        let by_wildcard = || {
+            let (label, suffix) = host.split_once('.')?;
+            (!label.is_empty()).then(|| self.wildcards.get(suffix)?.find(path))?
+        };
+        by_name().or_else(by_wildcard).or_else(|| self.any.find(path))
+    }
+
+    fn paths_of(&mut self, host: &HostMatch) -> &mut Paths {
+        match host {
+            HostMatch::Any => &mut self.any,
+            HostMatch::Pattern(pattern) => match pattern.wildcard_suffix() {
+                Some(suffix) => self.wildcards.entry(suffix.into()).or_default(),
+                None => self.names.entry(pattern.as_str().into()).or_default(),
+            },
+        }
+    }
+}
+
+impl Paths {
+    fn insert(&mut self, prefix: &str, service: &Rc<Service>) {
+        if prefix == "/" {
+            self.root.get_or_insert_with(|| service.clone());
+            return;
+        }
+        self.prefixes.entry(prefix.into()).or_insert_with(|| service.clone());
+        if let Err(place) = self.lengths.binary_search_by(|length| prefix.len().cmp(length)) {
+            self.lengths.insert(place, prefix.len());
+        }
+    }
+
+    fn find(&self, path: &str) -> Option<&Rc<Service>> {
+        let ends_at = |length: usize| match path.as_bytes().get(length) {
+            Some(byte) => *byte == b'/',
+            None => path.len() == length,
+        };
+        let lengths = self.lengths.iter().filter(|&&length| ends_at(length));
+        let longest = lengths.filter_map(|&length| self.prefixes.get(&path[..length])).next();
+        longest.or(self.root.as_ref().filter(|_| path.starts_with('/')))
+    }
+}
+
+impl Service {
+    fn new(route: &Route, ledger: &Ledger) -> Self {
+        let target = |target: &skiff_ports::snapshot::Target| Target {
+            id: target.task,
+            label: target.task.to_string().into(),
+            slot: ledger.task(target.slot),
+        };
+        Self {
+            label: route.service.to_string().into(),
+            targets: route.targets.iter().map(target).collect(),
+            turn: Cell::new(0),
+        }
+    }
+
+    /// The target with the fewest outstanding requests; those that tie take turns.
+    pub(crate) fn pick(&self) -> Option<usize> {
+        let count = self.targets.len();
+        if count <= 1 {
+            return count.checked_sub(1);
+        }
+        let turn = self.turn.get();
+        self.turn.set((turn + 1) % count);
+        let candidates = (turn..turn + count.min(COMPARED_MAX)).map(|index| index % count);
+        candidates.min_by_key(|&index| self.targets[index].slot.outstanding())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skiff_ports::snapshot;
+    use skiff_types::{HostPattern, PathPrefix, QualifiedName};
+
+    fn route(name: &str, hosts: Vec<HostMatch>, paths: &[&str], slots: &[u32]) -> Route {
+        let task =
+            |&slot: &u32| snapshot::Target { task: TaskId::from_parts(u64::from(slot), [0; 10]), slot };
+        Route {
+            service: format!("default/{name}").parse::<QualifiedName>().unwrap(),
+            hosts,
+            paths: paths.iter().map(|path| path.parse().unwrap()).collect(),
+            targets: slots.iter().map(task).collect(),
+        }
+    }
+
+    fn host(text: &str) -> HostMatch {
+        HostMatch::Pattern(text.parse::<HostPattern>().unwrap())
+    }
+
+    fn ledger() -> Ledger {
+        Ledger::create(2).unwrap().0
+    }
+
+    #[test]
+    fn the_most_specific_host_wins_then_the_longest_path() {
+        let routes = [
+            route("name", vec![host("a.example.com")], &["/"], &[]),
+            route("name-api", vec![host("a.example.com")], &["/api"], &[]),
+            route("wildcard", vec![host("*.example.com")], &["/api/v1"], &[]),
+            route("any", vec![HostMatch::Any], &["/", "/api/v1/x"], &[]),
+        ];
+        let table = Table::build(&routes, &ledger());
+        let find = |host, path| table.find(host, path).map(|service| service.label.to_string());
+        for (host, path, service) in [
+            ("a.example.com", "/", "name"),
+            ("a.example.com", "/apix", "name"),
+            ("a.example.com", "/api", "name-api"),
+            ("a.example.com", "/api/v1/x", "name-api"),
+            ("b.example.com", "/api/v1", "wildcard"),
+            ("b.example.com", "/api", "any"),
+            ("example.com", "/api/v1", "any"),
+            ("a.b.example.com", "/api/v1", "any"),
+            ("[::1]", "/api/v1/x/y", "any"),
+            ("", "/", "any"),
+        ] {
+            assert_eq!(find(host, path), Some(format!("default/{service}")), "{host} {path}");
+        }
+        assert_eq!(find("a.example.com", "*"), None);
+    }
+
+    #[test]
+    fn of_two_routes_with_the_same_host_and_path_the_first_stays() {
+        let routes = [
+            route("one", vec![host("a")], &["/", "/x"], &[]),
+            route("two", vec![host("a")], &["/", "/x"], &[]),
+        ];
+        let table = Table::build(&routes, &ledger());
+        for path in ["/", "/x"] {
+            assert_eq!(&*table.find("a", path).unwrap().label, "default/one");
+        }
+    }
+
+    /// What the table must agree with: looks at every route.
+    fn naive<'a>(routes: &'a [Route], host: &str, path: &str) -> Option<&'a Route> {
+        let specificity = |pattern: &HostMatch| match pattern {
+            HostMatch::Any => Some(0),
+            HostMatch::Pattern(pattern) => match pattern.wildcard_suffix() {
+                None => (pattern.as_str() == host).then_some(2),
+                Some(suffix) => {
+                    let label = host.strip_suffix(suffix)?.strip_suffix('.')?;
+                    (!label.is_empty() && !label.contains('.')).then_some(1)
+                }
+            },
+        };
+        let mut best: Option<((i32, usize), &Route)> = None;
+        for route in routes {
+            let rank = route.hosts.iter().filter_map(specificity).flat_map(|rank| {
+                let paths = route.paths.iter().filter(|prefix| prefix.matches(path));
+                paths.map(move |prefix| (rank, prefix.as_str().len()))
+            });
+            if let Some(rank) = rank.max()
+                && best.is_none_or(|(known, _)| rank > known)
+            {
+                best = Some((rank, route));
+            }
+        }
+        best.map(|(_, route)| route)
+    }
+
+    #[test]
+    fn the_table_agrees_with_looking_at_every_route() {
+        let ledger = ledger();
+        for seed in 0..400 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let labels = ["a", "b", "c"];
+            let mut host_text = |wild: bool| {
+                let count = random.usize(1..=3);
+                let mut text = if wild && random.u8(0..3) == 0 { "*.".to_owned() } else { String::new() };
+                let parts: Vec<&str> = (0..count).map(|_| labels[random.usize(0..3)]).collect();
+                text.push_str(&parts.join("."));
+                text
+            };
+            let hosts: Vec<String> = (0..60).map(|_| host_text(true)).collect();
+            let asked_hosts: Vec<String> = (0..12).map(|_| host_text(false)).collect();
+            let mut path_text = || {
+                let parts: Vec<&str> =
+                    (0..random.usize(0..4)).map(|_| ["x", "xy", "é"][random.usize(0..3)]).collect();
+                format!("/{}", parts.join("/"))
+            };
+            let paths: Vec<String> = (0..60).map(|_| path_text()).filter(|path| path.is_ascii()).collect();
+            let asked_paths: Vec<String> = (0..12).map(|_| path_text()).collect();
+            let mut routes = Vec::new();
+            for index in 0..20 {
+                let mut some_hosts: Vec<HostMatch> = (0..random.usize(1..3))
+                    .map(|_| match random.u8(0..5) {
+                        0 => HostMatch::Any,
+                        _ => host(&hosts[random.usize(0..hosts.len())]),
+                    })
+                    .collect();
+                some_hosts.dedup();
+                let some_paths: Vec<&str> =
+                    (0..random.usize(1..3)).map(|_| paths[random.usize(0..paths.len())].as_str()).collect();
+                routes.push(route(&format!("s{index}"), some_hosts, &some_paths, &[]));
+            }
+            let table = Table::build(&routes, &ledger);
+            for host in &asked_hosts {
+                for path in &asked_paths {
+                    let expected = naive(&routes, host, path).map(|route| route.service.to_string());
+                    let found = table.find(host, path).map(|service| service.label.to_string());
+                    assert_eq!(found, expected, "seed {seed}: {host} {path}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn twenty_thousand_services_on_one_host_have_a_few_lengths() {
+        let routes: Vec<Route> = (0..20_000)
+            .map(|n| route(&format!("s{n}"), vec![HostMatch::Any], &[&format!("/s/{n}")], &[]))
+            .collect();
+        let table = Table::build(&routes, &ledger());
+        assert_eq!(table.any.lengths, [8, 7, 6, 5, 4]);
+        for n in [0, 7, 999, 19_999] {
+            assert_eq!(*table.find("h", &format!("/s/{n}/x")).unwrap().label, format!("default/s{n}"));
+        }
+        assert!(table.find("h", "/s/20000").is_none());
+        let long: PathPrefix = format!("/{}", "a".repeat(1_000)).parse().unwrap();
+        assert!(table.find("h", long.as_str()).is_none());
+    }
+
+    #[test]
+    fn the_target_with_the_fewest_outstanding_requests_is_picked_and_ties_take_turns() {
+        let ledger = ledger();
+        let table = Table::build(&[route("s", vec![host("a")], &["/"], &[0, 1, 2])], &ledger);
+        let service = table.find("a", "/").unwrap();
+        let mut picked = [0; 3];
+        (0..30).for_each(|_| picked[service.pick().unwrap()] += 1);
+        assert_eq!(picked, [10, 10, 10]);
+        ledger.task(0).row(0).in_flight.add(1);
+        ledger.task(2).row(1).queued.add(1);
+        (0..9).for_each(|_| assert_eq!(service.pick(), Some(1)));
+        ledger.task(1).row(0).in_flight.add(2);
+        (0..9).for_each(|_| assert_ne!(service.pick(), Some(1)));
+    }
+
+    #[test]
+    fn of_many_targets_each_gets_its_share() {
+        let slots: Vec<u32> = (0..100).collect();
+        let table = Table::build(&[route("s", vec![host("a")], &["/"], &slots)], &ledger());
+        let service = table.find("a", "/").unwrap();
+        let mut picked = [0; 100];
+        (0..1_000).for_each(|_| picked[service.pick().unwrap()] += 1);
+        assert_eq!(picked, [10; 100]);
+        let none = Table::build(&[route("s", vec![host("a")], &["/"], &[])], &ledger());
+        assert_eq!(none.find("a", "/").unwrap().pick(), None);
+    }
+}

@@ -1,0 +1,12 @@
+//! The edge at its boundary: real sockets, hyper's clients and raw bytes, and a fake task behind it.
+
+mod accounts;
+mod drain;
+mod errors;
+mod hand_over;
+mod http1;
+mod http2;
+mod malformed;
+mod slow;
+mod streaming;
+mod support;
