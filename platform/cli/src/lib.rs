@@ -1,1 +1,91 @@
-//! To come.
+//! The command line: parses all of `skiff`'s commands, and carries out those of a client.
+//!
+//! `skiff up` and the hidden commands by which it starts its own processes are only parsed here; the binary carries
+//! them out. What always holds: data goes to standard output and everything else to standard error; `--output json`
+//! prints JSON alone; the exit code is 0 for done, 1 for failed, 2 for wrong usage, or that of a task that was run.
+
+mod args;
+mod artifact;
+mod bench;
+mod build;
+mod change;
+mod context;
+mod definitions;
+mod deploy;
+mod failure;
+mod human;
+mod images;
+mod logs;
+mod new;
+mod output;
+mod progress;
+mod run;
+mod services;
+mod status;
+mod tasks;
+
+pub mod connection;
+pub mod manifest;
+
+pub use args::{AccessLog, ApiAddress, Cli, Command, CompileArgs, GlobalArgs, UpArgs, WorkerArgs};
+
+use args::{BenchCommand, ImageCommand, ServiceCommand, TaskCommand, TaskDefinitionCommand};
+use context::Context;
+use std::process::ExitCode;
+
+/// Carries out a client's command and says how the process is to end.
+///
+/// # Panics
+/// If the command is `up` or one of the hidden ones: the binary carries those out itself.
+pub fn run(cli: Cli) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(dispatch(cli)),
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => failure::report(&error),
+    }
+}
+
+async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    let context = Context::new(cli.global);
+    match cli.command {
+        Command::Up(_) | Command::Worker(_) | Command::Compile(_) => {
+            panic!("the binary carries out `up`, `worker` and `compile` itself")
+        }
+        Command::New(args) => new::run(&context, &args)?,
+        Command::Build(args) => build::run(&context, &args)?,
+        Command::Deploy(args) => deploy::run(&context, &args).await?,
+        Command::Run(args) => return run::run(&context, &args).await,
+        Command::Ps(args) => tasks::ps(&context, &args).await?,
+        Command::Status => status::run(&context).await?,
+        Command::Service { command } => match command {
+            ServiceCommand::Ls => services::list(&context).await?,
+            ServiceCommand::Show { name } => services::show(&context, &name).await?,
+        },
+        Command::Task { command } => match command {
+            TaskCommand::Ls(args) => tasks::list(&context, &args).await?,
+            TaskCommand::Show { task } => tasks::show(&context, &task).await?,
+            TaskCommand::Stop(args) => tasks::stop(&context, &args).await?,
+        },
+        Command::Taskdef { command } => match command {
+            TaskDefinitionCommand::Ls(args) => definitions::list(&context, &args).await?,
+            TaskDefinitionCommand::Show(args) => definitions::show(&context, &args).await?,
+            TaskDefinitionCommand::Rm { definitions } => definitions::remove(&context, &definitions).await?,
+        },
+        Command::Image { command } => match command {
+            ImageCommand::Ls => images::list(&context).await?,
+            ImageCommand::Rm { images } => images::remove(&context, &images).await?,
+        },
+        Command::Logs(args) => logs::run(&context, &args).await?,
+        Command::Scale(args) => change::scale(&context, &args).await?,
+        Command::Rm { names } => change::remove(&context, &names).await?,
+        Command::Rollback(args) => change::rollback(&context, &args).await?,
+        Command::Bench { command } => match command {
+            BenchCommand::ColdStart(args) => bench::cold_start(&context, &args).await?,
+        },
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -42,7 +42,8 @@ pub enum ClientError {
     },
     /// TLS is not spoken by this client.
     #[error(
-        "{url} asks for https, which this client does not speak; use an http:// address on this machine or through a tunnel"
+        "{url} asks for https, which this client does not speak; use an http:// address, on this machine or \
+         through a tunnel"
     )]
     HttpsUnsupported {
         /// The text as given.

@@ -1,0 +1,483 @@
+//! The command line's grammar: every command, flag and example.
+
+mod platform;
+
+pub use platform::{AccessLog, ApiAddress, CompileArgs, UpArgs, WorkerArgs};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use skiff_api::TaskDefinitionReference;
+use skiff_types::{
+    CpuUnits, HostPattern, ImageReference, MemorySize, Name, Namespace, PathPrefix, Span, TaskDefinitionId,
+    TaskStatus,
+};
+use std::path::PathBuf;
+
+/// Runs WebAssembly components as tasks and services: give it a component, a CPU size and a memory size.
+#[derive(Debug, Parser)]
+#[command(
+    name = "skiff",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  skiff up                             start the platform on this machine
+  skiff new hello --template http      make a project
+  skiff deploy hello                   build it, push it, run it behind the load balancer
+  skiff logs hello -f                  follow what it writes
+
+The platform is found by SKIFF_API (a URL) and SKIFF_TOKEN, else by the file that `skiff up`
+leaves in the user's configuration folder."
+)]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for every command.
+#[derive(Debug, Clone, Args)]
+pub struct GlobalArgs {
+    /// How to print: a table for people or JSON for programs
+    #[arg(long, short, global = true, value_enum, default_value = "table", help_heading = "Global options")]
+    pub output: OutputFormat,
+    /// The namespace to work in
+    #[arg(
+        long,
+        short,
+        global = true,
+        env = "SKIFF_NAMESPACE",
+        hide_env_values = true,
+        default_value = "default",
+        help_heading = "Global options"
+    )]
+    pub namespace: Namespace,
+    /// The API's address [env: SKIFF_API] [default: the platform that `skiff up` started last]
+    // Not by clap's `env`: the address that `skiff up` listens at is an argument of the same name.
+    #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
+    pub api: Option<ApiAddress>,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// Columns, for people.
+    Table,
+    /// JSON, for programs.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start the platform
+    Up(UpArgs),
+    /// Make a project folder that builds and deploys as it stands
+    New(NewArgs),
+    /// Run the manifest's build command and check the component
+    Build(BuildArgs),
+    /// Build, push and run a component as a service, and wait until it serves
+    Deploy(DeployArgs),
+    /// Run a command component once: its output here, its exit code as ours
+    Run(RunArgs),
+    /// List the tasks that are alive
+    Ps(PsArgs),
+    /// Show the platform's processes
+    #[command(after_help = "Examples:\n  skiff status\n  skiff status --output json")]
+    Status,
+    /// List and show services
+    #[command(after_help = "Examples:\n  skiff service ls\n  skiff service show hello")]
+    Service {
+        /// What to do.
+        #[command(subcommand)]
+        command: ServiceCommand,
+    },
+    /// List, show and stop tasks
+    #[command(after_help = "Examples:\n  skiff task ls --service hello\n  skiff task show 5e8f01b2")]
+    Task {
+        /// What to do.
+        #[command(subcommand)]
+        command: TaskCommand,
+    },
+    /// List, show and remove task definitions
+    #[command(after_help = "Examples:\n  skiff taskdef ls\n  skiff taskdef show hello:3")]
+    Taskdef {
+        /// What to do.
+        #[command(subcommand)]
+        command: TaskDefinitionCommand,
+    },
+    /// List and remove images
+    #[command(after_help = "Examples:\n  skiff image ls\n  skiff image rm hello:latest")]
+    Image {
+        /// What to do.
+        #[command(subcommand)]
+        command: ImageCommand,
+    },
+    /// Print what a service or a task wrote
+    Logs(LogsArgs),
+    /// Change how many tasks a service has
+    Scale(ScaleArgs),
+    /// Remove services and stop their tasks
+    #[command(after_help = "Examples:\n  skiff rm hello\n  skiff rm hello hello-p3")]
+    Rm {
+        /// The services
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<Name>,
+    },
+    /// Put a service back to an earlier revision
+    Rollback(RollbackArgs),
+    /// Measure
+    #[command(after_help = "Examples:\n  skiff bench cold-start hello --requests 200")]
+    Bench {
+        /// What to measure.
+        #[command(subcommand)]
+        command: BenchCommand,
+    },
+    /// A worker process of `skiff up`
+    #[command(hide = true)]
+    Worker(WorkerArgs),
+    /// A compile process of `skiff up`
+    #[command(hide = true)]
+    Compile(CompileArgs),
+}
+
+/// `skiff new`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  skiff new hello                          an HTTP service for WASI 0.2
+  skiff new hello --template http-p3       an HTTP service for WASI 0.3
+  skiff new report --template job          a command that runs to its end")]
+pub struct NewArgs {
+    /// The project's name, and the folder to make for it
+    pub name: Name,
+    /// What to start from
+    #[arg(long, short, value_enum, default_value = "http")]
+    pub template: Template,
+    /// Make it in this folder instead
+    #[arg(long, value_name = "DIR")]
+    pub path: Option<PathBuf>,
+}
+
+/// What a project starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Template {
+    /// An HTTP handler for WASI 0.2
+    Http,
+    /// An HTTP handler for WASI 0.3
+    HttpP3,
+    /// A command that runs to its end
+    Job,
+}
+
+/// `skiff build`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  skiff build                  the project in this folder
+  skiff build examples/hello   the project in that folder")]
+pub struct BuildArgs {
+    /// A folder with a skiff.toml
+    #[arg(default_value = ".", value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+/// The bounds of a task, where a command takes them.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LimitArgs {
+    /// CPU units of each task; 1024 are one core [default: 256]
+    #[arg(long, value_name = "UNITS")]
+    pub cpu: Option<CpuUnits>,
+    /// Memory of each task over all its sandboxes [default: 128MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<MemorySize>,
+    /// An environment variable; may be given many times
+    #[arg(long = "env", short, value_name = "KEY=VALUE", value_parser = environment_variable)]
+    pub environment: Vec<(String, String)>,
+}
+
+/// `skiff deploy`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  skiff deploy                                   the project in this folder
+  skiff deploy hello.wasm --memory 64MiB         a component, as the service `hello`
+  skiff deploy hello:latest --name hello-two     an image that was pushed before
+  skiff deploy --desired 3 --host api.localhost --env LOG=debug")]
+pub struct DeployArgs {
+    /// A folder with a skiff.toml, a component's file, or an image
+    #[arg(default_value = ".", value_name = "DIR|FILE.wasm|IMAGE")]
+    pub source: String,
+    /// The service's name [default: the manifest's, else after the file or the image]
+    #[arg(long)]
+    pub name: Option<Name>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields say it")]
+    pub limits: LimitArgs,
+    /// How many tasks; a service that is there keeps its count [default: 1]
+    #[arg(long, value_name = "N")]
+    pub desired: Option<u32>,
+    /// A host to answer on; may be given many times [default: NAME.localhost]
+    #[arg(long = "host", value_name = "HOST")]
+    pub hosts: Vec<HostPattern>,
+    /// A path prefix to answer on; may be given many times
+    #[arg(long = "path", value_name = "PATH")]
+    pub paths: Vec<PathPrefix>,
+    /// From a request's arrival to its last byte [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<Span>,
+    /// Sandboxes each task may have at once [default: 100]
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<u32>,
+    /// Do not wait until it serves
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// `skiff run`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  skiff run job.wasm -- input.txt --fast     arguments after `--` are the program's
+  skiff run job.wasm --env LOG=debug         with an environment variable
+  skiff run job:latest --detach              prints the task's id and does not wait")]
+pub struct RunArgs {
+    /// A component's file, an image, or a folder with a skiff.toml
+    #[arg(value_name = "FILE.wasm|IMAGE|DIR")]
+    pub source: String,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields say it")]
+    pub limits: LimitArgs,
+    /// Print the task's id and do not wait for its end
+    #[arg(long, short)]
+    pub detach: bool,
+    /// The program's arguments
+    #[arg(last = true, value_name = "ARGS")]
+    pub arguments: Vec<String>,
+}
+
+/// `skiff ps`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  skiff ps\n  skiff ps --all --output json")]
+pub struct PsArgs {
+    /// Those that have ended as well
+    #[arg(long, short)]
+    pub all: bool,
+}
+
+/// `skiff service …`.
+#[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "the help says it")]
+pub enum ServiceCommand {
+    /// List services
+    #[command(after_help = "Examples:\n  skiff service ls\n  skiff service ls --output json")]
+    Ls,
+    /// Show a service: what it is to be, what it is, what happened
+    #[command(after_help = "Examples:\n  skiff service show hello")]
+    Show {
+        /// The service
+        name: Name,
+    },
+}
+
+/// `skiff task …`.
+#[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "the help says it")]
+pub enum TaskCommand {
+    /// List tasks, ended ones as well
+    Ls(TaskListArgs),
+    /// Show a task
+    #[command(after_help = "Examples:\n  skiff task show 5e8f01b2")]
+    Show {
+        /// Its id, or the last digits of it
+        task: String,
+    },
+    /// Stop a task; a service starts another in its place
+    Stop(TaskStopArgs),
+}
+
+/// `skiff task ls`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  skiff task ls
+  skiff task ls --service hello --status STOPPED")]
+pub struct TaskListArgs {
+    /// Only this service's
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<Name>,
+    /// Only those in this state, like RUNNING or STOPPED
+    #[arg(long, value_parser = task_status)]
+    pub status: Option<TaskStatus>,
+}
+
+/// `skiff task stop`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  skiff task stop 5e8f01b2 --reason \"it leaks\"")]
+pub struct TaskStopArgs {
+    /// Its id, or the last digits of it
+    pub task: String,
+    /// Why; becomes part of the stopped reason
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// `skiff taskdef …`.
+#[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "the help says it")]
+pub enum TaskDefinitionCommand {
+    /// List task definitions
+    Ls(TaskDefinitionListArgs),
+    /// Show a task definition
+    Show(TaskDefinitionShowArgs),
+    /// Deregister revisions that nothing uses
+    #[command(after_help = "Examples:\n  skiff taskdef rm hello:1 hello:2")]
+    Rm {
+        /// The revisions
+        #[arg(required = true, value_name = "FAMILY:REVISION")]
+        definitions: Vec<TaskDefinitionId>,
+    },
+}
+
+/// `skiff taskdef ls`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  skiff taskdef ls\n  skiff taskdef ls --family hello")]
+pub struct TaskDefinitionListArgs {
+    /// Only this family's
+    #[arg(long, value_name = "NAME")]
+    pub family: Option<Name>,
+}
+
+/// `skiff taskdef show`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  skiff taskdef show hello                    the newest revision
+  skiff taskdef show hello:3 --reveal LOG     with the value of one environment variable")]
+pub struct TaskDefinitionShowArgs {
+    /// The family, or one revision of it
+    #[arg(value_name = "FAMILY[:REVISION]")]
+    pub definition: TaskDefinitionReference,
+    /// Print the value of this environment variable; may be given many times
+    #[arg(long, value_name = "KEY")]
+    pub reveal: Vec<String>,
+}
+
+/// `skiff image …`.
+#[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "the help says it")]
+pub enum ImageCommand {
+    /// List images
+    #[command(after_help = "Examples:\n  skiff image ls\n  skiff image ls --output json")]
+    Ls,
+    /// Remove tags; what a task definition still names stays
+    #[command(after_help = "Examples:\n  skiff image rm hello:latest")]
+    Rm {
+        /// The images
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<ImageReference>,
+    },
+}
+
+/// `skiff logs`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  skiff logs hello -f                 follow a service
+  skiff logs hello --since 5m         the last five minutes
+  skiff logs 5e8f01b2 --tail 100      the last lines of one task")]
+pub struct LogsArgs {
+    /// A service, a one-off task's family, or a task's id or the last digits of it
+    #[arg(value_name = "NAME|TASK")]
+    pub source: String,
+    /// Go on with what comes
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only lines of the last so long, like 5m
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Span>,
+    /// Only the last so many lines
+    #[arg(long, value_name = "N")]
+    pub tail: Option<u32>,
+    /// Print when each line was written
+    #[arg(long, short)]
+    pub timestamps: bool,
+}
+
+/// `skiff scale`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  skiff scale hello 3\n  skiff scale hello 0 --no-wait")]
+pub struct ScaleArgs {
+    /// The service
+    pub name: Name,
+    /// How many tasks
+    #[arg(value_name = "N")]
+    pub desired: u32,
+    /// Do not wait until they run
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// `skiff rollback`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  skiff rollback hello            to the revision that ran before
+  skiff rollback hello --to 3     to revision 3")]
+pub struct RollbackArgs {
+    /// The service
+    pub name: Name,
+    /// Which revision [default: the one that ran before]
+    #[arg(long, value_name = "REVISION")]
+    pub to: Option<u32>,
+    /// Do not wait until it serves
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// `skiff bench …`.
+#[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "the help says it")]
+pub enum BenchCommand {
+    /// Measure the stages of a cold start
+    ColdStart(ColdStartArgs),
+}
+
+/// `skiff bench cold-start`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  skiff bench cold-start hello                       a service that is deployed
+  skiff bench cold-start hello.wasm --requests 500   a component: deployed for the measurement, then removed")]
+pub struct ColdStartArgs {
+    /// A service, or a component's file
+    #[arg(value_name = "NAME|FILE.wasm")]
+    pub source: String,
+    /// How many cold starts: 1 to 1000
+    #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub requests: u32,
+    /// What each request asks for
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    pub path: String,
+    /// How often a FILE.wasm is pushed, compiled and called for the first time: 1 to 100
+    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub deploys: u32,
+}
+
+fn environment_variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("{text:?} is not an environment variable, like LOG=debug")),
+    }
+}
+
+fn task_status(text: &str) -> Result<TaskStatus, String> {
+    let status = TaskStatus::ALL.into_iter().find(|status| status.as_str().eq_ignore_ascii_case(text));
+    let names = || TaskStatus::ALL.map(TaskStatus::as_str).join(", ");
+    status.ok_or_else(|| format!("{text:?} is not a task's state; these are: {}", names()))
+}
+
+#[cfg(test)]
+mod tests;

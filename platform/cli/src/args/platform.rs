@@ -1,0 +1,123 @@
+//! The commands that the binary carries out itself: `up`, and the hidden ones by which it starts its own processes.
+
+use clap::Args;
+use skiff_types::Span;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// `skiff up`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  skiff up                                        on ports 8080 and 8081 of this machine
+  skiff up --http 127.0.0.1:0 --api 127.0.0.1:0   on free ports, which it prints
+  skiff up --data-dir /srv/skiff --workers 4      with its data there and four workers")]
+pub struct UpArgs {
+    /// Where the load balancer listens; port 0 picks a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    pub http: SocketAddr,
+    /// Where the API listens; port 0 picks a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8081", value_parser = listen_address)]
+    pub api: ApiAddress,
+    /// Where everything is kept [default: skiff, in the user's data folder]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// How many worker processes [default: as many as the cores it may run on]
+    #[arg(long, value_name = "N")]
+    pub workers: Option<NonZeroU32>,
+    /// How long requests in flight may go on once it is told to stop
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub drain_timeout: Span,
+    /// Write a JSON object with http, api, token_file, data_dir and pid to this file once ready
+    #[arg(long, value_name = "PATH")]
+    pub ready_file: Option<PathBuf>,
+    /// Listen beyond this machine although there is no TLS
+    #[arg(long)]
+    pub insecure: bool,
+    /// Whether each request is logged as a line of JSON: on (to the data folder), off, or the path of a file
+    #[arg(long, value_name = "on|off|PATH", default_value = "on")]
+    pub access_log: AccessLog,
+}
+
+/// Where the API is: where `skiff up` listens, or what a client calls.
+///
+/// One type for both, because `--api` is one argument to the parser: a global one that `up` gives a meaning of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiAddress(String);
+
+impl ApiAddress {
+    /// The address as a URL.
+    pub fn url(&self) -> String {
+        match self.0.contains("://") {
+            true => self.0.clone(),
+            false => format!("http://{}", self.0),
+        }
+    }
+
+    /// The address to listen at, if it is one: `HOST:PORT` with the host's IP address.
+    pub fn socket(&self) -> Option<SocketAddr> {
+        self.0.parse().ok()
+    }
+}
+
+impl FromStr for ApiAddress {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+fn listen_address(text: &str) -> Result<ApiAddress, String> {
+    let address = ApiAddress(text.to_owned());
+    let error = || format!("{text:?} is not an address to listen at, like 127.0.0.1:8081");
+    address.socket().is_some().then_some(address).ok_or_else(error)
+}
+
+/// Where the load balancer logs requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Into the data folder.
+    On,
+    /// Nowhere.
+    Off,
+    /// Into this file.
+    File(PathBuf),
+}
+
+impl FromStr for AccessLog {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "on" => Self::On,
+            "off" => Self::Off,
+            path => Self::File(path.into()),
+        })
+    }
+}
+
+/// `skiff worker`.
+#[derive(Debug, Clone, Args)]
+pub struct WorkerArgs {
+    /// The process that started it; it ends with that one
+    #[arg(long, value_name = "PID")]
+    pub supervisor: u32,
+}
+
+/// `skiff compile`.
+#[derive(Debug, Clone, Args)]
+pub struct CompileArgs {
+    /// The process that started it; it ends with that one
+    #[arg(long, value_name = "PID")]
+    pub supervisor: u32,
+    /// The component to compile
+    #[arg(long, value_name = "FILE")]
+    pub component: PathBuf,
+    /// Where to write the native code
+    #[arg(id = "native", long = "native", value_name = "FILE")]
+    pub output: PathBuf,
+}

@@ -1,0 +1,121 @@
+//! Every `--help` as it is printed, and what the grammar takes and refuses.
+
+use super::*;
+use clap::CommandFactory;
+use std::net::SocketAddr;
+
+fn helps(command: &mut clap::Command, path: &str, found: &mut Vec<(String, String)>) {
+    let path = format!("{path} {}", command.get_name()).trim().to_owned();
+    found.push((path.clone(), command.render_long_help().to_string()));
+    for subcommand in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
+        helps(subcommand, &path, found);
+    }
+}
+
+#[test]
+fn the_grammar_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_help() {
+    let mut command = Cli::command().term_width(100);
+    command.build();
+    let mut found = Vec::new();
+    helps(&mut command, "", &mut found);
+    assert!(found.len() > 25, "{} commands", found.len());
+    for (path, help) in &found {
+        let internal = path == "skiff worker" || path == "skiff compile";
+        assert!(internal || help.contains("Examples:"), "`{path} --help` has no examples");
+    }
+    let all = found.iter().map(|(path, help)| format!("$ {path} --help\n{}\n", help.trim_end()));
+    insta::assert_snapshot!(all.collect::<Vec<_>>().join("\n"));
+}
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split_whitespace())
+}
+
+#[test]
+fn global_flags_stand_anywhere() {
+    for line in ["skiff --output json --namespace team ps", "skiff ps --output json --namespace team"] {
+        let global = parse(line).unwrap().global;
+        assert_eq!((global.output, global.namespace.as_str()), (OutputFormat::Json, "team"));
+    }
+    let global = parse("skiff ps --api 127.0.0.1:9").unwrap().global;
+    assert_eq!(global.api.unwrap().url(), "http://127.0.0.1:9");
+}
+
+#[test]
+fn up_listens_where_it_is_told() {
+    let up = |line: &str| match parse(line).unwrap().command {
+        Command::Up(args) => args,
+        other => panic!("{other:?}"),
+    };
+    let socket = |text: &str| text.parse::<SocketAddr>().ok();
+    let args = up("skiff up");
+    assert_eq!((Some(args.http), args.api.socket()), (socket("127.0.0.1:8080"), socket("127.0.0.1:8081")));
+    assert_eq!((args.drain_timeout.ms(), args.access_log), (30_000, AccessLog::On));
+    for line in ["skiff up --api 127.0.0.1:0", "skiff --api 127.0.0.1:0 up"] {
+        assert_eq!(up(line).api.socket(), socket("127.0.0.1:0"), "{line}");
+    }
+    let args = up(
+        "skiff up --workers 3 --drain-timeout 5s --insecure --access-log /tmp/a --data-dir d --ready-file r",
+    );
+    assert_eq!((args.workers.unwrap().get(), args.drain_timeout.ms(), args.insecure), (3, 5_000, true));
+    assert_eq!(args.access_log, AccessLog::File("/tmp/a".into()));
+    for bad in [
+        "skiff up --api http://x",
+        "skiff up --http 8080",
+        "skiff up --workers 0",
+        "skiff up --drain-timeout 5",
+    ] {
+        assert_eq!(parse(bad).unwrap_err().exit_code(), 2, "{bad} was taken");
+    }
+}
+
+#[test]
+fn the_platforms_own_processes_are_known() {
+    let Command::Worker(worker) = parse("skiff worker --supervisor 7").unwrap().command else { panic!() };
+    assert_eq!(worker.supervisor, 7);
+    let line = "skiff compile --supervisor 7 --component a.wasm --native b";
+    let Command::Compile(compile) = parse(line).unwrap().command else { panic!() };
+    assert_eq!((compile.component, compile.output), ("a.wasm".into(), "b".into()));
+}
+
+#[test]
+fn what_follows_the_dashes_is_the_programs() {
+    let Command::Run(run) = parse("skiff run job.wasm --env A=b=c -- --output x").unwrap().command else {
+        panic!()
+    };
+    assert_eq!(run.arguments, ["--output", "x"]);
+    assert_eq!(run.limits.environment, [("A".to_owned(), "b=c".to_owned())]);
+}
+
+#[test]
+fn values_without_units_are_wrong_usage() {
+    let lines = [
+        "skiff deploy --memory 128",
+        "skiff deploy --timeout 30",
+        "skiff deploy --cpu 1",
+        "skiff deploy --env A",
+        "skiff deploy --path api",
+        "skiff scale hello -1",
+        "skiff task ls --status DEAD",
+        "skiff taskdef rm hello",
+        "skiff bench cold-start hello --requests 0",
+        "skiff new Hello",
+        "skiff ps --output yaml",
+        "skiff rm",
+        "skiff",
+    ];
+    for line in lines {
+        assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line} was taken");
+    }
+    let Command::Task { command: TaskCommand::Ls(args) } =
+        parse("skiff task ls --status running").unwrap().command
+    else {
+        panic!()
+    };
+    assert_eq!(args.status, Some(TaskStatus::Running));
+}

@@ -1,0 +1,287 @@
+//! The manifest, `skiff.toml`: what a project is called, how it is built, and how it is to run.
+//!
+//! Every error names the file, the line and the value; an unknown key is an error that names the nearest known one.
+//! Nothing here looks at the files that the manifest names.
+
+use skiff_types::{CpuUnits, HostPattern, Kind, MemorySize, Name, ParseError, PathPrefix, Span};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// The manifest's file name.
+pub const FILE_NAME: &str = "skiff.toml";
+/// Largest manifest, in bytes.
+pub const BYTES_MAX: u64 = 256 * 1024;
+
+const KEYS: [&str; 10] = [
+    "name",
+    "kind",
+    "component",
+    "build",
+    "cpu",
+    "memory",
+    "timeout",
+    "concurrency",
+    "environment",
+    "service",
+];
+const SERVICE_KEYS: [&str; 3] = ["desired", "hosts", "paths"];
+/// Distance up to which a known key is named as the one that was meant (Jaro-Winkler similarity, 1 is equal).
+const SIMILARITY_MIN: f64 = 0.7;
+
+/// A project's manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// The service's name, and its image's.
+    pub name: Name,
+    /// What the component is to be; checked against what it is.
+    pub kind: Option<Located<Kind>>,
+    /// The component's file, relative to the manifest's folder.
+    pub component: Located<PathBuf>,
+    /// The command that builds it, run by `sh -c` in the manifest's folder.
+    pub build: Option<String>,
+    /// CPU units of each task.
+    pub cpu: Option<CpuUnits>,
+    /// Memory of each task.
+    pub memory: Option<MemorySize>,
+    /// From a request's arrival to its last byte.
+    pub timeout: Option<Span>,
+    /// Sandboxes each task may have at once.
+    pub concurrency: Option<u32>,
+    /// Environment variables.
+    pub environment: BTreeMap<String, String>,
+    /// How it is to run as a service.
+    pub service: ServiceSection,
+}
+
+/// The section `[service]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceSection {
+    /// How many tasks.
+    pub desired: Option<u32>,
+    /// Hosts it answers on.
+    pub hosts: Vec<HostPattern>,
+    /// Path prefixes it answers on.
+    pub paths: Vec<PathPrefix>,
+}
+
+/// A value and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+/// What is wrong with a manifest. Prints as `FILE:LINE: what`, the value among it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}:{line}: {message}", file.display())]
+pub struct ManifestError {
+    /// The manifest.
+    pub file: PathBuf,
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl Manifest {
+    /// Reads a manifest; `file` is what errors call it.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ManifestError> {
+        let reader = Reader { text, file };
+        let (table, errors) = DeTable::parse_recoverable(text);
+        // The first by place: what follows it often follows from it.
+        if let Some(error) = errors.iter().min_by_key(|error| error.span().map_or(0, |span| span.start)) {
+            return Err(reader.syntax(error));
+        }
+        reader.manifest(table.get_ref())
+    }
+}
+
+type Table<'a> = DeTable<'a>;
+type Value<'a> = Spanned<DeValue<'a>>;
+
+struct Reader<'a> {
+    text: &'a str,
+    file: &'a Path,
+}
+
+impl Reader<'_> {
+    fn manifest(&self, table: &Table<'_>) -> Result<Manifest, ManifestError> {
+        self.refuse_unknown(table, &KEYS, "the manifest")?;
+        let required = |key: &str| {
+            let message = format!("the key \"{key}\" is missing; the manifest must have it");
+            table.get(key).ok_or_else(|| self.error(&(0..0), message))
+        };
+        let optional = |key: &str| table.get(key).map(|value| (key.to_owned(), value));
+        let (name, component) = (required("name")?, required("component")?);
+        Ok(Manifest {
+            name: self.parsed("name", name)?,
+            kind: optional("kind")
+                .map(|(key, value)| self.located(value, self.parsed(&key, value)?))
+                .transpose()?,
+            component: self.located(component, self.path("component", component)?)?,
+            build: optional("build").map(|(key, value)| self.non_empty(&key, value)).transpose()?,
+            cpu: optional("cpu").map(|(key, value)| self.cpu(&key, value)).transpose()?,
+            memory: optional("memory").map(|(key, value)| self.parsed(&key, value)).transpose()?,
+            timeout: optional("timeout").map(|(key, value)| self.parsed(&key, value)).transpose()?,
+            concurrency: optional("concurrency")
+                .map(|(key, value)| self.count(&key, value, 1))
+                .transpose()?,
+            environment: optional("environment")
+                .map_or(Ok(BTreeMap::new()), |(_, value)| self.environment(value))?,
+            service: optional("service")
+                .map_or(Ok(ServiceSection::default()), |(_, value)| self.service(value))?,
+        })
+    }
+
+    fn service(&self, value: &Value<'_>) -> Result<ServiceSection, ManifestError> {
+        let table = self.table("service", value)?;
+        self.refuse_unknown(table, &SERVICE_KEYS, "[service]")?;
+        Ok(ServiceSection {
+            desired: table.get("desired").map(|value| self.count("desired", value, 0)).transpose()?,
+            hosts: table.get("hosts").map_or(Ok(Vec::new()), |value| self.list("hosts", value))?,
+            paths: table.get("paths").map_or(Ok(Vec::new()), |value| self.list("paths", value))?,
+        })
+    }
+
+    fn environment(&self, value: &Value<'_>) -> Result<BTreeMap<String, String>, ManifestError> {
+        let entry = |(key, value): (&Spanned<toml::de::DeString<'_>>, &Value<'_>)| {
+            let name = key.get_ref().as_ref();
+            if name.is_empty() || name.contains(['=', '\0']) {
+                let message = format!("{name:?} is not the name of an environment variable, like LOG");
+                return Err(self.error(&key.span(), message));
+            }
+            Ok((name.to_owned(), self.text(name, value)?.to_owned()))
+        };
+        self.table("environment", value)?.iter().map(entry).collect()
+    }
+
+    fn syntax(&self, error: &toml::de::Error) -> ManifestError {
+        let message = error.message().lines().collect::<Vec<_>>().join(", ");
+        let span = error.span().unwrap_or(0..0);
+        let excerpt = self.excerpt(&span);
+        self.error(&span, if excerpt.is_empty() { message } else { format!("{message}: {excerpt}") })
+    }
+
+    fn refuse_unknown(&self, table: &Table<'_>, known: &[&str], place: &str) -> Result<(), ManifestError> {
+        for key in table.keys() {
+            let name = key.get_ref().as_ref();
+            if !known.contains(&name) {
+                let hint = match nearest(name, known) {
+                    Some(nearest) => format!("did you mean \"{nearest}\"?"),
+                    None => format!("the keys of {place} are {}", known.join(", ")),
+                };
+                return Err(
+                    self.error(&key.span(), format!("the key {name:?} is unknown in {place}; {hint}"))
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn table<'v, 'i>(&self, key: &str, value: &'v Value<'i>) -> Result<&'v Table<'i>, ManifestError> {
+        let wrong = || self.wrong(key, value, &format!("a section: [{key}] and its keys below it"));
+        value.get_ref().as_table().ok_or_else(wrong)
+    }
+
+    fn text<'v>(&self, key: &str, value: &'v Value<'_>) -> Result<&'v str, ManifestError> {
+        value.get_ref().as_str().ok_or_else(|| self.wrong(key, value, "a text in quotes"))
+    }
+
+    fn non_empty(&self, key: &str, value: &Value<'_>) -> Result<String, ManifestError> {
+        let text = self.text(key, value)?;
+        match text.trim().is_empty() || text.contains('\0') {
+            true => Err(self.wrong(key, value, "a text that says something")),
+            false => Ok(text.to_owned()),
+        }
+    }
+
+    fn path(&self, key: &str, value: &Value<'_>) -> Result<PathBuf, ManifestError> {
+        self.non_empty(key, value).map(PathBuf::from)
+    }
+
+    fn parsed<T: FromStr<Err = ParseError>>(&self, key: &str, value: &Value<'_>) -> Result<T, ManifestError> {
+        match value.get_ref().as_str() {
+            Some(text) => text.parse().map_err(|error| self.error(&value.span(), format!("{key}: {error}"))),
+            None => {
+                // What it would have to be is said by the error that its own text, taken for a value, gives.
+                let excerpt = self.excerpt(&value.span());
+                let hint = excerpt.parse::<T>().err().map_or("a text in quotes", |error| error.expected);
+                Err(self.wrong(key, value, &format!("{hint}, in quotes")))
+            }
+        }
+    }
+
+    fn cpu(&self, key: &str, value: &Value<'_>) -> Result<CpuUnits, ManifestError> {
+        match integer(value) {
+            Some(units) => units.to_string().parse().map_err(|error: ParseError| {
+                let message = format!("{key}: {} is not {}", self.excerpt(&value.span()), error.expected);
+                self.error(&value.span(), message)
+            }),
+            None => self.parsed(key, value),
+        }
+    }
+
+    fn count(&self, key: &str, value: &Value<'_>, least: u32) -> Result<u32, ManifestError> {
+        let count =
+            integer(value).and_then(|count| u32::try_from(count).ok()).filter(|&count| count >= least);
+        count.ok_or_else(|| {
+            self.wrong(key, value, &format!("a whole number from {least} upwards, without quotes"))
+        })
+    }
+
+    fn list<T: FromStr<Err = ParseError>>(
+        &self,
+        key: &str,
+        value: &Value<'_>,
+    ) -> Result<Vec<T>, ManifestError> {
+        let items = value.get_ref().as_array();
+        let items = items.ok_or_else(|| self.wrong(key, value, "a list of texts, like [\"a\", \"b\"]"))?;
+        items.iter().map(|item| self.parsed(key, item)).collect()
+    }
+
+    fn located<T>(&self, value: &Value<'_>, inner: T) -> Result<Located<T>, ManifestError> {
+        Ok(Located { value: inner, line: self.line(&value.span()) })
+    }
+
+    fn wrong(&self, key: &str, value: &Value<'_>, expected: &str) -> ManifestError {
+        let span = value.span();
+        self.error(&span, format!("{key}: {} is not {expected}", self.excerpt(&span)))
+    }
+
+    fn error(&self, span: &Range<usize>, message: String) -> ManifestError {
+        ManifestError { file: self.file.to_owned(), line: self.line(span), message }
+    }
+
+    fn line(&self, span: &Range<usize>) -> usize {
+        let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
+        1 + before.iter().filter(|&&byte| byte == b'\n').count()
+    }
+
+    /// The value as it stands in the manifest, its first line at most.
+    fn excerpt(&self, span: &Range<usize>) -> String {
+        const CHARS_MAX: usize = 80;
+        let text = self.text.get(span.clone()).unwrap_or_default();
+        text.lines().next().unwrap_or_default().chars().take(CHARS_MAX).collect()
+    }
+}
+
+fn integer(value: &Value<'_>) -> Option<i64> {
+    let integer = value.get_ref().as_integer()?;
+    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+/// The known key that `unknown` most resembles, if it resembles one.
+pub(crate) fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
+    let similarity = |key: &&str| strsim::jaro_winkler(&unknown.to_lowercase(), key);
+    let best = known.iter().copied().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
+    (similarity(&best) >= SIMILARITY_MIN).then_some(best)
+}
+
+#[cfg(test)]
+mod tests;

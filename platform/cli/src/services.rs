@@ -1,0 +1,144 @@
+//! `skiff service …`.
+
+use crate::context::{Context, all_pages};
+use crate::output::{self, or_none};
+use crate::{human, tasks};
+use skiff_api::{DeploymentState, PageQuery, Service, Task, TaskListQuery};
+use skiff_types::Name;
+
+/// How many of a service's tasks are shown with it.
+const TASKS_SHOWN_MAX: u32 = 20;
+
+pub(crate) async fn list(context: &Context) -> anyhow::Result<()> {
+    let client = &context.client()?;
+    let services = all_pages(|cursor| async move {
+        let query = PageQuery { limit: Some(PageQuery::LIMIT_MAX), cursor };
+        client.list_services(&context.namespace, &query).await
+    })
+    .await?;
+    context.output.print(&services, || table(&services, human::now_ms()))?;
+    Ok(())
+}
+
+pub(crate) async fn show(context: &Context, name: &Name) -> anyhow::Result<()> {
+    let client = context.client()?;
+    let service = client.get_service(&context.namespace, name).await?;
+    if context.output.is_json() {
+        context.output.print(&service, String::new)?;
+        return Ok(());
+    }
+    let query =
+        TaskListQuery { service: Some(name.clone()), limit: Some(TASKS_SHOWN_MAX), ..Default::default() };
+    let tasks = client.list_tasks(&context.namespace, &query).await?.items;
+    output::line(&details(&service, &tasks, human::now_ms()))?;
+    Ok(())
+}
+
+fn table(services: &[Service], now_ms: u64) -> String {
+    let header =
+        ["NAME", "DEFINITION", "RUNNING", "PENDING", "DEPLOYMENT", "CPU", "MEMORY", "RESTARTS", "AGE", "URL"];
+    let row = |service: &Service| {
+        let status = &service.status;
+        [
+            service.name.to_string(),
+            service.spec.definition.to_string(),
+            format!("{}/{}", status.running, service.spec.desired),
+            status.pending.to_string(),
+            state(status.deployment.state).to_owned(),
+            human::cpu(status.cpu_seconds),
+            human::bytes(status.memory_bytes),
+            status.restarts.to_string(),
+            human::age(service.created_at_ms, now_ms),
+            or_none(status.urls.first()),
+        ]
+    };
+    output::columns(header, services.iter().map(row))
+}
+
+fn state(state: DeploymentState) -> &'static str {
+    match state {
+        DeploymentState::InProgress => "IN_PROGRESS",
+        DeploymentState::Completed => "COMPLETED",
+    }
+}
+
+fn details(service: &Service, tasks: &[Task], now_ms: u64) -> String {
+    let (spec, status) = (&service.spec, &service.status);
+    let deployment = &status.deployment;
+    let joined = |items: Vec<String>| if items.is_empty() { "-".to_owned() } else { items.join("\n") };
+    let reason = deployment.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
+    let properties = output::properties([
+        ("Name", service.name.to_string()),
+        ("Namespace", service.namespace.to_string()),
+        ("Definition", spec.definition.to_string()),
+        ("Kind", status.kind.to_string()),
+        (
+            "Tasks",
+            format!(
+                "{} desired, {} running, {} pending, {} stopping",
+                spec.desired, status.running, status.pending, status.stopping
+            ),
+        ),
+        ("Deployment", format!("{} {}{reason}", deployment.definition, state(deployment.state))),
+        ("URLs", joined(status.urls.clone())),
+        ("Hosts", joined(spec.hosts.iter().map(ToString::to_string).collect())),
+        ("Paths", joined(spec.paths.iter().map(ToString::to_string).collect())),
+        ("CPU", human::cpu(status.cpu_seconds)),
+        ("Memory", human::bytes(status.memory_bytes)),
+        ("Requests", status.requests.to_string()),
+        ("Restarts", status.restarts.to_string()),
+        ("Revision", service.revision.to_string()),
+        ("Created", human::timestamp(service.created_at_ms)),
+        ("Updated", human::timestamp(service.updated_at_ms)),
+    ]);
+    let mut parts = vec![properties];
+    if !tasks.is_empty() {
+        parts.push(tasks::table(tasks, now_ms));
+    }
+    if !status.events.is_empty() {
+        let rows = status.events.iter().map(|event| {
+            [
+                human::timestamp(event.at_ms),
+                or_none(event.task.map(|task| task.short())),
+                event.message.clone(),
+            ]
+        });
+        parts.push(output::columns(["TIME", "TASK", "EVENT"], rows));
+    }
+    parts.join("\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service() -> Service {
+        serde_json::from_value(serde_json::json!({
+            "name": "hello", "namespace": "default", "revision": 17, "created_at_ms": 1_000, "updated_at_ms": 2_000,
+            "spec": { "definition": "hello:3", "desired": 2, "hosts": [], "paths": ["/api", "/v2"] },
+            "status": {
+                "kind": "http", "running": 1, "pending": 1, "stopping": 0, "urls": ["http://hello.localhost:8080"],
+                "deployment": {
+                    "definition": "hello:3", "state": "IN_PROGRESS", "running": 1, "failures": 1,
+                    "message": "a task trapped", "created_at_ms": 2_000,
+                },
+                "restarts": 4, "cpu_seconds": 12.25, "memory_bytes": 5_000_000, "requests": 123,
+                "events": [
+                    { "at_ms": 3_000, "message": "a task trapped", "task": "0193f0c5c0007000800000005e8f01b2" },
+                    { "at_ms": 2_000, "message": "deploys hello:3" },
+                ],
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn services_in_a_table() {
+        insta::assert_snapshot!(table(&[service()], 3_601_000));
+    }
+
+    #[test]
+    fn a_service_in_detail() {
+        insta::assert_snapshot!(details(&service(), &[], 3_601_000));
+    }
+}
