@@ -1,1 +1,26 @@
-//! To come.
+//! The control plane: the API's handlers, and the reconcilers that carry out what `plan` decides.
+//!
+//! It knows the store, the images, the node, the logs and the meters by ports alone, so that it links no compiler and
+//! runs under any of them. [`start`] is the way in: it takes up what the platform had promised before, starts the
+//! reconcilers and serves the API.
+//!
+//! What always holds: what a call was answered is in the store; each object is consistent by itself, and reconciling
+//! mends what stands between them; nothing that is done may not be done twice.
+
+mod context;
+mod entrance;
+mod error;
+mod http;
+mod keys;
+mod meters;
+mod metrics;
+mod model;
+mod objects;
+mod reconcile;
+mod records;
+mod start;
+mod view;
+
+pub use context::{Config, Deps, Token};
+pub use meters::{Meters, NodeReading, Readings, TaskReading, WorkerReading, WorkerState};
+pub use start::{Handle, StartError, start};

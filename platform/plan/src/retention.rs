@@ -17,7 +17,8 @@ pub const STOPPED_KEPT_MOST_MS: u64 = 3_600_000;
 
 /// Which stopped tasks are no longer kept.
 pub fn stopped_to_forget<'a>(tasks: impl IntoIterator<Item = &'a Task>, now_ms: u64) -> Vec<TaskId> {
-    let mut groups: BTreeMap<(&Namespace, String), Vec<(Reverse<u64>, TaskId)>> = BTreeMap::new();
+    type NewestFirst = Vec<(Reverse<u64>, TaskId)>;
+    let mut groups: BTreeMap<(&Namespace, String), NewestFirst> = BTreeMap::new();
     for task in tasks.into_iter().filter(|task| task.status == TaskStatus::Stopped) {
         let owner = (&task.namespace, task.group.to_string());
         groups.entry(owner).or_default().push((Reverse(task.stopped_at_ms.unwrap_or(0)), task.id));

@@ -95,7 +95,7 @@ fn next_start(spec: &ServiceSpec, tasks: &[&Task], now_ms: u64) -> (u32, u64) {
 }
 
 /// Whether nobody asked for the end of a task that stopped with this code.
-fn ended_by_itself(code: StopCode) -> bool {
+pub fn ended_by_itself(code: StopCode) -> bool {
     match code {
         StopCode::TaskFailedToStart
         | StopCode::Exited

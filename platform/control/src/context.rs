@@ -1,0 +1,141 @@
+//! What every part of `control` shares: its ports, its objects, and the few facts that live as long as the process.
+
+use crate::meters::{Accounts, Meters};
+use crate::objects::Objects;
+use skiff_kit::clock::Clock;
+use skiff_kit::{Drain, random};
+use skiff_ports::images::Images;
+use skiff_ports::logs::Logs;
+use skiff_ports::runtime::Runtime;
+use skiff_ports::store::Store;
+use skiff_types::{Digest, TaskId};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{RwLock, watch};
+
+/// What `control` is told of the platform that it is part of.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Skiff's version, as `skiff --version` prints it.
+    pub version: String,
+    /// Where the load balancer listens; services' URLs are made with it.
+    pub http: SocketAddr,
+    /// Where everything is kept, as `skiff status` shows it.
+    pub data_dir: PathBuf,
+    /// What callers of the API must show.
+    pub token: Token,
+}
+
+/// The API's bearer token. Never printed.
+#[derive(Clone)]
+pub struct Token(Arc<str>);
+
+impl Token {
+    /// Takes the token's text.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// Whether `shown` is the token; takes the same time whatever is wrong with it.
+    pub(crate) fn matches(&self, shown: &str) -> bool {
+        use subtle::ConstantTimeEq;
+        self.0.as_bytes().ct_eq(shown.as_bytes()).into()
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// The ports that `control` works through.
+#[derive(Clone)]
+#[allow(missing_docs, reason = "each is the port of its name")]
+pub struct Deps {
+    pub store: Arc<dyn Store>,
+    pub images: Arc<dyn Images>,
+    pub runtime: Arc<dyn Runtime>,
+    pub logs: Arc<dyn Logs>,
+    pub meters: Arc<dyn Meters>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Shared by the entrance and the reconcilers.
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) objects: Arc<Objects>,
+    pub(crate) images: Arc<dyn Images>,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) logs: Arc<dyn Logs>,
+    pub(crate) accounts: Accounts,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// The view's generation that every living worker acts on; 0 until the first is.
+    pub(crate) acknowledged: watch::Sender<u64>,
+    /// Held for reading while something is stored that no object names yet; for writing while the collector runs.
+    pub(crate) keeping: RwLock<()>,
+    /// Held while a service's routes are checked and written, so that two can't take the same.
+    pub(crate) routing: tokio::sync::Mutex<()>,
+    pub(crate) drain: Drain,
+    /// Components whose native code is ready, with the view's generation as of which it was.
+    prepared: Mutex<HashMap<Digest, u64>>,
+}
+
+impl Context {
+    pub(crate) fn new(config: Config, deps: Deps) -> Self {
+        Self {
+            config,
+            objects: Arc::new(Objects::new(deps.store)),
+            images: deps.images,
+            runtime: deps.runtime,
+            logs: deps.logs,
+            accounts: Accounts::new(deps.meters),
+            clock: deps.clock,
+            acknowledged: watch::Sender::new(0),
+            keeping: RwLock::new(()),
+            routing: tokio::sync::Mutex::new(()),
+            drain: Drain::new(),
+            prepared: Mutex::default(),
+        }
+    }
+
+    /// Now, in milliseconds since 1970.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.clock.unix_ms()
+    }
+
+    /// An id for a task that is made now.
+    pub(crate) fn new_task_id(&self) -> TaskId {
+        TaskId::from_parts(self.now_ms(), random::bytes())
+    }
+
+    /// Whether every living worker acts on a change of this generation.
+    pub(crate) fn is_acknowledged(&self, generation: u64) -> bool {
+        *self.acknowledged.borrow() >= generation
+    }
+
+    /// Since which generation of the view a component's native code is ready in this process's life, if it is.
+    pub(crate) fn prepared_since(&self, component: &Digest) -> Option<u64> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).get(component).copied()
+    }
+
+    /// A component's native code is ready. Counts as a change of the view: tasks of the component are now assigned.
+    pub(crate) fn set_prepared(&self, component: Digest) {
+        self.objects.read_mut(|view| {
+            let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+            prepared.entry(component).or_insert_with(|| {
+                view.generation += 1;
+                view.generation
+            });
+        });
+        self.objects.wakes.assignments.notify_one();
+        self.objects.wakes.tasks.notify_one();
+    }
+
+    /// The native code of all others is gone.
+    pub(crate) fn keep_prepared(&self, keep: impl Fn(&Digest) -> bool) {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).retain(|digest, _| keep(digest));
+    }
+}

@@ -1,0 +1,113 @@
+//! The one entrance to the control plane: each call of the API as a function, whatever door it came through.
+//!
+//! It deliberately knows no HTTP. A call writes what is wanted and returns once that is durable; what follows from it
+//! is the reconcilers' business.
+
+mod definitions;
+mod images;
+mod logs;
+mod page;
+mod platform;
+mod services;
+mod tasks;
+mod views;
+
+pub(crate) use logs::Lines;
+
+use crate::context::Context;
+use crate::error::ApiError;
+use skiff_api::{ErrorCode, TaskDefinitionReference};
+use skiff_ports::store::Revision;
+use skiff_types::Namespace;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How often a write is tried again because somebody else wrote first.
+const WRITE_ATTEMPTS: usize = 16;
+
+/// The calls. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Entrance {
+    context: Arc<Context>,
+}
+
+/// What a write expects of the object, by its caller's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IfMatch {
+    /// Nothing.
+    Anything,
+    /// That it exists.
+    Exists,
+    /// That this is its revision.
+    Revision(Revision),
+}
+
+impl IfMatch {
+    /// Checks the object's revision; 0 if it does not exist.
+    fn check(self, actual: Revision) -> Result<(), ApiError> {
+        let holds = match self {
+            Self::Anything => true,
+            Self::Exists => actual > 0,
+            Self::Revision(expected) => actual == expected,
+        };
+        let message = match actual {
+            0 => "it does not exist, and the call said that it does".to_owned(),
+            _ => format!("it is at revision {actual}; read it again before changing it"),
+        };
+        if holds { Ok(()) } else { Err(ApiError::new(ErrorCode::PreconditionFailed, message)) }
+    }
+}
+
+impl Entrance {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+
+    /// Ends when the platform begins to drain.
+    pub(crate) fn draining(&self) -> impl Future<Output = ()> + Send + use<> {
+        let drain = self.context.drain.clone();
+        async move { drain.begun().await }
+    }
+
+    /// The definition that a reference means, if it is registered.
+    fn resolve(
+        &self,
+        namespace: &Namespace,
+        reference: &TaskDefinitionReference,
+    ) -> Result<Arc<crate::model::Definition>, ApiError> {
+        let found = self.context.objects.read(|view| match reference.revision {
+            Some(revision) => {
+                let id = skiff_types::TaskDefinitionId { family: reference.family.clone(), revision };
+                view.definition(namespace, &id).map(|held| held.value.clone())
+            }
+            None => {
+                let prefix = crate::keys::family(namespace, &reference.family);
+                let mut registered = view.definitions.under(&prefix).rev();
+                registered.find(|held| !held.value.deregistered).map(|held| held.value.clone())
+            }
+        });
+        found.filter(|definition| !definition.deregistered).ok_or_else(|| {
+            ApiError::not_found(format!(
+                "there is no task definition {reference} in the namespace {namespace}"
+            ))
+        })
+    }
+}
+
+/// Refuses arguments and variables that no program can be given.
+fn check_command(arguments: &[String], environment: &BTreeMap<String, String>) -> Result<(), ApiError> {
+    if let Some(argument) = arguments.iter().find(|argument| argument.contains('\0')) {
+        return Err(ApiError::invalid(format!("the argument {argument:?} has a NUL character in it")));
+    }
+    for (name, value) in environment {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(ApiError::invalid(format!(
+                "{name:?} can't be the name of an environment variable: it must not be empty nor have '=' or NUL in it"
+            )));
+        }
+        if value.contains('\0') {
+            return Err(ApiError::invalid(format!("the variable {name} has a NUL character in its value")));
+        }
+    }
+    Ok(())
+}

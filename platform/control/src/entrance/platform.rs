@@ -1,0 +1,59 @@
+//! The platform itself: its processes, and whether it takes work.
+
+use super::Entrance;
+use crate::meters::{WorkerReading, WorkerState};
+use skiff_api::{HealthState, PlatformStatus, WorkerStatus};
+
+impl Entrance {
+    /// The platform's processes; `api` is where the API listens.
+    pub(crate) fn status(&self, api: std::net::SocketAddr) -> PlatformStatus {
+        let node = self.context.accounts.node();
+        let config = &self.context.config;
+        PlatformStatus {
+            version: config.version.clone(),
+            pid: node.pid,
+            uptime_seconds: node.uptime_seconds,
+            cpu_seconds: node.cpu_seconds,
+            memory_bytes: node.memory_bytes,
+            http: config.http.to_string(),
+            api: api.to_string(),
+            data_dir: config.data_dir.display().to_string(),
+            workers: node.workers.into_iter().map(worker).collect(),
+        }
+    }
+
+    /// Whether the platform takes work: from the first snapshot that its workers act on, until it drains.
+    pub(crate) fn health(&self) -> HealthState {
+        if self.context.drain.has_begun() {
+            HealthState::Draining
+        } else if *self.context.acknowledged.borrow() == 0 {
+            HealthState::Starting
+        } else {
+            HealthState::Ready
+        }
+    }
+
+    /// The metrics in Prometheus's text format.
+    pub(crate) fn metrics(&self) -> Result<String, crate::error::ApiError> {
+        crate::metrics::render(&self.context)
+    }
+}
+
+fn worker(worker: WorkerReading) -> WorkerStatus {
+    WorkerStatus {
+        index: worker.index,
+        pid: worker.pid,
+        state: match worker.state {
+            WorkerState::Starting => skiff_api::WorkerState::Starting,
+            WorkerState::Running => skiff_api::WorkerState::Running,
+            WorkerState::Draining => skiff_api::WorkerState::Draining,
+            WorkerState::Dead => skiff_api::WorkerState::Dead,
+        },
+        uptime_seconds: worker.uptime_seconds,
+        cpu_seconds: worker.cpu_seconds,
+        memory_bytes: worker.memory_bytes,
+        restarts: worker.restarts,
+        connections: worker.connections,
+        requests: worker.requests,
+    }
+}

@@ -1,0 +1,336 @@
+//! Services: created, changed, scaled, put back, removed. A change is what is wanted; the reconcilers bring it about.
+
+use super::page::page;
+use super::{Entrance, IfMatch, WRITE_ATTEMPTS, views};
+use crate::error::ApiError;
+use crate::keys;
+use crate::model::{Definition, Service};
+use crate::view::Held;
+use skiff_api::{
+    ColdStartReport, ColdStartRequest, ColdStartSample, ErrorCode, Page, PageQuery, PutService,
+    RollbackService, ScaleService,
+};
+use skiff_plan::routes::{self, Routed};
+use skiff_ports::store::Expect;
+use skiff_types::{
+    HostPattern, Kind, Namespace, PathPrefix, QualifiedName, ServiceSpec, TaskDefinitionId, TaskStatus,
+};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tracing::info;
+
+impl Entrance {
+    /// Creates a service or updates it.
+    pub(crate) async fn put_service(
+        &self,
+        name: &QualifiedName,
+        request: PutService,
+        if_match: IfMatch,
+    ) -> Result<skiff_api::Service, ApiError> {
+        let definition = self.resolve(&name.namespace, &request.definition)?;
+        self.write_service(name, if_match, |present| {
+            // A service that is on its way out is created anew, on what is left of it.
+            let before = present.filter(|service| !service.removed);
+            let spec = before.map(|service| &service.spec);
+            let spec = ServiceSpec {
+                name: name.name.clone(),
+                definition: definition.definition.id.clone(),
+                desired: request.desired.unwrap_or_else(|| spec.map_or(1, |spec| spec.desired)),
+                hosts: unique(request.hosts.as_deref().or(spec.map(|spec| &spec.hosts[..]))),
+                paths: unique(request.paths.as_deref().or(spec.map(|spec| &spec.paths[..]))),
+            };
+            check_spec(&spec, &definition)?;
+            Ok(spec)
+        })
+        .await
+    }
+
+    /// Changes how many tasks a service has.
+    pub(crate) async fn scale_service(
+        &self,
+        name: &QualifiedName,
+        request: ScaleService,
+        if_match: IfMatch,
+    ) -> Result<skiff_api::Service, ApiError> {
+        check_desired(request.desired)?;
+        self.write_service(name, if_match, |present| {
+            let service = existing(present, name)?;
+            Ok(ServiceSpec { desired: request.desired, ..service.spec.clone() })
+        })
+        .await
+    }
+
+    /// Puts a service back to an earlier revision.
+    pub(crate) async fn roll_back_service(
+        &self,
+        name: &QualifiedName,
+        request: RollbackService,
+        if_match: IfMatch,
+    ) -> Result<skiff_api::Service, ApiError> {
+        self.write_service(name, if_match, |present| {
+            let service = existing(present, name)?;
+            let definition = self.earlier(&name.namespace, &service.spec.definition, request.revision)?;
+            let spec = ServiceSpec { definition: definition.definition.id.clone(), ..service.spec.clone() };
+            check_spec(&spec, &definition)?;
+            Ok(spec)
+        })
+        .await
+    }
+
+    /// Lists services by name.
+    pub(crate) fn list_services(
+        &self,
+        namespace: &Namespace,
+        query: &PageQuery,
+    ) -> Result<Page<skiff_api::Service>, ApiError> {
+        let prefix = keys::in_namespace("service", namespace);
+        let services: Vec<(String, Held<Service>)> = self.context.objects.read(|view| {
+            let services = view.services.under(&prefix);
+            services.map(|held| (held.value.spec.name.to_string(), held.clone())).collect()
+        });
+        let living = self.context.accounts.living();
+        page(services, query.limit, query.cursor.as_deref(), |held| {
+            views::service(&self.context, &held, &living)
+        })
+    }
+
+    /// Shows a service.
+    pub(crate) fn get_service(&self, name: &QualifiedName) -> Result<skiff_api::Service, ApiError> {
+        let held = self.context.objects.read(|view| view.service(name).cloned());
+        let held = held.ok_or_else(|| no_service(name))?;
+        Ok(views::service(&self.context, &held, &self.context.accounts.living()))
+    }
+
+    /// Removes a service: from here on it ends its tasks, then it is gone.
+    pub(crate) async fn delete_service(
+        &self,
+        name: &QualifiedName,
+        if_match: IfMatch,
+    ) -> Result<(), ApiError> {
+        for _ in 0..WRITE_ATTEMPTS {
+            let present = self.context.objects.load::<Service>(&keys::service(name)).await?;
+            if_match.check(present.as_ref().map_or(0, |held| held.revision))?;
+            let held = present.ok_or_else(|| no_service(name))?;
+            if held.value.removed {
+                return Ok(());
+            }
+            let mut service = Service::clone(&held.value);
+            service.removed = true;
+            service.spec.desired = 0;
+            service.updated_at_ms = self.context.now_ms();
+            match self.context.objects.put(service, Expect::Revision(held.revision)).await {
+                Err(error) if error.is_conflict() => {}
+                result => {
+                    info!(service = %name, "removing");
+                    return result.map(drop).map_err(ApiError::from);
+                }
+            }
+        }
+        Err(contended(name))
+    }
+
+    /// Measures cold starts of one of a service's tasks.
+    pub(crate) async fn measure_cold_starts(
+        &self,
+        name: &QualifiedName,
+        request: ColdStartRequest,
+    ) -> Result<ColdStartReport, ApiError> {
+        if !(1..=ColdStartRequest::REQUESTS_MAX).contains(&request.requests) {
+            return Err(ApiError::invalid(format!(
+                "requests is {}; it must be 1 to {}",
+                request.requests,
+                ColdStartRequest::REQUESTS_MAX
+            )));
+        }
+        if !request.path.starts_with('/') || request.path.parse::<http::uri::PathAndQuery>().is_err() {
+            return Err(ApiError::invalid(format!("{:?} is not a path, like \"/\"", request.path)));
+        }
+        let (service, task) = self.context.objects.read(|view| {
+            let service = view.service(name).map(|held| held.value.clone());
+            let group = skiff_types::Group::Service(name.name.clone());
+            let mut tasks = view.tasks_of(&name.namespace, &group);
+            let serves = tasks.find(|held| {
+                let task = &held.value.task;
+                held.value.kind == Kind::Http && task.status == TaskStatus::Running && task.stop.is_none()
+            });
+            let task = serves.map(|held| held.value.task.id);
+            (service, task)
+        });
+        service.ok_or_else(|| no_service(name))?;
+        let task = task.ok_or_else(|| {
+            ApiError::not_now(format!(
+                "no http task of {name} runs; cold starts are measured of one that does"
+            ))
+        })?;
+        let measured = self.context.runtime.measure_cold_start(task, request.path, request.requests).await;
+        let samples = measured.map_err(ApiError::not_now)?;
+        let sample = |sample: skiff_ports::runtime::ColdStart| ColdStartSample {
+            load_ns: sample.load_ns,
+            instantiate_ns: sample.instantiate_ns,
+            first_byte_ns: sample.first_byte_ns,
+            cold_request_ns: sample.cold_request_ns,
+            warm_request_ns: sample.warm_request_ns,
+        };
+        Ok(ColdStartReport { samples: samples.into_iter().map(sample).collect() })
+    }
+
+    /// Writes what `spec` answers for the service as it is; nothing if that is what it is to be already.
+    async fn write_service(
+        &self,
+        name: &QualifiedName,
+        if_match: IfMatch,
+        spec: impl Fn(Option<&Service>) -> Result<ServiceSpec, ApiError>,
+    ) -> Result<skiff_api::Service, ApiError> {
+        let _alone = self.context.routing.lock().await;
+        for _ in 0..WRITE_ATTEMPTS {
+            let present = self.context.objects.load::<Service>(&keys::service(name)).await?;
+            if_match.check(present.as_ref().map_or(0, |held| held.revision))?;
+            let before = present.as_ref().map(|held| &*held.value);
+            let spec = spec(before)?;
+            self.resolve(&name.namespace, &spec.definition.clone().into())?;
+            let after = next(name, before, spec, self.context.now_ms());
+            self.check_routes(&after)?;
+            let held = match &present {
+                Some(held) if *held.value == after => held.clone(),
+                present => {
+                    let expect =
+                        present.as_ref().map_or(Expect::Absent, |held| Expect::Revision(held.revision));
+                    match self.context.objects.put(after, expect).await {
+                        Err(error) if error.is_conflict() => continue,
+                        result => result?,
+                    }
+                }
+            };
+            let spec = &held.value.spec;
+            info!(service = %name, definition = %spec.definition, desired = spec.desired, "wanted");
+            return Ok(views::service(&self.context, &held, &self.context.accounts.living()));
+        }
+        Err(contended(name))
+    }
+
+    /// Refuses routes that another service has. The caller holds `routing`.
+    fn check_routes(&self, service: &Service) -> Result<(), ApiError> {
+        self.context.objects.read(|view| {
+            let is_http = |service: &Service| {
+                view.definition(&service.namespace, &service.spec.definition)
+                    .is_some_and(|definition| definition.value.definition.kind == Kind::Http)
+            };
+            if !is_http(service) {
+                return Ok(());
+            }
+            let others: Vec<(QualifiedName, &Service)> = view
+                .services
+                .all()
+                .map(|held| &*held.value)
+                .filter(|other| !other.removed && is_http(other))
+                .map(|other| (other.name(), other))
+                .collect();
+            let others: Vec<Routed<'_>> = others.iter().map(|(name, other)| routed(name, other)).collect();
+            let name = service.name();
+            routes::check(&routed(&name, service), &others).map_err(|error| {
+                let message = format!("{error}; give this one other hosts or paths");
+                ApiError::new(ErrorCode::Conflict, message)
+            })
+        })
+    }
+
+    /// The revision that a rollback means: the named one, or the one before the present.
+    fn earlier(
+        &self,
+        namespace: &Namespace,
+        present: &TaskDefinitionId,
+        revision: Option<u32>,
+    ) -> Result<Arc<Definition>, ApiError> {
+        if let Some(revision) = revision {
+            let id = TaskDefinitionId { family: present.family.clone(), revision };
+            return self.resolve(namespace, &id.into());
+        }
+        let prefix = keys::family(namespace, &present.family);
+        let before = self.context.objects.read(|view| {
+            let mut definitions = view.definitions.under(&prefix).rev().map(|held| held.value.clone());
+            definitions.find(|held| !held.deregistered && held.definition.id.revision < present.revision)
+        });
+        before.ok_or_else(|| {
+            ApiError::not_now(format!("{present} is the first revision that there is: nothing to go back to"))
+        })
+    }
+}
+
+/// The service after a change of its specification; as it was if nothing changes.
+fn next(name: &QualifiedName, before: Option<&Service>, spec: ServiceSpec, now_ms: u64) -> Service {
+    match before.filter(|service| !service.removed) {
+        Some(service) if service.spec == spec => service.clone(),
+        Some(service) => {
+            let deploys = service.spec.definition != spec.definition;
+            let deployed_at_ms = if deploys { now_ms } else { service.deployed_at_ms };
+            Service { spec, updated_at_ms: now_ms, deployed_at_ms, ..service.clone() }
+        }
+        None => Service {
+            namespace: name.namespace.clone(),
+            spec,
+            created_at_ms: now_ms,
+            updated_at_ms: now_ms,
+            deployed_at_ms: now_ms,
+            removed: false,
+        },
+    }
+}
+
+fn routed<'a>(name: &'a QualifiedName, service: &'a Service) -> Routed<'a> {
+    Routed {
+        service: name,
+        hosts: &service.spec.hosts,
+        paths: &service.spec.paths,
+        created_at_ms: service.created_at_ms,
+        targets: vec![],
+    }
+}
+
+/// Each once, in the order given.
+fn unique<T: Clone + Ord>(items: Option<&[T]>) -> Vec<T> {
+    let mut seen = BTreeSet::new();
+    items.unwrap_or_default().iter().filter(|item| seen.insert((*item).clone())).cloned().collect()
+}
+
+fn check_desired(desired: u32) -> Result<(), ApiError> {
+    let most = ServiceSpec::DESIRED_MAX;
+    match desired <= most {
+        true => Ok(()),
+        false => Err(ApiError::invalid(format!("desired is {desired}; a service has at most {most} tasks"))),
+    }
+}
+
+fn check_spec(spec: &ServiceSpec, definition: &Definition) -> Result<(), ApiError> {
+    check_desired(spec.desired)?;
+    let most = ServiceSpec::ROUTES_MAX;
+    let bounded = |what: &str, count: usize| match count <= most {
+        true => Ok(()),
+        false => Err(ApiError::invalid(format!("{count} {what} are more than a service can have: {most}"))),
+    };
+    bounded("hosts", spec.hosts.len())?;
+    bounded("paths", spec.paths.len())?;
+    check_kind(definition, &spec.hosts, &spec.paths)
+}
+
+/// Requests reach `http` tasks only.
+fn check_kind(definition: &Definition, hosts: &[HostPattern], paths: &[PathPrefix]) -> Result<(), ApiError> {
+    if definition.definition.kind == Kind::Http || (hosts.is_empty() && paths.is_empty()) {
+        return Ok(());
+    }
+    Err(ApiError::invalid(format!(
+        "{} is a command: it exports no wasi:http handler, so the service can't have hosts or paths",
+        definition.definition.id
+    )))
+}
+
+fn existing<'a>(present: Option<&'a Service>, name: &QualifiedName) -> Result<&'a Service, ApiError> {
+    present.filter(|service| !service.removed).ok_or_else(|| no_service(name))
+}
+
+fn no_service(QualifiedName { namespace, name }: &QualifiedName) -> ApiError {
+    ApiError::not_found(format!("there is no service {name} in the namespace {namespace}"))
+}
+
+fn contended(name: &QualifiedName) -> ApiError {
+    ApiError::new(ErrorCode::Unavailable, format!("others keep changing the service {name}; try again"))
+}

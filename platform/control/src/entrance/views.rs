@@ -1,0 +1,244 @@
+//! How objects look on the wire.
+
+use crate::context::Context;
+use crate::model::{Definition, Image, Service, ServiceNotes, TaskObject};
+use crate::reconcile::is_complete;
+use crate::view::Held;
+use skiff_api::{
+    Component, Deployment, DeploymentState, ServiceEvent, ServiceSpec, ServiceStatus, TaskLimits, TaskUsage,
+};
+use skiff_ledger::{StatusClass, Totals};
+use skiff_plan::routes::{self, Host};
+use skiff_plan::service::ended_by_itself;
+use skiff_types::{Digest, ImageReference, Kind, Limits, QualifiedName, Task, TaskId, TaskStatus};
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// The port that a URL need not name.
+const HTTP_PORT: u16 = 80;
+
+pub(super) fn image(held: &Held<Image>) -> skiff_api::Image {
+    let image = &held.value;
+    skiff_api::Image {
+        reference: image.reference(),
+        namespace: image.namespace.clone(),
+        digest: image.manifest,
+        component: image.component,
+        component_bytes: image.component_bytes,
+        revision: held.revision,
+        created_at_ms: image.created_at_ms,
+        updated_at_ms: image.updated_at_ms,
+    }
+}
+
+pub(super) fn image_by_digest(held: &Held<Image>, digest: Digest) -> skiff_api::Image {
+    let repository = held.value.repository.clone();
+    let reference = ImageReference { repository, tag: None, digest: Some(digest) };
+    skiff_api::Image { reference, ..image(held) }
+}
+
+pub(super) fn definition(object: &Definition, reveal: &BTreeSet<&str>) -> skiff_api::TaskDefinition {
+    let definition = &object.definition;
+    let variables = definition.command.environment.iter();
+    let environment = variables
+        .map(|(name, value)| (name.clone(), reveal.contains(name.as_str()).then(|| value.clone())))
+        .collect();
+    let report = &object.report;
+    skiff_api::TaskDefinition {
+        id: definition.id.clone(),
+        namespace: object.namespace.clone(),
+        image: definition.image.clone(),
+        requested_limits: object.requested.clone(),
+        arguments: definition.command.arguments.clone(),
+        environment,
+        limits: limits(&definition.limits),
+        component: Component {
+            digest: definition.component,
+            kind: report.kind,
+            generation: report.generation,
+            imports: report.imports.clone(),
+            exports: report.exports.clone(),
+            minimum_memory_bytes: report.minimum_memory_bytes,
+            component_bytes: report.component_bytes,
+            native_bytes: report.native_bytes,
+            compile_ms: report.compile_ms,
+        },
+        sandboxes_max: object.sandboxes_max(),
+        created_at_ms: definition.created_at_ms,
+    }
+}
+
+fn limits(limits: &Limits) -> TaskLimits {
+    TaskLimits {
+        cpu: limits.cpu,
+        memory: limits.memory,
+        timeout: limits.timeout,
+        concurrency: limits.concurrency,
+        queue: limits.queue,
+        request_body: limits.request_body,
+        response_body: limits.response_body,
+        log_rate: limits.log_rate,
+    }
+}
+
+pub(super) fn task(held: &Held<TaskObject>, totals: Option<&Totals>) -> skiff_api::Task {
+    let TaskObject { task, kind, updated_at_ms } = &*held.value;
+    let overrides = task.overrides.as_ref();
+    skiff_api::Task {
+        id: task.id,
+        namespace: task.namespace.clone(),
+        revision: held.revision,
+        definition: task.definition.clone(),
+        kind: *kind,
+        group: task.group.clone(),
+        arguments: overrides.map(|overrides| overrides.arguments.clone()),
+        environment_names: overrides
+            .map(|overrides| overrides.environment.keys().cloned().collect())
+            .unwrap_or_default(),
+        status: task.status,
+        stop_code: task.stop.as_ref().map(|stop| stop.code),
+        stopped_reason: task.stop.as_ref().map(|stop| stop.message.clone()),
+        exit_code: task.exit_code,
+        attempt: task.attempt,
+        usage: totals.map(usage).unwrap_or_default(),
+        created_at_ms: task.created_at_ms,
+        updated_at_ms: *updated_at_ms,
+        started_at_ms: task.started_at_ms,
+        stopped_at_ms: task.stopped_at_ms,
+    }
+}
+
+fn usage(totals: &Totals) -> TaskUsage {
+    TaskUsage {
+        cpu_seconds: seconds(totals.cpu_ns),
+        throttled_seconds: seconds(totals.throttled_ns),
+        memory_bytes: totals.memory_bytes,
+        memory_peak_bytes: totals.memory_peak_bytes,
+        sandboxes: totals.sandboxes,
+        in_flight: totals.in_flight + totals.queued,
+        requests: totals.responses.iter().sum(),
+        requests_failed: totals.responses[StatusClass::ServerError as usize],
+    }
+}
+
+/// A service with its status as of now; `living` holds the living tasks' sums.
+pub(super) fn service(
+    context: &Context,
+    held: &Held<Service>,
+    living: &HashMap<TaskId, Totals>,
+) -> skiff_api::Service {
+    let service = &*held.value;
+    let (tasks, kind, notes) = context.objects.read(|view| {
+        let tasks: Vec<Held<TaskObject>> =
+            view.tasks_of(&service.namespace, &service.group()).cloned().collect();
+        let definition = view.definition(&service.namespace, &service.spec.definition);
+        let kind = definition.map_or(Kind::Http, |held| held.value.definition.kind);
+        let notes = view.notes.get(&crate::keys::service_status(&service.name()));
+        (tasks, kind, notes.map(|held| held.value.clone()))
+    });
+    let notes = notes.filter(|notes| notes.service_created_at_ms == service.created_at_ms);
+    let spec = &service.spec;
+    skiff_api::Service {
+        name: spec.name.clone(),
+        namespace: service.namespace.clone(),
+        revision: held.revision,
+        created_at_ms: service.created_at_ms,
+        updated_at_ms: service.updated_at_ms,
+        spec: ServiceSpec {
+            definition: spec.definition.clone(),
+            desired: spec.desired,
+            hosts: spec.hosts.clone(),
+            paths: spec.paths.clone(),
+        },
+        status: status(context, service, kind, &tasks, notes.as_deref(), living),
+    }
+}
+
+fn status(
+    context: &Context,
+    service: &Service,
+    kind: Kind,
+    tasks: &[Held<TaskObject>],
+    notes: Option<&ServiceNotes>,
+    living: &HashMap<TaskId, Totals>,
+) -> ServiceStatus {
+    let count = |is: &dyn Fn(&Task) -> bool| {
+        u32::try_from(tasks.iter().filter(|held| is(&held.value.task)).count()).unwrap_or(u32::MAX)
+    };
+    let mut sums = Totals::default();
+    for totals in tasks.iter().filter_map(|held| living.get(&held.value.task.id)) {
+        sums.absorb_living(totals);
+    }
+    let used = usage(&sums);
+    let events = notes.map(|notes| notes.events.iter()).into_iter().flatten();
+    ServiceStatus {
+        kind,
+        running: count(&|task| task.status == TaskStatus::Running && task.stop.is_none()),
+        pending: count(&|task| task.status < TaskStatus::Running && task.stop.is_none()),
+        stopping: count(&|task| task.is_stopping() && task.status != TaskStatus::Stopped),
+        urls: match kind {
+            Kind::Http => urls(service, context.config.http),
+            Kind::Command => vec![],
+        },
+        deployment: deployment(context, service, tasks),
+        restarts: notes.map_or(0, |notes| notes.restarts),
+        cpu_seconds: used.cpu_seconds,
+        memory_bytes: used.memory_bytes,
+        requests: used.requests,
+        events: events
+            .map(|event| ServiceEvent {
+                at_ms: event.at_ms,
+                message: event.message.clone(),
+                task: event.task,
+                stop_code: event.stop_code,
+            })
+            .collect(),
+    }
+}
+
+fn deployment(context: &Context, service: &Service, tasks: &[Held<TaskObject>]) -> Deployment {
+    let definition = &service.spec.definition;
+    let current = || tasks.iter().map(|held| &held.value.task).filter(|task| task.definition == *definition);
+    let running = current().filter(|task| task.status == TaskStatus::Running && task.stop.is_none()).count();
+    let complete = is_complete(context, service, tasks);
+    let failed = current()
+        .filter_map(|task| task.stop.as_ref().map(|stop| (task, stop)))
+        .filter(|(_, stop)| ended_by_itself(stop.code))
+        .max_by_key(|(task, _)| task.id);
+    // Those that live count the failures before them; else the last that failed is one more.
+    let living = current().filter(|task| !task.is_stopping()).map(|task| task.attempt).max();
+    let failures = living.or(failed.map(|(task, _)| task.attempt + 1)).unwrap_or(0);
+    Deployment {
+        definition: definition.clone(),
+        state: if complete { DeploymentState::Completed } else { DeploymentState::InProgress },
+        running: u32::try_from(running).unwrap_or(u32::MAX),
+        failures,
+        message: failed
+            .filter(|_| failures > 0 && !complete)
+            .map(|(task, stop)| format!("task {} ended ({}): {}", task.id.short(), stop.code, stop.message)),
+        created_at_ms: service.deployed_at_ms,
+    }
+}
+
+/// Where a service answers, given where the load balancer listens.
+fn urls(service: &Service, http: SocketAddr) -> Vec<String> {
+    let name: QualifiedName = service.name();
+    let (hosts, paths) = routes::effective(&name, &service.spec.hosts, &service.spec.paths);
+    let port = if http.port() == HTTP_PORT { String::new() } else { format!(":{}", http.port()) };
+    let any = match http.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) | IpAddr::V6(Ipv6Addr::UNSPECIFIED) => "localhost".to_owned(),
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    let pairs = hosts.iter().flat_map(|host| paths.iter().map(move |path| (host, path)));
+    pairs
+        .map(|(host, path)| match host {
+            Host::Pattern(host) => format!("http://{host}{port}{path}"),
+            Host::Any => format!("http://{any}{port}{path}"),
+        })
+        .collect()
+}
+
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}

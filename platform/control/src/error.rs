@@ -1,0 +1,99 @@
+//! Why a call of the API failed: a code and a sentence for its caller, and what only the log is told.
+
+use crate::objects::ObjectError;
+use skiff_api::ErrorCode;
+use skiff_ports::images::ImageError;
+use skiff_ports::runtime::PrepareError;
+use skiff_ports::store::StoreError;
+use std::error::Error;
+use std::fmt;
+
+/// A call that failed.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    pub(crate) code: ErrorCode,
+    /// For the caller: what happened and what to do about it.
+    pub(crate) message: String,
+    /// For the log alone.
+    pub(crate) context: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl ApiError {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), context: None }
+    }
+
+    pub(crate) fn invalid(message: impl fmt::Display) -> Self {
+        Self::new(ErrorCode::InvalidArgument, message.to_string())
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::NotFound, message)
+    }
+
+    /// What is there is not in a state for this.
+    pub(crate) fn not_now(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::FailedPrecondition, message)
+    }
+
+    fn with_context(self, context: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { context: Some(context.into()), ..self }
+    }
+}
+
+impl From<ObjectError> for ApiError {
+    fn from(error: ObjectError) -> Self {
+        let (code, message) = match &error {
+            ObjectError::Store(StoreError::Conflict { .. }) => (
+                ErrorCode::Conflict,
+                "it was changed by somebody else at the same time; try again".to_owned(),
+            ),
+            ObjectError::Store(StoreError::TooLarge { .. }) => (
+                ErrorCode::TooLarge,
+                "it is too large to be stored; give it fewer or shorter values".to_owned(),
+            ),
+            ObjectError::Contended(_) => {
+                (ErrorCode::Unavailable, "others keep changing it; try again".to_owned())
+            }
+            ObjectError::Store(StoreError::Closed) => {
+                (ErrorCode::Unavailable, "the platform is shutting down".to_owned())
+            }
+            ObjectError::Store(StoreError::Storage(_)) => {
+                (ErrorCode::Unavailable, "the platform's storage failed; see its log".to_owned())
+            }
+            ObjectError::Store(
+                StoreError::InvalidKey(_) | StoreError::Compacted(_) | StoreError::NewerSchema { .. },
+            )
+            | ObjectError::Record { .. } => {
+                (ErrorCode::Internal, "what is stored can't be used; see the platform's log".to_owned())
+            }
+        };
+        Self::new(code, message).with_context(error)
+    }
+}
+
+impl From<ImageError> for ApiError {
+    fn from(error: ImageError) -> Self {
+        let code = match &error {
+            ImageError::TooLarge { .. } => ErrorCode::TooLarge,
+            ImageError::Upload(_) => ErrorCode::InvalidArgument,
+            ImageError::Damaged(_) => ErrorCode::FailedPrecondition,
+            ImageError::Disk(_) => ErrorCode::Unavailable,
+        };
+        Self::new(code, error.to_string()).with_context(error)
+    }
+}
+
+impl From<PrepareError> for ApiError {
+    fn from(error: PrepareError) -> Self {
+        let code = match &error {
+            PrepareError::Refused(_) => ErrorCode::FailedPrecondition,
+            PrepareError::TooCostly(_) => ErrorCode::ResourceExhausted,
+            PrepareError::Missing(_) => {
+                return Self::not_now(format!("{error}; push the image again"));
+            }
+            PrepareError::Internal(_) => ErrorCode::Internal,
+        };
+        Self::new(code, error.to_string())
+    }
+}

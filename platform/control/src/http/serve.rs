@@ -1,0 +1,90 @@
+//! Accepts the API's connections and serves them until the drain begins, then lets what is under way finish.
+//!
+//! HTTP/1.1 alone: its callers are people's tools, and every wait of it has a bound.
+
+use super::Peer;
+use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use skiff_kit::Drain;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tracing::{debug, warn};
+
+/// Connections at a time; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 1_024;
+/// The longest that a request's head may take to come, and a connection may stay idle.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+/// Headers of a request.
+const HEADERS_MAX: usize = 100;
+/// Bytes of a request's head.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// The wait after the operating system could not accept a connection.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Serves until the drain begins. Each connection holds a token of the drain.
+pub(crate) async fn serve(listener: TcpListener, router: Router, drain: Drain) {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accept = async {
+            let permit = connections.clone().acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            () = drain.begun() => return,
+            accepted = accept => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let connection = serve_connection(stream, peer, router.clone(), drain.clone());
+                let token = drain.token();
+                tokio::spawn(async move {
+                    connection.await;
+                    drop((permit, token));
+                });
+            }
+            Err(error) => {
+                warn!(%error, "the API could not accept a connection");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, peer: SocketAddr, router: Router, drain: Drain) {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, %peer, "a connection was gone before it was served");
+        return;
+    }
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        router.call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .half_close(false)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = drain.begun() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        debug!(%error, %peer, "a connection of the API ended");
+    }
+}

@@ -1,0 +1,85 @@
+//! The keys under which objects lie in the store. The one place that says so.
+//!
+//! A repository or a tag holds characters that a token may not, and both together can be longer than a key: their
+//! tokens are truncated SHA-256 hashes, and the record holds the names.
+
+use sha2::{Digest as _, Sha256};
+use skiff_ports::store::Key;
+use skiff_types::{Name, Namespace, QualifiedName, TaskDefinitionId, TaskId};
+
+/// Bytes of a hash that stand for a name: enough that nobody finds two names with the same.
+const HASH_BYTES: usize = 20;
+
+/// A prefix of one token.
+pub(crate) fn prefix(token: &'static str) -> Key {
+    key([token])
+}
+
+/// `taskdef.NAMESPACE.FAMILY`: the revisions of a family.
+pub(crate) fn family(namespace: &Namespace, family: &Name) -> Key {
+    key(["taskdef", namespace.as_str(), family.as_str()])
+}
+
+/// `taskdef.NAMESPACE.FAMILY.REVISION`; the revision is padded, so that keys order as revisions do.
+pub(crate) fn definition(namespace: &Namespace, id: &TaskDefinitionId) -> Key {
+    key(["taskdef", namespace.as_str(), id.family.as_str(), &format!("{:010}", id.revision)])
+}
+
+/// `service.NAMESPACE.NAME`.
+pub(crate) fn service(name: &QualifiedName) -> Key {
+    key(["service", name.namespace.as_str(), name.name.as_str()])
+}
+
+/// `status.NAMESPACE.NAME`: what Skiff notes of a service, apart from what its user said.
+pub(crate) fn service_status(name: &QualifiedName) -> Key {
+    key(["status", name.namespace.as_str(), name.name.as_str()])
+}
+
+/// `task.NAMESPACE.ID`.
+pub(crate) fn task(namespace: &Namespace, id: TaskId) -> Key {
+    key(["task", namespace.as_str(), &id.to_string()])
+}
+
+/// `image.NAMESPACE.REPOSITORY.TAG`, the last two as hashes.
+pub(crate) fn image(namespace: &Namespace, repository: &str, tag: &str) -> Key {
+    key(["image", namespace.as_str(), &hash(repository), &hash(tag)])
+}
+
+/// All of one kind in a namespace.
+pub(crate) fn in_namespace(token: &'static str, namespace: &Namespace) -> Key {
+    key([token, namespace.as_str()])
+}
+
+fn hash(text: &str) -> String {
+    hex::encode(&Sha256::digest(text)[..HASH_BYTES])
+}
+
+/// Joins tokens that are valid by their types: DNS labels, digits and hexadecimal.
+fn key<const N: usize>(tokens: [&str; N]) -> Key {
+    Key::new(tokens).expect("DNS labels and hexadecimal digits are tokens, and few of them")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_names_fit_a_key() {
+        let label: Name = "a".repeat(63).parse().unwrap();
+        let namespace: Namespace = label.as_str().parse().unwrap();
+        let id = TaskDefinitionId { family: label.clone(), revision: u32::MAX };
+        assert!(definition(&namespace, &id).is_under(&family(&namespace, &label)));
+        assert!(service(&QualifiedName::new(namespace.clone(), label)).is_under(&prefix("service")));
+        let long = image(&namespace, &"r".repeat(128), &"t".repeat(128));
+        assert!(long.is_under(&in_namespace("image", &namespace)));
+        assert_ne!(image(&namespace, "a/b", "c"), image(&namespace, "a", "b.c"));
+    }
+
+    #[test]
+    fn revisions_order_as_numbers() {
+        let key = |revision| {
+            definition(&Namespace::default(), &TaskDefinitionId { family: "a".parse().unwrap(), revision })
+        };
+        assert!(key(9) < key(10));
+    }
+}

@@ -1,0 +1,157 @@
+//! What is measured of tasks and workers: the port that the node answers, and the sums that outlive its tasks.
+//!
+//! It deliberately knows no metric names (`metrics` does).
+//!
+//! What always holds: an owner's counters never go down while the owner exists, whatever becomes of its tasks.
+
+use skiff_ledger::Totals;
+use skiff_types::{QualifiedName, TaskId};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Reads what is measured. Carried out over the node's ledger; asked by nobody but this crate.
+pub trait Meters: Send + Sync {
+    /// The living tasks' sums, and the last sums of tasks that ended since the call before.
+    ///
+    /// A task that ended is handed over once; a task is never in both lists of one answer.
+    fn read(&self) -> Readings;
+
+    /// The supervisor and its workers.
+    fn node(&self) -> NodeReading;
+}
+
+/// An answer of [`Meters::read`].
+#[derive(Debug, Clone, Default)]
+pub struct Readings {
+    /// Tasks that have a slot in the ledger.
+    pub living: Vec<TaskReading>,
+    /// Tasks whose slot was given back since the last call, as they last were.
+    pub ended: Vec<TaskReading>,
+}
+
+/// One task's sums over all workers.
+#[derive(Debug, Clone)]
+pub struct TaskReading {
+    /// Which task.
+    pub task: TaskId,
+    /// Its service, or the family of a one-off task.
+    pub owner: QualifiedName,
+    /// Whether `owner` is a service.
+    pub in_service: bool,
+    /// The sums.
+    pub totals: Totals,
+}
+
+/// The processes of a node.
+#[derive(Debug, Clone, Default)]
+pub struct NodeReading {
+    /// The supervisor's process id.
+    pub pid: u32,
+    /// Since the supervisor started, in seconds.
+    pub uptime_seconds: f64,
+    /// CPU time of the supervisor, in seconds.
+    pub cpu_seconds: f64,
+    /// Resident memory of the supervisor, in bytes.
+    pub memory_bytes: u64,
+    /// The workers, by index.
+    pub workers: Vec<WorkerReading>,
+}
+
+/// A worker process.
+#[derive(Debug, Clone)]
+pub struct WorkerReading {
+    /// Its place, from 0.
+    pub index: u32,
+    /// Its process; none while it is dead.
+    pub pid: Option<u32>,
+    /// What it does.
+    pub state: WorkerState,
+    /// Since this process started, in seconds.
+    pub uptime_seconds: f64,
+    /// CPU time of this process, in seconds.
+    pub cpu_seconds: f64,
+    /// CPU time of all processes in this place that no task can be charged with, in seconds.
+    pub platform_cpu_seconds: f64,
+    /// Resident memory, in bytes.
+    pub memory_bytes: u64,
+    /// How often the process in this place died and was replaced.
+    pub restarts: u64,
+    /// Connections it holds.
+    pub connections: u64,
+    /// Requests taken in this place.
+    pub requests: u64,
+}
+
+/// What a worker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerState {
+    /// It has not yet acknowledged a snapshot.
+    Starting,
+    /// It serves.
+    Running,
+    /// It finishes what is in flight.
+    Draining,
+    /// It is dead, and not yet replaced.
+    Dead,
+}
+
+/// Whose sums: a service, or a family of one-off tasks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Owner {
+    pub(crate) name: QualifiedName,
+    pub(crate) in_service: bool,
+}
+
+/// The sums of all owners, with those of tasks that are gone.
+pub(crate) struct Accounts {
+    meters: Arc<dyn Meters>,
+    ended: Mutex<BTreeMap<Owner, Totals>>,
+}
+
+impl Accounts {
+    /// Accounts without a past.
+    pub(crate) fn new(meters: Arc<dyn Meters>) -> Self {
+        Self { meters, ended: Mutex::default() }
+    }
+
+    /// The living tasks' sums.
+    pub(crate) fn living(&self) -> HashMap<TaskId, Totals> {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        self.absorb(&mut ended).into_iter().map(|reading| (reading.task, reading.totals)).collect()
+    }
+
+    /// Every owner's sums: counters over all its tasks ever, gauges over the living.
+    pub(crate) fn by_owner(&self) -> BTreeMap<Owner, Totals> {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let living = self.absorb(&mut ended);
+        let mut sums = ended.clone();
+        for reading in living {
+            sums.entry(owner(&reading)).or_default().absorb_living(&reading.totals);
+        }
+        sums
+    }
+
+    /// Takes over what ended, and forgets the sums of owners that are gone.
+    pub(crate) fn retain(&self, exists: impl Fn(&Owner) -> bool) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        self.absorb(&mut ended);
+        ended.retain(|owner, _| exists(owner));
+    }
+
+    /// The supervisor and its workers.
+    pub(crate) fn node(&self) -> NodeReading {
+        self.meters.node()
+    }
+
+    fn absorb(&self, ended: &mut BTreeMap<Owner, Totals>) -> Vec<TaskReading> {
+        let readings = self.meters.read();
+        for reading in &readings.ended {
+            ended.entry(owner(reading)).or_default().absorb_ended(&reading.totals);
+        }
+        readings.living
+    }
+}
+
+fn owner(reading: &TaskReading) -> Owner {
+    Owner { name: reading.owner.clone(), in_service: reading.in_service }
+}

@@ -1,0 +1,152 @@
+//! The objects that `control` keeps: the domain's types together with what Skiff notes beside them.
+//!
+//! They know neither how they lie on disk (`records`) nor how they look on the wire (`entrance::views`).
+
+use skiff_api::LimitsSpec;
+use skiff_ports::runtime::ComponentReport;
+use skiff_types::{
+    Digest, Group, ImageReference, Kind, Limits, Namespace, QualifiedName, ServiceSpec, StopCode, Task,
+    TaskDefinition, TaskDefinitionId, TaskId,
+};
+
+/// An image's tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Image {
+    pub(crate) namespace: Namespace,
+    pub(crate) repository: String,
+    pub(crate) tag: String,
+    pub(crate) manifest: Digest,
+    pub(crate) component: Digest,
+    pub(crate) component_bytes: u64,
+    pub(crate) created_at_ms: u64,
+    pub(crate) updated_at_ms: u64,
+}
+
+impl Image {
+    /// `repository:tag`.
+    pub(crate) fn reference(&self) -> ImageReference {
+        ImageReference { repository: self.repository.clone(), tag: Some(self.tag.clone()), digest: None }
+    }
+}
+
+/// A revision of a family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Definition {
+    pub(crate) namespace: Namespace,
+    pub(crate) definition: TaskDefinition,
+    /// The bounds as their user stated them.
+    pub(crate) requested: LimitsSpec,
+    pub(crate) report: ComponentReport,
+    /// Its user took it back. It stays until there is a newer revision, so that its number is not given twice.
+    pub(crate) deregistered: bool,
+}
+
+impl Definition {
+    /// Sandboxes that one task can have at once: what its memory allows, its concurrency at most.
+    pub(crate) fn sandboxes_max(&self) -> u32 {
+        sandboxes_max(&self.definition.limits, &self.report)
+    }
+}
+
+/// Sandboxes that a task with these limits can have at once.
+pub(crate) fn sandboxes_max(limits: &Limits, report: &ComponentReport) -> u32 {
+    let fit = limits.memory.bytes().checked_div(report.minimum_memory_bytes).unwrap_or(u64::MAX);
+    u32::try_from(fit).unwrap_or(u32::MAX).min(limits.concurrency)
+}
+
+/// What a user said of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Service {
+    pub(crate) namespace: Namespace,
+    pub(crate) spec: ServiceSpec,
+    pub(crate) created_at_ms: u64,
+    pub(crate) updated_at_ms: u64,
+    /// When its definition last changed.
+    pub(crate) deployed_at_ms: u64,
+    /// It is being removed: its tasks end, then it goes.
+    pub(crate) removed: bool,
+}
+
+impl Service {
+    pub(crate) fn name(&self) -> QualifiedName {
+        QualifiedName::new(self.namespace.clone(), self.spec.name.clone())
+    }
+
+    pub(crate) fn group(&self) -> Group {
+        Group::Service(self.spec.name.clone())
+    }
+}
+
+/// What Skiff notes of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServiceNotes {
+    pub(crate) service: QualifiedName,
+    /// When the service that they are about was created; a service that is created anew starts over.
+    pub(crate) service_created_at_ms: u64,
+    /// Tasks that ended by themselves and were replaced.
+    pub(crate) restarts: u64,
+    /// Those of them that are still kept, in order of their ids, so that none is counted twice.
+    pub(crate) counted: Vec<TaskId>,
+    /// Newest first; [`ServiceNotes::EVENTS_MAX`] at most.
+    pub(crate) events: Vec<ServiceEvent>,
+    /// What the last event about the specification was about.
+    pub(crate) definition: Option<TaskDefinitionId>,
+    pub(crate) desired: u32,
+    /// Whether the deployment of `definition` was seen to be complete.
+    pub(crate) completed: bool,
+}
+
+impl ServiceNotes {
+    /// Events kept of a service.
+    pub(crate) const EVENTS_MAX: usize = 20;
+
+    /// Of a service of which nothing was noted yet.
+    pub(crate) fn new(service: QualifiedName, service_created_at_ms: u64) -> Self {
+        Self {
+            service,
+            service_created_at_ms,
+            restarts: 0,
+            counted: vec![],
+            events: vec![],
+            definition: None,
+            desired: 0,
+            completed: false,
+        }
+    }
+
+    /// Adds an event, and forgets the oldest if there are too many.
+    pub(crate) fn note(&mut self, event: ServiceEvent) {
+        self.events.insert(0, event);
+        self.events.truncate(Self::EVENTS_MAX);
+    }
+}
+
+/// Something that happened to a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServiceEvent {
+    pub(crate) at_ms: u64,
+    pub(crate) message: String,
+    pub(crate) task: Option<TaskId>,
+    pub(crate) stop_code: Option<StopCode>,
+}
+
+/// A task, its kind and its last change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TaskObject {
+    pub(crate) task: Task,
+    pub(crate) kind: Kind,
+    pub(crate) updated_at_ms: u64,
+}
+
+impl TaskObject {
+    /// The name that its logs and metrics go by.
+    pub(crate) fn owner(&self) -> QualifiedName {
+        let (Group::Service(name) | Group::Family(name)) = &self.task.group;
+        QualifiedName::new(self.task.namespace.clone(), name.clone())
+    }
+
+    /// Whether a service started it.
+    pub(crate) fn in_service(&self) -> bool {
+        matches!(self.task.group, Group::Service(_))
+    }
+}

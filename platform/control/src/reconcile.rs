@@ -1,0 +1,52 @@
+//! The reconcilers: each takes no input, may run at any time and any number of times, wakes on a change and on a timer,
+//! and carries out what `plan` answers.
+//!
+//! | reconciler | brings about |
+//! | --- | --- |
+//! | `services` | that each service has the tasks it is to have |
+//! | `tasks` | that each task takes the step of its life that is due |
+//! | `assignments` | that the node runs and routes what the tasks say |
+//! | `events` | that a task's object says what became of its program |
+//! | `collector` | that nothing is kept that nobody needs |
+//!
+//! They meet in the store alone, so each may stop between any two writes and another process may go on.
+
+mod assignments;
+mod collector;
+mod events;
+mod resume;
+mod services;
+mod tasks;
+
+pub(crate) use resume::resume;
+pub(crate) use services::is_complete;
+
+use crate::context::Context;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a reconciler looks although nothing changed.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// The wait after a look that failed.
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+/// Objects that one reconciler writes at a time.
+const WRITES_AT_ONCE: usize = 32;
+
+/// Starts all reconcilers; they end when the context's drain begins.
+pub(crate) fn start(context: &Arc<Context>) {
+    spawn(context, assignments::run(context.clone()));
+    spawn(context, tasks::run(context.clone()));
+    spawn(context, services::run(context.clone()));
+    spawn(context, events::run(context.clone()));
+    spawn(context, collector::run(context.clone()));
+}
+
+/// Runs a reconciler to its end: it looks for the drain between two writes, so that none is cut short.
+fn spawn(context: &Arc<Context>, reconciler: impl Future<Output = ()> + Send + 'static) {
+    let token = context.drain.token();
+    tokio::spawn(async move {
+        reconciler.await;
+        drop(token);
+    });
+}

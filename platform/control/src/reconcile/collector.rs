@@ -1,0 +1,122 @@
+//! Brings about that nothing is kept that nobody needs: ended tasks, images' blobs, native code, sums of those gone.
+//!
+//! It removes nothing from disk while something is being stored, nor while a record that may need it can't be read.
+
+use crate::context::Context;
+use crate::meters::Owner;
+use crate::model::{Definition, TaskObject};
+use crate::objects::ObjectError;
+use crate::records::Stored;
+use skiff_plan::retention;
+use skiff_ports::store::Key;
+use skiff_types::{Group, QualifiedName, TaskId, TaskStatus};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::{info, warn};
+
+/// How often it looks although nobody asked.
+const COLLECT_INTERVAL: Duration = Duration::from_secs(30);
+
+pub(super) async fn run(context: Arc<Context>) {
+    loop {
+        tokio::select! {
+            () = context.drain.begun() => return,
+            () = context.objects.wakes.collector.notified() => {}
+            () = tokio::time::sleep(COLLECT_INTERVAL) => {}
+        }
+        if let Err(error) = forget(&context).await {
+            warn!(%error, "what is no longer needed could not be forgotten");
+        }
+        collect(&context).await;
+        forget_sums(&context);
+    }
+}
+
+/// Deletes the objects of tasks that ended long ago, and of revisions that were taken back and are not the newest.
+async fn forget(context: &Context) -> Result<(), ObjectError> {
+    let now_ms = context.now_ms();
+    let (tasks, definitions) = context.objects.read(|view| {
+        let old: BTreeSet<TaskId> =
+            retention::stopped_to_forget(view.tasks.all().map(|held| &held.value.task), now_ms)
+                .into_iter()
+                .collect();
+        let tasks: Vec<Key> = view
+            .tasks
+            .all()
+            .filter(|held| old.contains(&held.value.task.id))
+            .map(|held| held.value.key())
+            .collect();
+        let superseded = |held: &Definition| {
+            let newest = view.newest(&held.namespace, &held.definition.id.family);
+            held.deregistered && newest.is_some_and(|newest| newest.value.definition.id != held.definition.id)
+        };
+        let definitions: Vec<Key> = view
+            .definitions
+            .all()
+            .filter(|held| superseded(&held.value))
+            .map(|held| held.value.key())
+            .collect();
+        (tasks, definitions)
+    });
+    context.objects.delete_all::<TaskObject>(tasks).await?;
+    context.objects.delete_all::<Definition>(definitions).await
+}
+
+/// Removes blobs and native code that no image and no task definition needs.
+async fn collect(context: &Context) {
+    // Who stores something holds this for reading; the next look will find it free.
+    let Ok(_alone) = context.keeping.try_write() else { return };
+    let needed = context.objects.read(|view| {
+        let matters = |key: &Key| matches!(key.tokens().next(), Some("image" | "taskdef" | "task"));
+        if view.unreadable.iter().any(matters) {
+            return None;
+        }
+        let images = view.images.all().map(|held| (held.value.manifest, held.value.component));
+        // A revision that was taken back may still be run by a task that is ending.
+        let in_use = |definition: &Definition| {
+            let tasks = view.tasks.all().map(|held| &held.value.task);
+            let (namespace, id) = (&definition.namespace, &definition.definition.id);
+            tasks
+                .filter(|task| task.status != TaskStatus::Stopped)
+                .any(|task| task.namespace == *namespace && task.definition == *id)
+        };
+        let definitions = view
+            .definitions
+            .all()
+            .filter(|held| !held.value.deregistered || in_use(&held.value))
+            .map(|held| held.value.definition.component);
+        Some(retention::needed(images, definitions))
+    });
+    let Some(needed) = needed else {
+        return warn!("nothing is removed from disk: records that may need it can't be read");
+    };
+    match context.images.keep(&needed.manifests, &needed.components).await {
+        Ok(0) => {}
+        Ok(blobs) => info!(blobs, "removed what no image and no task definition needs"),
+        Err(error) => warn!(%error, "the image store could not be tidied"),
+    }
+    context.keep_prepared(|component| needed.components.contains(component));
+    let files = context.runtime.keep_native(&needed.components).await;
+    if files > 0 {
+        info!(files, "removed native code that nothing needs");
+    }
+}
+
+/// Drops the sums of services and families that are gone.
+fn forget_sums(context: &Context) {
+    let (services, families) = context.objects.read(|view| {
+        let services: BTreeSet<_> = view.services.all().map(|held| held.value.name()).collect();
+        let groups = view.tasks.all().filter(|held| matches!(held.value.task.group, Group::Family(_)));
+        let mut families: BTreeSet<_> = groups.map(|held| held.value.owner()).collect();
+        families.extend(view.definitions.all().map(|held| {
+            let family = held.value.definition.id.family.clone();
+            QualifiedName::new(held.value.namespace.clone(), family)
+        }));
+        (services, families)
+    });
+    context.accounts.retain(|Owner { name, in_service }| match in_service {
+        true => services.contains(name),
+        false => families.contains(name),
+    });
+}

@@ -1,0 +1,76 @@
+//! Brings about that a task's object says what became of its program.
+//!
+//! An event that can't be written is tried again until it is, or the platform ends: what the node said once it does
+//! not say again, and a program that ends with the platform is found at the next start.
+
+use super::RETRY_INTERVAL;
+use crate::context::Context;
+use crate::model::TaskObject;
+use crate::objects::ObjectError;
+use skiff_plan::lifecycle;
+use skiff_ports::runtime::TaskEvent;
+use skiff_types::TaskStatus;
+use std::sync::Arc;
+use tracing::{info, warn};
+
+pub(super) async fn run(context: Arc<Context>) {
+    loop {
+        let event = tokio::select! {
+            () = context.drain.begun() => return,
+            event = context.runtime.next_event() => event,
+        };
+        while let Err(error) = take_in(&context, &event).await {
+            warn!(?event, %error, "what became of a task could not be written; trying again");
+            tokio::select! {
+                () = context.drain.begun() => return,
+                () = tokio::time::sleep(RETRY_INTERVAL) => {}
+            }
+        }
+    }
+}
+
+async fn take_in(context: &Context, event: &TaskEvent) -> Result<(), ObjectError> {
+    let (TaskEvent::Started { task } | TaskEvent::Ended { task, .. }) = event;
+    let Some(key) = context.objects.read(|view| view.task_key(*task).cloned()) else {
+        info!(task = %task, "something happened to a task that is no longer kept");
+        return Ok(());
+    };
+    let now_ms = context.now_ms();
+    let apply = |object: &mut TaskObject| {
+        let changed = apply(object, event, now_ms);
+        if changed {
+            object.updated_at_ms = now_ms;
+        }
+        changed
+    };
+    let after = context.objects.update(&key, apply).await?;
+    if let (Some(after), TaskEvent::Ended { exit_code, .. }) = (after, event) {
+        let reason = after.value.task.stop.as_ref().map(ToString::to_string);
+        info!(task = %task, owner = %after.value.owner(), exit_code, reason, "a task ended");
+    }
+    Ok(())
+}
+
+/// Changes a task by what happened to it; false if that changes nothing.
+fn apply(object: &mut TaskObject, event: &TaskEvent, now_ms: u64) -> bool {
+    let task = &mut object.task;
+    match event {
+        TaskEvent::Started { .. } => {
+            let starts = task.status == TaskStatus::Activating;
+            if starts {
+                lifecycle::advance(task, TaskStatus::Running, now_ms);
+            }
+            starts
+        }
+        TaskEvent::Ended { exit_code, reason, .. } => {
+            let is_news = task.stop.is_none() || (task.exit_code.is_none() && exit_code.is_some());
+            let takes = task.status != TaskStatus::Stopped && is_news;
+            if takes {
+                task.exit_code = task.exit_code.or(*exit_code);
+                // Who asked for its end first is why it ended.
+                task.stop.get_or_insert_with(|| reason.clone());
+            }
+            takes
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Brings about that each task takes the step of its life that is due.
+//!
+//! It deliberately starts and stops no task by itself, and waits for nothing but what wakes it: a change, the workers'
+//! acknowledgement, native code that is ready. Only requests that drain are asked about again and again.
+
+use super::{LOOK_INTERVAL, RETRY_INTERVAL, WRITES_AT_ONCE};
+use crate::context::Context;
+use crate::model::TaskObject;
+use crate::objects::ObjectError;
+use crate::records::Stored;
+use crate::view::Held;
+use futures::{StreamExt, stream};
+use skiff_plan::lifecycle::{self, Known, Step};
+use skiff_ports::runtime::PrepareError;
+use skiff_types::{Digest, Span, StopCode, StoppedReason, TaskStatus};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+/// Components that are made ready at a time; the node compiles fewer, the others wait there for their turn.
+const PREPARES_AT_ONCE: usize = 64;
+/// How often a task that finishes its requests is asked how many are left, in milliseconds.
+const DRAIN_POLL_MS: u64 = 10;
+
+/// What is under way beside the tasks' objects.
+#[derive(Default)]
+struct Preparing {
+    set: JoinSet<(Digest, Result<(), PrepareError>)>,
+    components: HashSet<Digest>,
+}
+
+/// A task, and what it runs: its component and how long its requests may take.
+struct Due {
+    held: Held<TaskObject>,
+    runs: Option<(Digest, Span)>,
+}
+
+/// What a look found.
+#[derive(Default)]
+struct Look {
+    /// Objects to be written: the task, and the change.
+    writes: Vec<(Held<TaskObject>, Change)>,
+    /// When to look again although nothing woke us, in milliseconds from now.
+    again_in_ms: Option<u64>,
+}
+
+/// A change of a task's object.
+#[derive(Debug, Clone)]
+enum Change {
+    Advance(TaskStatus),
+    Stop(StoppedReason),
+}
+
+pub(super) async fn run(context: Arc<Context>) {
+    let mut preparing = Preparing::default();
+    loop {
+        let look = look(&context, &mut preparing);
+        let failed = carry_out(&context, look.writes).await;
+        let wait = match (failed, look.again_in_ms) {
+            (true, _) => RETRY_INTERVAL,
+            (false, Some(ms)) => Duration::from_millis(ms).min(LOOK_INTERVAL),
+            (false, None) => LOOK_INTERVAL,
+        };
+        tokio::select! {
+            () = context.drain.begun() => return,
+            () = context.objects.wakes.tasks.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+            Some(prepared) = preparing.set.join_next() => match prepared {
+                Ok((component, result)) => {
+                    preparing.components.remove(&component);
+                    prepared_or_failed(&context, component, result).await;
+                }
+                Err(error) => {
+                    // Which component it was is not known; each is asked for again.
+                    warn!(%error, "making native code ready was cut short");
+                    preparing.components.clear();
+                }
+            },
+        }
+    }
+}
+
+/// Finds the step that is due for every task that is on its way somewhere.
+fn look(context: &Arc<Context>, preparing: &mut Preparing) -> Look {
+    let due: Vec<Due> = context.objects.read(|view| {
+        let due = |held: &Held<TaskObject>| {
+            let task = &held.value.task;
+            let definition = view.definition(&task.namespace, &task.definition);
+            let runs = definition.map(|definition| {
+                (definition.value.definition.component, definition.value.definition.limits.timeout)
+            });
+            Due { held: held.clone(), runs }
+        };
+        view.unsettled().map(due).collect()
+    });
+    let now_ms = context.now_ms();
+    let mut look = Look::default();
+    for Due { held, runs } in due {
+        let task = &held.value.task;
+        if runs.is_none() && task.stop.is_none() {
+            let message = format!("the task definition {} is gone", task.definition);
+            let reason = StoppedReason { code: StopCode::TaskFailedToStart, message };
+            look.writes.push((held, Change::Stop(reason)));
+            continue;
+        }
+        let timeout_ms = runs.map_or(0, |(_, timeout)| timeout.ms());
+        let draining = task.status == TaskStatus::Stopping;
+        let prepared_since = runs.and_then(|(component, _)| context.prepared_since(&component));
+        let since = held.generation.max(prepared_since.unwrap_or(0));
+        let known = Known {
+            kind: held.value.kind,
+            prepared: prepared_since.is_some(),
+            acknowledged: context.is_acknowledged(since),
+            outstanding: if draining { context.runtime.outstanding(task.id) } else { 0 },
+            drain_until_ms: held.value.updated_at_ms.saturating_add(timeout_ms),
+        };
+        let mut again_in =
+            |ms: u64| look.again_in_ms = Some(look.again_in_ms.map_or(ms, |other| other.min(ms)));
+        match lifecycle::next(task, &known, now_ms) {
+            Step::Advance(to) => look.writes.push((held, Change::Advance(to))),
+            Step::Prepare => {
+                if let Some((component, _)) = runs {
+                    prepare(context, preparing, component);
+                }
+            }
+            Step::WaitUntil(at_ms) => again_in(at_ms.saturating_sub(now_ms).max(1)),
+            Step::Drain(until_ms) => again_in(until_ms.saturating_sub(now_ms).clamp(1, DRAIN_POLL_MS)),
+            Step::WaitForWorkers | Step::Rest => {}
+        }
+    }
+    look
+}
+
+/// Has native code made ready, unless that is under way or enough others are.
+fn prepare(context: &Arc<Context>, preparing: &mut Preparing, component: Digest) {
+    if preparing.components.len() >= PREPARES_AT_ONCE || !preparing.components.insert(component) {
+        return;
+    }
+    let runtime = context.runtime.clone();
+    preparing.set.spawn(async move { (component, runtime.prepare(&component).await.map(drop)) });
+}
+
+/// Says of a component's native code that it is ready; or stops the tasks that wait for it, with the reason.
+async fn prepared_or_failed(context: &Context, component: Digest, result: Result<(), PrepareError>) {
+    let Err(error) = result else { return context.set_prepared(component) };
+    let waiting: Vec<_> = context.objects.read(|view| {
+        let waits = |held: &&Held<TaskObject>| {
+            let task = &held.value.task;
+            let definition = view.definition(&task.namespace, &task.definition);
+            matches!(task.status, TaskStatus::Pending | TaskStatus::Activating)
+                && definition.is_some_and(|held| held.value.definition.component == component)
+        };
+        view.unsettled().filter(waits).cloned().collect()
+    });
+    warn!(%component, %error, tasks = waiting.len(), "native code could not be made ready");
+    let reason = StoppedReason { code: StopCode::TaskFailedToStart, message: error.to_string() };
+    let writes = waiting.into_iter().map(|held| (held, Change::Stop(reason.clone()))).collect();
+    // What can't be written now is found again: the task asks for its native code once more.
+    carry_out(context, writes).await;
+}
+
+/// Writes the changes; says whether any could not be written.
+async fn carry_out(context: &Context, writes: Vec<(Held<TaskObject>, Change)>) -> bool {
+    stream::iter(writes)
+        .map(|(held, change)| async move {
+            let id = held.value.task.id;
+            let written = write(context, &held, &change).await;
+            if let Err(error) = &written {
+                warn!(task = %id, ?change, %error, "a task's step could not be written");
+            }
+            written.is_err()
+        })
+        .buffer_unordered(WRITES_AT_ONCE)
+        .fold(false, |failed, this| async move { failed || this })
+        .await
+}
+
+/// Writes one change, unless the task went on meanwhile.
+async fn write(context: &Context, held: &Held<TaskObject>, change: &Change) -> Result<(), ObjectError> {
+    let from = held.value.task.status;
+    let now_ms = context.now_ms();
+    let apply = |object: &mut TaskObject| {
+        let task = &mut object.task;
+        if task.status != from {
+            return false;
+        }
+        match change {
+            Change::Advance(to) => lifecycle::advance(task, *to, now_ms),
+            Change::Stop(_) if task.stop.is_some() => return false,
+            Change::Stop(reason) => task.stop = Some(reason.clone()),
+        }
+        object.updated_at_ms = now_ms;
+        true
+    };
+    let after = context.objects.update(&held.value.key(), apply).await?;
+    if let Some(after) = after.filter(|after| after.value.task.status != from) {
+        let task = &after.value.task;
+        let reason = task.stop.as_ref().map(ToString::to_string);
+        info!(task = %task.id, owner = %after.value.owner(), status = %task.status, reason, "task");
+    }
+    Ok(())
+}

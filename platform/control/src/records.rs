@@ -1,0 +1,484 @@
+//! The objects as they lie on disk: JSON with a version, apart from the types that the program thinks in.
+//!
+//! It deliberately does not read or write the store. A record that can't be read is an error that says why; what to
+//! do about it is the reader's business, and deleting it never is.
+
+use crate::keys;
+use crate::model::{Definition, Image, Service, ServiceEvent, ServiceNotes, TaskObject};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use skiff_api::LimitsSpec;
+use skiff_ports::runtime::ComponentReport;
+use skiff_ports::store::Key;
+use skiff_types::{
+    Command, CpuUnits, Digest, Group, HostPattern, ImageReference, Kind, Limits, MemorySize, Name, Namespace,
+    PathPrefix, QualifiedName, ServiceSpec, Span, StopCode, StoppedReason, Task, TaskDefinition,
+    TaskDefinitionId, TaskId, TaskStatus, WasiGeneration,
+};
+use std::collections::BTreeMap;
+
+/// The version that is written, and the newest that is read.
+const VERSION: u32 = 1;
+
+/// Why a record could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecordError {
+    /// A newer Skiff wrote it.
+    #[error("the record has version {0}, and this skiff knows versions up to {VERSION}: run the newer skiff")]
+    Newer(u32),
+    /// It is damaged.
+    #[error("the record is damaged")]
+    Damaged(#[source] serde_json::Error),
+    /// It could not be written as JSON.
+    #[error("the object can't be written")]
+    Unwritable(#[source] serde_json::Error),
+}
+
+/// An object that has a key and a record.
+pub(crate) trait Stored: Clone + Send + Sync + 'static {
+    /// The first token of its keys.
+    const PREFIX: &'static str;
+    /// How it lies on disk.
+    type Record: Serialize + DeserializeOwned + for<'a> From<&'a Self> + Into<Self>;
+
+    /// Where it lies.
+    fn key(&self) -> Key;
+
+    /// Its record's bytes.
+    fn encode(&self) -> Result<Bytes, RecordError> {
+        let envelope = Envelope { version: VERSION, object: Self::Record::from(self) };
+        serde_json::to_vec(&envelope).map(Bytes::from).map_err(RecordError::Unwritable)
+    }
+
+    /// Reads it from its record's bytes.
+    fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let version: VersionOnly = serde_json::from_slice(bytes).map_err(RecordError::Damaged)?;
+        if version.version > VERSION {
+            return Err(RecordError::Newer(version.version));
+        }
+        let envelope: Envelope<Self::Record> = serde_json::from_slice(bytes).map_err(RecordError::Damaged)?;
+        Ok(envelope.object.into())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope<T> {
+    version: u32,
+    object: T,
+}
+
+#[derive(Deserialize)]
+struct VersionOnly {
+    version: u32,
+}
+
+/// Declares a record with the same fields as its object, and the way there and back.
+macro_rules! record {
+    ($record:ident = $object:path { $($field:ident: $type:ty),* $(,)? }) => {
+        #[derive(Serialize, Deserialize)]
+        pub(crate) struct $record { $($field: $type),* }
+
+        impl From<&$object> for $record {
+            fn from(object: &$object) -> Self {
+                Self { $($field: object.$field.clone().into()),* }
+            }
+        }
+
+        impl From<$record> for $object {
+            fn from(record: $record) -> Self {
+                Self { $($field: record.$field.into()),* }
+            }
+        }
+    };
+}
+
+record!(
+    ImageRecord = Image {
+        namespace: Namespace,
+        repository: String,
+        tag: String,
+        manifest: Digest,
+        component: Digest,
+        component_bytes: u64,
+        created_at_ms: u64,
+        updated_at_ms: u64,
+    }
+);
+
+record!(
+    LimitsRecord = Limits {
+        cpu: CpuUnits,
+        memory: MemorySize,
+        timeout: Span,
+        concurrency: u32,
+        queue: u32,
+        request_body: MemorySize,
+        response_body: MemorySize,
+        log_rate: MemorySize,
+    }
+);
+
+record!(RequestedRecord = LimitsSpec {
+    cpu: Option<CpuUnits>,
+    memory: Option<MemorySize>,
+    timeout: Option<Span>,
+    concurrency: Option<u32>,
+    queue: Option<u32>,
+    request_body: Option<MemorySize>,
+    response_body: Option<MemorySize>,
+    log_rate: Option<MemorySize>,
+});
+
+record!(CommandRecord = Command { arguments: Vec<String>, environment: BTreeMap<String, String> });
+
+record!(ReportRecord = ComponentReport {
+    kind: Kind,
+    generation: WasiGeneration,
+    imports: Vec<String>,
+    exports: Vec<String>,
+    minimum_memory_bytes: u64,
+    component_bytes: u64,
+    native_bytes: u64,
+    compile_ms: u64,
+});
+
+record!(SpecRecord = ServiceSpec {
+    name: Name,
+    definition: TaskDefinitionId,
+    desired: u32,
+    hosts: Vec<HostPattern>,
+    paths: Vec<PathPrefix>,
+});
+
+record!(EventRecord = ServiceEvent {
+    at_ms: u64,
+    message: String,
+    task: Option<TaskId>,
+    stop_code: Option<StopCode>,
+});
+
+record!(StopRecord = StoppedReason { code: StopCode, message: String });
+
+/// A definition's record; the kind and the generation are those of its report.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct DefinitionRecord {
+    namespace: Namespace,
+    id: TaskDefinitionId,
+    image: ImageReference,
+    component: Digest,
+    requested: RequestedRecord,
+    limits: LimitsRecord,
+    command: CommandRecord,
+    report: ReportRecord,
+    created_at_ms: u64,
+    deregistered: bool,
+}
+
+impl From<&Definition> for DefinitionRecord {
+    fn from(object: &Definition) -> Self {
+        Self {
+            namespace: object.namespace.clone(),
+            id: object.definition.id.clone(),
+            image: object.definition.image.clone(),
+            component: object.definition.component,
+            requested: (&object.requested).into(),
+            limits: (&object.definition.limits).into(),
+            command: (&object.definition.command).into(),
+            report: (&object.report).into(),
+            created_at_ms: object.definition.created_at_ms,
+            deregistered: object.deregistered,
+        }
+    }
+}
+
+impl From<DefinitionRecord> for Definition {
+    fn from(record: DefinitionRecord) -> Self {
+        let definition = TaskDefinition {
+            id: record.id,
+            image: record.image,
+            component: record.component,
+            kind: record.report.kind,
+            generation: record.report.generation,
+            limits: record.limits.into(),
+            command: record.command.into(),
+            created_at_ms: record.created_at_ms,
+        };
+        Self {
+            namespace: record.namespace,
+            definition,
+            requested: record.requested.into(),
+            report: record.report.into(),
+            deregistered: record.deregistered,
+        }
+    }
+}
+
+/// What a user said of a service.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ServiceRecord {
+    namespace: Namespace,
+    spec: SpecRecord,
+    created_at_ms: u64,
+    updated_at_ms: u64,
+    deployed_at_ms: u64,
+    removed: bool,
+}
+
+impl From<&Service> for ServiceRecord {
+    fn from(object: &Service) -> Self {
+        Self {
+            namespace: object.namespace.clone(),
+            spec: (&object.spec).into(),
+            created_at_ms: object.created_at_ms,
+            updated_at_ms: object.updated_at_ms,
+            deployed_at_ms: object.deployed_at_ms,
+            removed: object.removed,
+        }
+    }
+}
+
+impl From<ServiceRecord> for Service {
+    fn from(record: ServiceRecord) -> Self {
+        Self {
+            namespace: record.namespace,
+            spec: record.spec.into(),
+            created_at_ms: record.created_at_ms,
+            updated_at_ms: record.updated_at_ms,
+            deployed_at_ms: record.deployed_at_ms,
+            removed: record.removed,
+        }
+    }
+}
+
+/// What Skiff notes of a service.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct NotesRecord {
+    service: QualifiedName,
+    service_created_at_ms: u64,
+    restarts: u64,
+    counted: Vec<TaskId>,
+    events: Vec<EventRecord>,
+    definition: Option<TaskDefinitionId>,
+    desired: u32,
+    completed: bool,
+}
+
+impl From<&ServiceNotes> for NotesRecord {
+    fn from(object: &ServiceNotes) -> Self {
+        Self {
+            service: object.service.clone(),
+            service_created_at_ms: object.service_created_at_ms,
+            restarts: object.restarts,
+            counted: object.counted.clone(),
+            events: object.events.iter().map(EventRecord::from).collect(),
+            definition: object.definition.clone(),
+            desired: object.desired,
+            completed: object.completed,
+        }
+    }
+}
+
+impl From<NotesRecord> for ServiceNotes {
+    fn from(record: NotesRecord) -> Self {
+        Self {
+            service: record.service,
+            service_created_at_ms: record.service_created_at_ms,
+            restarts: record.restarts,
+            counted: record.counted,
+            events: record.events.into_iter().map(ServiceEvent::from).collect(),
+            definition: record.definition,
+            desired: record.desired,
+            completed: record.completed,
+        }
+    }
+}
+
+/// A task's record.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct TaskRecord {
+    id: TaskId,
+    namespace: Namespace,
+    definition: TaskDefinitionId,
+    kind: Kind,
+    group: Group,
+    overrides: Option<CommandRecord>,
+    status: TaskStatus,
+    stop: Option<StopRecord>,
+    exit_code: Option<i32>,
+    attempt: u32,
+    created_at_ms: u64,
+    updated_at_ms: u64,
+    start_after_ms: u64,
+    started_at_ms: Option<u64>,
+    stopped_at_ms: Option<u64>,
+}
+
+impl From<&TaskObject> for TaskRecord {
+    fn from(object: &TaskObject) -> Self {
+        let task = &object.task;
+        Self {
+            id: task.id,
+            namespace: task.namespace.clone(),
+            definition: task.definition.clone(),
+            kind: object.kind,
+            group: task.group.clone(),
+            overrides: task.overrides.as_ref().map(CommandRecord::from),
+            status: task.status,
+            stop: task.stop.as_ref().map(StopRecord::from),
+            exit_code: task.exit_code,
+            attempt: task.attempt,
+            created_at_ms: task.created_at_ms,
+            updated_at_ms: object.updated_at_ms,
+            start_after_ms: task.start_after_ms,
+            started_at_ms: task.started_at_ms,
+            stopped_at_ms: task.stopped_at_ms,
+        }
+    }
+}
+
+impl From<TaskRecord> for TaskObject {
+    fn from(record: TaskRecord) -> Self {
+        let task = Task {
+            id: record.id,
+            namespace: record.namespace,
+            definition: record.definition,
+            group: record.group,
+            overrides: record.overrides.map(Command::from),
+            status: record.status,
+            stop: record.stop.map(StoppedReason::from),
+            exit_code: record.exit_code,
+            attempt: record.attempt,
+            created_at_ms: record.created_at_ms,
+            start_after_ms: record.start_after_ms,
+            started_at_ms: record.started_at_ms,
+            stopped_at_ms: record.stopped_at_ms,
+        };
+        Self { task, kind: record.kind, updated_at_ms: record.updated_at_ms }
+    }
+}
+
+impl Stored for Image {
+    const PREFIX: &'static str = "image";
+    type Record = ImageRecord;
+
+    fn key(&self) -> Key {
+        keys::image(&self.namespace, &self.repository, &self.tag)
+    }
+}
+
+impl Stored for Definition {
+    const PREFIX: &'static str = "taskdef";
+    type Record = DefinitionRecord;
+
+    fn key(&self) -> Key {
+        keys::definition(&self.namespace, &self.definition.id)
+    }
+}
+
+impl Stored for Service {
+    const PREFIX: &'static str = "service";
+    type Record = ServiceRecord;
+
+    fn key(&self) -> Key {
+        keys::service(&self.name())
+    }
+}
+
+impl Stored for ServiceNotes {
+    const PREFIX: &'static str = "status";
+    type Record = NotesRecord;
+
+    fn key(&self) -> Key {
+        keys::service_status(&self.service)
+    }
+}
+
+impl Stored for TaskObject {
+    const PREFIX: &'static str = "task";
+    type Record = TaskRecord;
+
+    fn key(&self) -> Key {
+        keys::task(&self.task.namespace, self.task.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image() -> Image {
+        Image {
+            namespace: Namespace::default(),
+            repository: "team/hello".to_owned(),
+            tag: "v1.0".to_owned(),
+            manifest: Digest::from_bytes([1; 32]),
+            component: Digest::from_bytes([2; 32]),
+            component_bytes: 72_000,
+            created_at_ms: 1,
+            updated_at_ms: 2,
+        }
+    }
+
+    fn notes() -> ServiceNotes {
+        let mut notes = ServiceNotes::new("default/hello".parse().unwrap(), 7);
+        notes.counted.push(TaskId::from_parts(9, [3; 10]));
+        notes.definition = Some("hello:3".parse().unwrap());
+        let event = |at_ms| ServiceEvent {
+            at_ms,
+            message: "a task ended".to_owned(),
+            task: None,
+            stop_code: Some(StopCode::Exited),
+        };
+        (0..30).for_each(|at_ms| notes.note(event(at_ms)));
+        notes
+    }
+
+    fn task() -> TaskObject {
+        let task = Task {
+            id: TaskId::from_parts(5, [9; 10]),
+            namespace: Namespace::default(),
+            definition: "job:1".parse().unwrap(),
+            group: Group::Family("job".parse().unwrap()),
+            overrides: Some(Command {
+                arguments: vec!["a".to_owned()],
+                environment: [("K".to_owned(), "V".to_owned())].into(),
+            }),
+            status: TaskStatus::Stopped,
+            stop: Some(StoppedReason { code: StopCode::Exited, message: "exited with 3".to_owned() }),
+            exit_code: Some(3),
+            attempt: 2,
+            created_at_ms: 5,
+            start_after_ms: 6,
+            started_at_ms: Some(7),
+            stopped_at_ms: Some(8),
+        };
+        TaskObject { task, kind: Kind::Command, updated_at_ms: 8 }
+    }
+
+    #[test]
+    fn objects_come_back_from_disk_as_they_were() {
+        assert_eq!(Image::decode(&image().encode().unwrap()).unwrap(), image());
+        assert_eq!(TaskObject::decode(&task().encode().unwrap()).unwrap(), task());
+        let notes = notes();
+        assert_eq!(notes.events.len(), ServiceNotes::EVENTS_MAX);
+        assert_eq!(notes.events[0].at_ms, 29);
+        assert_eq!(ServiceNotes::decode(&notes.encode().unwrap()).unwrap(), notes);
+    }
+
+    #[test]
+    fn what_is_on_disk_today_is_read_tomorrow() {
+        let text = String::from_utf8(task().encode().unwrap().to_vec()).unwrap();
+        let written = r#"{"version":1,"object":{"id":"00000000000579098909090909090909","namespace":"default","definition":"job:1","kind":"command","group":"family:job","overrides":{"arguments":["a"],"environment":{"K":"V"}},"status":"STOPPED","stop":{"code":"Exited","message":"exited with 3"},"exit_code":3,"attempt":2,"created_at_ms":5,"updated_at_ms":8,"start_after_ms":6,"started_at_ms":7,"stopped_at_ms":8}}"#;
+        assert_eq!(text, written);
+    }
+
+    #[test]
+    fn a_newer_or_damaged_record_is_an_error() {
+        let newer = br#"{"version":2,"thing":[]}"#;
+        assert!(matches!(TaskObject::decode(newer), Err(RecordError::Newer(2))));
+        for damaged in [&b""[..], b"{}", b"\xff", br#"{"version":1,"object":{}}"#] {
+            assert!(matches!(TaskObject::decode(damaged), Err(RecordError::Damaged(_))));
+        }
+    }
+}

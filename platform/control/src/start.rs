@@ -1,0 +1,87 @@
+//! Start and stop of the control plane.
+
+use crate::context::{Config, Context, Deps};
+use crate::entrance::Entrance;
+use crate::http::{Door, router, serve};
+use crate::model::{Definition, Image, Service, ServiceNotes, TaskObject};
+use crate::reconcile;
+use crate::view::Viewed;
+use skiff_ports::store::StoreError;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// Why the control plane could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store could not be read.
+    #[error("the store can't be read")]
+    Store(#[from] StoreError),
+    /// What the platform had promised before could not be taken up.
+    #[error("the tasks of before can't be taken up")]
+    Resume(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The API's listener has no address.
+    #[error("the API's listener is not usable")]
+    Listener(#[source] std::io::Error),
+}
+
+/// A control plane that runs. Dropping it stops nothing; see [`Handle::shutdown`].
+pub struct Handle {
+    context: Arc<Context>,
+    api: SocketAddr,
+}
+
+/// Takes up what the store says, starts the reconcilers, and serves the API on `api`.
+///
+/// Returns as soon as calls are taken; [`Handle::ready`] waits for the workers.
+pub async fn start(config: Config, deps: Deps, api: TcpListener) -> Result<Handle, StartError> {
+    let address = api.local_addr().map_err(StartError::Listener)?;
+    let context = Arc::new(Context::new(config, deps));
+    follow::<Image>(&context).await?;
+    follow::<Definition>(&context).await?;
+    follow::<Service>(&context).await?;
+    follow::<ServiceNotes>(&context).await?;
+    follow::<TaskObject>(&context).await?;
+    reconcile::resume(&context).await.map_err(|error| StartError::Resume(error.into()))?;
+    reconcile::start(&context);
+    let entrance = Entrance::new(context.clone());
+    let door = Door { entrance, token: context.config.token.clone(), address };
+    let (token, drain) = (context.drain.token(), context.drain.clone());
+    tokio::spawn(async move {
+        serve(api, router(door), drain).await;
+        drop(token);
+    });
+    Ok(Handle { context, api: address })
+}
+
+/// Lists one type of objects and keeps the list true.
+async fn follow<T: Viewed>(context: &Context) -> Result<(), StoreError> {
+    let listed = context.objects.list::<T>().await?;
+    let (objects, drain, token) = (context.objects.clone(), context.drain.clone(), context.drain.token());
+    tokio::spawn(async move {
+        objects.follow::<T>(listed, drain).await;
+        drop(token);
+    });
+    Ok(())
+}
+
+impl Handle {
+    /// Where the API listens.
+    pub fn api(&self) -> SocketAddr {
+        self.api
+    }
+
+    /// Ends once the workers act on the first snapshot.
+    pub async fn ready(&self) {
+        let mut acknowledged = self.context.acknowledged.subscribe();
+        // The sender lives in the context that `self` holds.
+        let _ = acknowledged.wait_for(|generation| *generation > 0).await;
+    }
+
+    /// Takes no more calls, finishes those under way, and stops the reconcilers; every object stays as it is. Says
+    /// whether all ended within `timeout`.
+    pub async fn shutdown(&self, timeout: Duration) -> bool {
+        self.context.drain.finish(timeout).await
+    }
+}

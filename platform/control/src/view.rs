@@ -1,0 +1,354 @@
+//! The objects in memory, as the store has them or had them a moment ago, with what is looked up by more than a key.
+//!
+//! It deliberately never waits and never reads the store; `objects` keeps it true.
+//!
+//! What always holds: an object is only ever replaced by a later revision of itself, and every change has a
+//! *generation* of its own: who has seen a generation has seen every change up to it.
+
+use crate::keys;
+use crate::model::{Definition, Image, Service, ServiceNotes, TaskObject};
+use crate::records::Stored;
+use skiff_ports::store::{Key, Revision};
+use skiff_types::{Group, Name, Namespace, QualifiedName, TaskDefinitionId, TaskId, TaskStatus};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// An object as of one revision.
+#[derive(Debug)]
+pub(crate) struct Held<T> {
+    pub(crate) revision: Revision,
+    pub(crate) generation: u64,
+    pub(crate) value: Arc<T>,
+}
+
+impl<T> Clone for Held<T> {
+    fn clone(&self) -> Self {
+        Self { revision: self.revision, generation: self.generation, value: self.value.clone() }
+    }
+}
+
+/// All objects of one type, by key.
+#[derive(Debug)]
+pub(crate) struct Table<T> {
+    entries: BTreeMap<Key, Held<T>>,
+    /// When keys were deleted that a watch may still speak of as they were before.
+    gone: BTreeMap<Key, Revision>,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self { entries: BTreeMap::new(), gone: BTreeMap::new() }
+    }
+}
+
+impl<T> Table<T> {
+    pub(crate) fn get(&self, key: &Key) -> Option<&Held<T>> {
+        self.entries.get(key)
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Held<T>> {
+        self.entries.values()
+    }
+
+    /// Those under a prefix, ordered by key.
+    pub(crate) fn under<'a>(&'a self, prefix: &'a Key) -> impl DoubleEndedIterator<Item = &'a Held<T>> {
+        // Behind the last key that starts with the prefix as text; some of those between lie beside it, not below.
+        let end = format!("{prefix}~");
+        let after = move |key: &Key| key.as_str() < end.as_str();
+        let range: Vec<_> = self.entries.range(prefix.clone()..).take_while(|(key, _)| after(key)).collect();
+        range.into_iter().filter(move |(key, _)| key.is_under(prefix)).map(|(_, held)| held)
+    }
+
+    fn is_older(&self, key: &Key, revision: Revision) -> bool {
+        self.entries.get(key).is_some_and(|held| held.revision >= revision)
+            || self.gone.get(key).is_some_and(|&gone| gone >= revision)
+    }
+}
+
+/// All objects.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    /// Counts changes.
+    pub(crate) generation: u64,
+    pub(crate) images: Table<Image>,
+    pub(crate) definitions: Table<Definition>,
+    pub(crate) services: Table<Service>,
+    pub(crate) notes: Table<ServiceNotes>,
+    pub(crate) tasks: Table<TaskObject>,
+    /// Keys of records that can't be read. What they need must not be collected.
+    pub(crate) unreadable: BTreeSet<Key>,
+    /// Services of which something changed since their reconciler last looked.
+    pub(crate) services_to_look_at: BTreeSet<QualifiedName>,
+    tasks_of: HashMap<(Namespace, Group), BTreeSet<Key>>,
+    task_keys: HashMap<TaskId, Key>,
+    /// Services whose deployment was not yet seen to be complete.
+    deploying: BTreeSet<QualifiedName>,
+    /// Tasks on their way somewhere: all but those that run undisturbed or have ended.
+    unsettled: BTreeSet<Key>,
+}
+
+/// An object that has a table in the view.
+pub(crate) trait Viewed: Stored {
+    /// Its table.
+    fn table(view: &View) -> &Table<Self>;
+    /// Its table.
+    fn table_mut(view: &mut View) -> &mut Table<Self>;
+    /// Keeps what is looked up by other ways than the key; called once for each change.
+    fn index(view: &mut View, key: &Key, before: Option<&Self>, after: Option<&Self>);
+}
+
+impl View {
+    /// Takes in a key's state as of `revision`; false if something as late is known already.
+    pub(crate) fn apply<T: Viewed>(&mut self, key: &Key, revision: Revision, value: Option<Arc<T>>) -> bool {
+        if T::table(self).is_older(key, revision) {
+            return false;
+        }
+        self.generation += 1;
+        let generation = self.generation;
+        let table = T::table_mut(self);
+        let before = match &value {
+            Some(value) => {
+                table.gone.remove(key);
+                let held = Held { revision, generation, value: value.clone() };
+                table.entries.insert(key.clone(), held)
+            }
+            None => {
+                table.gone.insert(key.clone(), revision);
+                table.entries.remove(key)
+            }
+        };
+        self.unreadable.remove(key);
+        let before = before.map(|held| held.value);
+        T::index(self, key, before.as_deref(), value.as_deref());
+        true
+    }
+
+    /// Notes that a key's record can't be read; false if that was known.
+    pub(crate) fn apply_unreadable<T: Viewed>(&mut self, key: &Key) -> bool {
+        let before = T::table_mut(self).entries.remove(key);
+        if let Some(before) = before {
+            self.generation += 1;
+            T::index(self, key, Some(&before.value), None);
+        }
+        self.unreadable.insert(key.clone())
+    }
+
+    /// A watch has come to `revision`: nothing that was deleted up to it will be spoken of again.
+    pub(crate) fn watched_to<T: Viewed>(&mut self, revision: Revision) {
+        T::table_mut(self).gone.retain(|_, gone| *gone > revision);
+    }
+
+    /// Keys that the view has and a listing as of `revision` has not.
+    pub(crate) fn missing_from<T: Viewed>(&self, listed: &BTreeSet<&Key>, revision: Revision) -> Vec<Key> {
+        let stale = |(key, held): &(&Key, &Held<T>)| held.revision <= revision && !listed.contains(key);
+        T::table(self).entries.iter().filter(stale).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// A service.
+    pub(crate) fn service(&self, name: &QualifiedName) -> Option<&Held<Service>> {
+        self.services.get(&keys::service(name))
+    }
+
+    /// A task definition, whether it is still registered or not.
+    pub(crate) fn definition(&self, ns: &Namespace, id: &TaskDefinitionId) -> Option<&Held<Definition>> {
+        self.definitions.get(&keys::definition(ns, id))
+    }
+
+    /// The newest revision of a family, whether it is still registered or not.
+    pub(crate) fn newest(&self, namespace: &Namespace, family: &Name) -> Option<&Held<Definition>> {
+        let prefix = keys::family(namespace, family);
+        let newest = self.definitions.under(&prefix).next_back().map(|held| held.value.key());
+        self.definitions.get(&newest?)
+    }
+
+    /// A task.
+    pub(crate) fn task(&self, namespace: &Namespace, id: TaskId) -> Option<&Held<TaskObject>> {
+        self.tasks.get(&keys::task(namespace, id))
+    }
+
+    /// Where the task with this id lies, whatever its namespace.
+    pub(crate) fn task_key(&self, id: TaskId) -> Option<&Key> {
+        self.task_keys.get(&id)
+    }
+
+    /// The tasks of a group, oldest first.
+    pub(crate) fn tasks_of(&self, ns: &Namespace, group: &Group) -> impl Iterator<Item = &Held<TaskObject>> {
+        let keys = self.tasks_of.get(&(ns.clone(), group.clone()));
+        keys.into_iter().flatten().filter_map(|key| self.tasks.get(key))
+    }
+
+    /// Tasks on their way somewhere.
+    pub(crate) fn unsettled(&self) -> impl Iterator<Item = &Held<TaskObject>> {
+        self.unsettled.iter().filter_map(|key| self.tasks.get(key))
+    }
+
+    /// Has the reconciler look at the services whose deployment was not yet seen to be complete.
+    pub(crate) fn look_at_deployments(&mut self) {
+        self.services_to_look_at.extend(self.deploying.iter().cloned());
+    }
+
+    /// Has the reconciler look at every service, and at groups of services that are no more.
+    pub(crate) fn look_at_all_services(&mut self) {
+        self.services_to_look_at.extend(self.services.all().map(|held| held.value.name()));
+        let owners = self.tasks_of.keys().filter_map(|(namespace, group)| match group {
+            Group::Service(name) => Some(QualifiedName::new(namespace.clone(), name.clone())),
+            Group::Family(_) => None,
+        });
+        self.services_to_look_at.extend(owners);
+    }
+}
+
+impl Viewed for Image {
+    fn table(view: &View) -> &Table<Self> {
+        &view.images
+    }
+
+    fn table_mut(view: &mut View) -> &mut Table<Self> {
+        &mut view.images
+    }
+
+    fn index(_: &mut View, _: &Key, _: Option<&Self>, _: Option<&Self>) {}
+}
+
+impl Viewed for Definition {
+    fn table(view: &View) -> &Table<Self> {
+        &view.definitions
+    }
+
+    fn table_mut(view: &mut View) -> &mut Table<Self> {
+        &mut view.definitions
+    }
+
+    fn index(_: &mut View, _: &Key, _: Option<&Self>, _: Option<&Self>) {}
+}
+
+impl Viewed for Service {
+    fn table(view: &View) -> &Table<Self> {
+        &view.services
+    }
+
+    fn table_mut(view: &mut View) -> &mut Table<Self> {
+        &mut view.services
+    }
+
+    fn index(view: &mut View, _: &Key, before: Option<&Self>, after: Option<&Self>) {
+        view.services_to_look_at.extend(after.or(before).map(Service::name));
+    }
+}
+
+impl Viewed for ServiceNotes {
+    fn table(view: &View) -> &Table<Self> {
+        &view.notes
+    }
+
+    fn table_mut(view: &mut View) -> &mut Table<Self> {
+        &mut view.notes
+    }
+
+    fn index(view: &mut View, _: &Key, before: Option<&Self>, after: Option<&Self>) {
+        let Some(notes) = after.or(before) else { return };
+        if after.is_some() && !notes.completed {
+            view.deploying.insert(notes.service.clone());
+        } else {
+            view.deploying.remove(&notes.service);
+        }
+    }
+}
+
+impl Viewed for TaskObject {
+    fn table(view: &View) -> &Table<Self> {
+        &view.tasks
+    }
+
+    fn table_mut(view: &mut View) -> &mut Table<Self> {
+        &mut view.tasks
+    }
+
+    fn index(view: &mut View, key: &Key, before: Option<&Self>, after: Option<&Self>) {
+        let Some(object) = after.or(before) else { return };
+        let group = (object.task.namespace.clone(), object.task.group.clone());
+        if after.is_some() {
+            view.task_keys.insert(object.task.id, key.clone());
+            view.tasks_of.entry(group).or_default().insert(key.clone());
+        } else {
+            view.task_keys.remove(&object.task.id);
+            let keys = view.tasks_of.entry(group.clone()).or_default();
+            keys.remove(key);
+            if keys.is_empty() {
+                view.tasks_of.remove(&group);
+            }
+        }
+        if object.in_service() {
+            view.services_to_look_at.insert(object.owner());
+        }
+        let settled = after.is_none_or(|object| match object.task.status {
+            TaskStatus::Stopped => true,
+            TaskStatus::Running => object.task.stop.is_none(),
+            _ => false,
+        });
+        if settled {
+            view.unsettled.remove(key);
+        } else {
+            view.unsettled.insert(key.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str, updated_at_ms: u64) -> Arc<Service> {
+        Arc::new(Service {
+            namespace: Namespace::default(),
+            spec: skiff_types::ServiceSpec {
+                name: name.parse().unwrap(),
+                definition: "hello:1".parse().unwrap(),
+                desired: 1,
+                hosts: vec![],
+                paths: vec![],
+            },
+            created_at_ms: 0,
+            updated_at_ms,
+            deployed_at_ms: 0,
+            removed: false,
+        })
+    }
+
+    #[test]
+    fn an_old_change_never_undoes_a_new_one() {
+        let (mut view, object) = (View::default(), service("hello", 1));
+        let key = object.key();
+        assert!(view.apply(&key, 5, Some(object.clone())));
+        assert!(!view.apply(&key, 4, Some(service("hello", 0))), "older than what is known");
+        assert!(view.apply::<Service>(&key, 6, None));
+        assert!(!view.apply(&key, 5, Some(object.clone())), "brought back by a watch that lags");
+        assert!(view.services.get(&key).is_none());
+        view.watched_to::<Service>(6);
+        assert!(view.apply(&key, 7, Some(object)));
+    }
+
+    #[test]
+    fn a_prefix_skips_its_neighbours() {
+        let mut view = View::default();
+        for (revision, name) in ["a", "a-b", "b"].into_iter().enumerate() {
+            let object = service(name, 0);
+            view.apply(&object.key(), revision as u64 + 1, Some(object));
+        }
+        let prefix = Key::parse("service.default.a").unwrap();
+        assert_eq!(view.services.under(&prefix).count(), 1);
+        assert_eq!(view.services.under(&keys::in_namespace("service", &Namespace::default())).count(), 3);
+        assert_eq!(view.services_to_look_at.len(), 3);
+    }
+
+    #[test]
+    fn what_a_listing_lacks_is_gone_unless_it_is_newer() {
+        let mut view = View::default();
+        for (revision, name) in [(1, "a"), (9, "b")] {
+            let object = service(name, 0);
+            view.apply(&object.key(), revision, Some(object));
+        }
+        let missing = view.missing_from::<Service>(&BTreeSet::new(), 5);
+        assert_eq!(missing, [service("a", 0).key()]);
+    }
+}

@@ -1,0 +1,11 @@
+//! The control plane at its boundary: the API over a loopback socket, a real store and image store, a node that is
+//! played by the test.
+
+mod crash;
+mod deploy;
+mod fixture;
+mod measured;
+mod mutated;
+mod node;
+mod restart;
+mod wire;

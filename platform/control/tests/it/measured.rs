@@ -1,0 +1,93 @@
+//! Metrics and usage: what the node measured, by service, with counters that never go back.
+
+use crate::fixture::{Platform, namespace};
+use skiff_control::{Readings, TaskReading};
+use skiff_ledger::{BUCKETS_US, Totals};
+use skiff_types::{TaskId, TaskStatus};
+
+async fn metrics(platform: &Platform) -> String {
+    let url = format!("http://{}/metrics", platform.handle.api());
+    let response = reqwest::get(url).await.unwrap();
+    assert_eq!(response.status(), 200, "it answers without the token on loopback");
+    response.text().await.unwrap()
+}
+
+fn reading(task: TaskId, in_service: bool, totals: Totals) -> TaskReading {
+    TaskReading { task, owner: "default/hello".parse().unwrap(), in_service, totals }
+}
+
+fn totals() -> Totals {
+    let mut totals = Totals {
+        cpu_ns: 1_500_000_000,
+        memory_bytes: 4096,
+        responses: [7, 0, 0, 2],
+        sandboxes: 1,
+        ..Totals::default()
+    };
+    totals.request_duration.buckets[0] = 3;
+    totals.request_duration.buckets[BUCKETS_US.len()] = 1;
+    totals.request_duration.sum_ns = 20_000_000_000;
+    totals.cold_start_load.buckets[3] = 1;
+    totals
+}
+
+#[tokio::test]
+async fn series_are_there_once_there_is_something_to_count() {
+    let platform = Platform::start().await;
+    platform.deploy("hello", "http", 1).await;
+    platform.completed("hello").await;
+    let task = platform.running("hello").await.remove(0);
+    let idle = metrics(&platform).await;
+    assert!(!idle.contains("service=\"hello\""), "{idle}");
+    assert!(idle.contains("skiff_worker_restarts_total{worker=\"0\"} 3"), "{idle}");
+    assert!(idle.contains("skiff_tasks{status=\"RUNNING\"} 1"), "{idle}");
+
+    let living =
+        vec![reading(task.id, true, totals()), reading(TaskId::from_parts(1, [1; 10]), false, totals())];
+    *platform.meters.0.lock().unwrap() = Readings { living, ended: vec![] };
+    let text = metrics(&platform).await;
+    for line in [
+        "# TYPE skiff_requests_total counter",
+        "skiff_requests_total{namespace=\"default\",service=\"hello\",code_class=\"2xx\"} 7",
+        "skiff_requests_total{namespace=\"default\",service=\"hello\",code_class=\"5xx\"} 2",
+        "skiff_cpu_seconds_total{namespace=\"default\",service=\"hello\"} 1.5",
+        "skiff_cpu_seconds_total{namespace=\"default\",service=\"family:hello\"} 1.5",
+        "skiff_memory_bytes{namespace=\"default\",service=\"hello\"} 4096",
+        "# TYPE skiff_request_duration_seconds histogram",
+        "skiff_request_duration_seconds_bucket{namespace=\"default\",service=\"hello\",le=\"0.00001\"} 3",
+        "skiff_request_duration_seconds_bucket{namespace=\"default\",service=\"hello\",le=\"10\"} 3",
+        "skiff_request_duration_seconds_bucket{namespace=\"default\",service=\"hello\",le=\"+Inf\"} 4",
+        "skiff_request_duration_seconds_sum{namespace=\"default\",service=\"hello\"} 20",
+        "skiff_cold_start_seconds_count{namespace=\"default\",service=\"hello\",stage=\"load\"} 1",
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("skiff_traps_total"), "{text}");
+
+    let shown = platform.client.get_task(&namespace(), task.id).await.unwrap();
+    assert_eq!((shown.usage.requests, shown.usage.requests_failed), (9, 2));
+    let service = platform.service("hello").await;
+    assert_eq!((service.status.requests, service.status.memory_bytes), (9, 4096));
+}
+
+#[tokio::test]
+async fn counters_stay_when_their_tasks_end() {
+    let platform = Platform::start().await;
+    platform.deploy("hello", "http", 1).await;
+    platform.completed("hello").await;
+    let task = platform.running("hello").await.remove(0);
+    *platform.meters.0.lock().unwrap() =
+        Readings { living: vec![], ended: vec![reading(task.id, true, totals())] };
+    let line = "skiff_requests_total{namespace=\"default\",service=\"hello\",code_class=\"2xx\"}";
+    assert!(metrics(&platform).await.contains(&format!("{line} 7")));
+    let again = metrics(&platform).await;
+    assert!(again.contains(&format!("{line} 7")), "{again}");
+    assert!(again.contains("skiff_memory_bytes{namespace=\"default\",service=\"hello\"} 0"), "{again}");
+    let living = vec![reading(TaskId::from_parts(2, [2; 10]), true, totals())];
+    *platform.meters.0.lock().unwrap() = Readings { living, ended: vec![] };
+    assert!(metrics(&platform).await.contains(&format!("{line} 14")));
+
+    platform.client.stop_task(&namespace(), task.id, &Default::default()).await.unwrap();
+    let ended = platform.reaches(task.id, TaskStatus::Stopped).await;
+    assert_eq!(ended.usage, Default::default());
+}

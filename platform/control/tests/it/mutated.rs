@@ -1,0 +1,129 @@
+//! Ten thousand damaged bodies and queries: each is refused or taken, none is the platform's fault.
+
+use crate::fixture::{Platform, TOKEN};
+use fastrand::Rng;
+use http::StatusCode;
+use skiff_api::{ErrorBody, Operation};
+
+const ROUNDS: usize = 10_000;
+/// What damage is made with, beside noise.
+const PIECES: [&str; 20] = [
+    "null",
+    "{}",
+    "[]",
+    "\"\"",
+    "-1",
+    "1e999",
+    "18446744073709551616",
+    "\\u0000",
+    "\\ud800",
+    "\u{0}",
+    "true",
+    ":",
+    "\"definition\":",
+    "default",
+    "..",
+    "%2F",
+    "999999999",
+    "[[[[[[[[",
+    "\"hosts\":[\"a\"]",
+    "64MiB",
+];
+
+fn damage(text: &str, random: &mut Rng) -> Vec<u8> {
+    let mut bytes = text.as_bytes().to_vec();
+    for _ in 0..random.usize(1..4) {
+        let at = random.usize(..=bytes.len());
+        let to = random.usize(at..=bytes.len());
+        match random.u8(..6) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << random.u8(..8),
+            1 => drop(bytes.drain(at..to)),
+            2 => {
+                let copy = bytes[at..to].to_vec();
+                bytes.splice(at..at, copy);
+            }
+            3 => bytes.truncate(at),
+            4 => bytes.insert(at, random.u8(..)),
+            _ => {
+                let piece = PIECES[random.usize(..PIECES.len())];
+                bytes.splice(at..to, piece.bytes());
+            }
+        }
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn no_body_is_the_platforms_fault() {
+    let platform = Platform::start().await;
+    platform.deploy("hello", "http", 0).await;
+    platform.push("job", "exit 0").await;
+    platform.register("job", "job").await;
+    let task = platform.run("job").await.id.to_string();
+    let one = ["default", "hello"];
+    let bodies: [(Operation, &[&str], &str); 8] = [
+        (
+            Operation::RegisterTaskDefinition,
+            &["default"],
+            r#"{"family":"hello","image":"hello:latest","limits":{"cpu":"256","memory":"128MiB","timeout":"30s",
+                "concurrency":10,"queue":5},"arguments":["a","b"],"environment":{"K":"V"}}"#,
+        ),
+        (
+            Operation::PutService,
+            &one,
+            r#"{"definition":"hello:1","desired":0,"hosts":["a.example","*.b.example"],"paths":["/api"]}"#,
+        ),
+        (Operation::ScaleService, &one, r#"{"desired":0}"#),
+        (Operation::RollbackService, &one, r#"{"revision":1}"#),
+        (Operation::MeasureColdStarts, &one, r#"{"path":"/","requests":1}"#),
+        (
+            Operation::RunTask,
+            &["default"],
+            r#"{"definition":"hello:1","arguments":["x"],"environment":{"K":"V"}}"#,
+        ),
+        (Operation::StopTask, &["default", &task], r#"{"reason":"because"}"#),
+        (Operation::PushImage, &["default", "other:v1"], "http"),
+    ];
+    let queries: [(Operation, &[&str], &str); 3] = [
+        (Operation::ListTasks, &["default"], "service=hello&status=RUNNING&stopped=true&limit=10&cursor=00"),
+        (Operation::ReadLogs, &["default"], "owner=hello&since_ms=1&tail=10&follow=false"),
+        (Operation::GetTaskDefinition, &one, "reveal=K,L"),
+    ];
+    let client = reqwest::Client::new();
+    let seed = 0x5eed_0001;
+    let mut random = Rng::with_seed(seed);
+    for round in 0..ROUNDS {
+        let is_query = random.u8(..4) == 0;
+        let (operation, values, text) = match is_query {
+            true => queries[random.usize(..queries.len())],
+            false => bodies[random.usize(..bodies.len())],
+        };
+        let damaged = damage(text, &mut random);
+        let mut url = format!("http://{}{}", platform.handle.api(), operation.path_with(values));
+        let mut body = damaged.clone();
+        if is_query {
+            let query = String::from_utf8_lossy(&damaged);
+            if query.contains("follow=true") {
+                continue;
+            }
+            url = format!("{url}?{query}");
+            body.clear();
+        }
+        let Ok(url) = reqwest::Url::parse(&url) else { continue };
+        let request = client.request(operation.method(), url).bearer_auth(TOKEN).body(body);
+        let response = request.send().await.unwrap();
+        let told = || {
+            format!("seed {seed:#x}, round {round}, {operation:?}: {:?}", String::from_utf8_lossy(&damaged))
+        };
+        let status = response.status();
+        assert!(status.as_u16() < 500, "{status}; {}", told());
+        if !status.is_success() {
+            assert_ne!(status, StatusCode::UNAUTHORIZED);
+            let error: Result<ErrorBody, _> = response.json().await;
+            assert!(error.is_ok(), "{status} without a typed error; {}", told());
+        }
+    }
+    platform.assert_node_is_content();
+    let health = reqwest::get(format!("http://{}/healthz", platform.handle.api())).await.unwrap();
+    assert_eq!(health.status(), StatusCode::OK);
+}

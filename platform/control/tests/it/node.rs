@@ -1,0 +1,257 @@
+//! A node played by the test: it acknowledges, starts and ends programs as their components' bytes tell it to, and
+//! notes whatever no node should be asked for.
+//!
+//! A component is text here: `http`, `daemon`, `exit 3`, `refuse WHY`; a line `needs BYTES` is its minimum memory.
+
+use async_trait::async_trait;
+use futures::stream::{BoxStream, StreamExt};
+use skiff_control::{Meters, NodeReading, Readings, WorkerReading, WorkerState};
+use skiff_ports::images::Images;
+use skiff_ports::logs::{LogLine, LogQuery, LogStream, Logs};
+use skiff_ports::runtime::{ColdStart, ComponentReport, Desired, PrepareError, Runtime, TaskEvent};
+use skiff_ports::snapshot::Version;
+use skiff_types::{Digest, Kind, QualifiedName, StopCode, StoppedReason, TaskId, WasiGeneration};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+use tokio::sync::{mpsc, watch};
+
+#[derive(Default)]
+struct State {
+    version: Version,
+    desired: Desired,
+    started: BTreeSet<TaskId>,
+    prepared: BTreeSet<Digest>,
+    outstanding: HashMap<TaskId, u64>,
+    kept_native: Option<BTreeSet<Digest>>,
+    holds: bool,
+    wrongs: Vec<String>,
+    /// How many targets each service had, with every assignment.
+    targets: BTreeMap<String, Vec<usize>>,
+}
+
+pub(crate) struct Node {
+    images: Arc<dyn Images>,
+    state: Mutex<State>,
+    acknowledged: watch::Sender<Version>,
+    events: mpsc::UnboundedSender<TaskEvent>,
+    next_events: tokio::sync::Mutex<mpsc::UnboundedReceiver<TaskEvent>>,
+}
+
+impl Node {
+    pub(crate) fn new(images: Arc<dyn Images>) -> Self {
+        let (events, next_events) = mpsc::unbounded_channel();
+        let (state, acknowledged) = (Mutex::default(), watch::Sender::new(0));
+        Self { images, state, acknowledged, events, next_events: tokio::sync::Mutex::new(next_events) }
+    }
+
+    /// From here on nothing is acknowledged, until [`Node::release`].
+    pub(crate) fn hold(&self) {
+        self.state.lock().unwrap().holds = true;
+    }
+
+    pub(crate) fn release(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.holds = false;
+        self.acknowledged.send_replace(state.version);
+    }
+
+    pub(crate) fn end(&self, task: TaskId, exit_code: Option<i32>, code: StopCode) {
+        let reason = StoppedReason { code, message: format!("the program ended with {exit_code:?}") };
+        self.events.send(TaskEvent::Ended { task, exit_code, reason }).unwrap();
+    }
+
+    pub(crate) fn set_outstanding(&self, task: TaskId, requests: u64) {
+        self.state.lock().unwrap().outstanding.insert(task, requests);
+    }
+
+    pub(crate) fn desired(&self) -> Desired {
+        self.state.lock().unwrap().desired.clone()
+    }
+
+    pub(crate) fn kept_native(&self) -> Option<BTreeSet<Digest>> {
+        self.state.lock().unwrap().kept_native.clone()
+    }
+
+    pub(crate) fn targets_of(&self, service: &str) -> Vec<usize> {
+        self.state.lock().unwrap().targets.get(service).cloned().unwrap_or_default()
+    }
+
+    /// What no node should be asked for.
+    pub(crate) fn wrongs(&self) -> Vec<String> {
+        self.state.lock().unwrap().wrongs.clone()
+    }
+
+    fn program(&self, component: &Digest) -> Option<String> {
+        std::fs::read_to_string(self.images.component_path(component)).ok()
+    }
+}
+
+#[async_trait]
+impl Runtime for Node {
+    fn assign(&self, desired: Desired) -> Version {
+        let mut state = self.state.lock().unwrap();
+        for task in &desired.tasks {
+            if !state.prepared.contains(&task.component) {
+                state.wrongs.push(format!("{} was assigned without native code", task.id));
+            }
+            if task.kind == Kind::Command && state.started.insert(task.id) {
+                self.events.send(TaskEvent::Started { task: task.id }).unwrap();
+                let program = self.program(&task.component).unwrap_or_default();
+                if let Some(code) = program.strip_prefix("exit ") {
+                    let exit_code = code.lines().next().and_then(|code| code.parse().ok());
+                    self.end(task.id, exit_code, StopCode::Exited);
+                }
+            }
+        }
+        for route in &desired.routes {
+            let is_assigned = |id: &TaskId| desired.tasks.iter().any(|task| task.id == *id);
+            if !route.targets.iter().all(is_assigned) {
+                state.wrongs.push(format!("{} routes to a task that does not run", route.service));
+            }
+            state.targets.entry(route.service.to_string()).or_default().push(route.targets.len());
+        }
+        state.version += 1;
+        state.desired = desired;
+        if !state.holds {
+            self.acknowledged.send_replace(state.version);
+        }
+        state.version
+    }
+
+    async fn acknowledged(&self, version: Version) {
+        let mut acknowledged = self.acknowledged.subscribe();
+        acknowledged.wait_for(|reached| *reached >= version).await.unwrap();
+    }
+
+    async fn next_event(&self) -> TaskEvent {
+        self.next_events.lock().await.recv().await.unwrap()
+    }
+
+    async fn prepare(&self, component: &Digest) -> Result<ComponentReport, PrepareError> {
+        let program = self.program(component).ok_or(PrepareError::Missing(*component))?;
+        if let Some(why) = program.strip_prefix("refuse ") {
+            return Err(PrepareError::Refused(why.to_owned()));
+        }
+        self.state.lock().unwrap().prepared.insert(*component);
+        let needs = program.lines().find_map(|line| line.strip_prefix("needs "));
+        Ok(ComponentReport {
+            kind: if program.starts_with("http") { Kind::Http } else { Kind::Command },
+            generation: WasiGeneration::P2,
+            imports: vec!["wasi:io/streams@0.2.0".to_owned()],
+            exports: vec!["wasi:http/incoming-handler@0.2.0".to_owned()],
+            minimum_memory_bytes: needs.map_or(1 << 20, |bytes| bytes.trim().parse().unwrap()),
+            component_bytes: program.len() as u64,
+            native_bytes: 1,
+            compile_ms: 1,
+        })
+    }
+
+    fn outstanding(&self, task: TaskId) -> u64 {
+        self.state.lock().unwrap().outstanding.get(&task).copied().unwrap_or(0)
+    }
+
+    async fn keep_native(&self, components: &BTreeSet<Digest>) -> usize {
+        self.state.lock().unwrap().kept_native = Some(components.clone());
+        0
+    }
+
+    async fn measure_cold_start(&self, _: TaskId, _: String, rounds: u32) -> Result<Vec<ColdStart>, String> {
+        let sample = ColdStart {
+            load_ns: 1,
+            instantiate_ns: 2,
+            first_byte_ns: 3,
+            cold_request_ns: 5,
+            warm_request_ns: 4,
+        };
+        Ok(vec![sample; rounds as usize])
+    }
+}
+
+/// Lines in memory, as they were written.
+#[derive(Default)]
+pub(crate) struct Lines {
+    lines: Mutex<Vec<(QualifiedName, LogLine)>>,
+    count: watch::Sender<usize>,
+    removed: Mutex<Vec<QualifiedName>>,
+}
+
+impl Lines {
+    pub(crate) fn write(&self, owner: &str, task: TaskId, at_ms: u64, text: &str) {
+        let line = LogLine { at_ms, task, stream: LogStream::Stdout, text: text.to_owned() };
+        let mut lines = self.lines.lock().unwrap();
+        lines.push((owner.parse().unwrap(), line));
+        self.count.send_replace(lines.len());
+    }
+
+    pub(crate) fn removed(&self) -> Vec<QualifiedName> {
+        self.removed.lock().unwrap().clone()
+    }
+}
+
+pub(crate) struct SharedLines(pub(crate) Arc<Lines>);
+
+impl Logs for SharedLines {
+    fn read(&self, query: LogQuery) -> BoxStream<'static, std::io::Result<LogLine>> {
+        let matches = move |(owner, line): &(QualifiedName, LogLine)| {
+            *owner == query.owner
+                && query.task.is_none_or(|task| task == line.task)
+                && query.since_ms.is_none_or(|since| line.at_ms >= since)
+        };
+        let (present, read_to) = {
+            let lines = self.0.lines.lock().unwrap();
+            let present: Vec<_> =
+                lines.iter().filter(|line| matches(line)).map(|(_, line)| line.clone()).collect();
+            (present, lines.len())
+        };
+        let skipped = query.tail.map_or(0, |tail| present.len().saturating_sub(tail));
+        let present = futures::stream::iter(present.into_iter().skip(skipped).map(Ok));
+        if !query.follow {
+            return present.boxed();
+        }
+        let source = self.0.clone();
+        let coming =
+            futures::stream::unfold((source, read_to, matches), |(source, mut at, matches)| async move {
+                let mut count = source.count.subscribe();
+                loop {
+                    count.wait_for(|count| *count > at).await.ok()?;
+                    let line = source.lines.lock().unwrap()[at].clone();
+                    at += 1;
+                    if matches(&line) {
+                        return Some((Ok(line.1), (source, at, matches)));
+                    }
+                }
+            });
+        present.chain(coming).boxed()
+    }
+
+    fn remove(&self, owner: &QualifiedName) {
+        self.0.removed.lock().unwrap().push(owner.clone());
+    }
+}
+
+/// Readings as the test sets them.
+#[derive(Default)]
+pub(crate) struct SetMeters(pub(crate) Mutex<Readings>);
+
+impl Meters for SetMeters {
+    fn read(&self) -> Readings {
+        let mut readings = self.0.lock().unwrap();
+        Readings { living: readings.living.clone(), ended: std::mem::take(&mut readings.ended) }
+    }
+
+    fn node(&self) -> NodeReading {
+        let worker = WorkerReading {
+            index: 0,
+            pid: Some(2),
+            state: WorkerState::Running,
+            uptime_seconds: 1.0,
+            cpu_seconds: 0.5,
+            platform_cpu_seconds: 0.25,
+            memory_bytes: 1 << 20,
+            restarts: 3,
+            connections: 4,
+            requests: 5,
+        };
+        NodeReading { pid: 1, uptime_seconds: 2.0, cpu_seconds: 0.1, memory_bytes: 1, workers: vec![worker] }
+    }
+}

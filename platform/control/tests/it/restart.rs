@@ -1,0 +1,77 @@
+//! A platform that ends and starts again over the same disk.
+
+use crate::fixture::{Platform, until};
+use skiff_types::{StopCode, TaskStatus};
+
+#[tokio::test]
+async fn what_was_promised_is_brought_back() {
+    let platform = Platform::start().await;
+    platform.deploy("web", "http", 2).await;
+    platform.deploy("worker", "daemon", 1).await;
+    platform.push("job", "daemon").await;
+    platform.register("job", "job").await;
+    let job = platform.run("job").await;
+    platform.reaches(job.id, TaskStatus::Running).await;
+    platform.completed("web").await;
+    platform.completed("worker").await;
+    let mut web: Vec<_> = platform.running("web").await.into_iter().map(|task| task.id).collect();
+    let daemon = platform.running("worker").await.remove(0);
+    let disk = platform.stop().await;
+
+    let platform = Platform::start_on(disk).await;
+    platform.completed("web").await;
+    let mut back: Vec<_> = platform.running("web").await.into_iter().map(|task| task.id).collect();
+    web.sort_unstable();
+    back.sort_unstable();
+    assert_eq!(back, web, "http tasks keep their ids");
+    for id in [job.id, daemon.id] {
+        let ended = platform.reaches(id, TaskStatus::Stopped).await;
+        assert_eq!(ended.stop_code, Some(StopCode::PlatformStopped));
+    }
+    platform.completed("worker").await;
+    let again = platform.running("worker").await.remove(0);
+    assert_ne!(again.id, daemon.id);
+    assert_eq!(platform.service("worker").await.status.restarts, 0);
+    platform.assert_node_is_content();
+}
+
+#[tokio::test]
+async fn a_half_done_deploy_goes_on() {
+    let platform = Platform::start().await;
+    platform.deploy("hello", "http one", 1).await;
+    platform.completed("hello").await;
+    platform.node.hold();
+    let second = platform.deploy("hello", "http two", 1).await;
+    until("the new task is being activated", || async {
+        let tasks = platform.tasks(Some("hello")).await;
+        tasks.into_iter().find(|task| task.status == TaskStatus::Activating)
+    })
+    .await;
+    let disk = platform.stop().await;
+
+    let platform = Platform::start_on(disk).await;
+    platform.handle.ready().await;
+    platform.completed("hello").await;
+    assert!(platform.running("hello").await.iter().all(|task| task.definition == second.id));
+    platform.assert_node_is_content();
+}
+
+#[tokio::test]
+async fn a_record_that_can_not_be_read_harms_nothing_else() {
+    use skiff_ports::store::{Expect, Key};
+    let platform = Platform::start().await;
+    platform.deploy("hello", "http", 1).await;
+    platform.completed("hello").await;
+    let disk = platform.stop().await;
+    let keys = ["service.default.broken", "task.default.zz", "status.default.hello2", "image.default.a.b"];
+    for key in keys {
+        let key = Key::parse(key).unwrap();
+        disk.store.put(&key, "no record".into(), Expect::Absent).await.unwrap();
+    }
+    let platform = Platform::start_on(disk).await;
+    platform.completed("hello").await;
+    for key in keys {
+        let kept = platform.disk.store.get(&Key::parse(key).unwrap()).await.unwrap();
+        assert_eq!(kept.unwrap().value, "no record", "{key} was touched");
+    }
+}

@@ -1,0 +1,273 @@
+//! The API as HTTP: every operation answers as its OpenAPI document says, and every wrong call with a typed error.
+
+use crate::fixture::{Platform, TOKEN, namespace, registration, wanted};
+use http::StatusCode;
+use reqwest::{Method, RequestBuilder, Response};
+use serde_json::{Value, json};
+use skiff_api::{ErrorBody, ErrorCode, Operation};
+use skiff_types::TaskStatus;
+use std::collections::BTreeSet;
+
+fn request(platform: &Platform, operation: Operation, values: &[&str]) -> RequestBuilder {
+    let url = format!("http://{}{}", platform.handle.api(), operation.path_with(values));
+    reqwest::Client::new().request(operation.method(), url).bearer_auth(TOKEN)
+}
+
+async fn error_of(response: Response) -> ErrorCode {
+    let status = response.status();
+    assert!(response.headers().contains_key("x-request-id"));
+    let body: ErrorBody = response.json().await.expect("a typed error");
+    assert!(!body.error.message.is_empty());
+    if status != StatusCode::METHOD_NOT_ALLOWED {
+        assert_eq!(body.error.code.status(), status);
+    }
+    body.error.code
+}
+
+/// Checks answers against the document that the platform itself serves.
+struct Contract {
+    document: Value,
+    seen: BTreeSet<Operation>,
+}
+
+impl Contract {
+    async fn check(&mut self, operation: Operation, request: RequestBuilder) -> Value {
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        let text = response.text().await.unwrap();
+        assert_eq!(status, operation.success_status(), "{operation:?}: {text}");
+        self.seen.insert(operation);
+        let method = operation.method().as_str().to_ascii_lowercase();
+        let answer = &self.document["paths"][operation.path()][&method]["responses"][status.as_str()];
+        assert!(answer.is_object(), "{operation:?} does not say that it answers with {status}");
+        let content = answer["content"].as_object();
+        let schema =
+            |media_type: &str| content.and_then(|content| content.get(media_type)).map(|c| &c["schema"]);
+        if let Some(schema) = schema("application/json") {
+            let value: Value = serde_json::from_str(&text).unwrap();
+            self.validate(operation, schema, &value);
+            return value;
+        }
+        if let Some(schema) = schema("application/x-ndjson") {
+            for line in text.lines().filter(|line| !line.is_empty()) {
+                self.validate(operation, schema, &serde_json::from_str(line).unwrap());
+            }
+        }
+        Value::Null
+    }
+
+    fn validate(&self, operation: Operation, schema: &Value, value: &Value) {
+        let schema = json!({ "allOf": [schema], "components": self.document["components"] });
+        let validator = jsonschema::draft202012::new(&schema).unwrap();
+        let errors: Vec<_> = validator.iter_errors(value).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{operation:?} answered {value}: {errors:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_operation_answers_as_the_document_says() {
+    let platform = Platform::start().await;
+    let document = request(&platform, Operation::GetOpenApi, &[]).send().await.unwrap();
+    let mut contract = Contract { document: document.json().await.unwrap(), seen: BTreeSet::new() };
+    let call = |operation, values: &[&str]| request(&platform, operation, values);
+    for operation in [Operation::GetOpenApi, Operation::GetStatus, Operation::GetMetrics] {
+        contract.check(operation, call(operation, &[])).await;
+    }
+    platform.handle.ready().await;
+    contract.check(Operation::GetHealth, call(Operation::GetHealth, &[])).await;
+
+    let image = ["default", "hello:v1"];
+    let program = call(Operation::PushImage, &image).body("http");
+    contract.check(Operation::PushImage, program).await;
+    contract.check(Operation::GetImage, call(Operation::GetImage, &image)).await;
+    contract.check(Operation::ListImages, call(Operation::ListImages, &["default"])).await;
+    let register = call(Operation::RegisterTaskDefinition, &["default"]);
+    let register = register.json(&registration("hello", "hello:v1"));
+    contract.check(Operation::RegisterTaskDefinition, register).await;
+    let list = Operation::ListTaskDefinitions;
+    contract.check(list, call(list, &["default"])).await;
+    let show = call(Operation::GetTaskDefinition, &["default", "hello"]).query(&[("reveal", "GREETING")]);
+    let shown = contract.check(Operation::GetTaskDefinition, show).await;
+    assert_eq!(shown["environment"]["GREETING"], "secret");
+
+    let service = ["default", "hello"];
+    let put = call(Operation::PutService, &service).json(&wanted("hello", 1));
+    contract.check(Operation::PutService, put).await;
+    platform.completed("hello").await;
+    contract.check(Operation::GetService, call(Operation::GetService, &service)).await;
+    contract.check(Operation::ListServices, call(Operation::ListServices, &["default"])).await;
+    let measure = call(Operation::MeasureColdStarts, &service).json(&json!({ "requests": 3 }));
+    let measured = contract.check(Operation::MeasureColdStarts, measure).await;
+    assert_eq!(measured["samples"].as_array().unwrap().len(), 3);
+    let scale = call(Operation::ScaleService, &service).json(&json!({ "desired": 2 }));
+    contract.check(Operation::ScaleService, scale).await;
+    let mut other = registration("hello", "hello:v1");
+    other.arguments = vec!["x".to_owned()];
+    let other = platform.client.register_task_definition(&namespace(), &other).await.unwrap();
+    platform.put("hello", &other.id.to_string(), 2).await;
+    let back = call(Operation::RollbackService, &service).json(&json!({}));
+    contract.check(Operation::RollbackService, back).await;
+
+    platform.push("job", "exit 0").await;
+    platform.register("job", "job").await;
+    let run = call(Operation::RunTask, &["default"]).json(&json!({ "definition": "job" }));
+    let task = contract.check(Operation::RunTask, run).await;
+    let id = task["id"].as_str().unwrap();
+    let ended = platform.reaches(id.parse().unwrap(), TaskStatus::Stopped).await;
+    platform.lines.write("default/job", ended.id, 5, "a line");
+    contract.check(Operation::GetTask, call(Operation::GetTask, &["default", id])).await;
+    contract.check(Operation::ListTasks, call(Operation::ListTasks, &["default"])).await;
+    contract.check(Operation::StopTask, call(Operation::StopTask, &["default", id])).await;
+    let logs = call(Operation::ReadLogs, &["default"]).query(&[("owner", "job")]);
+    contract.check(Operation::ReadLogs, logs).await;
+
+    let deregister = Operation::DeregisterTaskDefinition;
+    contract.check(deregister, call(deregister, &["default", "job:1"])).await;
+    contract.check(Operation::DeleteImage, call(Operation::DeleteImage, &image)).await;
+    contract.check(Operation::DeleteService, call(Operation::DeleteService, &service)).await;
+    assert_eq!(contract.seen, Operation::ALL.into(), "every operation was called");
+}
+
+#[tokio::test]
+async fn the_token_is_asked_for() {
+    let platform = Platform::start().await;
+    for operation in Operation::ALL {
+        let values: Vec<&str> = operation.path_parameters().iter().map(|_| "x").collect();
+        let url = format!("http://{}{}", platform.handle.api(), operation.path_with(&values));
+        let client = reqwest::Client::new();
+        for wrong in [None, Some("Bearer wrong"), Some("Basic eDp5"), Some(TOKEN), Some("Bearer")] {
+            let request = client.request(operation.method(), &url);
+            let request = match wrong {
+                Some(header) => request.header("authorization", header),
+                None => request,
+            };
+            let response = request.send().await.unwrap();
+            if operation.is_open() {
+                assert_ne!(response.status(), StatusCode::UNAUTHORIZED, "{operation:?}");
+            } else {
+                assert_eq!(error_of(response).await, ErrorCode::Unauthenticated, "{operation:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn wrong_calls_get_typed_errors() {
+    let platform = Platform::start().await;
+    platform.deploy("hello", "http", 1).await;
+    let base = format!("http://{}", platform.handle.api());
+    let client = reqwest::Client::new();
+    let send = async |method: Method, path: &str, body: &str| {
+        let request =
+            client.request(method, format!("{base}{path}")).bearer_auth(TOKEN).body(body.to_owned());
+        request.send().await.unwrap()
+    };
+    let services = "/v1/namespaces/default/services";
+    let invalid = [
+        (Method::PUT, format!("{services}/hello"), r#"{"definition":"hello","replicas":1}"#),
+        (Method::PUT, format!("{services}/hello"), r#"{"definition":"hello:0"}"#),
+        (Method::PUT, format!("{services}/hello"), "not json"),
+        (Method::PUT, format!("{services}/hello"), ""),
+        (Method::PUT, format!("{services}/hello"), r#"{"definition":"hello","desired":1001}"#),
+        (Method::PUT, format!("{services}/Hello"), r#"{"definition":"hello"}"#),
+        (Method::POST, format!("{services}/hello/scale"), r#"{"desired":-1}"#),
+        (Method::GET, format!("{services}?limit=0"), ""),
+        (Method::GET, format!("{services}?cursor=zz"), ""),
+        (Method::GET, format!("{services}?colour=red"), ""),
+        (Method::GET, "/v1/namespaces/default/tasks/xyz".to_owned(), ""),
+        (Method::GET, "/v1/namespaces/default/logs".to_owned(), ""),
+        (Method::GET, "/v1/namespaces/Default!/tasks".to_owned(), ""),
+        (Method::GET, "/v1/namespaces/default/task-definitions/hello?reveal=HOME".to_owned(), ""),
+        (Method::GET, "/v1/namespaces/%ff/tasks".to_owned(), ""),
+    ];
+    for (method, path, body) in invalid {
+        let response = send(method.clone(), &path, body).await;
+        assert_eq!(error_of(response).await, ErrorCode::InvalidArgument, "{method} {path} {body}");
+    }
+    let missing = [
+        (Method::GET, "/v1/nowhere"),
+        (Method::GET, "/v1/namespaces/default/services/other"),
+        (Method::GET, "/v1/namespaces/other/services/hello"),
+        (Method::GET, "/v1/namespaces/default/tasks/0193f0c5c00070008000000000000001"),
+        (Method::DELETE, "/v1/namespaces/default/images/other"),
+    ];
+    for (method, path) in missing {
+        assert_eq!(error_of(send(method, path, "").await).await, ErrorCode::NotFound, "{path}");
+    }
+    let wrong_method = send(Method::PATCH, "/v1/status", "").await;
+    assert_eq!(wrong_method.status(), StatusCode::METHOD_NOT_ALLOWED);
+    error_of(wrong_method).await;
+    let large = "x".repeat(skiff_api::REQUEST_BYTES_MAX + 1);
+    let response = send(Method::PUT, &format!("{services}/hello"), &large).await;
+    assert_eq!(error_of(response).await, ErrorCode::TooLarge);
+}
+
+#[tokio::test]
+async fn a_write_may_say_which_revision_it_expects() {
+    let platform = Platform::start().await;
+    let definition = platform.deploy("hello", "http", 1).await;
+    let service = platform.service("hello").await;
+    let put = |if_match: &str, desired: u32| {
+        let request = request(&platform, Operation::PutService, &["default", "hello"]);
+        let body = wanted(&definition.id.to_string(), desired);
+        request.header("if-match", if_match).json(&body).send()
+    };
+    let response = put(&format!("\"{}\"", service.revision), 2).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let tag = response.headers()["etag"].to_str().unwrap().to_owned();
+    let stale = put(&service.revision.to_string(), 3).await.unwrap();
+    assert_eq!(error_of(stale).await, ErrorCode::PreconditionFailed);
+    assert_eq!(put(&tag, 3).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(put("*", 1).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(error_of(put("seven", 1).await.unwrap()).await, ErrorCode::InvalidArgument);
+    let absent = request(&platform, Operation::PutService, &["default", "other"]).header("if-match", "*");
+    let absent = absent.json(&wanted("hello", 1)).send().await.unwrap();
+    assert_eq!(error_of(absent).await, ErrorCode::PreconditionFailed);
+    assert_eq!(platform.service("hello").await.spec.desired, 1);
+}
+
+#[tokio::test]
+async fn a_restart_of_a_task_does_not_spoil_the_revision_its_user_read() {
+    let platform = Platform::start().await;
+    platform.deploy("worker", "daemon", 1).await;
+    let service = platform.completed("worker").await;
+    let task = platform.running("worker").await.remove(0);
+    platform.node.end(task.id, None, skiff_types::StopCode::Trapped);
+    platform.reaches(task.id, TaskStatus::Stopped).await;
+    platform.completed("worker").await;
+    assert_eq!(platform.service("worker").await.revision, service.revision);
+}
+
+#[tokio::test]
+async fn a_request_id_is_kept_or_made() {
+    let platform = Platform::start().await;
+    let call = || request(&platform, Operation::GetStatus, &[]);
+    let kept = call().header("x-request-id", "mine-17").send().await.unwrap();
+    assert_eq!(kept.headers()["x-request-id"], "mine-17");
+    let made = call().header("x-request-id", "not a good one").send().await.unwrap();
+    assert_eq!(made.headers()["x-request-id"].len(), 32);
+}
+
+#[tokio::test]
+async fn lists_page() {
+    let platform = Platform::start().await;
+    platform.push("job", "exit 0").await;
+    platform.register("job", "job").await;
+    let mut made = Vec::new();
+    for _ in 0..5 {
+        made.push(platform.run("job").await.id);
+    }
+    made.sort_unstable();
+    made.reverse();
+    let (mut seen, mut cursor) = (Vec::new(), None);
+    loop {
+        let query = skiff_api::TaskListQuery { limit: Some(2), cursor, ..Default::default() };
+        let page = platform.client.list_tasks(&namespace(), &query).await.unwrap();
+        seen.extend(page.items.into_iter().map(|task| task.id));
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, made);
+}
