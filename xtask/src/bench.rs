@@ -1,8 +1,10 @@
-//! Measures Skiff beside `wasmtime serve`, in interleaved rounds, and writes what it saw to `benches/results/`.
+//! Measures Skiff and writes what it saw to `benches/results/`.
 //!
-//! A row is the median of its rounds. CPU is what the server's processes used, all of them, divided by the requests that
+//! *throughput*: beside `wasmtime serve`, in interleaved rounds. A row is the median of its rounds. CPU is what the server's processes used, all of them, divided by the requests that
 //! were answered. A server is warmed up before its first round; a round with a wrong answer fails the run.
 
+pub(crate) mod isolation;
+mod recovery;
 mod report;
 mod wrk;
 
@@ -19,6 +21,9 @@ use wrk::Load;
 /// How to measure.
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// What to measure.
+    #[arg(value_enum, default_value = "throughput")]
+    what: What,
     /// Rounds of each server, interleaved.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -31,6 +36,17 @@ pub(crate) struct Args {
     /// Only servers whose name contains this.
     #[arg(long)]
     only: Option<String>,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum What {
+    /// Requests per second and CPU per request, beside `wasmtime serve`; cold starts by stage.
+    Throughput,
+    /// A neighbour that spins.
+    Isolation,
+    /// Workers and platforms that are killed; from a push to the first answer.
+    Recovery,
 }
 
 /// One server under load.
@@ -52,9 +68,17 @@ struct Round {
     memory_mib: f64,
 }
 
-/// Runs the rounds and writes the report.
+/// Measures what is asked for.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     find("wrk").context("the load comes from `wrk`; install it (Debian: `apt-get install wrk`)")?;
+    match args.what {
+        What::Throughput => throughput(&args),
+        What::Isolation => isolation::measure(&args),
+        What::Recovery => recovery::measure(),
+    }
+}
+
+fn throughput(args: &Args) -> anyhow::Result<()> {
     build_guests()?;
     shell::run(cargo("build").args(["--release", "--package", "skiff-server"]))?;
     let data = tempfile::tempdir()?;
@@ -87,12 +111,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         None => eprintln!("note: `wasmtime` is not on the PATH, so there is nothing to compare with"),
     }
     subjects.retain(|subject| args.only.as_ref().is_none_or(|only| subject.name.contains(only)));
-    measure(&args, &mut subjects)?;
+    measure(args, &mut subjects)?;
     let cold = ["hello", "hello-p3"].map(|name| {
         platform.skiff_output(&["bench", "cold-start", name, "--requests", "500"]).map(|text| (name, text))
     });
     let cold: Vec<(&str, String)> = cold.into_iter().collect::<anyhow::Result<_>>()?;
-    report::write(&args, &subjects, &cold, ready)?;
+    report::write(args, &subjects, &cold, ready)?;
     drop(peers);
     platform.stop()
 }
@@ -197,4 +221,13 @@ fn tree_memory_mib(pid: u32) -> anyhow::Result<f64> {
         rollup.memory_map_rollup.into_iter().next()?.extension.map.get("Pss").copied()
     };
     Ok(tree(pid)?.iter().filter_map(pss).sum::<u64>() as f64 / f64::from(1 << 20))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        count if count % 2 == 1 => values[count / 2],
+        count => f64::midpoint(values[count / 2 - 1], values[count / 2]),
+    }
 }

@@ -35,7 +35,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     }
     let job = root().join("examples/target/wasm32-wasip2/release/job.wasm");
     let job = job.to_string_lossy();
-    platform.skiff(&["run", &job, "--", "Ada", "Grace"])?;
+    platform.skiff(&["run", &job, "--", "1", "2", "39"])?;
     println!();
     for example in ["hello", "hello-p3"] {
         platform.skiff(&["bench", "cold-start", example, "--requests", "200"])?;

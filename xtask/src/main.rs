@@ -33,8 +33,11 @@ enum Task {
     Ci,
     /// Checks the structure: crate tiers, file headers, who names wasmtime.
     Tidy,
-    /// Measures Skiff beside `wasmtime serve`, and writes the table to `benches/results/`.
+    /// Measures Skiff, beside `wasmtime serve` where that is on the PATH, and writes a table to `benches/results/`.
     Bench(bench::Args),
+    /// A native process that takes a quarter of a core: the neighbour that `bench isolation` compares with.
+    #[command(hide = true)]
+    Spin,
 }
 
 /// Workspaces beside the root one, by folder: their guests are built for WebAssembly.
@@ -49,6 +52,7 @@ fn main() -> anyhow::Result<()> {
         Task::Ci => ci(),
         Task::Tidy => tidy::run(),
         Task::Bench(args) => bench::run(args),
+        Task::Spin => bench::isolation::spin(),
     }
 }
 

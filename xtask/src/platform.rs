@@ -91,6 +91,32 @@ impl Platform {
         Ok(response.body_mut().read_to_string()?)
     }
 
+    /// A metric's series, or 0 where there is none yet.
+    pub(crate) fn metric(&self, series: &str) -> anyhow::Result<f64> {
+        let text = ureq::get(format!("{}/metrics", self.api)).call()?.body_mut().read_to_string()?;
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        Ok(line.map_or(Ok(0.0), str::parse)?)
+    }
+
+    /// The workers' process ids by seat, and whether each serves.
+    pub(crate) fn workers(&self) -> anyhow::Result<Vec<(u64, bool)>> {
+        let url = format!("{}/v1/status", self.api);
+        let bearer = format!("Bearer {}", self.token);
+        let status: serde_json::Value =
+            ureq::get(url).header("authorization", bearer).call()?.body_mut().read_json()?;
+        let worker =
+            |worker: &serde_json::Value| (worker["pid"].as_u64().unwrap_or(0), worker["state"] == "RUNNING");
+        Ok(status["workers"].as_array().context("the status lists workers")?.iter().map(worker).collect())
+    }
+
+    /// Kills it, as `kill -9` does.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        let mut child = self.child.take().context("it runs")?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
     /// Leaves it running.
     pub(crate) fn keep(mut self) {
         self.child = None;

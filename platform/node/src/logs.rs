@@ -4,7 +4,7 @@
 //! when there is more; they never hold the writer up.
 
 use futures::stream::BoxStream;
-use skiff_ports::logs::{LogLine, LogQuery, LogStream, Logs};
+use skiff_ports::logs::{LogLine, LogQuery, Logs};
 use skiff_types::QualifiedName;
 use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
@@ -243,12 +243,15 @@ impl Reader {
                 }
                 tail = None;
             }
+            if !self.query.follow {
+                return;
+            }
             tail = None;
             let ended = tokio::select! {
                 more = changed.changed() => more.is_err(),
                 () = lines.closed() => true,
             };
-            if !self.query.follow || ended {
+            if ended {
                 return;
             }
         }
@@ -295,15 +298,11 @@ impl Reader {
     }
 }
 
-/// A remark of Skiff's own among a task's lines.
-pub(crate) fn remark(at_ms: u64, task: skiff_types::TaskId, text: String) -> LogLine {
-    LogLine { at_ms, task, stream: LogStream::Skiff, text }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use futures::StreamExt;
+    use skiff_ports::logs::LogStream;
     use skiff_types::TaskId;
 
     fn owner() -> QualifiedName {

@@ -13,7 +13,6 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use skiff_kit::Drain;
 use skiff_ledger::Ledger;
 use skiff_ports::images::Images;
-use skiff_ports::logs::LogLine;
 use skiff_ports::runtime::{ColdStart, ComponentReport, Desired, PrepareError, Runtime, TaskEvent};
 use skiff_ports::snapshot::{Assignment, Route, Target, Version};
 use skiff_sandbox::cache::NativeCache;
@@ -291,15 +290,6 @@ impl Shared {
             return;
         }
         let _ = self.events.send(event);
-    }
-
-    /// Writes a remark into a task's log.
-    pub(crate) fn remark(&self, task: TaskId, line: LogLine) {
-        let world = self.world.lock().expect("no holder panics");
-        let owner = world.assignments.iter().find(|assignment| assignment.task.id == task);
-        if let Some(owner) = owner.map(|assignment| assignment.task.owner.clone()) {
-            self.logs.write(vec![(owner, line)]);
-        }
     }
 
     pub(crate) fn stopping(&self) -> bool {

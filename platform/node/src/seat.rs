@@ -3,7 +3,6 @@
 //! The seat owns what a worker must not take with it: its inbox of connections, its row in the ledger. It never decides
 //! what a worker runs; it passes on the newest snapshot, and answers what the worker asks.
 
-use crate::logs::remark;
 use crate::node::Shared;
 use crate::spawner::Spawner;
 use crate::status::WorkerState;
@@ -214,12 +213,7 @@ async fn listen(
                     let _ = outbox.send((ToWorker::Code { request, result }, descriptors)).await;
                 });
             }
-            FromWorker::Task(event) => {
-                if let TaskEvent::Ended { task, reason, .. } = &event {
-                    shared.remark(*task, remark(clock::unix_ms(), *task, reason.to_string()));
-                }
-                shared.task_event(event);
-            }
+            FromWorker::Task(event) => shared.task_event(event),
             FromWorker::Logs(batch) => shared.logs.write(batch),
             FromWorker::ColdStarts { request, result } => {
                 let mut seat = shared.seats[worker].lock().expect("no holder panics");

@@ -29,10 +29,11 @@ async fn the_examples_answer_through_the_load_balancer() {
 fn the_job_example_prints_and_exits_with_a_code() {
     let platform = Platform::start(&[]);
     let job = guest_path("job");
-    let output = platform.run(&["run", job.to_str().unwrap(), "--", "Ada", "Grace"]);
+    let output = platform.run(&["run", job.to_str().unwrap(), "--", "20", "22"]);
     let stdout = String::from_utf8_lossy(&output.stdout);
-    assert!(stdout.contains("Ada") && stdout.contains("Grace"), "{stdout}");
+    assert!(stdout.contains("42"), "{stdout}");
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(platform.run(&["run", job.to_str().unwrap(), "--", "many"]).status.code(), Some(2));
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ async fn memory_holds_over_all_sandboxes_of_a_task() {
 async fn cpu_is_throttled_to_its_share_over_all_workers() {
     let platform = Platform::start(&[]);
     platform.deploy("misbehave", "spinner", &["--cpu", "256", "--timeout", "60s"]);
-    let series = "skiff_task_cpu_seconds_total{namespace=\"default\",service=\"spinner\"}";
+    let series = "skiff_cpu_seconds_total{namespace=\"default\",service=\"spinner\"}";
     let spin = join_all((0..4).map(|_| platform.try_get("spinner", "/spin?ms=1000000")));
     let measure = async {
         while platform.metric(series).await < 0.2 {}
