@@ -72,48 +72,83 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// Accepts and serves until the edge drains. Must run in a `LocalSet`.
+    /// Accepts and serves until the edge drains; ends when it has. Must run in a `LocalSet`.
     ///
-    /// Connections that then wait in the inbox, or to be accepted, are left to others.
+    /// Connections that wait to be accepted are left to other workers.
     pub async fn run(self, edge: Rc<Edge>) -> io::Result<()> {
         self.listener.set_nonblocking(true)?;
         // Both are handed down to what is accepted.
         sockopt::set_socket_keepalive(&self.listener, true)?;
         sockopt::set_tcp_keepidle(&self.listener, TCP_KEEP_ALIVE)?;
         edge.attach_inbox(self.inbox.try_clone()?);
-        let listener = TcpListener::from_std(self.listener.try_clone()?)?;
+        let listener = TcpListener::from_std(self.listener)?;
         // Only told by it when something waits, which is the same for all kinds of Unix sockets.
-        let inbox = UnixDatagram::from_std(self.inbox.try_clone()?.into())?;
+        let inbox = UnixDatagram::from_std(self.inbox.into())?;
+        let peers = Peers { inboxes: self.peers, worker: self.worker, ledger: self.ledger };
         let mut inbox_is_open = true;
         loop {
-            if !edge.has_room() {
-                tokio::select! {
-                    () = edge.room() => continue,
-                    () = edge.drain_begun() => break,
-                }
-            }
             tokio::select! {
                 biased;
                 () = edge.drain_begun() => break,
-                ready = inbox.readable(), if inbox_is_open => {
+                () = edge.room(), if !edge.has_room() => {}
+                ready = inbox.readable(), if inbox_is_open && edge.has_room() => {
                     ready?;
-                    inbox_is_open = self.empty_inbox(&inbox, &edge).await?;
+                    inbox_is_open = empty_inbox(&inbox, &edge).await?;
                 }
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.take(stream, peer, &edge),
+                accepted = listener.accept(), if edge.has_room() => match accepted {
+                    Ok((stream, peer)) => peers.take(stream, peer, &edge),
                     Err(error) => check_accept_error(error).await?,
                 },
             }
         }
-        // From now on this worker has ever fewer connections, and should be given none.
-        self.ledger.worker(self.worker).heartbeat_ns.set(0);
+        drop(listener);
+        // What others handed over before they saw that this worker drains.
+        while inbox_is_open {
+            tokio::select! {
+                biased;
+                ready = inbox.readable(), if edge.has_room() => {
+                    ready?;
+                    inbox_is_open = empty_inbox(&inbox, &edge).await?;
+                }
+                () = edge.room(), if !edge.has_room() => {}
+                () = edge.drained() => break,
+            }
+        }
         Ok(())
     }
+}
 
+/// Takes what waits in the inbox; false if nothing will ever come again.
+async fn empty_inbox(inbox: &UnixDatagram, edge: &Rc<Edge>) -> io::Result<bool> {
+    for _ in 0..INBOX_BATCH {
+        if !edge.has_room() {
+            return Ok(true);
+        }
+        match inbox.try_io(Interest::READABLE, || receive(inbox.as_fd())) {
+            Ok(Received::Stream(stream)) => serve_received(stream, edge),
+            Ok(Received::Nothing) => tracing::warn!("a connection was lost on its way between workers"),
+            Ok(Received::End) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+            Err(error) => check_accept_error(error).await?,
+        }
+    }
+    tokio::task::yield_now().await;
+    Ok(true)
+}
+
+/// The other workers, as far as connections are handed to them.
+#[derive(Debug)]
+struct Peers {
+    inboxes: Vec<OwnedFd>,
+    worker: usize,
+    ledger: Ledger,
+}
+
+impl Peers {
     /// Serves a connection, or gives it to the worker that should have it.
     fn take(&self, stream: TcpStream, peer: SocketAddr, edge: &Rc<Edge>) {
         if let Some(worker) = self.choose(edge.connections() as u64)
-            && send(self.peers[worker].as_fd(), stream.as_fd()).is_ok()
+            && send(self.inboxes[worker].as_fd(), stream.as_fd()).is_ok()
         {
             self.ledger.worker(worker).connections.add(1);
         } else {
@@ -121,28 +156,10 @@ impl Acceptor {
         }
     }
 
-    /// Takes what waits in the inbox; false if nothing will ever come again.
-    async fn empty_inbox(&self, inbox: &UnixDatagram, edge: &Rc<Edge>) -> io::Result<bool> {
-        for _ in 0..INBOX_BATCH {
-            if !edge.has_room() {
-                return Ok(true);
-            }
-            match inbox.try_io(Interest::READABLE, || receive(self.inbox.as_fd())) {
-                Ok(Received::Stream(stream)) => serve_received(stream, edge),
-                Ok(Received::Nothing) => tracing::warn!("a connection was lost on its way between workers"),
-                Ok(Received::End) => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-                Err(error) => check_accept_error(error).await?,
-            }
-        }
-        tokio::task::yield_now().await;
-        Ok(true)
-    }
-
     fn choose(&self, own: u64) -> Option<usize> {
         let silence_ns = PEER_SILENCE_MAX.as_nanos() as u64;
         let now_ns = monotonic_ns();
-        let workers = 0..self.peers.len().min(self.ledger.workers());
+        let workers = 0..self.inboxes.len().min(self.ledger.workers());
         let peers = workers.filter(|&worker| worker != self.worker).filter_map(|worker| {
             let row = self.ledger.worker(worker);
             let alive = now_ns.saturating_sub(row.heartbeat_ns.get()) <= silence_ns;

@@ -153,7 +153,7 @@ impl http_body::Body for UploadBody {
         match &self.incoming {
             Some(incoming) => incoming.size_hint(),
             None if self.begun => SizeHint::with_exact(0),
-            None => self.upload.size_hint.clone(),
+            None => self.upload.size_hint,
         }
     }
 }

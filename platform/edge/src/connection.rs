@@ -17,6 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How long a connection that was asked to close may take for it, in nanoseconds.
 const CLOSE_GRACE_NS: u64 = 5_000_000_000;
+/// The same for one that has sent nothing yet: its first request may be on its way.
+const CLOSE_GRACE_FRESH_NS: u64 = 500_000_000;
 
 /// Why a connection was cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +36,7 @@ pub(crate) enum Cut {
 /// What a connection has been told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Finish what is in flight, then close.
+    /// Finish what is in flight, then close. Who was never asked anything answers one request first.
     Finish,
     /// End now.
     Cut(Cut),
@@ -52,6 +54,8 @@ pub(crate) enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Activity {
     http2: bool,
+    /// Whether any request's head was complete.
+    was_asked: bool,
     /// Requests between the end of their head and the end of their response.
     active: u32,
     /// The first byte of an HTTP/1 head that is not complete.
@@ -82,7 +86,9 @@ impl Activity {
             return Verdict::Keep;
         }
         if self.closing_since_ns != 0 {
-            let late = now_ns.saturating_sub(self.closing_since_ns) >= CLOSE_GRACE_NS;
+            let is_fresh = !self.was_asked && self.head_since_ns == 0;
+            let grace_ns = if is_fresh { CLOSE_GRACE_FRESH_NS } else { CLOSE_GRACE_NS };
+            let late = now_ns.saturating_sub(self.closing_since_ns) >= grace_ns;
             return if late { Verdict::Cut(Cut::SlowClose) } else { Verdict::Keep };
         }
         if !self.http2 && over(self.head_since_ns, limits.header_read_timeout) {
@@ -150,6 +156,16 @@ impl Connection {
         self.order.get()
     }
 
+    /// Whether it is to close after the requests in flight.
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.order.get().is_some()
+    }
+
+    /// Whether any request's head was complete.
+    pub(crate) fn was_asked(&self) -> bool {
+        self.activity.get().was_asked
+    }
+
     /// Why it was cut off, if it was.
     pub(crate) fn cut(&self) -> Option<Cut> {
         match self.order.get() {
@@ -162,6 +178,7 @@ impl Connection {
     pub(crate) fn request_began(&self, http2: bool) {
         self.note(|activity| {
             activity.http2 = http2;
+            activity.was_asked = true;
             activity.active += 1;
             activity.head_since_ns = 0;
         });
@@ -301,7 +318,7 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_closed_and_then_cut() {
-        let idle = Activity { idle_since_ns: S, ..Activity::default() };
+        let idle = Activity { idle_since_ns: S, was_asked: true, ..Activity::default() };
         check(idle, 75, Verdict::Keep);
         check(idle, 76, Verdict::Close);
         check(Activity { active: 1, ..idle }, 1_000, Verdict::Keep);
@@ -309,6 +326,10 @@ mod tests {
         check(closing, 80, Verdict::Keep);
         check(closing, 81, Verdict::Cut(Cut::SlowClose));
         check(Activity { active: 1, ..closing }, 1_000, Verdict::Keep);
+        let fresh = Activity { was_asked: false, ..closing };
+        check(fresh, 76, Verdict::Keep);
+        check(fresh, 77, Verdict::Cut(Cut::SlowClose));
+        check(Activity { head_since_ns: 76 * S, ..fresh }, 80, Verdict::Keep);
     }
 
     #[test]

@@ -113,8 +113,11 @@ impl Edge {
 
     /// Takes no more connections, lets every request in flight finish, and closes; what is not done after `timeout`
     /// is cut off. Says whether all ended by themselves.
+    ///
+    /// A connection that has sent nothing yet gets half a second for one request: it may be on its way.
     pub async fn drain(&self, timeout: Duration) -> bool {
         self.drain.begin();
+        self.publish_connections();
         self.tell_all(Order::Finish);
         let in_time = self.drain.finish(timeout).await;
         if !in_time {
@@ -179,6 +182,12 @@ impl Edge {
         self.drain.begun().await;
     }
 
+    /// Ends when a drain has begun and no connection is left.
+    pub(crate) async fn drained(&self) {
+        self.drain_begun().await;
+        self.drain.finish(Duration::MAX).await;
+    }
+
     pub(crate) fn has_room(&self) -> bool {
         self.connections() < self.config.limits.connections_max
     }
@@ -197,9 +206,13 @@ impl Edge {
     /// Writes down how many connections this worker has: those it holds, and those that wait in its inbox. Always
     /// the whole number, never a difference: others add to it when they hand one over, a dead worker's is set to 0,
     /// and none of that must add up to an error that stays.
+    ///
+    /// A worker that drains says that it is full, or it would be handed more and more.
     fn publish_connections(&self) {
         let waiting = self.inbox.get().and_then(|inbox| rustix::io::ioctl_fionread(inbox).ok()).unwrap_or(0);
-        self.worker_row().connections.set(self.connections() as u64 + waiting);
+        let held = self.connections() as u64 + waiting;
+        let full = if self.drain.has_begun() { self.config.limits.connections_max as u64 } else { 0 };
+        self.worker_row().connections.set(held.max(full));
     }
 
     fn tell_all(&self, order: Order) {
@@ -289,15 +302,22 @@ impl Open {
         let mut http = pin!(self.edge.http.serve_connection(io, service));
         let mut finishing = false;
         let ended = poll_fn(|context| {
-            match self.connection.poll_order(context) {
-                Some(Order::Cut(_)) => return Poll::Ready(Ok(())),
-                Some(Order::Finish) if !finishing => {
+            loop {
+                let order = self.connection.poll_order(context);
+                if let Some(Order::Cut(_)) = order {
+                    return Poll::Ready(Ok(()));
+                }
+                // hyper would close a connection that has sent nothing, and lose what is on its way.
+                let may_finish = || order == Some(Order::Finish) && self.connection.was_asked();
+                if !finishing && may_finish() {
                     finishing = true;
                     http.as_mut().graceful_shutdown();
                 }
-                Some(Order::Finish) | None => {}
+                let polled = http.as_mut().poll(context);
+                if finishing || polled.is_ready() || !may_finish() {
+                    return polled;
+                }
             }
-            http.as_mut().poll(context)
         });
         match ended.await {
             Err(error) => self.edge.log_failure(&self.connection, &*error),

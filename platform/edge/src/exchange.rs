@@ -10,7 +10,7 @@ use crate::edge::Edge;
 use crate::headers::REQUEST_ID;
 use crate::refusal::Refusal;
 use crate::routing::{Service, Target};
-use http::header::{HOST, USER_AGENT};
+use http::header::{CONNECTION, HOST, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use skiff_kit::clock::monotonic_ns;
@@ -128,6 +128,9 @@ impl Exchange {
         expected_bytes: Option<u64>,
     ) -> Response<ResponseBody> {
         response.headers_mut().insert(&REQUEST_ID, self.request_id.clone());
+        if self.connection.is_finishing() && self.version != Version::HTTP_2 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         self.status = Some(response.status());
         response.map(|body| ResponseBody::new(body, self, expected_bytes))
     }

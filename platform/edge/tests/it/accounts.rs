@@ -49,7 +49,8 @@ fn a_line_says_all_there_is_to_say() {
             assert!(time.len() == 24 && time.ends_with('Z') && time.starts_with("20"), "{time}");
             assert!(line["duration_us"].is_u64());
             let line = line.as_object_mut().unwrap();
-            (line.remove("time"), line.remove("duration_us"));
+            line.remove("time");
+            line.remove("duration_us");
         }
         let task = task_id(3).to_string();
         assert_eq!(

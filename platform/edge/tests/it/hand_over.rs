@@ -161,18 +161,25 @@ fn a_worker_takes_no_more_connections_than_it_may() {
 }
 
 #[test]
-fn a_draining_worker_is_handed_none_and_leaves_its_inbox_to_the_next() {
+fn a_draining_worker_is_handed_none() {
     run(async {
         let node = Node::new(2);
         let first = node.start(0, Limits::default());
         let second = node.start(1, Limits::default());
         assert!(second.drain(DEADLINE).await);
-        eventually("it is silent", || node.ledger.worker(1).heartbeat_ns.get() == 0).await;
+        node.beat(1);
         let mut streams = Vec::new();
         for _ in 0..6 {
             streams.push(node.connect().await);
             ask(streams.last_mut().unwrap()).await;
         }
         assert_eq!((first.connections(), second.connections()), (6, 0));
+        let third = node.start(1, Limits::default());
+        eventually("its successor says what it holds", || node.connections(1) == 0).await;
+        for _ in 0..4 {
+            streams.push(node.connect().await);
+            ask(streams.last_mut().unwrap()).await;
+        }
+        assert_eq!((first.connections(), third.connections()), (6, 4));
     });
 }

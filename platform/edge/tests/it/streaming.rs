@@ -181,7 +181,8 @@ fn a_guest_ends_when_its_client_leaves() {
             }
         }));
         for version in [1, 2] {
-            (ended.set(false), begun.set(false));
+            ended.set(false);
+            begun.set(false);
             let request: std::pin::Pin<Box<dyn Future<Output = ()>>> = match version {
                 1 => {
                     let mut client = bench.http1().await;
