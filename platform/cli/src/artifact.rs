@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use skiff_api::{Client, LimitsSpec, RegisterTaskDefinition, TaskDefinition};
 use skiff_ports::runtime::ComponentReport;
-use skiff_types::{ImageReference, Name};
+use skiff_types::{ImageReference, Kind, Name};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -105,6 +105,14 @@ impl Artifact {
             (None, None) => source.default_name()?,
         };
         Ok(Self { name, manifest, content })
+    }
+
+    /// What it does, where that can be told before it is registered.
+    pub(crate) fn kind(&self) -> Option<Kind> {
+        match &self.content {
+            Content::Component(component) => Some(component.report.kind),
+            Content::Image(_) => None,
+        }
     }
 
     /// The bounds and the environment: what the command line says goes before what the manifest says.

@@ -23,15 +23,15 @@ const INTERRUPTED_CODE: u8 = 130;
 pub(crate) async fn run(context: &Context, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let client = context.client()?;
     let artifact = Artifact::prepare(&Source::find(&args.source)?, None)?;
-    // Arguments and environment are the task's own, so that runs that differ in them share one revision.
-    let (limits, environment) = artifact.settings(&args.limits);
-    let definition = artifact.register(context, &client, limits, Default::default()).await?;
-    if definition.component.kind == Kind::Http {
+    if artifact.kind() == Some(Kind::Http) {
         let source = &args.source;
         return Err(usage(format!(
             "{source} answers HTTP requests and has no end to run to; deploy it: `skiff deploy {source}`"
         )));
     }
+    // Arguments and environment are the task's own, so that runs that differ in them share one revision.
+    let (limits, environment) = artifact.settings(&args.limits);
+    let definition = artifact.register(context, &client, limits, Default::default()).await?;
     let body = RunTask {
         definition: TaskDefinitionReference::from(definition.id),
         arguments: Some(args.arguments.clone()),
