@@ -42,7 +42,7 @@ pub struct Config {
     pub compilers: usize,
     /// Where the node keeps what can be made again: reports, what is being compiled.
     pub cache_dir: PathBuf,
-    /// Where workers write their access logs, if at all.
+    /// Where workers write their access logs, if at all; each has a file of its own, with its number in the name.
     pub access_log: Option<PathBuf>,
 }
 

@@ -14,6 +14,7 @@ use skiff_types::{StopCode, StoppedReason};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -151,7 +152,7 @@ async fn greet(shared: &Shared, worker: usize, writer: &mut FrameWriter) -> io::
     let setup = WorkerSetup {
         worker: worker as u32,
         sandboxes_max: shared.config.sandboxes_max,
-        access_log: shared.config.access_log.clone(),
+        access_log: shared.config.access_log.as_deref().map(|path| of_worker(path, worker)),
     };
     let listener = shared.listener.lock().expect("no holder panics").as_ref().map(OwnedFd::try_clone);
     let listener = listener.ok_or_else(|| io::Error::other("the node stops"))??;
@@ -159,6 +160,13 @@ async fn greet(shared: &Shared, worker: usize, writer: &mut FrameWriter) -> io::
     descriptors.extend(shared.inboxes.iter().map(|(_, sending)| sending.as_fd()));
     shared.ledger.worker(worker).heartbeat_ns.set(clock::monotonic_ns());
     writer.send(&ToWorker::Hello(setup), &descriptors).await
+}
+
+/// The file of one worker among those of a path: `access.log` becomes `access-0.log`.
+fn of_worker(path: &Path, worker: usize) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy()));
+    path.with_file_name(format!("{stem}-{worker}{}", extension.unwrap_or_default()))
 }
 
 /// Sends snapshots as they come, only ever the newest, and what else is to be said.

@@ -30,7 +30,7 @@ impl FromStr for Name {
         let valid = bytes.len() <= Self::LENGTH_MAX
             && bytes.first().is_some_and(u8::is_ascii_lowercase)
             && bytes.last() != Some(&b'-')
-            && bytes.iter().all(|byte| inner(byte));
+            && bytes.iter().all(inner);
         if valid {
             Ok(Self(text.into()))
         } else {

@@ -1,7 +1,7 @@
 //! `kill -9` of `skiff up` at random instants: what was acknowledged is there, and nothing is half done.
 
 use crate::harness::{PATIENCE, Platform};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// How often the platform is killed.
@@ -29,19 +29,19 @@ async fn no_acknowledged_change_is_lost() {
     assert_eq!(platform.get("anchor", "/count").await.status, 200);
 }
 
-/// Deploys, scales and removes until the platform is killed; says which service the last, unacknowledged change was on.
+/// Deploys, scales and removes until the platform is killed; says which services had a change that was not answered.
 async fn change_until_killed(
     platform: &Platform,
     promised: &mut Promised,
     random: &mut Random,
     after: Duration,
-) -> (Option<String>, u32) {
+) -> (BTreeSet<String>, u32) {
     let pid = platform.pid();
     let killer = tokio::task::spawn_blocking(move || {
         std::thread::sleep(after);
         crate::harness::signal(pid, "KILL");
     });
-    let mut unsure = None;
+    let mut unsure = BTreeSet::new();
     while !killer.is_finished() {
         let name = format!("app-{}", random.below(4));
         let desired = random.below(3) as u32;
@@ -51,14 +51,12 @@ async fn change_until_killed(
         let url = format!("http://{}{path}", platform.api);
         let client = reqwest::Client::new();
         let request = if remove { client.delete(url) } else { client.put(url).json(&body) };
-        unsure = Some(name.clone());
         match request.bearer_auth(&platform.token).send().await {
             Ok(response) if response.status().is_success() => {
                 promised.insert(name, (!remove).then_some(desired));
-                unsure = None;
             }
-            Ok(response) if response.status().is_client_error() => unsure = None,
-            _ => {}
+            Ok(response) if response.status().is_client_error() => {}
+            _ => drop(unsure.insert(name)),
         }
     }
     killer.await.unwrap();
@@ -66,7 +64,7 @@ async fn change_until_killed(
 }
 
 /// Every promise is kept; a change that was not acknowledged is there whole or not at all, and is promised from now on.
-async fn check(platform: &Platform, promised: &mut Promised, unsure: Option<String>) {
+async fn check(platform: &Platform, promised: &mut Promised, unsure: BTreeSet<String>) {
     let started = Instant::now();
     loop {
         let list = platform.json(&["service", "ls"]);
@@ -77,7 +75,7 @@ async fn check(platform: &Platform, promised: &mut Promised, unsure: Option<Stri
                 (item["name"].as_str().unwrap().to_owned(), item["spec"]["desired"].as_u64().unwrap() as u32)
             })
             .collect();
-        if let Some(name) = &unsure {
+        for name in &unsure {
             promised.insert(name.clone(), found.get(name).copied());
         }
         for (name, desired) in &*promised {

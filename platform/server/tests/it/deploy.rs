@@ -131,7 +131,7 @@ fn what_can_not_run_is_refused_at_deploy() {
     let module = platform.dir().join("module.wasm");
     std::fs::write(&module, b"\0asm\x01\0\0\0").unwrap();
     let said = platform.fails(&["deploy", module.to_str().unwrap(), "--name", "module"]);
-    assert!(said.contains("core module") && said.contains("wasm32-wasip2"), "{said}");
+    assert!(said.contains("core WebAssembly module") && said.contains("wasm32-wasip2"), "{said}");
     let text = platform.dir().join("text.wasm");
     std::fs::write(&text, "not wasm").unwrap();
     assert!(platform.fails(&["deploy", text.to_str().unwrap(), "--name", "text"]).contains("not"));

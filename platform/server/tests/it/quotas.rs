@@ -124,7 +124,7 @@ async fn bodies_have_bounds() {
     let platform = Platform::start(&[]);
     platform.deploy("misbehave", "app", &["--cpu", "2048"]);
     let answer = platform.post("app", "/read", vec![7; 1 << 20]).await;
-    assert_eq!((answer.status, answer.text.trim()), (200, "1048576"));
+    assert_eq!((answer.status, answer.text.trim()), (200, "1048576 bytes"));
     assert_eq!(platform.post("app", "/read", vec![7; 11 << 20]).await.status, 413);
     let answer = platform.post("app", "/echo", b"there and back".to_vec()).await;
     assert_eq!(answer.text, "there and back");
