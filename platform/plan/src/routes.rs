@@ -141,7 +141,10 @@ mod tests {
         let (hosts, _) = effective(&name("team/hello"), &[], &[]);
         assert_eq!(hosts, [host("hello.team.localhost")]);
         let api: PathPrefix = "/api".parse().unwrap();
-        assert_eq!(effective(&name("default/hello"), &[], &[api.clone()]), (vec![Host::Any], vec![api]));
+        assert_eq!(
+            effective(&name("default/hello"), &[], std::slice::from_ref(&api)),
+            (vec![Host::Any], vec![api])
+        );
         let (hosts, paths) = effective(&name("default/hello"), &["a.b".parse().unwrap()], &[]);
         assert_eq!((hosts, paths), (vec![host("a.b")], vec![root]));
     }
@@ -153,9 +156,9 @@ mod tests {
         let [api, root]: [PathPrefix; 2] = ["/api", "/"].map(|path| path.parse().unwrap());
         let (api, root) = ([api], [root]);
         let holder = routed(&first, &hosts, &api);
-        let error = check(&routed(&second, &hosts, &api), &[holder.clone()]).unwrap_err();
+        let error = check(&routed(&second, &hosts, &api), std::slice::from_ref(&holder)).unwrap_err();
         assert_eq!((error.route.as_str(), error.holder.as_str()), ("a.example/api", "default/first"));
-        check(&routed(&second, &hosts, &root), &[holder.clone()]).unwrap();
+        check(&routed(&second, &hosts, &root), std::slice::from_ref(&holder)).unwrap();
         check(&routed(&first, &hosts, &api), &[holder]).unwrap();
     }
 

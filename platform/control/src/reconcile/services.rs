@@ -34,6 +34,7 @@ struct Observed {
 }
 
 pub(super) async fn run(context: Arc<Context>) {
+    let mut all = tokio::time::interval(LOOK_INTERVAL);
     context.objects.read_mut(View::look_at_all_services);
     loop {
         let names = context.objects.read_mut(|view| std::mem::take(&mut view.services_to_look_at));
@@ -43,15 +44,11 @@ pub(super) async fn run(context: Arc<Context>) {
             .filter_map(|failed| async { failed })
             .collect()
             .await;
-        let wait = if failed.is_empty() { LOOK_INTERVAL } else { RETRY_INTERVAL };
         tokio::select! {
             () = context.drain.begun() => return,
             () = context.objects.wakes.services.notified() => {}
-            () = tokio::time::sleep(wait) => {
-                if failed.is_empty() {
-                    context.objects.read_mut(View::look_at_all_services);
-                }
-            }
+            _ = all.tick() => context.objects.read_mut(View::look_at_all_services),
+            () = tokio::time::sleep(RETRY_INTERVAL), if !failed.is_empty() => {}
         }
         context.objects.read_mut(|view| view.services_to_look_at.extend(failed));
     }
