@@ -53,8 +53,12 @@ pub(crate) enum Shortage {
     Pool,
 }
 
-/// Claims a sandbox, or says what there is too little of at present.
+/// Claims a sandbox, or says what there is too little of at present; the task remembers it.
 pub(crate) fn try_admit(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Admitted, Shortage> {
+    claim(host, task, code).inspect_err(|&shortage| task.shortage.set(shortage))
+}
+
+fn claim(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Admitted, Shortage> {
     let demand = &code.demand;
     let (in_use, size) = (&host.in_use, &host.pool_size);
     let fits = in_use.sandboxes.get() < size.sandboxes
@@ -69,19 +73,22 @@ pub(crate) fn try_admit(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result
     if is_http && !account.slot.claim_in_flight(account.worker, u64::from(limits.concurrency)) {
         return Err(Shortage::Concurrency);
     }
-    account.row().sandboxes.add(1);
-    in_use.sandboxes.set(in_use.sandboxes.get() + 1);
-    in_use.memories.set(in_use.memories.get() + demand.memories);
-    in_use.tables.set(in_use.tables.get() + demand.tables);
-    let permit =
-        Permit { host: host.clone(), task: task.clone(), memories: demand.memories, tables: demand.tables };
-
     let prepaid_bytes = demand.minimum_bytes.get();
     let mut claim = MemoryClaim::new(account.slot.clone(), account.worker, limits.memory.bytes());
     if !claim.grow(SANDBOX_OVERHEAD_BYTES + prepaid_bytes) {
+        if is_http {
+            // Not by way of a permit: that would wake the first of those that wait, who is asking just now.
+            account.row().in_flight.subtract(1);
+        }
         return Err(Shortage::Memory);
     }
+    account.row().sandboxes.add(1);
     account.row().sandboxes_drawn.add(1);
+    in_use.sandboxes.set(in_use.sandboxes.get() + 1);
+    in_use.memories.set(in_use.memories.get() + demand.memories);
+    in_use.tables.set(in_use.tables.get() + demand.tables);
+    let (memories, tables) = (demand.memories, demand.tables);
+    let permit = Permit { host: host.clone(), task: task.clone(), memories, tables };
     Ok(Admitted { permit, claim, prepaid_bytes })
 }
 
@@ -116,13 +123,12 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// Takes a place, unless as many requests wait already as may.
-    pub(crate) fn take(task: &Rc<Task>, shortage: Option<Shortage>) -> Result<Self, InvokeError> {
+    /// Takes a place, unless `places` requests wait already.
+    pub(crate) fn take(task: &Rc<Task>, places: u32) -> Result<Self, InvokeError> {
         let account = &task.account;
-        let limits = &account.spec.limits;
-        if !account.slot.claim_queued(account.worker, u64::from(limits.queue)) {
+        if !account.slot.claim_queued(account.worker, u64::from(places)) {
             account.row().refused.add(1);
-            return Err(InvokeError::Busy { reason: busy(task, shortage), retry_after_s: RETRY_AFTER_S });
+            return Err(InvokeError::Busy { reason: busy(task, places), retry_after_s: RETRY_AFTER_S });
         }
         let turn = Rc::new(Notify::new());
         task.waiting.borrow_mut().push_back(turn.clone());
@@ -176,15 +182,15 @@ pub(crate) fn timed_out(task: &Task) -> InvokeError {
     InvokeError::TimedOut { limit_ms: task.account.spec.limits.timeout.ms() }
 }
 
-fn busy(task: &Task, shortage: Option<Shortage>) -> String {
+fn busy(task: &Task, places: u32) -> String {
     let limits = &task.account.spec.limits;
-    let waiting = format!("{} more requests wait, as many as may", limits.queue);
-    match shortage {
-        Some(Shortage::Memory) => {
+    let waiting = format!("{places} more requests wait, as many as may");
+    match task.shortage.get() {
+        Shortage::Memory => {
             format!("the task's memory limit of {} is used up and {waiting}; raise --memory", limits.memory)
         }
-        Some(Shortage::Pool) => format!("this worker has no sandbox left and {waiting}"),
-        Some(Shortage::Concurrency) | None => format!(
+        Shortage::Pool => format!("this worker has no sandbox left and {waiting}"),
+        Shortage::Concurrency => format!(
             "the task has {} sandboxes, as many as --concurrency allows, and {waiting}; raise --concurrency or run more \
              tasks",
             limits.concurrency

@@ -9,7 +9,7 @@ mod head;
 pub(crate) mod p2;
 pub(crate) mod p3;
 
-use crate::admission::{self, Admitted, Ticket, never_fits, try_admit};
+use crate::admission::{self, Admitted, Ticket, try_admit};
 use crate::code::{Code, Entry};
 use crate::failure::Failure;
 use crate::host::{CallGuard, Host};
@@ -34,6 +34,9 @@ use std::task::Poll;
 use std::time::Duration;
 use wasmtime::Store;
 use wasmtime_wasi_http::WasiBody;
+
+/// How often a guest is polled for the end of a small answer before a task of the runtime is spent on it.
+const FINISHING_POLLS_MAX: usize = 3;
 
 /// What a guest's request is made of, once its body is bounded.
 pub(crate) type GuestRequest = Request<WasiBody>;
@@ -89,16 +92,18 @@ pub(crate) async fn call(
         Poll::Pending => Poll::Pending,
     })
     .await;
-    let answer = match (ended, head.take()) {
+    let result = match (ended, head.take()) {
         (Some(Err(failure)), _) | (_, Some(Answer::Failure(failure))) => Err(failure),
         (_, None) => Err(Failure::no_answer()),
-        (Some(Ok(())), Some(Answer::Response(response))) => Ok((response, None)),
-        (None, Some(Answer::Response(response))) => Ok((response, Some(run))),
+        (Some(Ok(())), Some(Answer::Response(response))) => {
+            respond(&host, &task, response, None, guard).await
+        }
+        (None, Some(Answer::Response(response))) => respond(&host, &task, response, Some(run), guard).await,
     };
-    match answer {
-        Ok((response, rest)) => {
+    match result {
+        Ok(response) => {
             task.account.row().cold_start_first_byte.record_ns(head.first_byte_ns());
-            Ok(respond(&host, &task, response, rest, guard))
+            Ok(response)
         }
         Err(failure) => {
             host.report(&task.account, &failure);
@@ -107,22 +112,43 @@ pub(crate) async fn call(
     }
 }
 
-/// The response with a bounded body; `rest` of the guest goes on beside it.
-fn respond(
+/// The response with a bounded body. What is left of the guest goes on beside it, unless it is done in a moment.
+async fn respond(
     host: &Rc<Host>,
     task: &Rc<Task>,
     response: Response<WasiBody>,
     rest: Option<GuestRun<()>>,
     guard: CallGuard,
-) -> Response<Body> {
+) -> Result<Response<Body>, Failure> {
+    let (head, body) = response.into_parts();
     let link = Arc::new(Link::default());
-    let spawned = rest
-        .map(|run| tokio::task::spawn_local(finish(host.clone(), task.clone(), run, link.clone(), guard)));
-    let cord = spawned.map(|spawned| spawned.abort_handle());
-    let (account, logs) = (task.account.clone(), host.logs.clone());
-    let (parts, body) = response.into_parts();
-    let body = ResponseBody::new(&parts, body, link, cord, account, logs).boxed_unsync();
-    Response::from_parts(parts, body)
+    let mut body = ResponseBody::new(&head, body, link.clone(), task.account.clone(), host.logs.clone());
+    let mut took = body.take_what_is_ready();
+    if let Some(mut run) = rest {
+        let ended = std::future::poll_fn(|cx| {
+            for _ in 0..FINISHING_POLLS_MAX {
+                // A guest that waits for its reader is not waiting any more; any other is left to its wakers.
+                if !took {
+                    break;
+                }
+                let polled = pin!(&mut run).poll(cx);
+                took = body.take_what_is_ready();
+                if let Poll::Ready(result) = polled {
+                    return Poll::Ready(Some(result));
+                }
+            }
+            Poll::Ready(None)
+        })
+        .await;
+        match ended {
+            Some(result) => result?,
+            None => {
+                let finish = finish(host.clone(), task.clone(), run, link, guard);
+                body.tie_to(tokio::task::spawn_local(finish).abort_handle());
+            }
+        }
+    }
+    Ok(Response::from_parts(head, body.boxed_unsync()))
 }
 
 /// Runs a guest to its end after its answer's head is out; its body's reader is told of a failure.
@@ -139,20 +165,18 @@ async fn admit(
     task: &Rc<Task>,
     deadline_ns: u64,
 ) -> Result<(Rc<Code>, Admitted), InvokeError> {
+    let limits = &task.account.spec.limits;
     if let Some(code) = task.code.loaded() {
-        let shortage = if task.waiting.borrow().is_empty() {
-            match try_admit(host, task, &code) {
-                Ok(admitted) => return Ok((code, admitted)),
-                Err(shortage) => Some(shortage),
-            }
-        } else {
-            None
-        };
-        let ticket = Ticket::take(task, shortage)?;
-        let admitted = ticket.admit(host, &code, deadline_ns).await?;
+        if task.waiting.borrow().is_empty()
+            && let Ok(admitted) = try_admit(host, task, &code)
+        {
+            return Ok((code, admitted));
+        }
+        let admitted = Ticket::take(task, limits.queue)?.admit(host, &code, deadline_ns).await?;
         return Ok((code, admitted));
     }
-    let ticket = Ticket::take(task, None)?;
+    // There may be sandboxes enough for all of these; only, nobody can tell yet.
+    let ticket = Ticket::take(task, limits.queue.max(limits.concurrency))?;
     let left = Duration::from_nanos(deadline_ns.saturating_sub(clock::monotonic_ns()));
     let loaded = tokio::time::timeout(left, task.code.load(host, &task.account)).await;
     let code = match loaded {
@@ -164,10 +188,6 @@ async fn admit(
         }
         Err(_) => return Err(admission::timed_out(task)),
     };
-    if let Some(reason) = never_fits(task, &code) {
-        task.account.row().out_of_memory.add(1);
-        return Err(InvokeError::Failed(reason));
-    }
     let admitted = ticket.admit(host, &code, deadline_ns).await?;
     Ok((code, admitted))
 }

@@ -19,6 +19,9 @@ use wasmtime_wasi::{p2, p3};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
+/// Bytes of a page of linear memory.
+const PAGE_BYTES: u64 = 64 << 10;
+
 /// Where native code comes from: the supervisor, which checks it before it hands it over.
 pub trait CodeSource {
     /// The native code of a component, in a memory file that is sealed against any change ([`crate::cache`] makes it).
@@ -153,14 +156,15 @@ pub(crate) fn link(
         (Kind::Command, WasiGeneration::P2) => Entry::CommandP2(p2::bindings::CommandPre::new(instance)?),
         (Kind::Command, WasiGeneration::P3) => Entry::CommandP3(p3::bindings::CommandPre::new(instance)?),
     };
-    let (memories, tables, largest_bytes) = match component.resources_required() {
+    let (memories, tables, largest_pages) = match component.resources_required() {
         Some(needed) => (
             needed.num_memories as usize,
             needed.num_tables as usize,
-            needed.max_initial_memory_size.unwrap_or(0) as u64,
+            needed.max_initial_memory_size.unwrap_or(0),
         ),
         None => (1, 1, 0),
     };
+    let largest_bytes = largest_pages.saturating_mul(PAGE_BYTES);
     Ok(Code { entry, demand: Demand { memories, tables, minimum_bytes: Cell::new(largest_bytes) } })
 }
 

@@ -28,8 +28,8 @@ const MEMORIES_PER_SANDBOX: usize = 1;
 const TABLES_PER_SANDBOX: usize = 3;
 /// Fibers for each sandbox: one runs the guest; a WASI 0.3 guest that blocks inside a call holds more.
 const FIBERS_PER_SANDBOX: usize = 2;
-/// Bytes of a linear memory and of a table that are reset by writing instead of being given back to the kernel.
-const MEMORY_KEPT_RESIDENT_BYTES: usize = 64 << 10;
+/// Bytes of a table that are reset by writing instead of being given back to the kernel. Of a linear memory none are: its
+/// first bytes are not those that a guest uses (Rust's begin at 1 MiB, below which the stack grows down).
 const TABLE_KEPT_RESIDENT_BYTES: usize = 8 << 10;
 /// Bytes of a fiber's stack that are reset by writing; what a guest used beyond them goes back to the kernel.
 const STACK_KEPT_RESIDENT_BYTES: usize = 16 << 10;
@@ -90,7 +90,6 @@ pub(crate) fn pooled_engine(size: PoolSize) -> Result<Engine, EngineError> {
         .max_tables_per_module(TABLES_PER_MODULE_MAX)
         .max_memory_size(LINEAR_MEMORY_BYTES_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
-        .linear_memory_keep_resident(MEMORY_KEPT_RESIDENT_BYTES)
         .table_keep_resident(TABLE_KEPT_RESIDENT_BYTES)
         .async_stack_keep_resident(STACK_KEPT_RESIDENT_BYTES)
         // It takes a page that is swapped out or being migrated for a clean one (wasmtime#14357), which would show one

@@ -73,6 +73,9 @@ impl Failure {
             Some(Trap::StackOverflow) => {
                 "the guest trapped: its call stack is exhausted (a recursion without end?)".to_owned()
             }
+            Some(Trap::MemoryOutOfBounds) => {
+                "the guest trapped: it reached beyond its memory (a wild pointer, or a recursion without end?)".to_owned()
+            }
             Some(Trap::AsyncDeadlock) => "the guest trapped: it waits for what can never happen".to_owned(),
             Some(trap) => format!("the guest trapped: {}", trap.to_string().trim_start_matches("wasm trap: ")),
             None => format!("the guest was ended: {}", error.root_cause()),
@@ -83,7 +86,6 @@ impl Failure {
     pub(crate) fn into_invoke_error(self) -> InvokeError {
         match self.kind {
             FailureKind::TimedOut { limit_ms } => InvokeError::TimedOut { limit_ms },
-            FailureKind::Stopped => InvokeError::Gone,
             _ => InvokeError::Failed(self.message),
         }
     }

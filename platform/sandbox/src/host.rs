@@ -7,6 +7,7 @@ use crate::engine::PoolSize;
 use crate::epoch::EpochClock;
 use crate::failure::{Failure, FailureKind};
 use crate::logs::{LogQueue, LogSink};
+use crate::sandboxes::Deps;
 use crate::state::SandboxState;
 use crate::task::Task;
 use skiff_ledger::Ledger;
@@ -46,9 +47,9 @@ impl Host {
         worker: usize,
         pool_size: PoolSize,
         (engine, linker, epoch): (Engine, Linker<SandboxState>, EpochClock),
-        ledger: Ledger,
-        (code_source, log_sink, events): (Rc<dyn CodeSource>, Rc<dyn LogSink>, Rc<dyn Fn(TaskEvent)>),
+        deps: Deps,
     ) -> Self {
+        let Deps { ledger, code: code_source, logs: log_sink, events } = deps;
         Self {
             worker,
             engine,
@@ -89,7 +90,9 @@ impl Host {
             FailureKind::TimedOut { .. } => row.timeouts.add(1),
             // Counted where the memory was refused.
             FailureKind::OutOfMemory => {}
-            FailureKind::Exited(_) | FailureKind::Stopped | FailureKind::NoAnswer => {}
+            FailureKind::Exited(_) | FailureKind::NoAnswer => {}
+            // Whoever took the task away knows.
+            FailureKind::Stopped => return,
         }
         self.logs.remark(account, &failure.message);
         if let Some(detail) = &failure.detail {

@@ -24,6 +24,9 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 const WRITE_BYTES_MAX: usize = 64 << 10;
 /// How much of its rate a task may write at once after a silence, in nanoseconds.
 const BURST_NS: u64 = 1_000_000_000;
+/// Bytes of Skiff's own remarks on a task per second; they do not count towards the task's rate, so that a flood can't
+/// drown the reason of a failure.
+const REMARK_BYTES_PER_SECOND: u64 = 32 << 10;
 /// Least time between two remarks of the same kind, in nanoseconds.
 const REMARK_INTERVAL_NS: u64 = 1_000_000_000;
 
@@ -62,7 +65,7 @@ impl LogQueue {
     fn write(&self, account: &Arc<Account>, stream: LogStream, text: String) {
         let now_ns = clock::monotonic_ns();
         let bytes = text.len() as u64 + 1;
-        if account.log_meter.admit(now_ns, bytes) {
+        if account.log_meter.output.admit(now_ns, bytes) {
             self.push(account, stream, text);
         } else {
             account.row().log_bytes_dropped.add(bytes);
@@ -71,10 +74,13 @@ impl LogQueue {
         self.remark_on_dropped(account, now_ns);
     }
 
-    /// Writes a remark of Skiff's own, of which there may be several lines; within the same rate.
+    /// Writes a remark of Skiff's own, of which there may be several lines; what is over their rate is left out.
     pub(crate) fn remark(&self, account: &Arc<Account>, text: &str) {
+        let now_ns = clock::monotonic_ns();
         for line in text.lines() {
-            self.write(account, LogStream::Skiff, cut(line.to_owned()));
+            if account.log_meter.remarks.admit(now_ns, line.len() as u64 + 1) {
+                self.push(account, LogStream::Skiff, cut(line.to_owned()));
+            }
         }
     }
 
@@ -108,8 +114,8 @@ fn due(last_ns: &AtomicU64, now_ns: u64) -> bool {
 
 /// How much a task may still write.
 pub(crate) struct LogMeter {
-    bucket: TokenBucket,
-    state: AtomicU64,
+    output: Rate,
+    remarks: Rate,
     dropped: AtomicU64,
     dropped_remark_ns: AtomicU64,
     /// When it was last said that outgoing requests are denied.
@@ -119,12 +125,24 @@ pub(crate) struct LogMeter {
 impl LogMeter {
     pub(crate) fn new(bytes_per_second: u64) -> Self {
         Self {
-            bucket: TokenBucket::per_second(bytes_per_second, BURST_NS),
-            state: AtomicU64::new(0),
+            output: Rate::new(bytes_per_second),
+            remarks: Rate::new(REMARK_BYTES_PER_SECOND),
             dropped: AtomicU64::new(0),
             dropped_remark_ns: AtomicU64::new(0),
             denied_remark_ns: AtomicU64::new(0),
         }
+    }
+}
+
+/// Bytes per second.
+struct Rate {
+    bucket: TokenBucket,
+    state: AtomicU64,
+}
+
+impl Rate {
+    fn new(bytes_per_second: u64) -> Self {
+        Self { bucket: TokenBucket::per_second(bytes_per_second, BURST_NS), state: AtomicU64::new(0) }
     }
 
     fn admit(&self, now_ns: u64, bytes: u64) -> bool {

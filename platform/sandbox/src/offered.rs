@@ -100,6 +100,59 @@ pub(crate) fn refusal(import: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    /// A function of each interface that has any; the others have types alone, which need nobody to provide them.
+    const FUNCTIONS: &[(&str, &str, &str)] = &[
+        ("wasi:cli/environment", "get-environment", "get-environment"),
+        ("wasi:cli/exit", "exit", "exit"),
+        ("wasi:cli/stderr", "get-stderr", "write-via-stream"),
+        ("wasi:cli/stdin", "get-stdin", "read-via-stream"),
+        ("wasi:cli/stdout", "get-stdout", "write-via-stream"),
+        ("wasi:cli/terminal-stderr", "get-terminal-stderr", "get-terminal-stderr"),
+        ("wasi:cli/terminal-stdin", "get-terminal-stdin", "get-terminal-stdin"),
+        ("wasi:cli/terminal-stdout", "get-terminal-stdout", "get-terminal-stdout"),
+        ("wasi:clocks/monotonic-clock", "now", "now"),
+        ("wasi:clocks/system-clock", "", "now"),
+        ("wasi:clocks/wall-clock", "now", ""),
+        ("wasi:filesystem/preopens", "get-directories", "get-directories"),
+        ("wasi:filesystem/types", "filesystem-error-code", "[method]descriptor.stat"),
+        ("wasi:http/client", "", "send"),
+        ("wasi:http/outgoing-handler", "handle", ""),
+        ("wasi:http/types", "http-error-code", "[constructor]fields"),
+        ("wasi:io/poll", "poll", ""),
+        ("wasi:random/insecure", "get-insecure-random-u64", "get-insecure-random-u64"),
+        ("wasi:random/insecure-seed", "insecure-seed", "get-insecure-seed"),
+        ("wasi:random/random", "get-random-u64", "get-random-u64"),
+        ("wasi:sockets/instance-network", "instance-network", ""),
+        ("wasi:sockets/ip-name-lookup", "resolve-addresses", "resolve-addresses"),
+        ("wasi:sockets/tcp-create-socket", "create-tcp-socket", ""),
+        ("wasi:sockets/udp-create-socket", "create-udp-socket", ""),
+    ];
+
+    #[test]
+    fn what_is_offered_is_in_the_linker() {
+        let engine = crate::engine::compile_engine().unwrap();
+        let linker = crate::link::linker(&engine).unwrap();
+        let defines = |interface: &str, version: &str, function: &str| {
+            // What is there can't be defined a second time.
+            let mut linker = linker.clone();
+            let mut instance = linker.instance(&format!("{interface}@{version}")).unwrap();
+            instance.func_wrap(function, |_, (): ()| Ok(())).is_err()
+        };
+        for (interface, function_0_2, function_0_3) in FUNCTIONS {
+            for (list, version, function) in
+                [(WASI_0_2, "0.2.12", function_0_2), (WASI_0_3, "0.3.0", function_0_3)]
+            {
+                assert_eq!(list.contains(interface), !function.is_empty(), "{interface}@{version}");
+                assert_eq!(
+                    defines(interface, version, function),
+                    !function.is_empty(),
+                    "{interface}@{version}"
+                );
+            }
+        }
+        assert!(!defines("wasi:keyvalue/store", "0.2.0", "open"));
+    }
+
     #[test]
     fn releases_are_told_from_candidates() {
         assert_eq!(released("wasi:http/types@0.2.12"), Some(("wasi:http/types", WasiGeneration::P2)));

@@ -63,8 +63,7 @@ impl Sandboxes {
         let engine = pooled_engine(pool_size)?;
         let linker = linker(&engine).map_err(EngineError::new)?;
         let epoch = EpochClock::start(engine.clone()).map_err(EngineError::new)?;
-        let ways_out = (deps.code, deps.logs, deps.events);
-        let host = Host::new(config.worker, pool_size, (engine, linker, epoch), deps.ledger, ways_out);
+        let host = Host::new(config.worker, pool_size, (engine, linker, epoch), deps);
         Ok(Rc::new(Self { host: Rc::new(host) }))
     }
 

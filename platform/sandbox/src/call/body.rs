@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 /// Bytes of an answer that are taken out of a guest's buffers before anybody asks for them.
-const READY_BYTES_MAX: u64 = 256 << 10;
+const READY_BYTES_MAX: u64 = 128 << 10;
 
 /// A request's body, as its guest reads it.
 pub(super) struct RequestBody {
@@ -107,12 +107,11 @@ impl ResponseBody {
         head: &http::response::Parts,
         body: WasiBody,
         link: Arc<Link>,
-        cord: Option<AbortHandle>,
         account: Arc<Account>,
         logs: Arc<LogQueue>,
     ) -> Self {
         let declared = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let mut this = Self {
+        Self {
             ready: VecDeque::new(),
             ready_bytes: 0,
             rest: Some(body),
@@ -121,18 +120,21 @@ impl ResponseBody {
             limit_bytes: account.spec.limits.response_body.bytes(),
             ended: false,
             link,
-            cord,
+            cord: None,
             account,
             logs,
-        };
-        // A guest that has ended left its whole body: its length is known then, and nobody need wait for it.
-        if this.cord.is_none() {
-            this.take_what_is_ready();
         }
-        this
     }
 
-    fn take_what_is_ready(&mut self) {
+    /// Ties the guest to the body: without its reader it need not go on.
+    pub(super) fn tie_to(&mut self, cord: AbortHandle) {
+        self.cord = Some(cord);
+    }
+
+    /// Takes over what the guest has written, up to a bound; says whether there was anything. When a guest has ended,
+    /// this is all of a small body: its length is known then, and nobody need wait for it.
+    pub(super) fn take_what_is_ready(&mut self) -> bool {
+        let before = self.ready.len();
         let mut cx = Context::from_waker(Waker::noop());
         while self.ready_bytes < READY_BYTES_MAX
             && let Some(body) = &mut self.rest
@@ -144,9 +146,10 @@ impl ResponseBody {
                     self.ready.push_back(frame);
                 }
                 Poll::Ready(None) => self.rest = None,
-                Poll::Pending => return,
+                Poll::Pending => break,
             }
         }
+        self.ready.len() > before
     }
 
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {

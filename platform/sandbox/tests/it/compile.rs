@@ -1,0 +1,91 @@
+//! The compile child.
+
+use crate::support::Guest;
+use skiff_ports::runtime::{ComponentReport, PrepareError};
+use skiff_sandbox::compile;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+const COMPONENT: &str = "SKIFF_TEST_COMPILE_COMPONENT";
+const OUTPUT: &str = "SKIFF_TEST_COMPILE_OUTPUT";
+
+fn of_text(text: &str) -> Result<ComponentReport, PrepareError> {
+    let dir = tempfile::tempdir().unwrap();
+    let component = dir.path().join("component.wasm");
+    std::fs::write(&component, wat::parse_str(text).unwrap()).unwrap();
+    let output = dir.path().join("native");
+    let result = compile::compile(&component, &output);
+    assert_eq!(result.is_ok(), output.exists());
+    result
+}
+
+fn command_with(inside: &str) -> String {
+    format!(
+        "(component {inside}
+           (core module $m (func (export \"run\") (result i32) i32.const 0))
+           (core instance $c (instantiate $m))
+           (func $run (result (result)) (canon lift (core func $c \"run\")))
+           (instance $i (export \"run\" (func $run)))
+           (export \"wasi:cli/run@0.2.0\" (instance $i)))"
+    )
+}
+
+/// Does nothing on its own: the next test runs this very binary again, bounded as the child is.
+#[test]
+fn the_child() {
+    if let (Some(component), Some(output)) = (std::env::var_os(COMPONENT), std::env::var_os(OUTPUT)) {
+        let code = compile::run_child(Path::new(&component), Path::new(&output));
+        std::process::exit(if code == ExitCode::SUCCESS { 0 } else { 1 });
+    }
+}
+
+#[test]
+fn a_child_says_one_line_and_leaves_native_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |component: &Path| {
+        let output = dir.path().join("native");
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "compile::the_child", "--nocapture", "--quiet"])
+            .env(COMPONENT, component)
+            .env(OUTPUT, &output)
+            .output()
+            .unwrap();
+        assert!(child.status.success(), "{child:?}");
+        let said = String::from_utf8(child.stdout).unwrap();
+        let line = said.lines().find_map(|line| line.find('{').map(|at| &line[at..])).unwrap();
+        let result: Result<ComponentReport, PrepareError> = serde_json::from_str(line).unwrap();
+        (result, std::fs::metadata(&output).map(|file| file.len()).unwrap_or(0))
+    };
+    let (report, native_bytes) = run(&Guest::Hello.path());
+    let report = report.unwrap();
+    assert!(report.native_bytes == native_bytes && native_bytes > 10_000, "{report:?}");
+
+    let text = dir.path().join("text.wasm");
+    std::fs::write(&text, "no component").unwrap();
+    assert!(matches!(run(&text).0, Err(PrepareError::Refused(_))));
+}
+
+#[test]
+fn a_command_compiles() {
+    assert!(of_text(&command_with("")).unwrap().native_bytes > 0);
+}
+
+#[test]
+fn wrong_types_are_refused_before_the_first_request() {
+    let import =
+        "(import \"wasi:random/random@0.2.0\" (instance (export \"get-random-u64\" (func (result string)))))";
+    match of_text(&command_with(import)) {
+        Err(PrepareError::Refused(reason)) => assert!(reason.contains("get-random-u64"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_no_sandbox_can_hold_is_refused() {
+    let many =
+        "(core module $big (memory 1)) ".to_owned() + &"(core instance (instantiate $big)) ".repeat(20);
+    match of_text(&command_with(&many)) {
+        Err(PrepareError::Refused(reason)) => assert!(reason.contains("larger than a sandbox"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}

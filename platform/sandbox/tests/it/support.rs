@@ -1,0 +1,278 @@
+//! A worker's sandboxes without a worker: guests built on first use, compiled once, and run on the test's own thread.
+
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use skiff_ledger::{Ledger, TaskSlot};
+use skiff_ports::body::{self, Body};
+use skiff_ports::invoke::{Invoke, InvokeError};
+use skiff_ports::logs::{LogLine, LogStream};
+use skiff_ports::runtime::TaskEvent;
+use skiff_ports::snapshot::{Assignment, TaskSpec};
+use skiff_sandbox::cache::NativeCache;
+use skiff_sandbox::{CodeSource, Config, Deps, LogSink, Sandboxes, compile, engine};
+use skiff_types::{Command, Digest, Kind, Limits, Name, Namespace, QualifiedName, TaskDefinitionId, TaskId};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// How long a test waits for what must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A component to test with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Guest {
+    /// The example of that name.
+    Hello,
+    /// Does what a path asks for, on WASI 0.2.
+    Misbehave,
+    /// The same on 0.3.
+    MisbehaveP3,
+    /// A command that does what its arguments ask for, on WASI 0.2.
+    Job,
+    /// The same on 0.3.
+    JobP3,
+}
+
+impl Guest {
+    /// The folder it is built in, the package, and the file that comes out.
+    fn source(self) -> (&'static str, &'static str, &'static str) {
+        const GUESTS: &str = "platform/server/tests/guests";
+        match self {
+            Self::Hello => ("examples", "hello", "hello.wasm"),
+            Self::Misbehave => (GUESTS, "misbehave", "misbehave.wasm"),
+            Self::MisbehaveP3 => (GUESTS, "misbehave-p3", "misbehave_p3.wasm"),
+            Self::Job => (GUESTS, "misbehave-job", "misbehave-job.wasm"),
+            Self::JobP3 => (GUESTS, "job-p3", "job_p3.wasm"),
+        }
+    }
+
+    /// Where its component lies, built if need be.
+    pub(crate) fn path(self) -> PathBuf {
+        static BUILDING: Mutex<()> = Mutex::new(());
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let (dir, package, file) = self.source();
+        let dir = root.join(dir);
+        let _one_at_a_time = BUILDING.lock();
+        let status = std::process::Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--release", "--target", "wasm32-wasip2", "-p", package])
+            .current_dir(&dir)
+            .env_remove("CARGO_TARGET_DIR")
+            .env_remove("RUSTFLAGS")
+            .status()
+            .expect("cargo starts");
+        assert!(status.success(), "the guest {package} does not build");
+        dir.join("target/wasm32-wasip2/release").join(file)
+    }
+
+    /// Its component.
+    pub(crate) fn component(self) -> Vec<u8> {
+        std::fs::read(self.path()).expect("just built")
+    }
+
+    fn digest(self) -> Digest {
+        Digest::from_bytes([self as u8; 32])
+    }
+
+    /// Its native code, compiled once in this process.
+    fn native(self) -> Arc<Vec<u8>> {
+        static COMPILED: LazyLock<Mutex<HashMap<Guest, Arc<Vec<u8>>>>> = LazyLock::new(Mutex::default);
+        let mut compiled = COMPILED.lock().expect("no test panics while it compiles");
+        compiled
+            .entry(self)
+            .or_insert_with(|| {
+                let output = tempfile::NamedTempFile::new().expect("a file");
+                compile::compile(&self.path(), output.path()).expect("it compiles");
+                Arc::new(std::fs::read(output.path()).expect("written"))
+            })
+            .clone()
+    }
+}
+
+/// What a test can see of a worker.
+pub(crate) struct World {
+    /// Under test.
+    pub(crate) sandboxes: Rc<Sandboxes>,
+    /// Its accounts, for one worker.
+    pub(crate) ledger: Ledger,
+    lines: Rc<RefCell<Vec<LogLine>>>,
+    events: Rc<RefCell<Vec<TaskEvent>>>,
+    fetched: Rc<RefCell<Vec<Digest>>>,
+    assignments: RefCell<Vec<Assignment>>,
+    /// Of every task there ever was.
+    slots: RefCell<HashMap<TaskId, u32>>,
+}
+
+struct Source {
+    cache: NativeCache,
+    fetched: Rc<RefCell<Vec<Digest>>>,
+    _dir: tempfile::TempDir,
+}
+
+impl CodeSource for Source {
+    fn fetch(&self, component: Digest) -> LocalBoxFuture<'_, Result<OwnedFd, String>> {
+        self.fetched.borrow_mut().push(component);
+        async move {
+            // As over a socket, the answer does not come at once.
+            tokio::task::yield_now().await;
+            let loaded = self.cache.load(&component).map_err(|error| error.to_string())?;
+            loaded.ok_or_else(|| "it is not in the cache".to_owned())
+        }
+        .boxed_local()
+    }
+}
+
+struct Lines(Rc<RefCell<Vec<LogLine>>>);
+
+impl LogSink for Lines {
+    fn write(&self, _: &QualifiedName, line: LogLine) {
+        self.0.borrow_mut().push(line);
+    }
+}
+
+impl World {
+    /// A world with room for `sandboxes_max` sandboxes, in which these guests can be run.
+    pub(crate) fn new(sandboxes_max: usize, guests: &[Guest]) -> Self {
+        static COMPATIBILITY: OnceLock<String> = OnceLock::new();
+        let compatibility = COMPATIBILITY.get_or_init(|| engine::compatibility().expect("an engine"));
+        let dir = tempfile::tempdir().expect("a folder");
+        let cache = NativeCache::open(dir.path(), [7; 32], compatibility.clone()).expect("a cache");
+        for guest in guests {
+            cache.store(&guest.digest(), &guest.native()).expect("kept");
+        }
+        let (ledger, _) = Ledger::create(1).expect("a ledger");
+        let lines: Rc<RefCell<Vec<LogLine>>> = Rc::default();
+        let events: Rc<RefCell<Vec<TaskEvent>>> = Rc::default();
+        let fetched: Rc<RefCell<Vec<Digest>>> = Rc::default();
+        let told = Rc::clone(&events);
+        let deps = Deps {
+            ledger: ledger.clone(),
+            code: Rc::new(Source { cache, fetched: fetched.clone(), _dir: dir }),
+            logs: Rc::new(Lines(Rc::clone(&lines))),
+            events: Rc::new(move |event| told.borrow_mut().push(event)),
+        };
+        let sandboxes = Sandboxes::new(Config { worker: 0, sandboxes_max }, deps).expect("sandboxes");
+        Self {
+            sandboxes,
+            ledger,
+            lines,
+            events,
+            fetched,
+            assignments: RefCell::default(),
+            slots: RefCell::default(),
+        }
+    }
+
+    /// Runs one more task; `set` changes its specification.
+    pub(crate) fn run(&self, guest: Guest, set: impl FnOnce(&mut TaskSpec)) -> TaskId {
+        let mut assignments = self.assignments.borrow_mut();
+        let number = self.slots.borrow().len() as u8;
+        let name: Name = "guest".parse().expect("a name");
+        let report = skiff_sandbox::inspect(&guest.component()).expect("a sound component");
+        let mut task = TaskSpec {
+            id: TaskId::from_parts(1, [number; 10]),
+            owner: QualifiedName::new(Namespace::default(), name.clone()),
+            in_service: report.kind == Kind::Http,
+            definition: TaskDefinitionId { family: name, revision: 1 },
+            kind: report.kind,
+            generation: report.generation,
+            component: guest.digest(),
+            limits: Limits { cpu: "4096".parse().expect("units"), ..Limits::default() },
+            command: Command::default(),
+        };
+        set(&mut task);
+        let id = task.id;
+        self.slots.borrow_mut().insert(id, u32::from(number));
+        assignments.push(Assignment { task, slot: u32::from(number) });
+        self.sandboxes.apply(&assignments);
+        id
+    }
+
+    /// Leaves a task out from now on.
+    pub(crate) fn leave_out(&self, task: TaskId) {
+        let mut assignments = self.assignments.borrow_mut();
+        assignments.retain(|assignment| assignment.task.id != task);
+        self.sandboxes.apply(&assignments);
+    }
+
+    /// Its accounts.
+    pub(crate) fn slot(&self, task: TaskId) -> TaskSlot {
+        self.ledger.task(self.slots.borrow()[&task])
+    }
+
+    /// A GET.
+    pub(crate) async fn get(&self, task: TaskId, path: &str) -> Result<Response<Body>, InvokeError> {
+        self.sandboxes.invoke(task, request(path, body::empty())).await
+    }
+
+    /// A GET, with its answer's body as text.
+    pub(crate) async fn text(&self, task: TaskId, path: &str) -> Result<String, InvokeError> {
+        Ok(text(self.get(task, path).await?).await.expect("a whole body"))
+    }
+
+    /// What a task has written, or Skiff about it, so far.
+    pub(crate) fn lines(&self, task: TaskId, stream: LogStream) -> Vec<String> {
+        let of = |line: &&LogLine| line.task == task && line.stream == stream;
+        self.lines.borrow().iter().filter(of).map(|line| line.text.clone()).collect()
+    }
+
+    /// How often code was fetched.
+    pub(crate) fn fetches(&self) -> usize {
+        self.fetched.borrow().len()
+    }
+
+    /// What was said to have happened to a task.
+    pub(crate) fn events(&self, task: TaskId) -> Vec<TaskEvent> {
+        let of = |event: &&TaskEvent| match event {
+            TaskEvent::Started { task: other } | TaskEvent::Ended { task: other, .. } => *other == task,
+        };
+        self.events.borrow().iter().filter(of).cloned().collect()
+    }
+
+    /// Waits until a command has ended.
+    pub(crate) async fn end_of(&self, task: TaskId) -> TaskEvent {
+        let ended = || self.events(task).into_iter().find(|event| matches!(event, TaskEvent::Ended { .. }));
+        until("the command never ended", || ended().is_some()).await;
+        ended().expect("just seen")
+    }
+
+    /// Asserts that a task holds nothing any more.
+    pub(crate) fn assert_all_is_given_back(&self, task: TaskId) {
+        let totals = self.slot(task).totals();
+        let gauges = (totals.memory_bytes, totals.in_flight, totals.queued, totals.sandboxes);
+        assert_eq!(gauges, (0, 0, 0, 0), "memory, in flight, queued, sandboxes");
+    }
+}
+
+/// A request to a guest.
+pub(crate) fn request(path: &str, body: Body) -> Request<Body> {
+    Request::get(path).header("host", "guest.localhost").body(body).expect("a request")
+}
+
+/// A body's text, or the error it ended with.
+pub(crate) async fn text(response: Response<Body>) -> Result<String, skiff_ports::body::BodyError> {
+    let bytes = response.into_body().collect().await?.to_bytes();
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Waits until it is so, letting everything else run.
+pub(crate) async fn until(otherwise: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{otherwise}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Runs a test on one thread, as a worker runs.
+pub(crate) fn on_one_thread(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        tokio::time::timeout(4 * PATIENCE, test).await.expect("the test takes too long");
+    });
+}
