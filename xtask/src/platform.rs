@@ -39,7 +39,7 @@ impl Platform {
             .arg(data_dir)
             .arg("--ready-file")
             .arg(&ready_file);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.env("SKIFF_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::null());
         let started = Instant::now();
         let mut child = command.spawn().with_context(|| format!("{} can't be started", binary.display()))?;
         let ready = loop {

@@ -1,6 +1,6 @@
 //! Running other programs, and the set-up that every task needs.
 
-use crate::GUEST_WORKSPACES;
+use crate::GUESTS;
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -63,9 +63,8 @@ pub(crate) fn add_wasm_target() -> anyhow::Result<()> {
 /// Builds the examples and the tests' guests.
 pub(crate) fn build_guests() -> anyhow::Result<()> {
     add_wasm_target()?;
-    for workspace in GUEST_WORKSPACES {
-        let folder = root().join(workspace);
-        run(cargo("build").args(["--workspace", "--release", "--target", WASM_TARGET]).current_dir(folder))?;
+    for folder in GUESTS {
+        run(cargo("build").args(["--release", "--target", WASM_TARGET]).current_dir(root().join(folder)))?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! runs under the task's quotas like any request, but outside its queue: a round that finds no sandbox fails.
 
 use crate::admission::{Admitted, try_admit};
-use crate::call::{GuestRequest, Head, Sandbox, p2, p3};
+use crate::call::{Answer, GuestRequest, Head, Sandbox, p2, p3};
 use crate::code::{self, Code, Entry};
 use crate::failure::Failure;
 use crate::host::Host;
@@ -12,12 +12,15 @@ use crate::run::{Guest, GuestRun};
 use crate::state::SandboxState;
 use crate::task::Task;
 use http::Request;
+use http_body::Body as _;
 use http_body_util::{BodyExt, Empty};
 use skiff_kit::clock;
 use skiff_ports::runtime::ColdStart;
 use skiff_types::Kind;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use wasmtime::Store;
 use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p3::bindings::Service;
@@ -88,7 +91,7 @@ async fn instantiate(code: &Code, store: &mut Store<SandboxState>) -> wasmtime::
     })
 }
 
-/// Calls to the end and says when the answer's head was there.
+/// Calls to the end, reading the answer's body, and says when the answer's head was there.
 async fn timed_call(
     store: &mut Store<SandboxState>,
     instance: &Instance,
@@ -96,11 +99,35 @@ async fn timed_call(
 ) -> wasmtime::Result<u64> {
     let head = Arc::new(Head::default());
     head.sandbox_is_ready(clock::monotonic_ns());
-    match instance {
-        Instance::P2(proxy) => p2::call(store, proxy, request, head.clone()).await?,
-        Instance::P3(service) => p3::call(store, service, request, head.clone()).await?,
-    }
-    wasmtime::ensure!(head.is_set(), "the guest ended without an answer");
+    let answer = head.clone();
+    let mut calling = pin!(async move {
+        match instance {
+            Instance::P2(proxy) => p2::call(store, proxy, request, answer).await,
+            Instance::P3(service) => p3::call(store, service, request, answer).await,
+        }
+    });
+    let (mut answered, mut body) = (false, None);
+    let ended = std::future::poll_fn(|cx| {
+        let ended = calling.as_mut().poll(cx);
+        if let Some(answer) = head.take() {
+            answered = true;
+            body = match answer {
+                Answer::Response(response) => Some(response.into_body()),
+                Answer::Failure(_) => None,
+            };
+        }
+        // A guest that streams goes on only as its body is read.
+        while let Some(reading) = &mut body {
+            match Pin::new(reading).poll_frame(cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(_) => body = None,
+                Poll::Pending => break,
+            }
+        }
+        ended
+    });
+    ended.await?;
+    wasmtime::ensure!(answered, "the guest ended without an answer");
     Ok(head.first_byte_ns())
 }
 
