@@ -28,6 +28,9 @@ struct Round {
     guest_share: f64,
 }
 
+/// Picks one of a round's outcomes.
+type Case = fn(&Round) -> &Outcome;
+
 /// Runs the rounds and writes the report.
 pub(super) fn measure(args: &super::Args) -> anyhow::Result<()> {
     build_guests()?;
@@ -117,7 +120,7 @@ fn render(args: &super::Args, rounds: &[Round]) -> anyhow::Result<String> {
         rounds.len()
     )?;
     writeln!(text, "| `hello` | requests/s | p50 ms | p99 ms |\n| --- | --- | --- | --- |")?;
-    let cases: [(&str, fn(&Round) -> &Outcome); 3] = [
+    let cases: [(&str, Case); 3] = [
         ("alone", |round| &round.alone),
         ("beside a guest that spins at 256 units", |round| &round.guest),
         ("beside a native process that spins 25 ms of 100", |round| &round.native),
