@@ -27,9 +27,7 @@ const OUTBOX_MAX: usize = 1_024;
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often signs of life are looked at.
 const HEARTBEAT_CHECK: Duration = Duration::from_millis(500);
-/// A worker that lived this long did not die of starting.
-const SETTLED: Duration = Duration::from_secs(5);
-/// Waits between workers that die of starting; the first is replaced at once.
+/// Waits between workers that die before they have served. One that has served is replaced at once.
 const RESTART_BACKOFF: Backoff = Backoff { first_ms: 100, most_ms: 10_000 };
 
 /// A message and its descriptors.
@@ -78,8 +76,8 @@ pub(crate) type MeasureReply = oneshot::Receiver<Result<Vec<ColdStart>, String>>
 pub(crate) async fn keep(shared: Arc<Shared>, worker: usize) {
     let mut failures = 0;
     loop {
-        let started = Instant::now();
         let outcome = session(&shared, worker).await;
+        let served = shared.seats[worker].lock().expect("no holder panics").state != WorkerState::Starting;
         vacate(&shared, worker);
         if shared.stopping() {
             return;
@@ -88,8 +86,8 @@ pub(crate) async fn keep(shared: Arc<Shared>, worker: usize) {
             Ok(status) => tracing::warn!(worker, %status, "a worker died; the next one is being started"),
             Err(error) => tracing::error!(worker, %error, "a worker can't be kept; another is being started"),
         }
-        failures = if started.elapsed() >= SETTLED { 0 } else { failures + 1 };
-        let wait = RESTART_BACKOFF.delay_ms(u32::saturating_sub(failures, 1));
+        failures = if served { 0 } else { failures + 1 };
+        let wait = RESTART_BACKOFF.delay_ms(failures);
         tokio::time::sleep(Duration::from_millis(wait)).await;
         shared.seats[worker].lock().expect("no holder panics").restarts += 1;
     }
