@@ -34,7 +34,7 @@ pub use operation::{Body, Operation, PathParameter};
 pub use page::{Page, PageQuery};
 pub use service::{
     Deployment, DeploymentState, PutService, RollbackService, ScaleService, Service, ServiceEvent,
-    ServiceSpec, ServiceStatus,
+    ServiceSpec, ServiceState, ServiceStatus,
 };
 pub use status::{Health, HealthState, PlatformStatus, WorkerState, WorkerStatus};
 pub use task::{RunTask, StopTask, Task, TaskListQuery, TaskUsage};

@@ -85,6 +85,8 @@ pub struct ServiceSpec {
 /// What a service is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceStatus {
+    /// Whether it is kept or on its way out.
+    pub state: ServiceState,
     /// What its tasks do: answers requests (`http`) or runs a program (`command`).
     #[schemars(with = "text::Kind")]
     pub kind: skiff_types::Kind,
@@ -108,6 +110,16 @@ pub struct ServiceStatus {
     pub requests: u64,
     /// What happened to it lately, newest first; 20 at most.
     pub events: Vec<ServiceEvent>,
+}
+
+/// Whether a service is kept, as in ECS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ServiceState {
+    /// Its desired tasks are kept running.
+    Active,
+    /// It was removed: it is gone as soon as its last task has stopped.
+    Draining,
 }
 
 /// The replacing of one revision by another.

@@ -3,7 +3,7 @@
 use crate::context::{Context, all_pages};
 use crate::output::{self, or_none};
 use crate::{human, tasks};
-use skiff_api::{DeploymentState, PageQuery, Service, Task, TaskListQuery};
+use skiff_api::{DeploymentState, PageQuery, Service, ServiceState, Task, TaskListQuery};
 use skiff_types::Name;
 
 /// How many of a service's tasks are shown with it.
@@ -35,16 +35,28 @@ pub(crate) async fn show(context: &Context, name: &Name) -> anyhow::Result<()> {
 }
 
 fn table(services: &[Service], now_ms: u64) -> String {
-    let header =
-        ["NAME", "DEFINITION", "RUNNING", "PENDING", "DEPLOYMENT", "CPU", "MEMORY", "RESTARTS", "AGE", "URL"];
+    let header = [
+        "NAME",
+        "STATE",
+        "DEFINITION",
+        "RUNNING",
+        "PENDING",
+        "DEPLOYMENT",
+        "CPU",
+        "MEMORY",
+        "RESTARTS",
+        "AGE",
+        "URL",
+    ];
     let row = |service: &Service| {
         let status = &service.status;
         [
             service.name.to_string(),
+            state(status.state).to_owned(),
             service.spec.definition.to_string(),
             format!("{}/{}", status.running, service.spec.desired),
             status.pending.to_string(),
-            state(status.deployment.state).to_owned(),
+            progress(status.deployment.state).to_owned(),
             human::cpu(status.cpu_seconds),
             human::bytes(status.memory_bytes),
             status.restarts.to_string(),
@@ -55,7 +67,14 @@ fn table(services: &[Service], now_ms: u64) -> String {
     output::columns(header, services.iter().map(row))
 }
 
-fn state(state: DeploymentState) -> &'static str {
+fn state(state: ServiceState) -> &'static str {
+    match state {
+        ServiceState::Active => "ACTIVE",
+        ServiceState::Draining => "DRAINING",
+    }
+}
+
+fn progress(state: DeploymentState) -> &'static str {
     match state {
         DeploymentState::InProgress => "IN_PROGRESS",
         DeploymentState::Completed => "COMPLETED",
@@ -70,6 +89,7 @@ fn details(service: &Service, tasks: &[Task], now_ms: u64) -> String {
     let properties = output::properties([
         ("Name", service.name.to_string()),
         ("Namespace", service.namespace.to_string()),
+        ("State", state(status.state).to_owned()),
         ("Definition", spec.definition.to_string()),
         ("Kind", status.kind.to_string()),
         (
@@ -79,7 +99,7 @@ fn details(service: &Service, tasks: &[Task], now_ms: u64) -> String {
                 spec.desired, status.running, status.pending, status.stopping
             ),
         ),
-        ("Deployment", format!("{} {}{reason}", deployment.definition, state(deployment.state))),
+        ("Deployment", format!("{} {}{reason}", deployment.definition, progress(deployment.state))),
         ("URLs", joined(status.urls.clone())),
         ("Hosts", joined(spec.hosts.iter().map(ToString::to_string).collect())),
         ("Paths", joined(spec.paths.iter().map(ToString::to_string).collect())),
@@ -117,7 +137,7 @@ mod tests {
             "name": "hello", "namespace": "default", "revision": 17, "created_at_ms": 1_000, "updated_at_ms": 2_000,
             "spec": { "definition": "hello:3", "desired": 2, "hosts": [], "paths": ["/api", "/v2"] },
             "status": {
-                "kind": "http", "running": 1, "pending": 1, "stopping": 0, "urls": ["http://hello.localhost:8080"],
+                "state": "ACTIVE", "kind": "http", "running": 1, "pending": 1, "stopping": 0, "urls": ["http://hello.localhost:8080"],
                 "deployment": {
                     "definition": "hello:3", "state": "IN_PROGRESS", "running": 1, "failures": 1,
                     "message": "a task trapped", "created_at_ms": 2_000,

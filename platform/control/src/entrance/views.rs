@@ -5,7 +5,8 @@ use crate::model::{Definition, Image, Service, ServiceNotes, TaskObject};
 use crate::reconcile::is_complete;
 use crate::view::Held;
 use skiff_api::{
-    Component, Deployment, DeploymentState, ServiceEvent, ServiceSpec, ServiceStatus, TaskLimits, TaskUsage,
+    Component, Deployment, DeploymentState, ServiceEvent, ServiceSpec, ServiceState, ServiceStatus,
+    TaskLimits, TaskUsage,
 };
 use skiff_ledger::{StatusClass, Totals};
 use skiff_plan::routes::{self, Host};
@@ -172,6 +173,7 @@ fn status(
     let used = usage(&sums);
     let events = notes.map(|notes| notes.events.iter()).into_iter().flatten();
     ServiceStatus {
+        state: if service.removed { ServiceState::Draining } else { ServiceState::Active },
         kind,
         running: count(&|task| task.status == TaskStatus::Running && task.stop.is_none()),
         pending: count(&|task| task.status < TaskStatus::Running && task.stop.is_none()),

@@ -1,14 +1,21 @@
 //! `kill -9` of `skiff up` at random instants: what was acknowledged is there, and nothing is half done.
 
 use crate::harness::{PATIENCE, Platform};
-use std::collections::{BTreeMap, BTreeSet};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How often the platform is killed.
 const KILLS: u64 = 50;
 
-/// What the API has acknowledged of each service: its desired count, or that it is gone.
-type Promised = BTreeMap<String, Option<u32>>;
+/// A service's desired count; none if it is gone, or on its way out.
+type Desired = Option<u32>;
+
+/// What the API has acknowledged of each service.
+type Promised = BTreeMap<String, Desired>;
+
+/// What was asked for of each service and not answered.
+type Unsure = BTreeMap<String, Vec<Desired>>;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_acknowledged_change_is_lost() {
@@ -29,19 +36,19 @@ async fn no_acknowledged_change_is_lost() {
     assert_eq!(platform.get("anchor", "/count").await.status, 200);
 }
 
-/// Deploys, scales and removes until the platform is killed; says which services had a change that was not answered.
+/// Deploys, scales and removes until the platform is killed; says which changes were not answered.
 async fn change_until_killed(
     platform: &Platform,
     promised: &mut Promised,
     random: &mut Random,
     after: Duration,
-) -> (BTreeSet<String>, u32) {
+) -> (Unsure, u32) {
     let pid = platform.pid();
     let killer = tokio::task::spawn_blocking(move || {
         std::thread::sleep(after);
         crate::harness::signal(pid, "KILL");
     });
-    let mut unsure = BTreeSet::new();
+    let mut unsure = Unsure::new();
     while !killer.is_finished() {
         let name = format!("app-{}", random.below(4));
         let desired = random.below(3) as u32;
@@ -51,12 +58,11 @@ async fn change_until_killed(
         let url = format!("http://{}{path}", platform.api);
         let client = reqwest::Client::new();
         let request = if remove { client.delete(url) } else { client.put(url).json(&body) };
+        let asked = (!remove).then_some(desired);
         match request.bearer_auth(&platform.token).send().await {
-            Ok(response) if response.status().is_success() => {
-                promised.insert(name, (!remove).then_some(desired));
-            }
-            Ok(response) if response.status().is_client_error() => {}
-            _ => drop(unsure.insert(name)),
+            Ok(response) if response.status().is_success() => drop(promised.insert(name, asked)),
+            Ok(response) => panic!("{name} to {asked:?}: {}", response.text().await.unwrap()),
+            Err(_) => unsure.entry(name).or_default().push(asked),
         }
     }
     killer.await.unwrap();
@@ -64,33 +70,42 @@ async fn change_until_killed(
 }
 
 /// Every promise is kept; a change that was not acknowledged is there whole or not at all, and is promised from now on.
-async fn check(platform: &Platform, promised: &mut Promised, unsure: BTreeSet<String>) {
+async fn check(platform: &Platform, promised: &mut Promised, mut unsure: Unsure) {
     let started = Instant::now();
     loop {
         let list = platform.json(&["service", "ls"]);
-        let items = list["items"].as_array().or(list.as_array()).unwrap().clone();
-        let found: BTreeMap<String, u32> = items
-            .iter()
-            .map(|item| {
-                (item["name"].as_str().unwrap().to_owned(), item["spec"]["desired"].as_u64().unwrap() as u32)
-            })
-            .collect();
-        for name in &unsure {
-            promised.insert(name.clone(), found.get(name).copied());
+        let items = list.as_array().unwrap();
+        let found: BTreeMap<&str, u32> =
+            items.iter().filter(|item| item["status"]["state"] == "ACTIVE").map(named).collect();
+        for (name, asked) in std::mem::take(&mut unsure) {
+            let before = promised.get(&name).copied().flatten();
+            let now = found.get(&*name).copied();
+            assert!(
+                now == before || asked.contains(&now),
+                "{name}: {before:?}, then {asked:?}, found {now:?}"
+            );
+            promised.insert(name, now);
         }
         for (name, desired) in &*promised {
-            assert_eq!(found.get(name), desired.as_ref(), "{name} of {promised:?}, found {found:?}");
+            assert_eq!(found.get(&**name), desired.as_ref(), "{name} of {promised:?}, found {found:?}");
         }
-        // It settles: every service gets to its desired count.
+        // It settles: every service gets to its desired count, and what was removed goes.
         let settled = items.iter().all(|item| {
             let status = &item["status"];
-            status["running"] == item["spec"]["desired"] && status["pending"] == 0 && status["stopping"] == 0
+            status["state"] == "ACTIVE"
+                && status["running"] == item["spec"]["desired"]
+                && status["pending"] == 0
+                && status["stopping"] == 0
         });
         if settled {
             return;
         }
         assert!(started.elapsed() < PATIENCE, "it never settled: {list}");
     }
+}
+
+fn named(item: &Value) -> (&str, u32) {
+    (item["name"].as_str().unwrap(), item["spec"]["desired"].as_u64().unwrap() as u32)
 }
 
 /// A small seeded generator (xorshift64*), so that a failure can be repeated.

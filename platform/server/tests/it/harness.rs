@@ -1,6 +1,8 @@
-//! A platform of its own for each test: a temporary data folder, free ports, ended with the test.
+//! A platform of its own for each test: a temporary data folder, free ports, ended with the test. What it logs is shown
+//! if the test fails.
 
 use serde_json::Value;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -8,6 +10,9 @@ use tempfile::TempDir;
 
 /// How long anything may take that a test waits for: far more than it takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where a platform's log is, in the folder around its data.
+const LOG: &str = "skiff.log";
 
 /// A running `skiff up`.
 pub(crate) struct Platform {
@@ -39,8 +44,11 @@ impl Platform {
     fn start_in(dir: TempDir, arguments: Vec<String>) -> Self {
         let ready_file = dir.path().join("ready.json");
         let _ = std::fs::remove_file(&ready_file);
+        let log = File::options().create(true).append(true).open(dir.path().join(LOG)).expect("a log");
         let child = up(dir.path())
             .args(&arguments)
+            .stdout(log.try_clone().expect("a descriptor"))
+            .stderr(log)
             .arg("--ready-file")
             .arg(&ready_file)
             .spawn()
@@ -196,6 +204,10 @@ impl Drop for Platform {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.dir.path().join(LOG)).unwrap_or_default();
+            eprintln!("the platform of the test that failed logged:\n{log}");
+        }
     }
 }
 
