@@ -1,6 +1,10 @@
-//! The engines: one that compiles, one that runs from a pool. Their settings of code are the same by construction, so
-//! that what the first makes the second can map.
+//! The engines: for each generation of WASI one that compiles and one that runs from a pool. Their settings of code are
+//! the same by construction, so that what the first makes the second can map.
+//!
+//! The generations differ in one setting: what WASI 0.3 needs to run functions of one instance at the same time costs
+//! each call, and nothing of WASI 0.2 uses it.
 
+use skiff_types::WasiGeneration;
 use std::hash::{Hash, Hasher};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
@@ -70,12 +74,12 @@ impl PoolSize {
 ///
 /// # Errors
 /// If this machine's processor or operating system is not one that wasmtime can run on.
-pub fn compile_engine() -> Result<Engine, EngineError> {
-    Engine::new(&code_settings()).map_err(EngineError::new)
+pub fn compile_engine(generation: WasiGeneration) -> Result<Engine, EngineError> {
+    Engine::new(&code_settings(generation)).map_err(EngineError::new)
 }
 
 /// The engine of a worker: it allocates from a pool.
-pub(crate) fn pooled_engine(size: PoolSize) -> Result<Engine, EngineError> {
+pub(crate) fn pooled_engine(generation: WasiGeneration, size: PoolSize) -> Result<Engine, EngineError> {
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(count(size.sandboxes))
@@ -95,7 +99,7 @@ pub(crate) fn pooled_engine(size: PoolSize) -> Result<Engine, EngineError> {
         // It takes a page that is swapped out or being migrated for a clean one (wasmtime#14357), which would show one
         // guest's bytes to the next. Off until a wasmtime has the fix.
         .pagemap_scan(Enabled::No);
-    let mut config = code_settings();
+    let mut config = code_settings(generation);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config).map_err(EngineError::new)
 }
@@ -105,21 +109,26 @@ pub(crate) fn pooled_engine(size: PoolSize) -> Result<Engine, EngineError> {
 /// # Errors
 /// As [`compile_engine`].
 pub fn compatibility() -> Result<String, EngineError> {
-    Ok(compatibility_of(&compile_engine()?))
+    let engines = [compile_engine(WasiGeneration::P2)?, compile_engine(WasiGeneration::P3)?];
+    Ok(compatibility_of(&engines))
 }
 
-pub(crate) fn compatibility_of(engine: &Engine) -> String {
+fn compatibility_of(engines: &[Engine]) -> String {
     let mut hasher = Blake3(blake3::Hasher::new());
-    engine.precompile_compatibility_hash().hash(&mut hasher);
+    for engine in engines {
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+    }
     hasher.0.finalize().to_hex().to_string()
 }
 
 /// Everything that decides what native code looks like, and how it is run.
-fn code_settings() -> Config {
+fn code_settings(generation: WasiGeneration) -> Config {
+    let is_concurrent = generation == WasiGeneration::P3;
     let mut config = Config::new();
     config
         .wasm_component_model(true)
-        .wasm_component_model_async(true)
+        .wasm_component_model_async(is_concurrent)
+        .concurrency_support(is_concurrent)
         .epoch_interruption(true)
         .cranelift_opt_level(OptLevel::Speed)
         .parallel_compilation(true)
@@ -156,8 +165,10 @@ mod tests {
 
     #[test]
     fn what_is_compiled_can_be_mapped() {
-        let pooled = pooled_engine(PoolSize::of(2)).unwrap();
-        assert_eq!(compatibility().unwrap(), compatibility_of(&pooled));
+        let pooled = |generation| pooled_engine(generation, PoolSize::of(2)).unwrap();
+        let (p2, p3) = (pooled(WasiGeneration::P2), pooled(WasiGeneration::P3));
+        assert_eq!(compatibility().unwrap(), compatibility_of(&[p2.clone(), p3.clone()]));
+        assert_ne!(compatibility_of(&[p2]), compatibility_of(&[p3]));
         assert_eq!(compatibility().unwrap().len(), 64);
     }
 }

@@ -13,7 +13,7 @@ const TICK: Duration = Duration::from_millis(1);
 /// Ticks without a running guest after which the thread parks.
 const TICKS_IDLE_MAX: u32 = 20;
 
-/// The clock of one engine; its thread ends when it is dropped.
+/// The clock of a worker's engines; its thread ends when it is dropped.
 pub(crate) struct EpochClock {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -28,11 +28,12 @@ struct Shared {
 }
 
 impl EpochClock {
-    pub(crate) fn start(engine: Engine) -> std::io::Result<Self> {
+    pub(crate) fn start(engines: Vec<Engine>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let ours = shared.clone();
-        let thread =
-            std::thread::Builder::new().name("skiff-epoch".to_owned()).spawn(move || tick(&engine, &ours))?;
+        let thread = std::thread::Builder::new()
+            .name("skiff-epoch".to_owned())
+            .spawn(move || tick(&engines, &ours))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -75,11 +76,11 @@ impl Drop for EpochClock {
     }
 }
 
-fn tick(engine: &Engine, shared: &Shared) {
+fn tick(engines: &[Engine], shared: &Shared) {
     let (mut seen, mut ticks_idle) = (0, 0);
     while !shared.stop.load(Ordering::SeqCst) {
         std::thread::sleep(TICK);
-        engine.increment_epoch();
+        engines.iter().for_each(Engine::increment_epoch);
         let crossings = shared.crossings.load(Ordering::SeqCst);
         let guest_runs = crossings % 2 == 1;
         ticks_idle = if crossings == seen && !guest_runs { ticks_idle + 1 } else { 0 };
@@ -114,7 +115,7 @@ mod tests {
 
     #[test]
     fn it_parks_when_no_guest_runs_and_wakes_when_one_does() {
-        let clock = EpochClock::start(Engine::default()).unwrap();
+        let clock = EpochClock::start(vec![Engine::default()]).unwrap();
         until("never parked", || clock.shared.parked.load(Ordering::SeqCst));
         clock.enter();
         assert!(!clock.shared.parked.load(Ordering::SeqCst));

@@ -1,4 +1,4 @@
-//! What all sandboxes of a worker share: engine, linker, pool, clock, and the ways out.
+//! What all sandboxes of a worker share: engines, linkers, pools, the clock, and the ways out.
 
 use crate::account::Account;
 use crate::admission::InUse;
@@ -6,9 +6,9 @@ use crate::code::{CodeCell, CodeSource};
 use crate::engine::PoolSize;
 use crate::epoch::EpochClock;
 use crate::failure::{Failure, FailureKind};
+use crate::link::Machines;
 use crate::logs::{LogQueue, LogSink};
 use crate::sandboxes::Deps;
-use crate::state::SandboxState;
 use crate::task::Task;
 use skiff_ledger::Ledger;
 use skiff_ports::runtime::TaskEvent;
@@ -18,14 +18,11 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use tokio::sync::Notify;
-use wasmtime::Engine;
-use wasmtime::component::Linker;
 
 /// Lives on the worker's one thread.
 pub(crate) struct Host {
     pub(crate) worker: usize,
-    pub(crate) engine: Engine,
-    pub(crate) linker: Linker<SandboxState>,
+    pub(crate) machines: Machines,
     pub(crate) epoch: EpochClock,
     pub(crate) pool_size: PoolSize,
     pub(crate) in_use: InUse,
@@ -46,14 +43,14 @@ impl Host {
     pub(crate) fn new(
         worker: usize,
         pool_size: PoolSize,
-        (engine, linker, epoch): (Engine, Linker<SandboxState>, EpochClock),
+        machines: Machines,
+        epoch: EpochClock,
         deps: Deps,
     ) -> Self {
         let Deps { ledger, code: code_source, logs: log_sink, events } = deps;
         Self {
             worker,
-            engine,
-            linker,
+            machines,
             epoch,
             pool_size,
             in_use: InUse::default(),

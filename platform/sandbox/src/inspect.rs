@@ -51,6 +51,9 @@ pub fn inspect(component: &[u8]) -> Result<ComponentReport, PrepareError> {
              wasi:http/handler@0.3) nor a command (wasi:cli/run): it exports {exports}"
         ))
     })?;
+    if let Some(refusal) = offered::refusal_of_newer(generation, &found.imports) {
+        return Err(PrepareError::Refused(refusal));
+    }
     let memory_bytes =
         found.cost.memory_bytes.saturating_add(found.cost.table_elements * TABLE_ELEMENT_BYTES);
     Ok(ComponentReport {

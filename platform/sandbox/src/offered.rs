@@ -96,6 +96,17 @@ pub(crate) fn refusal(import: &str) -> Option<String> {
     }
 }
 
+/// Why a component that exports what `generation` has can't have these imports, as a sentence: to those of WASI 0.2
+/// nothing of 0.3 is linked ([`crate::engine`] says why).
+pub(crate) fn refusal_of_newer(generation: WasiGeneration, imports: &[String]) -> Option<String> {
+    let is_newer = |import: &&String| matches!(released(import), Some((_, WasiGeneration::P3)));
+    let newer = imports.iter().find(is_newer).filter(|_| generation == WasiGeneration::P2)?;
+    Some(format!(
+        "the component exports an interface of WASI 0.2 and imports {newer}; Skiff offers WASI 0.3 to components that \
+         export wasi:http/handler@0.3 or wasi:cli/run@0.3, so export one of those, or import WASI 0.2 alone"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,8 +141,8 @@ mod tests {
 
     #[test]
     fn what_is_offered_is_in_the_linker() {
-        let engine = crate::engine::compile_engine().unwrap();
-        let linker = crate::link::linker(&engine).unwrap();
+        let engine = crate::engine::compile_engine(WasiGeneration::P3).unwrap();
+        let linker = crate::link::linker(&engine, WasiGeneration::P3).unwrap();
         let defines = |interface: &str, version: &str, function: &str| {
             // What is there can't be defined a second time.
             let mut linker = linker.clone();
@@ -170,5 +181,14 @@ mod tests {
         assert!(text.contains("wasi:keyvalue/store@0.2.0") && text.contains("wasi:http"), "{text}");
         assert!(refusal("wasi:cli/stdout@0.3.0-rc-2025-09-16").unwrap().contains("no release"));
         assert!(refusal("acme:secret/api@1.0.0").unwrap().contains("acme:secret/api@1.0.0"));
+    }
+
+    #[test]
+    fn what_exports_wasi_0_2_imports_nothing_newer() {
+        let imports = ["wasi:cli/stdout@0.2.0", "wasi:clocks/system-clock@0.3.0"].map(str::to_owned);
+        assert_eq!(refusal_of_newer(WasiGeneration::P3, &imports), None);
+        assert_eq!(refusal_of_newer(WasiGeneration::P2, &imports[..1]), None);
+        let text = refusal_of_newer(WasiGeneration::P2, &imports).unwrap();
+        assert!(text.contains("wasi:clocks/system-clock@0.3.0"), "{text}");
     }
 }

@@ -2,10 +2,10 @@
 
 use crate::account::Account;
 use crate::code::CodeSource;
-use crate::engine::{EngineError, PoolSize, SANDBOXES_MAX_DEFAULT, pooled_engine};
+use crate::engine::{EngineError, PoolSize, SANDBOXES_MAX_DEFAULT};
 use crate::epoch::EpochClock;
 use crate::host::Host;
-use crate::link::linker;
+use crate::link::Machines;
 use crate::logs::LogSink;
 use crate::task::Task;
 use crate::{call, cold_start, command};
@@ -54,16 +54,15 @@ pub struct Sandboxes {
 }
 
 impl Sandboxes {
-    /// Makes the engine and its pool, and links WASI.
+    /// Makes the engines and their pools, and links WASI.
     ///
     /// # Errors
     /// If the machine can't give the pool its address space, or wasmtime does not run here.
     pub fn new(config: Config, deps: Deps) -> Result<Rc<Self>, EngineError> {
         let pool_size = PoolSize::of(config.sandboxes_max.max(1));
-        let engine = pooled_engine(pool_size)?;
-        let linker = linker(&engine).map_err(EngineError::new)?;
-        let epoch = EpochClock::start(engine.clone()).map_err(EngineError::new)?;
-        let host = Host::new(config.worker, pool_size, (engine, linker, epoch), deps);
+        let machines = Machines::new(pool_size)?;
+        let epoch = EpochClock::start(machines.engines()).map_err(EngineError::new)?;
+        let host = Host::new(config.worker, pool_size, machines, epoch, deps);
         Ok(Rc::new(Self { host: Rc::new(host) }))
     }
 
