@@ -89,7 +89,7 @@ impl From<PrepareError> for ApiError {
         let code = match &error {
             PrepareError::Refused(_) => ErrorCode::FailedPrecondition,
             PrepareError::TooCostly(_) => ErrorCode::ResourceExhausted,
-            PrepareError::Missing(_) => {
+            PrepareError::Missing(_) | PrepareError::Damaged(_) => {
                 return Self::not_now(format!("{error}; push the image again"));
             }
             PrepareError::Internal(_) => ErrorCode::Internal,

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use skiff_kit::clock::monotonic_ns;
 use skiff_ports::body::{Body, BodyError};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,6 +24,7 @@ pub(crate) struct Upload {
     untouched: Mutex<Option<Incoming>>,
     size_hint: SizeHint,
     received_bytes: AtomicU64,
+    complete: AtomicBool,
     failure: AtomicU8,
     limit_bytes: u64,
     idle_timeout: Duration,
@@ -40,6 +41,7 @@ impl Upload {
             size_hint: body.size_hint(),
             untouched: Mutex::new(Some(body)),
             received_bytes: AtomicU64::new(0),
+            complete: AtomicBool::new(false),
             failure: AtomicU8::new(NO_FAILURE),
             limit_bytes: limits.request_body_bytes_max,
             idle_timeout: limits.body_idle_timeout,
@@ -55,6 +57,11 @@ impl Upload {
     /// Bytes that were read so far.
     pub(crate) fn received_bytes(&self) -> u64 {
         self.received_bytes.load(Relaxed)
+    }
+
+    /// Whether all of it was read.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete.load(Relaxed)
     }
 
     /// How the body failed, if it did.
@@ -130,10 +137,12 @@ impl http_body::Body for UploadBody {
                 if received_bytes > limit_bytes {
                     return self.fail(TOO_LARGE, BodyError::TooLarge { limit_bytes });
                 }
+                self.upload.complete.store(self.is_end_stream(), Relaxed);
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => self.fail(BROKEN, BodyError::Connection(error.into())),
             Poll::Ready(None) => {
+                self.upload.complete.store(true, Relaxed);
                 self.incoming = None;
                 Poll::Ready(None)
             }

@@ -9,16 +9,21 @@ use http::HeaderValue;
 use skiff_kit::clock::monotonic_ns;
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How long a connection that was asked to close may take for it, in nanoseconds.
 const CLOSE_GRACE_NS: u64 = 5_000_000_000;
 /// The same for one that has sent nothing yet: its first request may be on its way.
 const CLOSE_GRACE_FRESH_NS: u64 = 500_000_000;
+
+/// Bytes that are read and forgotten before a connection is closed, and as many at a time.
+const LINGER_BYTES_MAX: usize = 16 << 20;
+const LINGER_READ_BYTES: usize = 8 << 10;
 
 /// Why a connection was cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -107,6 +112,8 @@ pub(crate) struct Connection {
     pub(crate) index: Cell<usize>,
     activity: Cell<Activity>,
     unread: Cell<bool>,
+    /// Whether its client may still be sending what nobody reads.
+    lingers: Cell<bool>,
     order: Cell<Option<Order>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -122,6 +129,7 @@ impl Connection {
             index: Cell::new(0),
             activity: Cell::new(Activity { idle_since_ns: monotonic_ns(), ..Activity::default() }),
             unread: Cell::new(true),
+            lingers: Cell::new(false),
             order: Cell::new(None),
             waker: RefCell::new(None),
         })
@@ -184,8 +192,9 @@ impl Connection {
         });
     }
 
-    /// A request is over.
-    pub(crate) fn request_ended(&self, now_ns: u64) {
+    /// A request is over; `unread` if more of its body may come.
+    pub(crate) fn request_ended(&self, now_ns: u64, unread: bool) {
+        self.lingers.set(unread);
         self.note(|activity| {
             activity.active -= 1;
             activity.idle_since_ns = now_ns;
@@ -203,6 +212,14 @@ impl Connection {
     /// What a response body gave was taken.
     pub(crate) fn body_was_taken(&self) {
         self.note(|activity| activity.bodies_waiting -= 1);
+    }
+
+    fn closes(&self) {
+        self.note(|activity| {
+            if activity.closing_since_ns == 0 {
+                activity.closing_since_ns = monotonic_ns();
+            }
+        });
     }
 
     fn note(&self, change: impl FnOnce(&mut Activity)) {
@@ -234,15 +251,20 @@ impl Connection {
 }
 
 /// A socket that notes on its connection when it gives bytes and since when it takes none.
+///
+/// It closes slowly where a request's body was not read to its end: a socket that is closed while bytes arrive is reset,
+/// and a reset can overtake the answer (RFC 9112, section 9.6). So it reads on for a while, and forgets what it reads.
 #[derive(Debug)]
 pub(crate) struct Watched<S> {
     socket: S,
     connection: Rc<Connection>,
+    shut: bool,
+    discarded_bytes: usize,
 }
 
 impl<S> Watched<S> {
     pub(crate) fn new(socket: S, connection: Rc<Connection>) -> Self {
-        Self { socket, connection }
+        Self { socket, connection, shut: false, discarded_bytes: 0 }
     }
 }
 
@@ -261,7 +283,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncRead + Unpin> Watched<S> {
+    /// Reads until the client closes, or has sent too much. The time for it is bounded by the sweeper.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut space = [MaybeUninit::uninit(); LINGER_READ_BYTES];
+        while self.discarded_bytes < LINGER_BYTES_MAX {
+            let mut buffer = ReadBuf::uninit(&mut space);
+            let read = ready!(Pin::new(&mut self.socket).poll_read(context, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                break;
+            }
+            self.discarded_bytes += buffer.filled().len();
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -291,7 +329,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
+        if !self.shut {
+            ready!(Pin::new(&mut self.socket).poll_shutdown(context))?;
+            self.shut = true;
+            self.connection.closes();
+        }
+        if self.connection.lingers.get() {
+            ready!(self.poll_linger(context));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

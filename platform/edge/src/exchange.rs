@@ -12,6 +12,7 @@ use crate::refusal::Refusal;
 use crate::routing::{Service, Target};
 use http::header::{CONNECTION, HOST, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use skiff_kit::clock::monotonic_ns;
 use skiff_ledger::StatusClass;
@@ -36,6 +37,7 @@ pub(crate) struct Exchange {
     request_id: HeaderValue,
     service: Option<Rc<Service>>,
     target: Option<usize>,
+    has_body: bool,
     upload: Option<Arc<Upload>>,
     status: Option<StatusCode>,
     sent_bytes: u64,
@@ -57,6 +59,7 @@ impl Exchange {
             request_id: edge.request_ids().of(request.headers()),
             service: None,
             target: None,
+            has_body: !request.body().is_end_stream(),
             upload: None,
             status: None,
             sent_bytes: 0,
@@ -88,8 +91,8 @@ impl Exchange {
         self.target = Some(target);
     }
 
-    /// It has a body.
-    pub(crate) fn has_body(&mut self, upload: Arc<Upload>) {
+    /// This is what a guest reads its body from.
+    pub(crate) fn uploads(&mut self, upload: Arc<Upload>) {
         self.upload = Some(upload);
     }
 
@@ -195,7 +198,8 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let now_ns = monotonic_ns();
-        self.connection.request_ended(now_ns);
+        let body_was_read = self.upload.as_ref().is_some_and(|upload| upload.is_complete());
+        self.connection.request_ended(now_ns, self.has_body && !body_was_read);
         if self.status.is_none() {
             let cause = match self.connection.cut() {
                 Some(cut) => cut.to_string(),

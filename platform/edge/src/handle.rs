@@ -93,7 +93,7 @@ async fn call(
     let (head, incoming) = request.into_parts();
     let upload = (!incoming.is_end_stream()).then(|| Upload::new(incoming, edge.limits()));
     if let Some(upload) = &upload {
-        exchange.has_body(upload.clone());
+        exchange.uploads(upload.clone());
     }
     let attempts = service.targets.len().min(ATTEMPTS_MAX);
     let mut head = Some(head);

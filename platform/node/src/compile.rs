@@ -118,7 +118,7 @@ impl Compiler {
         }
         let _permit = self.0.permits.acquire().await.map_err(|error| internal(io::Error::other(error)))?;
         let output = self.0.scratch.join(component.hex());
-        let report = self.run_child(&path, &output).await?;
+        let report = self.run_child(&path, &component, &output).await?;
         let inner = self.0.clone();
         let kept = report.clone();
         let keeping = tokio::task::spawn_blocking(move || {
@@ -131,10 +131,16 @@ impl Compiler {
         Ok(report)
     }
 
-    async fn run_child(&self, component: &Path, output: &Path) -> Result<ComponentReport, PrepareError> {
+    async fn run_child(
+        &self,
+        path: &Path,
+        component: &Digest,
+        output: &Path,
+    ) -> Result<ComponentReport, PrepareError> {
         let internal = |error: io::Error| PrepareError::Internal(error.to_string());
         let mut command = Spawner::skiff("compile");
-        command.arg("--component").arg(component).arg("--native").arg(output).stdout(Stdio::piped());
+        command.arg("--component").arg(path).arg("--digest").arg(component.to_string());
+        command.arg("--native").arg(output).stdout(Stdio::piped());
         let mut child = self.0.spawner.spawn(command).await.map_err(internal)?;
         let stdout = child.stdout.take().expect("piped above");
         let ended = KillOnDrop(child);

@@ -36,7 +36,8 @@ impl Spawner {
     pub(crate) fn skiff(subcommand: &str) -> Command {
         let mut command = Command::new("/proc/self/exe");
         command.arg(subcommand).arg("--supervisor").arg(std::process::id().to_string());
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+        // A backtrace in an error costs a guest's every failure, and would tell guests of the host's inside.
+        command.env("RUST_LIB_BACKTRACE", "0").stdin(Stdio::null()).stdout(Stdio::null());
         command
     }
 

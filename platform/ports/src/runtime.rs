@@ -107,6 +107,9 @@ pub enum PrepareError {
     /// The image's bytes are gone.
     #[error("the component {0} is not in the image store")]
     Missing(Digest),
+    /// The image's bytes are not those that were pushed: the disk has changed them.
+    #[error("the component {0} is damaged in the image store")]
+    Damaged(Digest),
     /// The node's fault.
     #[error("the component could not be compiled: {0}")]
     Internal(String),

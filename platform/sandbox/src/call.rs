@@ -52,7 +52,7 @@ pub(crate) struct Sandbox {
 impl Sandbox {
     /// The store; its instance is made next, and then [`made`] says so.
     pub(crate) fn store(self) -> Store<SandboxState> {
-        new_store(&self.host.engine, &self.task.account, &self.host.logs, self.claim, self.prepaid_bytes)
+        new_store(&self.code.engine, &self.task.account, &self.host.logs, self.claim, self.prepaid_bytes)
     }
 }
 

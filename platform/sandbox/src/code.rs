@@ -3,6 +3,7 @@
 use crate::account::Account;
 use crate::failure::Failure;
 use crate::host::Host;
+use crate::link::Machine;
 use crate::state::SandboxState;
 use futures::FutureExt;
 use futures::future::{LocalBoxFuture, Shared};
@@ -14,7 +15,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use wasmtime::Engine;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Component;
 use wasmtime_wasi::{p2, p3};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
@@ -30,6 +31,8 @@ pub trait CodeSource {
 
 /// A component that can be instantiated.
 pub(crate) struct Code {
+    /// What its stores are made in.
+    pub(crate) engine: Engine,
     pub(crate) entry: Entry,
     pub(crate) demand: Demand,
 }
@@ -118,8 +121,9 @@ pub(crate) async fn fetch(
     generation: WasiGeneration,
 ) -> Result<Code, String> {
     let native = host.code_source.fetch(component).await?;
-    let component = map(&host.engine, &native)?;
-    link(&host.linker, &component, kind, generation).map_err(|error| format!("{error:#}"))
+    let machine = host.machines.of(generation);
+    let component = map(&machine.engine, &native)?;
+    link(machine, &component, kind, generation).map_err(|error| format!("{error:#}"))
 }
 
 /// Maps native code that [`crate::cache::NativeCache::load`] gave out.
@@ -144,12 +148,12 @@ fn map(engine: &Engine, native: &OwnedFd) -> Result<Component, String> {
 
 /// Links a component and finds what to call.
 pub(crate) fn link(
-    linker: &Linker<SandboxState>,
+    machine: &Machine,
     component: &Component,
     kind: Kind,
     generation: WasiGeneration,
 ) -> wasmtime::Result<Code> {
-    let instance = linker.instantiate_pre(component)?;
+    let instance = machine.linker.instantiate_pre(component)?;
     let entry = match (kind, generation) {
         (Kind::Http, WasiGeneration::P2) => Entry::HttpP2(ProxyPre::new(instance)?),
         (Kind::Http, WasiGeneration::P3) => Entry::HttpP3(ServicePre::new(instance)?),
@@ -165,7 +169,11 @@ pub(crate) fn link(
         None => (1, 1, 0),
     };
     let largest_bytes = largest_pages.saturating_mul(PAGE_BYTES);
-    Ok(Code { entry, demand: Demand { memories, tables, minimum_bytes: Cell::new(largest_bytes) } })
+    Ok(Code {
+        engine: machine.engine.clone(),
+        entry,
+        demand: Demand { memories, tables, minimum_bytes: Cell::new(largest_bytes) },
+    })
 }
 
 /// The failure of a task whose code can't be had.

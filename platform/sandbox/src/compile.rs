@@ -4,11 +4,13 @@
 //! own, which the kernel ends when it takes too much. What it writes is not trusted until the supervisor has signed it.
 
 use crate::code;
-use crate::engine::{PoolSize, compile_engine, pooled_engine};
+use crate::engine::{PoolSize, compile_engine};
 use crate::inspect::inspect;
-use crate::link::linker;
+use crate::link::Machine;
 use rustix::process::{Resource, Rlimit};
+use sha2::{Digest as _, Sha256};
 use skiff_ports::runtime::{ComponentReport, PrepareError};
+use skiff_types::Digest;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,12 +26,12 @@ pub const CPU_SECONDS_MAX: u64 = 120;
 /// The largest component that is compiled, in bytes.
 pub const COMPONENT_BYTES_MAX: u64 = 256 << 20;
 
-/// All that `skiff compile --component PATH --output PATH` does: compiles within bounds, prints the result as one line
+/// All that `skiff compile --component PATH --digest DIGEST --native PATH` does: compiles within bounds, prints the result as one line
 /// of JSON (a `Result<ComponentReport, PrepareError>`), and succeeds if it could say anything at all.
-pub fn run_child(component: &Path, output: &Path) -> ExitCode {
+pub fn run_child(component: &Path, digest: &Digest, output: &Path) -> ExitCode {
     let result = bound_this_process()
         .map_err(|error| PrepareError::Internal(format!("its bounds can't be set: {error}")))
-        .and_then(|()| compile(component, output));
+        .and_then(|()| compile(component, digest, output));
     let mut stdout = io::stdout().lock();
     let written = serde_json::to_writer(&mut stdout, &result)
         .map_err(io::Error::from)
@@ -49,12 +51,13 @@ fn bound_this_process() -> io::Result<()> {
     Ok(())
 }
 
-/// Checks, compiles and links the component at `component`, and leaves its native code at `output`.
+/// Checks, compiles and links the component at `component`, and leaves its native code at `output`. What is compiled is
+/// what `digest` is of, whatever the disk has made of it.
 ///
 /// # Errors
 /// [`PrepareError::Refused`] for what its author can mend, [`PrepareError::TooCostly`] for what is too large,
-/// [`PrepareError::Internal`] for the rest.
-pub fn compile(component: &Path, output: &Path) -> Result<ComponentReport, PrepareError> {
+/// [`PrepareError::Damaged`] for other bytes than were pushed, [`PrepareError::Internal`] for the rest.
+pub fn compile(component: &Path, digest: &Digest, output: &Path) -> Result<ComponentReport, PrepareError> {
     let internal = |error: &dyn std::fmt::Display| PrepareError::Internal(error.to_string());
     let component_bytes = std::fs::metadata(component).map_err(|error| internal(&error))?.len();
     if component_bytes > COMPONENT_BYTES_MAX {
@@ -63,10 +66,13 @@ pub fn compile(component: &Path, output: &Path) -> Result<ComponentReport, Prepa
         )));
     }
     let bytes = std::fs::read(component).map_err(|error| internal(&error))?;
+    if Digest::from_bytes(Sha256::digest(&bytes).into()) != *digest {
+        return Err(PrepareError::Damaged(*digest));
+    }
     let mut report = inspect(&bytes)?;
 
     let began = Instant::now();
-    let engine = compile_engine().map_err(|error| internal(&error))?;
+    let engine = compile_engine(report.generation).map_err(|error| internal(&error))?;
     let native = engine
         .precompile_component(&bytes)
         .map_err(|error| PrepareError::Refused(format!("the component can't be compiled: {error:#}")))?;
@@ -81,14 +87,13 @@ pub fn compile(component: &Path, output: &Path) -> Result<ComponentReport, Prepa
 /// Loads and links as a worker will, so that what can't run is refused now and not at the first request.
 fn try_to_link(native: &[u8], report: &ComponentReport) -> Result<(), PrepareError> {
     let internal = |error: &dyn std::fmt::Display| PrepareError::Internal(error.to_string());
-    let engine = pooled_engine(PoolSize::of(1)).map_err(|error| internal(&error))?;
+    let machine = Machine::new(report.generation, PoolSize::of(1)).map_err(|error| internal(&error))?;
     // SAFETY: the bytes came out of the compiler a moment ago, in this very process.
-    let component = unsafe { Component::deserialize(&engine, native) };
+    let component = unsafe { Component::deserialize(&machine.engine, native) };
     let component = component.map_err(|error| {
         PrepareError::Refused(format!("the component is larger than a sandbox can be: {error:#}"))
     })?;
-    let linker = linker(&engine).map_err(|error| internal(&error))?;
-    code::link(&linker, &component, report.kind, report.generation).map_err(|error| {
+    code::link(&machine, &component, report.kind, report.generation).map_err(|error| {
         PrepareError::Refused(format!(
             "the component's imports or exports have other types than WASI's: {error:#}"
         ))

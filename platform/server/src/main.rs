@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 
 fn compile(args: &CompileArgs) -> ExitCode {
     match skiff_node::die_with(args.supervisor) {
-        Ok(()) => skiff_sandbox::compile::run_child(&args.component, &args.output),
+        Ok(()) => skiff_sandbox::compile::run_child(&args.component, &args.digest, &args.output),
         Err(error) => finish(Err(error.into())),
     }
 }

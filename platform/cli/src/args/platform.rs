@@ -1,7 +1,7 @@
 //! The commands that the binary carries out itself: `up`, and the hidden ones by which it starts its own processes.
 
 use clap::Args;
-use skiff_types::Span;
+use skiff_types::{Digest, Span};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -117,6 +117,9 @@ pub struct CompileArgs {
     /// The component to compile
     #[arg(long, value_name = "FILE")]
     pub component: PathBuf,
+    /// Its SHA-256: nothing else is compiled
+    #[arg(long, value_name = "DIGEST")]
+    pub digest: Digest,
     /// Where to write the native code
     #[arg(id = "native", long = "native", value_name = "FILE")]
     pub output: PathBuf,

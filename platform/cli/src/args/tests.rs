@@ -78,9 +78,11 @@ fn up_listens_where_it_is_told() {
 fn the_platforms_own_processes_are_known() {
     let Command::Worker(worker) = parse("skiff worker --supervisor 7").unwrap().command else { panic!() };
     assert_eq!(worker.supervisor, 7);
-    let line = "skiff compile --supervisor 7 --component a.wasm --native b";
-    let Command::Compile(compile) = parse(line).unwrap().command else { panic!() };
+    let digest = format!("sha256:{}", "07".repeat(32));
+    let line = format!("skiff compile --supervisor 7 --component a.wasm --digest {digest} --native b");
+    let Command::Compile(compile) = parse(&line).unwrap().command else { panic!() };
     assert_eq!((compile.component, compile.output), ("a.wasm".into(), "b".into()));
+    assert_eq!(compile.digest.to_string(), digest);
 }
 
 #[test]

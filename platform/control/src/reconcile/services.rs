@@ -236,10 +236,10 @@ fn note_changes(notes: &mut ServiceNotes, service: &Service, now_ms: u64) {
     };
     let definition = &service.spec.definition;
     if notes.definition.as_ref() != Some(definition) {
-        note(format!("deploying {definition}, {} tasks", service.spec.desired));
+        note(format!("deploying {definition}, desired count {}", service.spec.desired));
         notes.completed = false;
     } else if notes.desired != service.spec.desired {
-        note(format!("scaling from {} to {} tasks", notes.desired, service.spec.desired));
+        note(format!("scaling from {} to a desired count of {}", notes.desired, service.spec.desired));
         notes.completed = false;
     }
     notes.events.truncate(ServiceNotes::EVENTS_MAX);
@@ -282,7 +282,7 @@ fn note_completion(
     notes.completed = true;
     let message = match service.spec.desired {
         0 => "no task runs any more".to_owned(),
-        desired => format!("{} runs, {desired} tasks", service.spec.definition),
+        desired => format!("{} runs, running count {desired}", service.spec.definition),
     };
     notes.note(ServiceEvent { at_ms: now_ms, message, task: None, stop_code: None });
 }

@@ -7,6 +7,7 @@ use skiff_ports::body;
 use skiff_ports::invoke::InvokeError;
 use std::cell::RefCell;
 use std::rc::Rc;
+use tokio::io::AsyncWriteExt;
 
 const CLOSE: &str = "Host: hello.localhost\r\nConnection: close\r\n";
 
@@ -143,6 +144,35 @@ fn large_bodies_are_refused() {
         check(&bench.raw(&chunked).await, 413, "body_too_large", "larger than 10 bytes");
         let fits = format!("POST / HTTP/1.1\r\n{CLOSE}Content-Length: 10\r\n\r\nhelloworld");
         assert!(bench.raw(&fits).await.ends_with("helloworld"));
+    });
+}
+
+#[test]
+fn a_client_that_sends_all_of_a_body_before_it_reads_gets_the_refusal() {
+    const BODY_BYTES: usize = 12 << 20;
+    run(async {
+        let bench = Bench::with(Limits { request_body_bytes_max: 10, ..Limits::default() }, echo());
+        let mut stream = bench.connect().await;
+        let head =
+            format!("POST / HTTP/1.1\r\nHost: hello.localhost\r\nContent-Length: {BODY_BYTES}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&vec![b'x'; BODY_BYTES]).await.unwrap();
+        check(&read_to_end(&mut stream).await, 413, "body_too_large", "larger than 10 bytes");
+    });
+}
+
+#[test]
+fn a_client_that_goes_on_sending_after_a_refusal_is_cut_off() {
+    run(async {
+        let bench = Bench::with(Limits { request_body_bytes_max: 10, ..Limits::default() }, echo());
+        let mut stream = bench.connect().await;
+        stream
+            .write_all(b"POST / HTTP/1.1\r\nHost: hello.localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .await
+            .unwrap();
+        let chunk = [&b"10000\r\n"[..], &[b'x'; 0x10000], b"\r\n"].concat();
+        while stream.write_all(&chunk).await.is_ok() {}
+        eventually("the connection is gone", || bench.edge.connections() == 0).await;
     });
 }
 

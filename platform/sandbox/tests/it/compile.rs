@@ -1,8 +1,9 @@
 //! The compile child.
 
-use crate::support::Guest;
+use crate::support::{Guest, sha256};
 use skiff_ports::runtime::{ComponentReport, PrepareError};
 use skiff_sandbox::compile;
+use skiff_types::Digest;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -14,7 +15,7 @@ fn of_text(text: &str) -> Result<ComponentReport, PrepareError> {
     let component = dir.path().join("component.wasm");
     std::fs::write(&component, wat::parse_str(text).unwrap()).unwrap();
     let output = dir.path().join("native");
-    let result = compile::compile(&component, &output);
+    let result = compile::compile(&component, &sha256(&component), &output);
     assert_eq!(result.is_ok(), output.exists());
     result
 }
@@ -34,7 +35,8 @@ fn command_with(inside: &str) -> String {
 #[test]
 fn the_child() {
     if let (Some(component), Some(output)) = (std::env::var_os(COMPONENT), std::env::var_os(OUTPUT)) {
-        let code = compile::run_child(Path::new(&component), Path::new(&output));
+        let component = Path::new(&component);
+        let code = compile::run_child(component, &sha256(component), Path::new(&output));
         std::process::exit(if code == ExitCode::SUCCESS { 0 } else { 1 });
     }
 }
@@ -63,6 +65,14 @@ fn a_child_says_one_line_and_leaves_native_code() {
     let text = dir.path().join("text.wasm");
     std::fs::write(&text, "no component").unwrap();
     assert!(matches!(run(&text).0, Err(PrepareError::Refused(_))));
+}
+
+#[test]
+fn what_the_disk_has_changed_is_not_compiled() {
+    let (component, output) = (Guest::Hello.path(), tempfile::NamedTempFile::new().unwrap());
+    let pushed = Digest::from_bytes([7; 32]);
+    assert_eq!(compile::compile(&component, &pushed, output.path()), Err(PrepareError::Damaged(pushed)));
+    assert_eq!(output.as_file().metadata().unwrap().len(), 0);
 }
 
 #[test]

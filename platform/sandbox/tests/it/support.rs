@@ -4,6 +4,7 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use http::{Request, Response};
 use http_body_util::BodyExt;
+use sha2::{Digest as _, Sha256};
 use skiff_ledger::{Ledger, TaskSlot};
 use skiff_ports::body::{self, Body};
 use skiff_ports::invoke::{Invoke, InvokeError};
@@ -76,7 +77,7 @@ impl Guest {
     }
 
     fn digest(self) -> Digest {
-        Digest::from_bytes([self as u8; 32])
+        sha256(&self.path())
     }
 
     /// Its native code, compiled once in this process.
@@ -87,11 +88,17 @@ impl Guest {
             .entry(self)
             .or_insert_with(|| {
                 let output = tempfile::NamedTempFile::new().expect("a file");
-                compile::compile(&self.path(), output.path()).expect("it compiles");
+                compile::compile(&self.path(), &self.digest(), output.path()).expect("it compiles");
                 Arc::new(std::fs::read(output.path()).expect("written"))
             })
             .clone()
     }
+}
+
+/// The digest of a component's file.
+pub(crate) fn sha256(component: &Path) -> Digest {
+    let bytes = std::fs::read(component).expect("it is there");
+    Digest::from_bytes(Sha256::digest(bytes).into())
 }
 
 /// What a test can see of a worker.

@@ -2,10 +2,11 @@
 
 use crate::harness::{Platform, eventually, guest_path, signal};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 /// How often a worker is killed under load.
 const KILLS: usize = 20;
+/// Connections that wait while no worker accepts.
+const WAITING: usize = 16;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_is_in_flight_in_a_killed_worker_fails() {
@@ -56,6 +57,18 @@ async fn only_what_is_in_flight_in_a_killed_worker_fails() {
     }
 }
 
+/// How many connections wait to be accepted from a listening socket.
+fn waiting_connections(address: &str) -> usize {
+    let port: u16 = address.rsplit(':').next().unwrap().parse().unwrap();
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let listening = table.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let is_ours = fields[1].ends_with(&format!(":{port:04X}")) && fields[3] == "0A";
+        is_ours.then(|| usize::from_str_radix(fields[4].split_once(':').unwrap().1, 16).unwrap())
+    });
+    listening.expect("the load balancer listens")
+}
+
 #[tokio::test]
 async fn a_connection_that_waits_to_be_accepted_outlives_every_worker() {
     let platform = Platform::start(&[]);
@@ -63,9 +76,12 @@ async fn a_connection_that_waits_to_be_accepted_outlives_every_worker() {
     let workers = platform.workers();
     // Stopped workers accept nothing: the connections wait with the supervisor's socket.
     workers.iter().for_each(|pid| signal(*pid, "STOP"));
-    let waiting = futures::future::join_all((0..16).map(|_| platform.try_get("app", "/count")));
+    let waiting = futures::future::join_all((0..WAITING).map(|_| platform.try_get("app", "/count")));
     let killed = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        // The kernel counts the connections that wait for a listening socket (`rx_queue`, Documentation/networking/proc_net_tcp.rst).
+        while waiting_connections(&platform.http) < WAITING {
+            tokio::task::yield_now().await;
+        }
         workers.iter().for_each(|pid| signal(*pid, "KILL"));
     };
     let (answers, ()) = tokio::join!(waiting, killed);
