@@ -6,14 +6,15 @@
 
 mod body;
 mod head;
-pub(crate) mod p2;
-pub(crate) mod p3;
+mod instance;
+mod p2;
+mod p3;
 
 use crate::admission::{self, Admitted, Ticket, try_admit};
-use crate::code::{Code, Entry};
+use crate::code::Code;
 use crate::failure::Failure;
 use crate::host::{CallGuard, Host};
-use crate::run::{Guest, GuestRun};
+use crate::run::GuestRun;
 use crate::state::{SandboxState, new_store};
 use crate::task::Task;
 use body::{Link, RequestBody, ResponseBody};
@@ -21,6 +22,7 @@ pub(crate) use head::{Answer, Head};
 use http::{Request, Response};
 use http_body::Body as _;
 use http_body_util::BodyExt;
+pub(crate) use instance::Instance;
 use skiff_kit::clock;
 use skiff_ledger::MemoryClaim;
 use skiff_ports::body::Body;
@@ -84,7 +86,8 @@ pub(crate) async fn call(
     let head = Arc::new(Head::default());
     let Admitted { permit, claim, prepaid_bytes } = admitted;
     let sandbox = Sandbox { host: host.clone(), task: task.clone(), code, claim, prepaid_bytes };
-    let mut run = GuestRun::new(&host, &task, deadline_ns, permit, guest(sandbox, request, head.clone()));
+    let mut run =
+        GuestRun::new(&host, &task, deadline_ns, permit, Box::pin(serve(sandbox, request, head.clone())));
     let ended = std::future::poll_fn(|cx| match pin!(&mut run).poll(cx) {
         Poll::Ready(result) => Poll::Ready(Some(result)),
         Poll::Pending if head.is_set() => Poll::Ready(None),
@@ -213,14 +216,16 @@ fn bounded(request: Request<Body>, limit_bytes: u64) -> Result<GuestRequest, Inv
     Ok(Request::from_parts(parts, RequestBody::new(body, limit_bytes).boxed_unsync()))
 }
 
-fn guest(sandbox: Sandbox, request: GuestRequest, head: Arc<Head>) -> Guest<()> {
-    let code = sandbox.code.clone();
-    match &code.entry {
-        Entry::HttpP2(pre) => Box::pin(p2::serve(pre.clone(), sandbox, request, head)),
-        Entry::HttpP3(pre) => Box::pin(p3::serve(pre.clone(), sandbox, request, head)),
-        Entry::CommandP2(_) | Entry::CommandP3(_) => {
-            let failure = Failure::new(crate::failure::FailureKind::NoAnswer, "a command takes no requests");
-            Box::pin(std::future::ready(Err(failure)))
-        }
-    }
+/// Makes a sandbox, lets it answer one request, and drops it once nothing of the guest runs any more.
+async fn serve(sandbox: Sandbox, request: GuestRequest, head: Arc<Head>) -> Result<(), Failure> {
+    let (task, code) = (sandbox.task.clone(), sandbox.code.clone());
+    let began_ns = clock::monotonic_ns();
+    let mut store = sandbox.store();
+    let result = async {
+        let instance = Instance::new(&code, &mut store).await?;
+        head.sandbox_is_ready(made(&task, &code, &store, began_ns));
+        instance.call(&mut store, request, head).await
+    };
+    let result: wasmtime::Result<()> = result.await;
+    result.map_err(|error| Failure::from_error(&error, &task.account, store.data().out_of_memory()))
 }

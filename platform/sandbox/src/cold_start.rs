@@ -4,8 +4,8 @@
 //! runs under the task's quotas like any request, but outside its queue: a round that finds no sandbox fails.
 
 use crate::admission::{Admitted, try_admit};
-use crate::call::{Answer, GuestRequest, Head, Sandbox, p2, p3};
-use crate::code::{self, Code, Entry};
+use crate::call::{Answer, GuestRequest, Head, Instance, Sandbox};
+use crate::code;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::run::{Guest, GuestRun};
@@ -22,8 +22,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use wasmtime::Store;
-use wasmtime_wasi_http::p2::bindings::Proxy;
-use wasmtime_wasi_http::p3::bindings::Service;
 
 /// Rounds of one measurement.
 pub(crate) const ROUNDS_MAX: u32 = 10_000;
@@ -63,17 +61,12 @@ struct Stages {
     warm_request_ns: u64,
 }
 
-enum Instance {
-    P2(Proxy),
-    P3(Service),
-}
-
 async fn stages(sandbox: Sandbox, [first, second]: [GuestRequest; 2]) -> Result<Stages, Failure> {
     let (task, code) = (sandbox.task.clone(), sandbox.code.clone());
     let began_ns = clock::monotonic_ns();
     let mut store = sandbox.store();
     let result = async {
-        let instance = instantiate(&code, &mut store).await?;
+        let instance = Instance::new(&code, &mut store).await?;
         let instantiate_ns = clock::monotonic_ns().saturating_sub(began_ns);
         let first_byte_ns = timed_call(&mut store, &instance, first).await?;
         let warm_request_ns = timed_call(&mut store, &instance, second).await?;
@@ -81,14 +74,6 @@ async fn stages(sandbox: Sandbox, [first, second]: [GuestRequest; 2]) -> Result<
     };
     let result = result.await;
     result.map_err(|error| Failure::from_error(&error, &task.account, store.data().out_of_memory()))
-}
-
-async fn instantiate(code: &Code, store: &mut Store<SandboxState>) -> wasmtime::Result<Instance> {
-    Ok(match &code.entry {
-        Entry::HttpP2(pre) => Instance::P2(pre.instantiate_async(store).await?),
-        Entry::HttpP3(pre) => Instance::P3(pre.instantiate_async(store).await?),
-        Entry::CommandP2(_) | Entry::CommandP3(_) => wasmtime::bail!("the component is no http handler"),
-    })
 }
 
 /// Calls to the end, reading the answer's body, and says when the answer's head was there.
@@ -100,12 +85,7 @@ async fn timed_call(
     let head = Arc::new(Head::default());
     head.sandbox_is_ready(clock::monotonic_ns());
     let answer = head.clone();
-    let mut calling = pin!(async move {
-        match instance {
-            Instance::P2(proxy) => p2::call(store, proxy, request, answer).await,
-            Instance::P3(service) => p3::call(store, service, request, answer).await,
-        }
-    });
+    let mut calling = pin!(instance.call(store, request, answer));
     let (mut answered, mut body) = (false, None);
     let ended = std::future::poll_fn(|cx| {
         let ended = calling.as_mut().poll(cx);

@@ -2,6 +2,7 @@
 
 use super::{Args, Round, Subject, median};
 use crate::shell::{output, root};
+use procfs::{CpuInfo, Current};
 use std::fmt::Write;
 use std::process::Command;
 use std::time::Duration;
@@ -34,10 +35,12 @@ pub(super) fn preamble(text: &mut String, command: &str) -> anyhow::Result<()> {
         said.lines().next().unwrap_or_default().trim().to_owned()
     };
     let commit = line("git", &["-C", &root().to_string_lossy(), "rev-parse", "--short", "HEAD"]);
-    let cores = std::thread::available_parallelism()?;
+    // All of the machine's, even if this process may use fewer.
+    let processors = CpuInfo::current()?;
+    let (cores, model) = (processors.num_cores(), processors.model_name(0).unwrap_or("unknown processor"));
     let (wasmtime, rustc) = (line("wasmtime", &["--version"]), line("rustc", &["--version"]));
     writeln!(text, "- command: `{command}`")?;
-    writeln!(text, "- machine: {cores} cores, {}, Linux {}", cpu_model(), line("uname", &["-r"]))?;
+    writeln!(text, "- machine: {cores} cores, {model}, Linux {}", line("uname", &["-r"]))?;
     writeln!(text, "- versions: skiff at {commit}, release build; {wasmtime}; {rustc}")?;
     Ok(())
 }
@@ -89,10 +92,4 @@ fn render(
         )?;
     }
     Ok(text)
-}
-
-fn cpu_model() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    model.map_or_else(|| "unknown processor".to_owned(), |(_, name)| name.to_owned())
 }

@@ -1,37 +1,17 @@
 //! Calls of `wasi:http/handler` 0.3.
 
-use super::{Answer, GuestRequest, Head, Sandbox, made};
+use super::{Answer, GuestRequest, Head};
 use crate::failure::Failure;
 use crate::state::SandboxState;
 use http::uri::{Authority, Scheme};
-use skiff_kit::clock;
 use std::sync::Arc;
 use wasmtime::Store;
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p3::Request;
-use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
-
-/// Makes a sandbox, lets it answer one request, and drops it once nothing of the guest runs any more.
-pub(crate) async fn serve(
-    pre: ServicePre<SandboxState>,
-    sandbox: Sandbox,
-    request: GuestRequest,
-    head: Arc<Head>,
-) -> Result<(), Failure> {
-    let (task, code) = (sandbox.task.clone(), sandbox.code.clone());
-    let began_ns = clock::monotonic_ns();
-    let mut store = sandbox.store();
-    let result = async {
-        let service = pre.instantiate_async(&mut store).await?;
-        head.sandbox_is_ready(made(&task, &code, &store, began_ns));
-        call(&mut store, &service, request, head).await
-    };
-    let result: wasmtime::Result<()> = result.await;
-    result.map_err(|error| Failure::from_error(&error, &task.account, store.data().out_of_memory()))
-}
+use wasmtime_wasi_http::p3::bindings::Service;
 
 /// One call, with what the guest does after its answer.
-pub(crate) async fn call(
+pub(super) async fn call(
     store: &mut Store<SandboxState>,
     service: &Service,
     request: GuestRequest,
