@@ -113,6 +113,9 @@ fn responses(operation: Operation, spec: &Spec, generator: &mut SchemaGenerator)
     if spec.if_match {
         codes.push(ErrorCode::PreconditionFailed);
     }
+    if !matches!(spec.request, Body::Empty) {
+        codes.push(ErrorCode::TooLarge);
+    }
     for code in codes {
         let schema = generator.subschema_for::<ErrorBody>();
         let answer = json!({

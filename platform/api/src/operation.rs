@@ -210,9 +210,9 @@ impl Operation {
                 ONE,
                 "Stores a component under a repository and tag; the tag is moved if it is there.",
             )
+            .if_match()
             .request(Body::Raw("application/wasm"))
-            .response(200, Body::Json(of::<Image>))
-            .errors(&[ErrorCode::TooLarge]),
+            .response(200, Body::Json(of::<Image>)),
             Self::ListImages => {
                 spec(Method::GET, "/v1/namespaces/{namespace}/images", "Lists images by their tags.")
                     .query(of::<PageQuery>)
@@ -303,7 +303,7 @@ impl Operation {
             .if_match()
             .request(Body::Json(of::<RollbackService>))
             .response(200, Body::Json(of::<Service>))
-            .errors(&[ErrorCode::NotFound, ErrorCode::FailedPrecondition]),
+            .errors(&[ErrorCode::NotFound, ErrorCode::FailedPrecondition, ErrorCode::Conflict]),
             Self::MeasureColdStarts => spec(
                 Method::POST,
                 "/v1/namespaces/{namespace}/services/{service}/cold-starts",

@@ -12,6 +12,7 @@ use skiff_types::{Digest, TaskId};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{RwLock, watch};
 
@@ -79,6 +80,8 @@ pub(crate) struct Context {
     /// Held while a service's routes are checked and written, so that two can't take the same.
     pub(crate) routing: tokio::sync::Mutex<()>,
     pub(crate) drain: Drain,
+    /// The platform is shutting down; the control plane itself goes on until the node has drained.
+    pub(crate) winding_down: AtomicBool,
     /// Components whose native code is ready, with the view's generation as of which it was.
     prepared: Mutex<HashMap<Digest, u64>>,
 }
@@ -97,6 +100,7 @@ impl Context {
             keeping: RwLock::new(()),
             routing: tokio::sync::Mutex::new(()),
             drain: Drain::new(),
+            winding_down: AtomicBool::new(false),
             prepared: Mutex::default(),
         }
     }

@@ -31,6 +31,10 @@ pub(crate) struct Entrance {
     context: Arc<Context>,
 }
 
+/// Bytes that the arguments and the environment of a task can have together, as ECS bounds a task definition. Written as
+/// JSON they can be six times as long, and a task's object may have a definition's arguments beside its own environment.
+const COMMAND_BYTES_MAX: usize = 64 << 10;
+
 /// What a write expects of the object, by its caller's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IfMatch {
@@ -98,6 +102,13 @@ impl Entrance {
 fn check_command(arguments: &[String], environment: &BTreeMap<String, String>) -> Result<(), ApiError> {
     if let Some(argument) = arguments.iter().find(|argument| argument.contains('\0')) {
         return Err(ApiError::invalid(format!("the argument {argument:?} has a NUL character in it")));
+    }
+    let variables = environment.iter().map(|(name, value)| name.len() + value.len());
+    let bytes = arguments.iter().map(String::len).chain(variables).sum::<usize>();
+    if bytes > COMMAND_BYTES_MAX {
+        return Err(ApiError::invalid(format!(
+            "the arguments and the environment have {bytes} bytes together; the most is {COMMAND_BYTES_MAX}"
+        )));
     }
     for (name, value) in environment {
         if name.is_empty() || name.contains(['=', '\0']) {

@@ -63,6 +63,8 @@ pub(crate) struct Service {
     pub(crate) updated_at_ms: u64,
     /// When its definition last changed.
     pub(crate) deployed_at_ms: u64,
+    /// What it ran before that.
+    pub(crate) previous: Option<TaskDefinitionId>,
     /// It is being removed: its tasks end, then it goes.
     pub(crate) removed: bool,
 }

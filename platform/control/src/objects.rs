@@ -230,14 +230,19 @@ impl Objects {
 
     fn take_in<T: Viewed>(&self, key: &Key, revision: Revision, value: T) -> Held<T> {
         let value = Arc::new(value);
-        let generation = self.apply(key, revision, Some(value.clone()));
+        let generation = self.changed(|view| view.apply_own(key, revision, value.clone()));
         Held { revision, generation, value }
     }
 
-    /// Applies a change and wakes whom it concerns; returns a generation that has it.
+    /// Applies a change; returns a generation that has it.
     fn apply<T: Viewed>(&self, key: &Key, revision: Revision, value: Option<Arc<T>>) -> u64 {
+        self.changed(|view| view.apply(key, revision, value))
+    }
+
+    /// Changes the view and, if `change` says that it did, wakes whom it concerns; returns a generation that has it.
+    fn changed(&self, change: impl FnOnce(&mut View) -> bool) -> u64 {
         let (changed, generation) = self.read_mut(|view| {
-            let changed = view.apply(key, revision, value);
+            let changed = change(view);
             (changed, view.generation)
         });
         if changed {

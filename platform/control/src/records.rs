@@ -222,6 +222,8 @@ pub(crate) struct ServiceRecord {
     created_at_ms: u64,
     updated_at_ms: u64,
     deployed_at_ms: u64,
+    #[serde(default)]
+    previous: Option<TaskDefinitionId>,
     removed: bool,
 }
 
@@ -233,6 +235,7 @@ impl From<&Service> for ServiceRecord {
             created_at_ms: object.created_at_ms,
             updated_at_ms: object.updated_at_ms,
             deployed_at_ms: object.deployed_at_ms,
+            previous: object.previous.clone(),
             removed: object.removed,
         }
     }
@@ -246,6 +249,7 @@ impl From<ServiceRecord> for Service {
             created_at_ms: record.created_at_ms,
             updated_at_ms: record.updated_at_ms,
             deployed_at_ms: record.deployed_at_ms,
+            previous: record.previous,
             removed: record.removed,
         }
     }

@@ -9,6 +9,7 @@ use crate::view::Viewed;
 use skiff_ports::store::StoreError;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
@@ -77,6 +78,11 @@ impl Handle {
         let mut acknowledged = self.context.acknowledged.subscribe();
         // The sender lives in the context that `self` holds.
         let _ = acknowledged.wait_for(|generation| *generation > 0).await;
+    }
+
+    /// Says from now on, to who asks after the platform's health, that it is shutting down.
+    pub fn wind_down(&self) {
+        self.context.winding_down.store(true, Relaxed);
     }
 
     /// Takes no more calls, finishes those under way, and stops the reconcilers; every object stays as it is. Says

@@ -33,11 +33,13 @@ pub(crate) struct Table<T> {
     entries: BTreeMap<Key, Held<T>>,
     /// When keys were deleted that a watch may still speak of as they were before.
     gone: BTreeMap<Key, Revision>,
+    /// The revision that the watch has come to.
+    watched: Revision,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), gone: BTreeMap::new() }
+        Self { entries: BTreeMap::new(), gone: BTreeMap::new(), watched: 0 }
     }
 }
 
@@ -123,6 +125,14 @@ impl View {
         true
     }
 
+    /// Takes in what a call of this process read or wrote at `revision`, which may come late: an object that is not here
+    /// although the watch is past its revision is gone since.
+    pub(crate) fn apply_own<T: Viewed>(&mut self, key: &Key, revision: Revision, value: Arc<T>) -> bool {
+        let table = T::table(self);
+        let is_gone = revision <= table.watched && table.get(key).is_none() && !self.unreadable.contains(key);
+        !is_gone && self.apply(key, revision, Some(value))
+    }
+
     /// Notes that a key's record can't be read; false if that was known.
     pub(crate) fn apply_unreadable<T: Viewed>(&mut self, key: &Key) -> bool {
         let before = T::table_mut(self).entries.remove(key);
@@ -135,7 +145,9 @@ impl View {
 
     /// A watch has come to `revision`: nothing that was deleted up to it will be spoken of again.
     pub(crate) fn watched_to<T: Viewed>(&mut self, revision: Revision) {
-        T::table_mut(self).gone.retain(|_, gone| *gone > revision);
+        let table = T::table_mut(self);
+        table.watched = table.watched.max(revision);
+        table.gone.retain(|_, gone| *gone > revision);
     }
 
     /// Keys that the view has and a listing as of `revision` has not.
@@ -311,6 +323,7 @@ mod tests {
             created_at_ms: 0,
             updated_at_ms,
             deployed_at_ms: 0,
+            previous: None,
             removed: false,
         })
     }
@@ -325,7 +338,11 @@ mod tests {
         assert!(!view.apply(&key, 5, Some(object.clone())), "brought back by a watch that lags");
         assert!(view.services.get(&key).is_none());
         view.watched_to::<Service>(6);
-        assert!(view.apply(&key, 7, Some(object)));
+        assert!(
+            !view.apply_own(&key, 5, object.clone()),
+            "brought back by a call that lags behind the watch"
+        );
+        assert!(view.apply_own(&key, 7, object));
     }
 
     #[test]

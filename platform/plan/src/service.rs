@@ -86,7 +86,10 @@ fn next_start(spec: &ServiceSpec, tasks: &[&Task], now_ms: u64) -> (u32, u64) {
     let before = if ran_well { 0 } else { task.attempt };
     if by_itself {
         let attempt = before.saturating_add(1);
-        (attempt, now_ms.max(ended_at_ms(task).saturating_add(backoff_ms(attempt))))
+        // No longer than the wait itself, whatever the clock was when the task ended.
+        let wait_ms = backoff_ms(attempt);
+        let due_ms = ended_at_ms(task).saturating_add(wait_ms).min(now_ms.saturating_add(wait_ms));
+        (attempt, now_ms.max(due_ms))
     } else if ran_well {
         (0, now_ms)
     } else {

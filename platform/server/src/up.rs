@@ -168,6 +168,7 @@ impl Platform {
     }
 
     async fn stop(self, timeout: Duration) {
+        self.control.wind_down();
         if !self.node.shutdown(timeout).await {
             tracing::warn!("not all that was in flight ended within the drain timeout; it was cut off");
         }

@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use tracing::info;
 
 impl Entrance {
-    /// Checks and compiles a component and registers the next revision; or finds the newest, if it says the same.
+    /// Checks and compiles a component and registers the next revision; or finds the newest that says the same.
     pub(crate) async fn register_definition(
         &self,
         namespace: &Namespace,
@@ -38,14 +38,14 @@ impl Entrance {
             Command { arguments: request.arguments.clone(), environment: request.environment.clone() };
         for _ in 0..WRITE_ATTEMPTS {
             let prefix = keys::family(namespace, &request.family);
-            let newest = self.context.objects.load_all::<Definition>(&prefix).await?.pop();
-            if let Some(held) = newest
-                .as_ref()
-                .filter(|held| says_the_same(&held.value, &request, image.component, &limits, &command))
-            {
+            let revisions = self.context.objects.load_all::<Definition>(&prefix).await?;
+            let same = |held: &&Held<Definition>| {
+                says_the_same(&held.value, &request, image.component, &limits, &command)
+            };
+            if let Some(held) = revisions.iter().rev().find(same) {
                 return Ok(views::definition(&held.value, &BTreeSet::new()));
             }
-            let revision = next_revision(newest.as_ref())?;
+            let revision = next_revision(revisions.last())?;
             let definition = Definition {
                 namespace: namespace.clone(),
                 definition: TaskDefinition {
@@ -171,18 +171,18 @@ fn next_revision(newest: Option<&Held<Definition>>) -> Result<u32, ApiError> {
 }
 
 fn says_the_same(
-    newest: &Definition,
+    known: &Definition,
     request: &RegisterTaskDefinition,
     component: Digest,
     limits: &Limits,
     command: &Command,
 ) -> bool {
-    !newest.deregistered
-        && newest.definition.component == component
-        && newest.definition.image == request.image
-        && newest.definition.limits == *limits
-        && newest.definition.command == *command
-        && newest.requested == request.limits
+    !known.deregistered
+        && known.definition.component == component
+        && known.definition.image == request.image
+        && known.definition.limits == *limits
+        && known.definition.command == *command
+        && known.requested == request.limits
 }
 
 /// The bounds that hold: those stated, defaults for the others, each checked.

@@ -27,6 +27,7 @@ impl Entrance {
         namespace: &Namespace,
         reference: &ImageReference,
         component: BoxStream<'static, std::io::Result<Bytes>>,
+        if_match: IfMatch,
     ) -> Result<skiff_api::Image, ApiError> {
         let tag = tag(reference)?;
         let _kept = self.context.keeping.read().await;
@@ -34,6 +35,7 @@ impl Entrance {
         let key = keys::image(namespace, &reference.repository, &tag);
         for _ in 0..WRITE_ATTEMPTS {
             let present = self.context.objects.load::<Image>(&key).await?;
+            if_match.check(present.as_ref().map_or(0, |held| held.revision))?;
             let now_ms = self.context.now_ms();
             let created_at_ms = present.as_ref().map_or(now_ms, |held| held.value.created_at_ms);
             let image = Image {

@@ -3,6 +3,7 @@
 use super::Entrance;
 use crate::meters::{WorkerReading, WorkerState};
 use skiff_api::{HealthState, PlatformStatus, WorkerStatus};
+use std::sync::atomic::Ordering::Relaxed;
 
 impl Entrance {
     /// The platform's processes; `api` is where the API listens.
@@ -22,11 +23,15 @@ impl Entrance {
         }
     }
 
-    /// Whether the platform takes work: from the first snapshot that its workers act on, until it drains.
+    /// Whether the platform takes work: from the first snapshot that its workers act on, until it drains; not while all
+    /// workers are dead.
     pub(crate) fn health(&self) -> HealthState {
-        if self.context.drain.has_begun() {
+        let workers = || self.context.accounts.node().workers;
+        if self.context.winding_down.load(Relaxed) {
             HealthState::Draining
-        } else if *self.context.acknowledged.borrow() == 0 {
+        } else if *self.context.acknowledged.borrow() == 0
+            || workers().iter().all(|worker| worker.state != WorkerState::Running)
+        {
             HealthState::Starting
         } else {
             HealthState::Ready

@@ -69,7 +69,7 @@ impl Entrance {
     ) -> Result<skiff_api::Service, ApiError> {
         self.write_service(name, if_match, |present| {
             let service = existing(present, name)?;
-            let definition = self.earlier(&name.namespace, &service.spec.definition, request.revision)?;
+            let definition = self.earlier(service, request.revision)?;
             let spec = ServiceSpec { definition: definition.definition.id.clone(), ..service.spec.clone() };
             check_spec(&spec, &definition)?;
             Ok(spec)
@@ -234,25 +234,15 @@ impl Entrance {
         })
     }
 
-    /// The revision that a rollback means: the named one, or the one before the present.
-    fn earlier(
-        &self,
-        namespace: &Namespace,
-        present: &TaskDefinitionId,
-        revision: Option<u32>,
-    ) -> Result<Arc<Definition>, ApiError> {
-        if let Some(revision) = revision {
-            let id = TaskDefinitionId { family: present.family.clone(), revision };
-            return self.resolve(namespace, &id.into());
-        }
-        let prefix = keys::family(namespace, &present.family);
-        let before = self.context.objects.read(|view| {
-            let mut definitions = view.definitions.under(&prefix).rev().map(|held| held.value.clone());
-            definitions.find(|held| !held.deregistered && held.definition.id.revision < present.revision)
-        });
-        before.ok_or_else(|| {
-            ApiError::not_now(format!("{present} is the first revision that there is: nothing to go back to"))
-        })
+    /// The revision that a rollback means: the named one, or the one that the service ran before.
+    fn earlier(&self, service: &Service, revision: Option<u32>) -> Result<Arc<Definition>, ApiError> {
+        let present = &service.spec.definition;
+        let named = revision.map(|revision| TaskDefinitionId { family: present.family.clone(), revision });
+        let id = named.or_else(|| service.previous.clone()).ok_or_else(|| {
+            let name = &service.spec.name;
+            ApiError::not_now(format!("{name} has run nothing but {present}: there is nothing to go back to"))
+        })?;
+        self.resolve(&service.namespace, &id.into())
     }
 }
 
@@ -262,8 +252,11 @@ fn next(name: &QualifiedName, before: Option<&Service>, spec: ServiceSpec, now_m
         Some(service) if service.spec == spec => service.clone(),
         Some(service) => {
             let deploys = service.spec.definition != spec.definition;
-            let deployed_at_ms = if deploys { now_ms } else { service.deployed_at_ms };
-            Service { spec, updated_at_ms: now_ms, deployed_at_ms, ..service.clone() }
+            let (deployed_at_ms, previous) = match deploys {
+                true => (now_ms, Some(service.spec.definition.clone())),
+                false => (service.deployed_at_ms, service.previous.clone()),
+            };
+            Service { spec, updated_at_ms: now_ms, deployed_at_ms, previous, ..service.clone() }
         }
         None => Service {
             namespace: name.namespace.clone(),
@@ -271,6 +264,7 @@ fn next(name: &QualifiedName, before: Option<&Service>, spec: ServiceSpec, now_m
             created_at_ms: now_ms,
             updated_at_ms: now_ms,
             deployed_at_ms: now_ms,
+            previous: None,
             removed: false,
         },
     }

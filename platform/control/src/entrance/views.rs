@@ -207,8 +207,10 @@ fn deployment(context: &Context, service: &Service, tasks: &[Held<TaskObject>]) 
         .filter_map(|task| task.stop.as_ref().map(|stop| (task, stop)))
         .filter(|(_, stop)| ended_by_itself(stop.code))
         .max_by_key(|(task, _)| task.id);
-    // Those that live count the failures before them; else the last that failed is one more.
-    let living = current().filter(|task| !task.is_stopping()).map(|task| task.attempt).max();
+    // Those on their way up count the failures before them, and one that runs has put an end to them; else the last that
+    // failed is one more.
+    let failures_before = |task: &Task| if task.status < TaskStatus::Running { task.attempt } else { 0 };
+    let living = current().filter(|task| !task.is_stopping()).map(failures_before).max();
     let failures = living.or(failed.map(|(task, _)| task.attempt + 1)).unwrap_or(0);
     Deployment {
         definition: definition.clone(),

@@ -69,6 +69,7 @@ fn log(operation: Operation, id: &str, failure: &ApiError) {
 async fn call(operation: Operation, door: &Door, request: Request) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
     request::authorize(operation, door, &parts)?;
+    request::check_conditions(operation, &parts.headers)?;
     let path = PathValues::of(&mut parts).await?;
     match operation {
         Operation::PushImage
@@ -109,7 +110,9 @@ async fn on_images(
     match operation {
         Operation::PushImage => {
             let component = request::bytes(&parts.headers, body, operation.request_bytes_max())?;
-            let image = entrance.push_image(&namespace, &path.get("reference")?, component).await?;
+            let if_match = request::if_match(&parts.headers)?;
+            let reference = path.get("reference")?;
+            let image = entrance.push_image(&namespace, &reference, component, if_match).await?;
             Ok(respond::versioned(status, image.revision, &image))
         }
         Operation::ListImages => object(status, entrance.list_images(&namespace, &request::query(parts)?)?),

@@ -10,9 +10,9 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, IF_MATCH};
 use http::request::Parts;
+use http::{HeaderMap, Method};
 use serde::de::DeserializeOwned;
 use skiff_api::{ErrorCode, Operation};
 use skiff_kit::random;
@@ -92,6 +92,14 @@ pub(super) fn query<T: DeserializeOwned>(parts: &Parts) -> Result<T, ApiError> {
         Ok(Query(query)) => Ok(query),
         Err(error) => Err(ApiError::invalid(error.body_text())),
     }
+}
+
+/// Refuses a condition that nobody would look at.
+pub(super) fn check_conditions(operation: Operation, headers: &HeaderMap) -> Result<(), ApiError> {
+    if headers.contains_key(IF_MATCH) && operation.method() != Method::GET && !operation.takes_if_match() {
+        return Err(ApiError::invalid("this call takes no If-Match: leave the header out"));
+    }
+    Ok(())
 }
 
 /// What `If-Match` asks for: a revision, in quotes or without, or `*`.

@@ -2,7 +2,7 @@
 
 use crate::fixture::{Platform, name, namespace, one_off, registration, until, wanted};
 use futures::StreamExt;
-use skiff_api::{ErrorCode, LogQuery, PutService, RollbackService, ScaleService, StopTask};
+use skiff_api::{ErrorCode, LogQuery, PutService, ScaleService, StopTask};
 use skiff_ports::snapshot::HostMatch;
 use skiff_types::{StopCode, TaskStatus};
 
@@ -34,13 +34,9 @@ async fn a_service_is_created_updated_scaled_rolled_back_and_removed() {
     platform.completed("hello").await;
     assert_eq!(platform.running("hello").await.len(), 4);
 
-    let back = RollbackService { revision: None };
-    let service = platform.client.rollback_service(&namespace(), &name("hello"), &back, None).await.unwrap();
+    let service = platform.roll_back("hello").await.unwrap();
     assert_eq!((service.spec.definition.revision, service.spec.desired), (1, 4));
     platform.completed("hello").await;
-    let error =
-        platform.client.rollback_service(&namespace(), &name("hello"), &back, None).await.unwrap_err();
-    assert_eq!(error.code(), Some(ErrorCode::FailedPrecondition));
 
     platform.client.delete_service(&namespace(), &name("hello"), None).await.unwrap();
     platform.gone("hello").await;
@@ -52,6 +48,29 @@ async fn a_service_is_created_updated_scaled_rolled_back_and_removed() {
     })
     .await;
     platform.assert_node_is_content();
+}
+
+#[tokio::test]
+async fn a_rollback_goes_to_what_ran_before() {
+    let platform = Platform::start().await;
+    platform.deploy("hello", "http good", 1).await;
+    let error = platform.roll_back("hello").await.unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::FailedPrecondition));
+    let revision = async || platform.roll_back("hello").await.unwrap().spec.definition.revision;
+    platform.deploy("hello", "http bad", 1).await;
+    assert_eq!(revision().await, 1);
+    platform.deploy("hello", "http bad too", 1).await;
+    assert_eq!(revision().await, 1, "the revision between never was the one before");
+    assert_eq!(revision().await, 3, "a rollback can be taken back");
+}
+
+#[tokio::test]
+async fn what_was_registered_before_is_found_again() {
+    let platform = Platform::start().await;
+    let first = platform.deploy("hello", "http one", 1).await;
+    let second = platform.deploy("hello", "http two", 1).await;
+    let again = platform.deploy("hello", "http one", 1).await;
+    assert_eq!((again.id, second.id.revision), (first.id, 2));
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use crate::node::{Lines, Node, SetMeters, SharedLines};
 use bytes::Bytes;
 use skiff_api::{
-    Client, DeploymentState, PutService, RegisterTaskDefinition, RunTask, Service, Task, TaskDefinition,
-    TaskListQuery,
+    Client, ClientError, DeploymentState, PutService, RegisterTaskDefinition, RollbackService, RunTask,
+    Service, Task, TaskDefinition, TaskListQuery,
 };
 use skiff_control::{Config, Deps, Handle, Token};
 use skiff_kit::clock::SystemClock;
@@ -129,6 +129,12 @@ impl Platform {
         let definition = self.register(service, service).await;
         self.put(service, &definition.id.to_string(), desired).await;
         definition
+    }
+
+    /// Puts a service back to what it ran before.
+    pub(crate) async fn roll_back(&self, service: &str) -> Result<Service, ClientError> {
+        let back = RollbackService { revision: None };
+        self.client.rollback_service(&namespace(), &name(service), &back, None).await
     }
 
     pub(crate) async fn service(&self, service: &str) -> Service {

@@ -151,16 +151,40 @@ async fn the_token_is_asked_for() {
     }
 }
 
+/// Whether the document says that a call may be answered with this status; it says nothing of what is no operation.
+fn is_documented(document: &Value, method: &Method, path: &str, status: StatusCode) -> bool {
+    let path = path.split('?').next().unwrap();
+    let is_of = |template: &str| {
+        let parts = template.split('/').zip(path.split('/'));
+        template.split('/').count() == path.split('/').count() && { parts }
+            .all(|(part, given)| part.starts_with('{') || part == given)
+    };
+    let mut paths = document["paths"].as_object().unwrap().iter();
+    let operation = paths.find(|(template, _)| is_of(template)).map(|(_, methods)| methods);
+    match operation.and_then(|methods| methods.get(method.as_str().to_ascii_lowercase())) {
+        Some(operation) => operation["responses"].get(status.as_str()).is_some(),
+        None => matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED),
+    }
+}
+
 #[tokio::test]
 async fn wrong_calls_get_typed_errors() {
     let platform = Platform::start().await;
     platform.deploy("hello", "http", 1).await;
     let base = format!("http://{}", platform.handle.api());
     let client = reqwest::Client::new();
+    let document = request(&platform, Operation::GetOpenApi, &[]).send().await.unwrap();
+    let document: Value = document.json().await.unwrap();
     let send = async |method: Method, path: &str, body: &str| {
         let request =
-            client.request(method, format!("{base}{path}")).bearer_auth(TOKEN).body(body.to_owned());
-        request.send().await.unwrap()
+            client.request(method.clone(), format!("{base}{path}")).bearer_auth(TOKEN).body(body.to_owned());
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        assert!(
+            is_documented(&document, &method, path, status),
+            "{method} {path}: {status} is in no document"
+        );
+        response
     };
     let services = "/v1/namespaces/default/services";
     let invalid = [
@@ -200,6 +224,9 @@ async fn wrong_calls_get_typed_errors() {
     let large = "x".repeat(skiff_api::REQUEST_BYTES_MAX + 1);
     let response = send(Method::PUT, &format!("{services}/hello"), &large).await;
     assert_eq!(error_of(response).await, ErrorCode::TooLarge);
+    let conditional = request(&platform, Operation::RunTask, &["default"]).header("if-match", "1");
+    let response = conditional.json(&json!({ "definition": "hello" })).send().await.unwrap();
+    assert_eq!(error_of(response).await, ErrorCode::InvalidArgument);
 }
 
 #[tokio::test]
@@ -224,6 +251,33 @@ async fn a_write_may_say_which_revision_it_expects() {
     let absent = absent.json(&wanted("hello", 1)).send().await.unwrap();
     assert_eq!(error_of(absent).await, ErrorCode::PreconditionFailed);
     assert_eq!(platform.service("hello").await.spec.desired, 1);
+}
+
+#[tokio::test]
+async fn a_tag_is_moved_only_from_where_its_pusher_saw_it() {
+    let platform = Platform::start().await;
+    let push = |if_match: String, program: &'static str| {
+        let request = request(&platform, Operation::PushImage, &["default", "app:latest"]);
+        request.header("if-match", if_match).body(program).send()
+    };
+    assert_eq!(error_of(push("*".to_owned(), "http").await.unwrap()).await, ErrorCode::PreconditionFailed);
+    platform.push("app", "http").await;
+    let images = request(&platform, Operation::ListImages, &["default"]).send().await.unwrap();
+    let seen = images.json::<Value>().await.unwrap()["items"][0]["revision"].to_string();
+    assert_eq!(push(seen.clone(), "exit 0").await.unwrap().status(), StatusCode::OK);
+    assert_eq!(error_of(push(seen, "http").await.unwrap()).await, ErrorCode::PreconditionFailed);
+}
+
+#[tokio::test]
+async fn the_platforms_health_follows_its_life() {
+    let platform = Platform::start().await;
+    platform.handle.ready().await;
+    let health = || request(&platform, Operation::GetHealth, &[]).send();
+    assert_eq!(health().await.unwrap().json::<Value>().await.unwrap()["status"], "READY");
+    platform.handle.wind_down();
+    let response = health().await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.json::<Value>().await.unwrap()["status"], "DRAINING");
 }
 
 #[tokio::test]
