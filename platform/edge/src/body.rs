@@ -2,6 +2,7 @@
 //! carries its [`Exchange`] to the last byte.
 
 use crate::config::Limits;
+use crate::connection::BodyId;
 use crate::exchange::Exchange;
 use crate::refusal::Refusal;
 use bytes::Bytes;
@@ -169,6 +170,7 @@ impl http_body::Body for UploadBody {
 
 /// A response's body on its way to the client.
 pub(crate) struct ResponseBody {
+    id: BodyId,
     body: Body,
     exchange: Exchange,
     /// What the response's `content-length` says.
@@ -180,18 +182,19 @@ pub(crate) struct ResponseBody {
 
 impl ResponseBody {
     pub(crate) fn new(body: Body, exchange: Exchange, expected_bytes: Option<u64>) -> Self {
-        Self { body, exchange, expected_bytes, waiting: false, ended: false }
+        let id = exchange.connection().new_body();
+        Self { id, body, exchange, expected_bytes, waiting: false, ended: false }
     }
 
     fn gave(&mut self, bytes: usize) {
         self.exchange.sent(bytes as u64);
-        self.exchange.connection().body_gave(monotonic_ns(), self.waiting);
+        self.exchange.connection().body_gave(self.id, monotonic_ns());
         self.waiting = true;
     }
 
     fn was_taken(&mut self) {
         if std::mem::take(&mut self.waiting) {
-            self.exchange.connection().body_was_taken();
+            self.exchange.connection().body_was_taken(self.id);
         }
     }
 

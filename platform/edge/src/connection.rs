@@ -69,10 +69,8 @@ pub(crate) struct Activity {
     idle_since_ns: u64,
     /// The socket takes nothing.
     blocked_since_ns: u64,
-    /// Response bodies that gave bytes which the client has not taken yet.
-    bodies_waiting: u32,
-    /// When a response body last gave bytes.
-    body_moved_ns: u64,
+    /// Since when the response body waits that gave bytes longest ago which the client has not taken yet.
+    body_waits_since_ns: u64,
     /// When it was asked to close.
     closing_since_ns: u64,
 }
@@ -83,8 +81,8 @@ impl Activity {
         let over = |since_ns: u64, limit: std::time::Duration| {
             since_ns != 0 && u128::from(now_ns.saturating_sub(since_ns)) >= limit.as_nanos()
         };
-        let body_waits = self.bodies_waiting > 0 && over(self.body_moved_ns, limits.write_timeout);
-        if body_waits || over(self.blocked_since_ns, limits.write_timeout) {
+        let waits_since_ns = [self.body_waits_since_ns, self.blocked_since_ns];
+        if waits_since_ns.into_iter().any(|since_ns| over(since_ns, limits.write_timeout)) {
             return Verdict::Cut(Cut::SlowReader);
         }
         if self.active > 0 {
@@ -103,6 +101,9 @@ impl Activity {
     }
 }
 
+/// A response body among those of one connection.
+pub(crate) type BodyId = u64;
+
 /// One connection. Shared by its task, its requests and the sweeper, all on one thread.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -111,6 +112,9 @@ pub(crate) struct Connection {
     /// Its place among the edge's connections.
     pub(crate) index: Cell<usize>,
     activity: Cell<Activity>,
+    /// Response bodies that gave bytes which the client has not taken yet, with when that was.
+    waiting: RefCell<Vec<(BodyId, u64)>>,
+    bodies: Cell<BodyId>,
     unread: Cell<bool>,
     /// Whether its client may still be sending what nobody reads.
     lingers: Cell<bool>,
@@ -128,6 +132,8 @@ impl Connection {
             client: HeaderValue::try_from(ip).expect("an address makes a header"),
             index: Cell::new(0),
             activity: Cell::new(Activity { idle_since_ns: monotonic_ns(), ..Activity::default() }),
+            waiting: RefCell::new(Vec::new()),
+            bodies: Cell::new(0),
             unread: Cell::new(true),
             lingers: Cell::new(false),
             order: Cell::new(None),
@@ -137,7 +143,13 @@ impl Connection {
 
     /// What it is doing.
     pub(crate) fn activity(&self) -> Activity {
-        self.activity.get()
+        let longest = self.waiting.borrow().iter().map(|&(_, since_ns)| since_ns).min();
+        Activity { body_waits_since_ns: longest.unwrap_or(0), ..self.activity.get() }
+    }
+
+    /// The id of the next response body.
+    pub(crate) fn new_body(&self) -> BodyId {
+        self.bodies.replace(self.bodies.get() + 1)
     }
 
     /// Tells it to end. A cut is final; asked to finish, it can still be cut.
@@ -198,20 +210,25 @@ impl Connection {
         self.note(|activity| {
             activity.active -= 1;
             activity.idle_since_ns = now_ns;
+            if activity.closing_since_ns != 0 {
+                // The last bytes of its response have yet to go out.
+                activity.closing_since_ns = now_ns;
+            }
         });
     }
 
-    /// A response body gave bytes, which wait for the client now; `again` if it had given some that waited.
-    pub(crate) fn body_gave(&self, now_ns: u64, again: bool) {
-        self.note(|activity| {
-            activity.bodies_waiting += u32::from(!again);
-            activity.body_moved_ns = now_ns;
-        });
+    /// A response body gave bytes, which wait for the client now.
+    pub(crate) fn body_gave(&self, body: BodyId, now_ns: u64) {
+        let mut waiting = self.waiting.borrow_mut();
+        match waiting.iter_mut().find(|(other, _)| *other == body) {
+            Some((_, since_ns)) => *since_ns = now_ns,
+            None => waiting.push((body, now_ns)),
+        }
     }
 
     /// What a response body gave was taken.
-    pub(crate) fn body_was_taken(&self) {
-        self.note(|activity| activity.bodies_waiting -= 1);
+    pub(crate) fn body_was_taken(&self, body: BodyId) {
+        self.waiting.borrow_mut().retain(|&(other, _)| other != body);
     }
 
     fn closes(&self) {
@@ -391,10 +408,23 @@ mod tests {
         let busy = Activity { idle_since_ns: S, active: 1, ..Activity::default() };
         check(Activity { blocked_since_ns: 5 * S, ..busy }, 34, Verdict::Keep);
         check(Activity { blocked_since_ns: 5 * S, ..busy }, 35, Verdict::Cut(Cut::SlowReader));
-        let given = Activity { body_moved_ns: 5 * S, ..busy };
-        check(given, 1_000, Verdict::Keep);
-        check(Activity { bodies_waiting: 1, ..given }, 34, Verdict::Keep);
-        check(Activity { bodies_waiting: 1, ..given }, 35, Verdict::Cut(Cut::SlowReader));
+        let given = Activity { body_waits_since_ns: 5 * S, ..busy };
+        check(given, 34, Verdict::Keep);
+        check(given, 35, Verdict::Cut(Cut::SlowReader));
+    }
+
+    #[test]
+    fn one_body_that_moves_does_not_speak_for_another() {
+        let connection = Connection::new("127.0.0.1:1".parse().unwrap());
+        let (stuck, moving) = (connection.new_body(), connection.new_body());
+        connection.body_gave(stuck, 5 * S);
+        for second in 6..40 {
+            connection.body_gave(moving, second * S);
+            connection.body_was_taken(moving);
+        }
+        check(connection.activity(), 35, Verdict::Cut(Cut::SlowReader));
+        connection.body_was_taken(stuck);
+        check(Activity { idle_since_ns: S, ..connection.activity() }, 35, Verdict::Keep);
     }
 
     #[test]

@@ -95,6 +95,13 @@ impl MemoryClaim {
         granted
     }
 
+    /// Gives back `bytes` of what it holds, or all.
+    pub fn shrink(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.claimed_bytes);
+        self.slot.row(self.worker).memory_bytes.subtract(bytes);
+        self.claimed_bytes -= bytes;
+    }
+
     /// What it holds, in bytes.
     pub fn bytes(&self) -> u64 {
         self.claimed_bytes

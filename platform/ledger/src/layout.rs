@@ -256,8 +256,9 @@ impl Ledger {
         TaskSlot { ledger: self.clone(), slot }
     }
 
-    /// Closes every row of a dead worker among `slots`: gauges to 0, counters kept.
+    /// Closes every row of a dead worker among `slots`: gauges to 0, counters kept. Its own row says that nobody is there.
     pub fn close_worker(&self, worker: usize, slots: impl Iterator<Item = Slot>) {
+        self.worker(worker).heartbeat_ns.set(0);
         self.worker(worker).connections.set(0);
         slots.for_each(|slot| self.task(slot).row(worker).close());
     }

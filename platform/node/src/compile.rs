@@ -64,14 +64,22 @@ impl Compiler {
     pub(crate) async fn prepare(&self, component: &Digest) -> Result<ComponentReport, PrepareError> {
         let preparing = {
             let mut running = self.0.running.lock().expect("no holder panics");
-            running
-                .entry(*component)
-                .or_insert_with(|| self.clone().prepare_once(*component).boxed().shared())
-                .clone()
+            running.entry(*component).or_insert_with(|| self.start(*component)).clone()
         };
-        let result = preparing.await;
-        self.0.running.lock().expect("no holder panics").remove(component);
-        result
+        preparing.await
+    }
+
+    /// Prepares in a task of its own: it ends, and gives back its place, even if nobody waits for it any more.
+    fn start(&self, component: Digest) -> Preparing {
+        let compiler = self.clone();
+        let task = tokio::spawn(async move {
+            let result = compiler.prepare_once(component).await;
+            compiler.0.running.lock().expect("no holder panics").remove(&component);
+            result
+        });
+        task.map(|joined| joined.unwrap_or_else(|error| Err(PrepareError::Internal(error.to_string()))))
+            .boxed()
+            .shared()
     }
 
     /// The component's native code, checked, in memory that nobody can change; compiled again if what is kept is
@@ -105,7 +113,7 @@ impl Compiler {
         collected.await.unwrap_or(0)
     }
 
-    async fn prepare_once(self, component: Digest) -> Result<ComponentReport, PrepareError> {
+    async fn prepare_once(&self, component: Digest) -> Result<ComponentReport, PrepareError> {
         let internal = |error: io::Error| PrepareError::Internal(error.to_string());
         if self.0.cache.contains(&component)
             && let Some(report) = self.0.kept_report(&component)

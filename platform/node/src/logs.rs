@@ -107,7 +107,9 @@ impl Logs for LogFiles {
     }
 
     fn remove(&self, owner: &QualifiedName) {
-        let _ = self.orders.try_send(Order::Remove(owner.clone()));
+        // It waits for its turn: what was written before must be gone too.
+        let (orders, owner) = (self.orders.clone(), owner.clone());
+        tokio::task::spawn_blocking(move || orders.send(Order::Remove(owner)));
     }
 }
 

@@ -77,7 +77,8 @@ pub(crate) async fn keep(shared: Arc<Shared>, worker: usize) {
     let mut failures = 0;
     loop {
         let outcome = session(&shared, worker).await;
-        let served = shared.seats[worker].lock().expect("no holder panics").state != WorkerState::Starting;
+        let state = shared.seats[worker].lock().expect("no holder panics").state;
+        let served = matches!(state, WorkerState::Running | WorkerState::Draining);
         vacate(&shared, worker);
         if shared.stopping() {
             return;
@@ -156,7 +157,6 @@ async fn greet(shared: &Shared, worker: usize, writer: &mut FrameWriter) -> io::
     let listener = listener.ok_or_else(|| io::Error::other("the node stops"))??;
     let mut descriptors = vec![shared.ledger_fd.as_fd(), listener.as_fd(), shared.inboxes[worker].0.as_fd()];
     descriptors.extend(shared.inboxes.iter().map(|(_, sending)| sending.as_fd()));
-    shared.ledger.worker(worker).heartbeat_ns.set(clock::monotonic_ns());
     writer.send(&ToWorker::Hello(setup), &descriptors).await
 }
 
@@ -237,10 +237,13 @@ async fn listen(
 
 /// Ends when the worker's event loop has given no sign of life for too long.
 async fn watch_heartbeat(shared: &Shared, worker: usize) {
+    let started_ns = clock::monotonic_ns();
     let mut check = tokio::time::interval(HEARTBEAT_CHECK);
     loop {
         check.tick().await;
-        let silent_ns = clock::monotonic_ns().saturating_sub(shared.ledger.worker(worker).heartbeat_ns.get());
+        // Before its first sign of life, the row says that nobody is there: it is handed no connections.
+        let alive_ns = shared.ledger.worker(worker).heartbeat_ns.get().max(started_ns);
+        let silent_ns = clock::monotonic_ns().saturating_sub(alive_ns);
         if silent_ns > HEARTBEAT_TIMEOUT.as_nanos() as u64 {
             return;
         }

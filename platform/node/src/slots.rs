@@ -1,12 +1,13 @@
 //! Which task has which slot of the ledger, and what is kept of those that have none any more.
 //!
-//! A slot is given again only after every living worker has acknowledged a snapshot without its last task, so that no
-//! two tasks ever write one row.
+//! A slot is given again only after every living worker has acknowledged a snapshot without its last task, and then as
+//! the last of the free ones: a response that a slow client is still reading is accounted for late, and must not meet
+//! the slot's next task.
 
 use skiff_ledger::{Ledger, SLOTS, Slot, Totals};
 use skiff_ports::snapshot::{TaskSpec, Version};
 use skiff_types::{QualifiedName, TaskId};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 /// A task's account.
 #[derive(Debug, Clone)]
@@ -45,13 +46,13 @@ pub(crate) struct Slots {
     ledger: Ledger,
     taken: HashMap<TaskId, Holder>,
     leaving: Vec<(Version, Holder)>,
-    free: Vec<Slot>,
+    free: VecDeque<Slot>,
     ended: Vec<TaskUsage>,
 }
 
 impl Slots {
     pub(crate) fn new(ledger: Ledger) -> Self {
-        let free = (0..SLOTS as Slot).rev().collect();
+        let free = (0..SLOTS as Slot).collect();
         Self { ledger, taken: HashMap::new(), leaving: Vec::new(), free, ended: Vec::new() }
     }
 
@@ -60,7 +61,7 @@ impl Slots {
         if let Some(holder) = self.taken.get(&task.id) {
             return Some(holder.slot);
         }
-        let slot = self.free.pop()?;
+        let slot = self.free.pop_front()?;
         let holder = Holder { task: task.id, owner: task.owner.clone(), in_service: task.in_service, slot };
         self.taken.insert(task.id, holder);
         Some(slot)
@@ -82,7 +83,7 @@ impl Slots {
         for (_, holder) in leaving.extract_if(.., |(at, _)| *at <= version) {
             ended.push(usage(ledger, &holder));
             ledger.task(holder.slot).clear();
-            free.push(holder.slot);
+            free.push_back(holder.slot);
         }
     }
 
@@ -154,7 +155,11 @@ mod tests {
         let accounts = slots.read();
         assert_eq!((accounts.living.len(), accounts.ended.len(), accounts.ended[0].totals.cpu_ns), (1, 1, 7));
         assert_eq!(slots.read().ended.len(), 0, "handed over once");
-        assert_eq!(slots.take(&task(3)), Some(slot));
         assert_eq!(ledger.task(slot).totals(), Totals::default());
+        assert_eq!(
+            (slots.free.len(), slots.free.back()),
+            (SLOTS - 1, Some(&slot)),
+            "given again after all others"
+        );
     }
 }

@@ -5,6 +5,7 @@
 //! milliseconds.
 
 use crate::code::Code;
+use crate::engine::PoolSize;
 use crate::host::Host;
 use crate::state::SANDBOX_OVERHEAD_BYTES;
 use crate::task::Task;
@@ -22,20 +23,29 @@ const RECHECK: Duration = Duration::from_millis(5);
 /// When a client that is refused may try again, in seconds.
 const RETRY_AFTER_S: u32 = 1;
 
-/// What of the pool is in use.
+/// What of the pool is in use, by all or by one task.
 #[derive(Default)]
-pub(crate) struct InUse {
-    sandboxes: Cell<usize>,
-    memories: Cell<usize>,
-    tables: Cell<usize>,
+pub(crate) struct InUse(Cell<PoolSize>);
+
+impl InUse {
+    fn has_room(&self, demand: PoolSize, most: PoolSize) -> bool {
+        self.0.get().plus(demand).is_within(most)
+    }
+
+    fn take(&self, demand: PoolSize) {
+        self.0.set(self.0.get().plus(demand));
+    }
+
+    fn give_back(&self, demand: PoolSize) {
+        self.0.set(self.0.get().minus(demand));
+    }
 }
 
 /// The right to one sandbox. Dropped after the sandbox is.
 pub(crate) struct Permit {
     host: Rc<Host>,
     task: Rc<Task>,
-    memories: usize,
-    tables: usize,
+    demand: PoolSize,
 }
 
 /// A sandbox that may be made: the permit, and the memory that it starts with.
@@ -59,12 +69,11 @@ pub(crate) fn try_admit(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result
 }
 
 fn claim(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Admitted, Shortage> {
-    let demand = &code.demand;
-    let (in_use, size) = (&host.in_use, &host.pool_size);
-    let fits = in_use.sandboxes.get() < size.sandboxes
-        && in_use.memories.get() + demand.memories <= size.memories
-        && in_use.tables.get() + demand.tables <= size.tables;
-    if !fits {
+    let demand = code.demand.pool;
+    // No task gets so much of the pool that its neighbours find none.
+    let has_room = host.in_use.has_room(demand, host.pool_size)
+        && task.in_use.has_room(demand, host.pool_size.for_one_task());
+    if !has_room {
         return Err(Shortage::Pool);
     }
     let account = &task.account;
@@ -73,7 +82,7 @@ fn claim(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Admitted, Shor
     if is_http && !account.slot.claim_in_flight(account.worker, u64::from(limits.concurrency)) {
         return Err(Shortage::Concurrency);
     }
-    let prepaid_bytes = demand.minimum_bytes.get();
+    let prepaid_bytes = code.demand.minimum_bytes.get();
     let mut claim = MemoryClaim::new(account.slot.clone(), account.worker, limits.memory.bytes());
     if !claim.grow(SANDBOX_OVERHEAD_BYTES + prepaid_bytes) {
         if is_http {
@@ -84,11 +93,9 @@ fn claim(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Admitted, Shor
     }
     account.row().sandboxes.add(1);
     account.row().sandboxes_drawn.add(1);
-    in_use.sandboxes.set(in_use.sandboxes.get() + 1);
-    in_use.memories.set(in_use.memories.get() + demand.memories);
-    in_use.tables.set(in_use.tables.get() + demand.tables);
-    let (memories, tables) = (demand.memories, demand.tables);
-    let permit = Permit { host: host.clone(), task: task.clone(), memories, tables };
+    host.in_use.take(demand);
+    task.in_use.take(demand);
+    let permit = Permit { host: host.clone(), task: task.clone(), demand };
     Ok(Admitted { permit, claim, prepaid_bytes })
 }
 
@@ -108,10 +115,8 @@ impl Drop for Permit {
         if self.task.account.spec.kind == Kind::Http {
             row.in_flight.subtract(1);
         }
-        let in_use = &self.host.in_use;
-        in_use.sandboxes.set(in_use.sandboxes.get() - 1);
-        in_use.memories.set(in_use.memories.get() - self.memories);
-        in_use.tables.set(in_use.tables.get() - self.tables);
+        self.host.in_use.give_back(self.demand);
+        self.task.in_use.give_back(self.demand);
         self.task.wake_first();
     }
 }
@@ -189,7 +194,7 @@ fn busy(task: &Task, places: u32) -> String {
         Shortage::Memory => {
             format!("the task's memory limit of {} is used up and {waiting}; raise --memory", limits.memory)
         }
-        Shortage::Pool => format!("this worker has no sandbox left and {waiting}"),
+        Shortage::Pool => format!("this worker has no sandbox left for the task and {waiting}"),
         Shortage::Concurrency => format!(
             "the task has {} sandboxes, as many as --concurrency allows, and {waiting}; raise --concurrency or run more \
              tasks",

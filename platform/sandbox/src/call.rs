@@ -13,6 +13,7 @@ mod p3;
 use crate::admission::{self, Admitted, Ticket, try_admit};
 use crate::code::Code;
 use crate::failure::Failure;
+use crate::heap::Crossed;
 use crate::host::{CallGuard, Host};
 use crate::run::GuestRun;
 use crate::state::{SandboxState, new_store};
@@ -80,14 +81,21 @@ pub(crate) async fn call(
     let guard = host.call_begins();
     let limits = &task.account.spec.limits;
     let deadline_ns = clock::monotonic_ns().saturating_add(limits.timeout.ms().saturating_mul(1_000_000));
-    let request = bounded(request, limits.request_body.bytes())?;
+    let crossed = Arc::new(Crossed::default());
+    let request = bounded(request, limits.request_body.bytes(), crossed.clone())?;
     let (code, admitted) = admit(&host, &task, deadline_ns).await?;
 
     let head = Arc::new(Head::default());
     let Admitted { permit, claim, prepaid_bytes } = admitted;
     let sandbox = Sandbox { host: host.clone(), task: task.clone(), code, claim, prepaid_bytes };
-    let mut run =
-        GuestRun::new(&host, &task, deadline_ns, permit, Box::pin(serve(sandbox, request, head.clone())));
+    let mut run = GuestRun::new(
+        &host,
+        &task,
+        deadline_ns,
+        permit,
+        crossed.clone(),
+        Box::pin(serve(sandbox, request, head.clone())),
+    );
     let ended = std::future::poll_fn(|cx| match pin!(&mut run).poll(cx) {
         Poll::Ready(result) => Poll::Ready(Some(result)),
         Poll::Pending if head.is_set() => Poll::Ready(None),
@@ -98,9 +106,11 @@ pub(crate) async fn call(
         (Some(Err(failure)), _) | (_, Some(Answer::Failure(failure))) => Err(failure),
         (_, None) => Err(Failure::no_answer()),
         (Some(Ok(())), Some(Answer::Response(response))) => {
-            respond(&host, &task, response, None, guard).await
+            respond(&host, &task, response, None, crossed, guard).await
         }
-        (None, Some(Answer::Response(response))) => respond(&host, &task, response, Some(run), guard).await,
+        (None, Some(Answer::Response(response))) => {
+            respond(&host, &task, response, Some(run), crossed, guard).await
+        }
     };
     match result {
         Ok(response) => {
@@ -120,11 +130,13 @@ async fn respond(
     task: &Rc<Task>,
     response: Response<WasiBody>,
     rest: Option<GuestRun<()>>,
+    crossed: Arc<Crossed>,
     guard: CallGuard,
 ) -> Result<Response<Body>, Failure> {
     let (head, body) = response.into_parts();
     let link = Arc::new(Link::default());
-    let mut body = ResponseBody::new(&head, body, link.clone(), task.account.clone(), host.logs.clone());
+    let (account, logs) = (task.account.clone(), host.logs.clone());
+    let mut body = ResponseBody::new(&head, body, link.clone(), crossed, account, logs);
     let mut took = body.take_what_is_ready();
     if let Some(mut run) = rest {
         let ended = std::future::poll_fn(|cx| {
@@ -195,7 +207,11 @@ async fn admit(
 }
 
 /// The request with its body bounded, and with an authority, which guests may count on.
-fn bounded(request: Request<Body>, limit_bytes: u64) -> Result<GuestRequest, InvokeError> {
+fn bounded(
+    request: Request<Body>,
+    limit_bytes: u64,
+    crossed: Arc<Crossed>,
+) -> Result<GuestRequest, InvokeError> {
     let declared = request
         .headers()
         .get(http::header::CONTENT_LENGTH)
@@ -213,7 +229,7 @@ fn bounded(request: Request<Body>, limit_bytes: u64) -> Result<GuestRequest, Inv
         }
         Some(Ok(_)) | None => {}
     }
-    Ok(Request::from_parts(parts, RequestBody::new(body, limit_bytes).boxed_unsync()))
+    Ok(Request::from_parts(parts, RequestBody::new(body, limit_bytes, crossed).boxed_unsync()))
 }
 
 /// Makes a sandbox, lets it answer one request, and drops it once nothing of the guest runs any more.

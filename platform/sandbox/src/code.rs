@@ -1,6 +1,7 @@
 //! Native code in a worker: fetched when it is first needed, mapped, linked once, and shared by all tasks that run it.
 
 use crate::account::Account;
+use crate::engine::PoolSize;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::link::Machine;
@@ -47,8 +48,7 @@ pub(crate) enum Entry {
 
 /// What a sandbox of the component takes.
 pub(crate) struct Demand {
-    pub(crate) memories: usize,
-    pub(crate) tables: usize,
+    pub(crate) pool: PoolSize,
     /// Bytes of memories and tables as they are made; set right by the first instance.
     pub(crate) minimum_bytes: Cell<u64>,
 }
@@ -169,10 +169,16 @@ pub(crate) fn link(
         None => (1, 1, 0),
     };
     let largest_bytes = largest_pages.saturating_mul(PAGE_BYTES);
+    // A function of WASI 0.2 runs to its end on one fiber. In WASI 0.3 each instance that blocks in a call keeps its own.
+    let fibers = match generation {
+        WasiGeneration::P2 => 1,
+        WasiGeneration::P3 => 1 + memories,
+    };
+    let pool = PoolSize { sandboxes: 1, memories, tables, fibers };
     Ok(Code {
         engine: machine.engine.clone(),
         entry,
-        demand: Demand { memories, tables, minimum_bytes: Cell::new(largest_bytes) },
+        demand: Demand { pool, minimum_bytes: Cell::new(largest_bytes) },
     })
 }
 

@@ -44,7 +44,7 @@ pub(crate) async fn measure(host: &Rc<Host>, task: &Rc<Task>, path: &str) -> Res
     let deadline_ns =
         clock::monotonic_ns().saturating_add(spec.limits.timeout.ms().saturating_mul(1_000_000));
     let guest: Guest<Stages> = Box::pin(stages(sandbox, requests));
-    let run = GuestRun::new(host, task, deadline_ns, permit, guest);
+    let run = GuestRun::new(host, task, deadline_ns, permit, Arc::default(), guest);
     let stages = run.await.map_err(|failure| failure.message)?;
     Ok(ColdStart {
         load_ns,

@@ -12,6 +12,7 @@ use skiff_kit::clock;
 use skiff_ports::runtime::TaskEvent;
 use skiff_types::{StopCode, StoppedReason};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::Store;
 
@@ -20,6 +21,8 @@ const RECHECK: Duration = Duration::from_millis(20);
 
 /// Runs the task's program and says how it ended; says nothing if the task was taken away meanwhile.
 pub(crate) async fn run(host: Rc<Host>, task: Rc<Task>) {
+    // A drain waits for what was asked for once; what a service keeps running has no end to wait for.
+    let _in_flight = (!task.account.spec.in_service).then(|| host.call_begins());
     let result = start_and_wait(&host, &task).await;
     if task.has_ended() {
         return;
@@ -54,7 +57,7 @@ async fn start_and_wait(host: &Rc<Host>, task: &Rc<Task>) -> Result<i32, Failure
     let code = loaded.map_err(|reason| crate::code::unavailable(&reason))?;
     let Admitted { permit, claim, prepaid_bytes } = admit(host, task, &code).await?;
     let sandbox = Sandbox { host: host.clone(), task: task.clone(), code, claim, prepaid_bytes };
-    GuestRun::new(host, task, NEVER_NS, permit, Box::pin(program(sandbox))).await
+    GuestRun::new(host, task, NEVER_NS, permit, Arc::default(), Box::pin(program(sandbox))).await
 }
 
 async fn admit(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Admitted, Failure> {

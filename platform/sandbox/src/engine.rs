@@ -11,7 +11,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, Po
 /// Sandboxes that a worker can have at once where its configuration says nothing.
 pub const SANDBOXES_MAX_DEFAULT: usize = 1_000;
 /// Native stack that a guest may use, in bytes.
-const GUEST_STACK_BYTES: usize = 512 << 10;
+pub(crate) const GUEST_STACK_BYTES: usize = 512 << 10;
 /// Stack of one fiber, in bytes: the guest's, and what host functions need above it. Address space, not memory.
 const FIBER_STACK_BYTES: usize = 2 << 20;
 /// The most one linear memory can have, in bytes.
@@ -51,12 +51,14 @@ impl EngineError {
     }
 }
 
-/// What the pool of one worker holds. A sandbox takes one of the first and as many of the others as its component has.
-#[derive(Debug, Clone, Copy)]
+/// What the pool of one worker holds, or what a part of it takes. A sandbox takes one of the first and as many of the
+/// others as its component needs.
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct PoolSize {
     pub(crate) sandboxes: usize,
     pub(crate) memories: usize,
     pub(crate) tables: usize,
+    pub(crate) fibers: usize,
 }
 
 impl PoolSize {
@@ -66,7 +68,45 @@ impl PoolSize {
             // Never fewer than one component may have, or it could be deployed and yet never run.
             memories: (sandboxes * MEMORIES_PER_SANDBOX).max(MEMORIES_PER_COMPONENT_MAX as usize),
             tables: (sandboxes * TABLES_PER_SANDBOX).max(TABLES_PER_COMPONENT_MAX as usize),
+            fibers: (sandboxes * FIBERS_PER_SANDBOX).max(1 + MEMORIES_PER_COMPONENT_MAX as usize),
         }
+    }
+
+    /// The most that one task may have of it: half, or what one component may need at least.
+    pub(crate) fn for_one_task(self) -> Self {
+        let least = Self::of(1);
+        let share = |size: usize, least: usize| (size / 2).max(least).min(size);
+        Self {
+            sandboxes: share(self.sandboxes, least.sandboxes),
+            memories: share(self.memories, least.memories),
+            tables: share(self.tables, least.tables),
+            fibers: share(self.fibers, least.fibers),
+        }
+    }
+
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            sandboxes: self.sandboxes + other.sandboxes,
+            memories: self.memories + other.memories,
+            tables: self.tables + other.tables,
+            fibers: self.fibers + other.fibers,
+        }
+    }
+
+    pub(crate) fn minus(self, other: Self) -> Self {
+        Self {
+            sandboxes: self.sandboxes - other.sandboxes,
+            memories: self.memories - other.memories,
+            tables: self.tables - other.tables,
+            fibers: self.fibers - other.fibers,
+        }
+    }
+
+    pub(crate) fn is_within(self, most: Self) -> bool {
+        self.sandboxes <= most.sandboxes
+            && self.memories <= most.memories
+            && self.tables <= most.tables
+            && self.fibers <= most.fibers
     }
 }
 
@@ -86,7 +126,7 @@ pub(crate) fn pooled_engine(generation: WasiGeneration, size: PoolSize) -> Resul
         .total_core_instances(count(size.sandboxes).saturating_mul(CORE_INSTANCES_PER_COMPONENT_MAX))
         .total_memories(count(size.memories))
         .total_tables(count(size.tables))
-        .total_stacks(count(size.sandboxes * FIBERS_PER_SANDBOX))
+        .total_stacks(count(size.fibers))
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
         .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
         .max_tables_per_component(TABLES_PER_COMPONENT_MAX)

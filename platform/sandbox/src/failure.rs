@@ -36,6 +36,12 @@ impl Failure {
         Self { kind, message: message.into(), detail: None }
     }
 
+    /// The task's limit has no room for what the host holds for the guest.
+    pub(crate) fn out_of_memory(account: &Account) -> Self {
+        account.row().out_of_memory.add(1);
+        Self::new(FailureKind::OutOfMemory, account.out_of_memory())
+    }
+
     pub(crate) fn timed_out(limit_ms: u64) -> Self {
         let message = InvokeError::TimedOut { limit_ms }.to_string();
         Self::new(FailureKind::TimedOut { limit_ms }, message)

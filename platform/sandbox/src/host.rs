@@ -98,13 +98,13 @@ impl Host {
         self.logs.flush(&*self.log_sink);
     }
 
-    /// Counts a call until the guard is dropped.
+    /// Counts a call, or a program that runs once, until the guard is dropped.
     pub(crate) fn call_begins(self: &Rc<Self>) -> CallGuard {
         self.calls.set(self.calls.get() + 1);
         CallGuard(self.clone())
     }
 
-    /// Ends when no call of an `http` task is going on.
+    /// Ends when no call of an `http` task is going on and no one-off program runs.
     pub(crate) async fn idle(&self) {
         while self.calls.get() > 0 {
             self.calls_ended.notified().await;

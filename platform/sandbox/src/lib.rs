@@ -27,6 +27,7 @@ mod cold_start;
 mod command;
 mod epoch;
 mod failure;
+mod heap;
 mod host;
 mod inspect;
 mod link;
@@ -38,6 +39,7 @@ mod state;
 mod task;
 
 pub use code::CodeSource;
+pub use heap::CountingAllocator;
 pub use inspect::inspect;
 pub use logs::LogSink;
 pub use sandboxes::{Config, Deps, Sandboxes};

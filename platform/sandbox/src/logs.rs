@@ -22,6 +22,8 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 /// Bytes that a guest may write at once.
 const WRITE_BYTES_MAX: usize = 64 << 10;
+/// What a line costs of its task's rate beside its text, in bytes: about what is stored with it.
+const LINE_BYTES: u64 = 128;
 /// How much of its rate a task may write at once after a silence, in nanoseconds.
 const BURST_NS: u64 = 1_000_000_000;
 /// Bytes of Skiff's own remarks on a task per second; they do not count towards the task's rate, so that a flood can't
@@ -50,22 +52,25 @@ impl LogQueue {
         self.waiting.store(true, Relaxed);
     }
 
-    /// Hands all lines to the sink.
-    pub(crate) fn flush(&self, sink: &dyn LogSink) {
+    /// Hands all lines to the sink; says how many bytes their texts have.
+    pub(crate) fn flush(&self, sink: &dyn LogSink) -> u64 {
         if !self.waiting.swap(false, Relaxed) {
-            return;
+            return 0;
         }
         let lines = std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut bytes = 0;
         for (account, line) in lines {
+            bytes += line.text.len() as u64;
             sink.write(&account.spec.owner, line);
         }
+        bytes
     }
 
     /// Writes a line of the guest's, or drops it where the task writes too fast.
     fn write(&self, account: &Arc<Account>, stream: LogStream, text: String) {
         let now_ns = clock::monotonic_ns();
         let bytes = text.len() as u64 + 1;
-        if account.log_meter.output.admit(now_ns, bytes) {
+        if account.log_meter.output.admit(now_ns, bytes + LINE_BYTES) {
             self.push(account, stream, text);
         } else {
             account.row().log_bytes_dropped.add(bytes);

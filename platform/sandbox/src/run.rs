@@ -3,15 +3,17 @@
 //! Everything of a guest happens inside its polls: making the instance, its calls, giving the instance back. So the
 //! thread's CPU time before and after each poll is what the guest is charged with, and a guest that has used up its
 //! task's share is simply not polled for a while. The timer of its deadline lies out here too: a timer inside would not
-//! be polled while the guest loops.
+//! be polled while the guest loops. And what the host allocates in a poll is held for that guest ([`crate::heap`]).
 
 use crate::admission::Permit;
 use crate::failure::Failure;
+use crate::heap::{Crossed, HeapMeter};
 use crate::host::Host;
 use crate::task::Task;
 use skiff_kit::clock;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
@@ -29,6 +31,7 @@ pub(crate) struct GuestRun<T> {
     timer: Option<Pin<Box<Sleep>>>,
     timer_ns: u64,
     sleeper: Option<u64>,
+    heap: HeapMeter,
     /// Given back after the guest's store is.
     permit: Option<Permit>,
 }
@@ -42,9 +45,11 @@ impl<T> GuestRun<T> {
         task: &Rc<Task>,
         deadline_ns: u64,
         permit: Permit,
+        crossed: Arc<Crossed>,
         guest: Guest<T>,
     ) -> Self {
         Self {
+            heap: HeapMeter::new(&task.account, crossed),
             guest: Some(guest),
             host: host.clone(),
             task: task.clone(),
@@ -57,22 +62,24 @@ impl<T> GuestRun<T> {
         }
     }
 
-    /// Runs `step` on the guest and charges its task with the CPU time that it took.
-    fn metered<R>(&mut self, step: impl FnOnce(&mut Option<Guest<T>>) -> R) -> R {
+    /// Runs `step` on the guest and charges its task with the CPU time that it took and the memory that it left behind;
+    /// false beside its result if there is no room for that in the task's memory limit.
+    fn metered<R>(&mut self, step: impl FnOnce(&mut Option<Guest<T>>) -> R) -> (R, bool) {
         self.host.epoch.enter();
         let before_ns = clock::thread_cpu_ns();
-        let result = step(&mut self.guest);
+        let result = self.heap.metered(|| step(&mut self.guest));
+        self.heap.left(self.host.logs.flush(&*self.host.log_sink));
+        let fits = self.heap.claim_held();
         let used_ns = clock::thread_cpu_ns().saturating_sub(before_ns);
         self.host.epoch.leave();
         self.task.account.charge_cpu(used_ns);
         self.host.guest_cpu_ns.set(self.host.guest_cpu_ns.get() + used_ns);
-        self.host.logs.flush(&*self.host.log_sink);
-        result
+        (result, fits)
     }
 
     fn end(&mut self) {
         if self.guest.is_some() {
-            self.metered(|guest| *guest = None);
+            let ((), _) = self.metered(|guest| *guest = None);
         }
         self.permit = None;
         self.count_throttled(None);
@@ -131,7 +138,7 @@ impl<T> Future for GuestRun<T> {
         }
         self.count_throttled(Some(now_ns));
 
-        let poll = self.metered(|guest| match guest {
+        let (poll, fits) = self.metered(|guest| match guest {
             Some(running) => {
                 let poll = running.as_mut().poll(cx);
                 if poll.is_ready() {
@@ -143,6 +150,11 @@ impl<T> Future for GuestRun<T> {
         });
         match poll {
             Poll::Ready(_) => self.end(),
+            Poll::Pending if !fits => {
+                let failure = Failure::out_of_memory(&self.task.account);
+                self.end();
+                return Poll::Ready(Err(failure));
+            }
             Poll::Pending => {
                 let deadline_ns = self.deadline_ns;
                 self.sleep_until(cx, now_ns, deadline_ns);

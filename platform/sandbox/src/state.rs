@@ -2,6 +2,8 @@
 //! can make the host hold.
 
 use crate::account::Account;
+use crate::engine::GUEST_STACK_BYTES;
+use crate::heap::HEAP_PREPAID_BYTES;
 use crate::inspect::TABLE_ELEMENT_BYTES;
 use crate::logs::{Capture, LogQueue};
 use http::HeaderName;
@@ -16,8 +18,9 @@ use wasmtime_wasi_http::{
     WasiHttpView,
 };
 
-/// What a sandbox is charged with beside its memories and tables: its store, its stack, what passes through it.
-pub(crate) const SANDBOX_OVERHEAD_BYTES: u64 = 256 << 10;
+/// What a sandbox is charged with beside its memories and tables: all the stack that it can use, and what the host
+/// allocates for most.
+pub(crate) const SANDBOX_OVERHEAD_BYTES: u64 = GUEST_STACK_BYTES as u64 + HEAP_PREPAID_BYTES;
 /// Host resources (streams, requests, headers, timers) that a sandbox can hold at once.
 const RESOURCES_MAX: usize = 1_024;
 /// Handles that a sandbox can hold at once, its own resources included.

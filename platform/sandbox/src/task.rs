@@ -1,7 +1,7 @@
 //! A task as this worker's thread sees it: its account, its code, and who waits for it.
 
 use crate::account::Account;
-use crate::admission::Shortage;
+use crate::admission::{InUse, Shortage};
 use crate::code::CodeCell;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -16,6 +16,8 @@ pub(crate) struct Task {
     pub(crate) code: Rc<CodeCell>,
     /// Requests that wait for a sandbox, in the order in which they came.
     pub(crate) waiting: RefCell<VecDeque<Rc<Notify>>>,
+    /// What it has of the pool.
+    pub(crate) in_use: InUse,
     /// What there was too little of when a sandbox was last asked for in vain.
     pub(crate) shortage: Cell<Shortage>,
     ended: Cell<bool>,
@@ -30,6 +32,7 @@ impl Task {
             account: Arc::new(account),
             code,
             waiting: RefCell::default(),
+            in_use: InUse::default(),
             shortage: Cell::new(Shortage::Concurrency),
             ended: Cell::new(false),
             sleepers: RefCell::default(),

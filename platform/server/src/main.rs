@@ -9,12 +9,13 @@ mod up;
 
 use clap::Parser;
 use skiff_cli::{Cli, Command, CompileArgs};
+use skiff_sandbox::CountingAllocator;
 use std::process::ExitCode;
 
 /// A request makes and drops some hundred small allocations, most of them in wasmtime; glibc's allocator took a tenth
-/// of a worker's time.
+/// of a worker's time. It is counted, so that a guest pays for what the host holds for it.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: CountingAllocator<mimalloc::MiMalloc> = CountingAllocator(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -9,6 +9,7 @@ mod link;
 
 use anyhow::{Context, bail};
 use link::Link;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skiff_edge::accept::Acceptor;
 use skiff_edge::{Edge, Proto, access_log};
 use skiff_kit::clock;
@@ -25,6 +26,10 @@ use tokio::task::{LocalSet, spawn_local};
 
 /// How often the worker says that its event loop lives.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Descriptors that a worker needs beside its connections': its sockets and files, code on its way to be mapped,
+/// connections that are being handed over.
+const DESCRIPTORS_RESERVED: u64 = 256;
 
 /// Runs a worker until its supervisor lets it go. `supervisor` is the supervisor's process id.
 pub fn run(supervisor: u32) -> anyhow::Result<()> {
@@ -87,7 +92,7 @@ impl Worker {
         let edge = Edge::new(
             skiff_edge::Config {
                 worker: index,
-                limits: skiff_edge::Limits::default(),
+                limits: edge_limits(),
                 access_log: setup.access_log.clone().map(access_log::Config::new),
                 forwarded_proto: Proto::Http,
                 forwarded_port,
@@ -180,4 +185,16 @@ impl Worker {
         self.link.send(FromWorker::Drained { complete });
         self.link.flush().await;
     }
+}
+
+/// The edge's bounds, with no more connections than this process can have descriptors for; it takes all it may have.
+fn edge_limits() -> skiff_edge::Limits {
+    let mut limits = skiff_edge::Limits::default();
+    let allowed = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: allowed.maximum, maximum: allowed.maximum });
+    if let Some(descriptors) = getrlimit(Resource::Nofile).current {
+        let most = usize::try_from(descriptors.saturating_sub(DESCRIPTORS_RESERVED)).unwrap_or(usize::MAX);
+        limits.connections_max = limits.connections_max.min(most.max(1));
+    }
+    limits
 }

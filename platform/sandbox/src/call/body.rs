@@ -1,6 +1,7 @@
 //! The bodies of a call, bounded in both directions.
 
 use crate::account::Account;
+use crate::heap::Crossed;
 use crate::logs::LogQueue;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
@@ -21,11 +22,12 @@ pub(super) struct RequestBody {
     body: Body,
     limit_bytes: u64,
     left_bytes: u64,
+    crossed: Arc<Crossed>,
 }
 
 impl RequestBody {
-    pub(super) fn new(body: Body, limit_bytes: u64) -> Self {
-        Self { body, limit_bytes, left_bytes: limit_bytes }
+    pub(super) fn new(body: Body, limit_bytes: u64, crossed: Arc<Crossed>) -> Self {
+        Self { body, limit_bytes, left_bytes: limit_bytes, crossed }
     }
 }
 
@@ -37,7 +39,8 @@ impl http_body::Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let this = &mut *self;
+        let polled = this.crossed.take_over(|| Pin::new(&mut this.body).poll_frame(cx), data_bytes);
         polled.map(|frame| {
             Some(match frame? {
                 Ok(frame) => {
@@ -69,6 +72,13 @@ impl http_body::Body for RequestBody {
     }
 }
 
+fn data_bytes<E>(polled: &Poll<Option<Result<Frame<Bytes>, E>>>) -> usize {
+    match polled {
+        Poll::Ready(Some(Ok(frame))) => frame.data_ref().map_or(0, Bytes::len),
+        _ => 0,
+    }
+}
+
 /// What the guest has to tell the reader of its body once it has ended.
 #[derive(Default)]
 pub(super) struct Link(Mutex<Option<String>>);
@@ -97,6 +107,7 @@ pub(super) struct ResponseBody {
     limit_bytes: u64,
     ended: bool,
     link: Arc<Link>,
+    crossed: Arc<Crossed>,
     cord: Option<AbortHandle>,
     account: Arc<Account>,
     logs: Arc<LogQueue>,
@@ -107,6 +118,7 @@ impl ResponseBody {
         head: &http::response::Parts,
         body: WasiBody,
         link: Arc<Link>,
+        crossed: Arc<Crossed>,
         account: Arc<Account>,
         logs: Arc<LogQueue>,
     ) -> Self {
@@ -120,6 +132,7 @@ impl ResponseBody {
             limit_bytes: account.spec.limits.response_body.bytes(),
             ended: false,
             link,
+            crossed,
             cord: None,
             account,
             logs,
@@ -167,6 +180,7 @@ impl ResponseBody {
         let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
         self.ready_bytes = self.ready_bytes.saturating_sub(bytes);
         self.passed_bytes = self.passed_bytes.saturating_add(bytes);
+        self.crossed.left(bytes);
         if self.passed_bytes <= self.limit_bytes {
             return Ok(frame);
         }

@@ -7,3 +7,8 @@ mod compile;
 mod inspect;
 mod quotas;
 mod support;
+
+/// As in a worker: a guest pays for what the host holds for it.
+#[global_allocator]
+static ALLOCATOR: skiff_sandbox::CountingAllocator<std::alloc::System> =
+    skiff_sandbox::CountingAllocator(std::alloc::System);

@@ -138,6 +138,25 @@ fn a_limit_below_one_sandbox_is_said_at_once() {
 }
 
 #[test]
+fn what_the_host_holds_for_a_guest_counts_as_its_memory() {
+    on_one_thread(async {
+        let world = World::new(4, &[Guest::Misbehave]);
+        let task = world.run(Guest::Misbehave, |task| task.limits.memory = MemorySize::from_mib(16));
+        let hoard = |requests: u32| format!("/hoard?requests={requests}&bytes=100000");
+        assert_eq!(world.text(task, &hoard(20)).await.unwrap(), "20 requests");
+        let at_rest = world.slot(task).totals();
+        assert!(at_rest.memory_peak_bytes > 2_000_000 + (1 << 20), "{at_rest:?}");
+        assert_eq!(at_rest.memory_bytes, 0);
+        match world.text(task, &hoard(500)).await {
+            Err(InvokeError::Failed(reason)) => assert!(reason.contains("out of memory"), "{reason}"),
+            other => panic!("50 MB were held within 16 MiB: {other:?}"),
+        }
+        assert_eq!(world.slot(task).totals().out_of_memory, 1);
+        world.assert_all_is_given_back(task);
+    });
+}
+
+#[test]
 fn a_memory_limit_also_bounds_how_many_sandboxes_there_are() {
     on_one_thread(async {
         let world = World::new(16, &[Guest::Misbehave]);

@@ -60,7 +60,7 @@ impl Guest for Misbehave {
             "/headers" => reply(200, header_lines(&request)),
             "/env" => reply(200, guest_common::environment(target.text("name").unwrap_or_default())),
             "/status" => reply(target.number_or("code", 200) as u16, "as asked"),
-            "/outgoing" => reply(200, outgoing(target.text("authority").unwrap_or("127.0.0.1:9")).await),
+            "/outgoing" => reply(200, outgoing(target.number_or("port", 9) as u16).await),
             "/socket" => reply(200, socket(target.number_or("port", 9) as u16).await),
             "/drip" => stream(async move |mut to| {
                 for number in 0..target.number_or("chunks", 3) {
@@ -159,20 +159,20 @@ fn header_lines(request: &Request) -> String {
     lines
 }
 
-async fn outgoing(authority: &str) -> String {
+/// Asks whoever listens on a port of the host.
+async fn outgoing(port: u16) -> String {
     let (_, trailers) = wit_future::new(|| Ok(None));
     let (request, _sent) = Request::new(Fields::new(), None, trailers, None);
     request.set_scheme(Some(&Scheme::Http)).expect("a valid scheme");
     request.set_path_with_query(Some("/")).expect("a valid path");
-    if request.set_authority(Some(authority)).is_err() {
-        return "no such authority".into();
-    }
+    request.set_authority(Some(&format!("127.0.0.1:{port}"))).expect("a valid authority");
     match client::send(request).await {
         Ok(response) => format!("status {}", response.get_status_code()),
         Err(error) => format!("refused: {error:?}"),
     }
 }
 
+/// Connects to a port of the host.
 async fn socket(port: u16) -> String {
     let socket = match TcpSocket::create(IpAddressFamily::Ipv4) {
         Ok(socket) => socket,

@@ -2,12 +2,12 @@
 
 use guest_common::Target;
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use wasip2::clocks::monotonic_clock;
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    Fields, IncomingBody, IncomingRequest, OutgoingBody, OutgoingRequest, OutgoingResponse, ResponseOutparam,
+    Fields, IncomingBody, IncomingRequest, Method, OutgoingBody, OutgoingRequest, OutgoingResponse, ResponseOutparam,
     Scheme,
 };
 use wasip2::io::streams::{InputStream, StreamError};
@@ -53,6 +53,11 @@ impl Guest for Misbehave {
                 }
                 Ok(())
             }),
+            "/hoard" => {
+                let hoard = hoard(target.number_or("requests", 1), target.number_or("bytes", 1) as usize);
+                sleep(target.number_or("hold_ms", 0));
+                reply(out, 200, &format!("{} requests", hoard.len()));
+            }
             "/never" => drop(out),
             "/twice" => twice(out),
             "/stack" => reply(out, 200, &guest_common::recurse(0).to_string()),
@@ -63,8 +68,8 @@ impl Guest for Misbehave {
             "/headers" => reply(out, 200, &header_lines(&request)),
             "/env" => reply(out, 200, &guest_common::environment(target.text("name").unwrap_or_default())),
             "/status" => reply(out, target.number_or("code", 200) as u16, "as asked"),
-            "/outgoing" => reply(out, 200, &outgoing(target.text("authority").unwrap_or("127.0.0.1:9"))),
-            "/socket" => reply(out, 200, &socket(target.text("address").unwrap_or("127.0.0.1:9"))),
+            "/outgoing" => reply(out, 200, &outgoing(target.number_or("port", 9) as u16)),
+            "/socket" => reply(out, 200, &socket(target.number_or("port", 9) as u16)),
             "/drip" => stream(out, |stream| {
                 for number in 0..target.number_or("chunks", 3) {
                     writeln!(stream, "chunk {number}")?;
@@ -106,6 +111,17 @@ fn respond(
         drop(stream);
         OutgoingBody::finish(body, None).expect("no length was promised");
     }
+}
+
+/// Requests that are never sent, with a method of so many letters each: all of it lies in the host.
+fn hoard(requests: u64, method_bytes: usize) -> Vec<OutgoingRequest> {
+    let method = Method::Other("X".repeat(method_bytes));
+    let hoarded = (0..requests).map(|_| {
+        let request = OutgoingRequest::new(Fields::new());
+        request.set_method(&method).expect("a method of letters");
+        request
+    });
+    hoarded.collect()
 }
 
 fn sleep(ms: u64) {
@@ -176,13 +192,12 @@ fn header_lines(request: &IncomingRequest) -> String {
     lines
 }
 
-fn outgoing(authority: &str) -> String {
+/// Asks whoever listens on a port of the host.
+fn outgoing(port: u16) -> String {
     let request = OutgoingRequest::new(Fields::new());
     request.set_scheme(Some(&Scheme::Http)).expect("a valid scheme");
     request.set_path_with_query(Some("/")).expect("a valid path");
-    if request.set_authority(Some(authority)).is_err() {
-        return "no such authority".into();
-    }
+    request.set_authority(Some(&format!("127.0.0.1:{port}"))).expect("a valid authority");
     let response = match outgoing_handler::handle(request, None) {
         Ok(response) => response,
         Err(error) => return format!("refused at once: {error:?}"),
@@ -195,8 +210,9 @@ fn outgoing(authority: &str) -> String {
     }
 }
 
-fn socket(address: &str) -> String {
-    match TcpStream::connect(address) {
+/// Connects to a port of the host.
+fn socket(port: u16) -> String {
+    match TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
         Ok(_) => "connected".into(),
         Err(error) => format!("refused: {:?}: {error}", error.kind()),
     }
