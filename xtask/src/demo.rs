@@ -4,11 +4,13 @@ use crate::platform::Platform;
 use crate::shell::{self, build_guests, cargo, root};
 use anyhow::bail;
 use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
 
 /// How to show it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Leave the platform running, on its usual ports.
+    /// Leave the platform running, on its usual ports, with its data in `target/demo/data`.
     #[arg(long)]
     keep: bool,
 }
@@ -17,17 +19,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     build_guests()?;
     shell::run(cargo("build").args(["--package", "skiff-server"]))?;
-    let binary = root().join("target/debug/skiff");
-    let data_dir = root().join("target/demo/data");
-    let _ = std::fs::remove_dir_all(&data_dir);
-    let free = ["127.0.0.1:8080", "127.0.0.1:8081"].iter().all(|address| TcpListener::bind(address).is_ok());
-    let ports: &[&str] = match (free, args.keep) {
-        (true, _) => &[],
-        (false, false) => &["--http", "127.0.0.1:0", "--api", "127.0.0.1:0"],
-        (false, true) => bail!("port 8080 or 8081 is taken, so nothing can be left there; end what holds it"),
-    };
-
-    let (platform, took) = Platform::start(&binary, &data_dir, ports)?;
+    let temporary = tempfile::tempdir()?;
+    let (platform, took) = start(args.keep, &temporary.path().join("data"))?;
     println!("\nskiff is up after {} ms, its load balancer at http://{}\n", took.as_millis(), platform.http);
     for example in ["hello", "hello-p3"] {
         platform.skiff(&["deploy", &format!("examples/{example}")])?;
@@ -50,4 +43,23 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     platform.stop()?;
     println!("\nAll of it ran on the embedded default, and ended in order.");
     Ok(())
+}
+
+/// Starts the platform: on the data that the last one which was kept has left, or on temporary data.
+///
+/// Nobody but its user deletes what was kept, and `skiff up` itself refuses it while a platform runs on it.
+fn start(keep: bool, temporary_data: &Path) -> anyhow::Result<(Platform, Duration)> {
+    let binary = root().join("target/debug/skiff");
+    let free = ["127.0.0.1:8080", "127.0.0.1:8081"].iter().all(|address| TcpListener::bind(address).is_ok());
+    match (keep, free) {
+        (true, true) => Platform::start_for_user(&binary, &root().join("target/demo/data")),
+        (true, false) => bail!(
+            "port 8080 or 8081 is taken, so nothing can be left there; end what holds it (if it is a platform, \
+             `target/debug/skiff status` shows its process)"
+        ),
+        (false, true) => Platform::start(&binary, temporary_data, &[]),
+        (false, false) => {
+            Platform::start(&binary, temporary_data, &["--http", "127.0.0.1:0", "--api", "127.0.0.1:0"])
+        }
+    }
 }

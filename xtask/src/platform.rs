@@ -1,4 +1,7 @@
 //! A platform started for a task, and its CLI.
+//!
+//! Unless it is to be left running, it has a configuration folder of its own: the user's, by which their CLI finds
+//! their platform, stays as it is.
 
 use crate::shell::{output, run};
 use anyhow::{Context, bail};
@@ -19,13 +22,29 @@ pub(crate) struct Platform {
     pub(crate) http: String,
     api: String,
     token: String,
+    /// The configuration folder, if it is not the user's.
+    config_home: Option<PathBuf>,
 }
 
 impl Platform {
-    /// Starts it and waits until it is ready; says how long that took.
+    /// Starts it, with a configuration folder beside its data, and waits until it is ready; says how long that took.
     pub(crate) fn start(
         binary: &Path,
         data_dir: &Path,
+        arguments: &[&str],
+    ) -> anyhow::Result<(Self, Duration)> {
+        Self::start_with(binary, data_dir, Some(data_dir.with_extension("config")), arguments)
+    }
+
+    /// Starts it as the user would: on the usual ports, and their CLI finds it.
+    pub(crate) fn start_for_user(binary: &Path, data_dir: &Path) -> anyhow::Result<(Self, Duration)> {
+        Self::start_with(binary, data_dir, None, &[])
+    }
+
+    fn start_with(
+        binary: &Path,
+        data_dir: &Path,
+        config_home: Option<PathBuf>,
         arguments: &[&str],
     ) -> anyhow::Result<(Self, Duration)> {
         std::fs::create_dir_all(data_dir.parent().context("a data folder has a parent")?)?;
@@ -40,6 +59,7 @@ impl Platform {
             .arg("--ready-file")
             .arg(&ready_file);
         command.env("SKIFF_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::null());
+        command.envs(config_variable(config_home.as_deref()));
         let started = Instant::now();
         let mut child = command.spawn().with_context(|| format!("{} can't be started", binary.display()))?;
         let ready = loop {
@@ -59,7 +79,7 @@ impl Platform {
         let text = |key: &str| ready_text(&ready, key);
         let token = std::fs::read_to_string(text("token_file")?)?.trim().to_owned();
         let (http, api) = (text("http")?, format!("http://{}", text("api")?));
-        Ok((Self { binary: binary.to_owned(), child: Some(child), http, api, token }, took))
+        Ok((Self { binary: binary.to_owned(), child: Some(child), http, api, token, config_home }, took))
     }
 
     /// The process id of the supervisor.
@@ -80,7 +100,7 @@ impl Platform {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
         command.args(arguments).env("SKIFF_API", &self.api).env("SKIFF_TOKEN", &self.token);
-        command.current_dir(crate::shell::root());
+        command.envs(config_variable(self.config_home.as_deref())).current_dir(crate::shell::root());
         command
     }
 
@@ -145,6 +165,11 @@ impl Drop for Platform {
             let _ = child.wait();
         }
     }
+}
+
+/// By which `skiff` is told of a configuration folder.
+fn config_variable(config_home: Option<&Path>) -> Option<(&'static str, &Path)> {
+    config_home.map(|folder| ("XDG_CONFIG_HOME", folder))
 }
 
 fn ready_text(ready: &serde_json::Value, key: &str) -> anyhow::Result<String> {

@@ -74,7 +74,7 @@ pub enum OutputFormat {
 pub enum Command {
     /// Start the platform
     Up(UpArgs),
-    /// Make a project folder that builds and deploys as it stands
+    /// Make a project folder that builds and runs as it stands
     New(NewArgs),
     /// Run the manifest's build command and check the component
     Build(BuildArgs),
@@ -216,7 +216,7 @@ pub struct DeployArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "its fields say it")]
     pub limits: LimitArgs,
-    /// How many tasks; a service that is there keeps its count [default: 1]
+    /// How many tasks [default: the manifest's `desired`, else as many as the service has, else 1]
     #[arg(long, value_name = "N")]
     pub desired: Option<u32>,
     /// A host to answer on; may be given many times [default: NAME.localhost]

@@ -2,7 +2,7 @@
 //!
 //! A service is measured as it stands. A component's file is deployed several times under names of its own, each time
 //! with other bytes so that it is compiled anew, and timed from its pushed bytes to its first answer through the load
-//! balancer; then the last of them is measured like any service, and all are removed.
+//! balancer; then the last of them is measured like any service, and all are removed, after Ctrl-C as well.
 
 mod report;
 mod trial;
@@ -12,6 +12,8 @@ use crate::artifact::{self, Source};
 use crate::context::Context;
 use crate::failure::usage;
 use crate::progress;
+use anyhow::anyhow;
+use bytes::Bytes;
 use report::Report;
 use skiff_api::{Client, ColdStartRequest, ColdStartSample};
 use skiff_types::{Kind, Name};
@@ -65,21 +67,44 @@ async fn measure_file(
         return Err(usage(format!("{} is a command; only http components have cold starts", path.display())));
     }
     let mut trials = Trials::new(context, client, &args.path).await?;
-    let measured = async {
-        let mut results = Vec::new();
-        for round in 1..=args.deploys {
-            let step = progress::step(format!("deploying, {round} of {}", args.deploys));
-            results.push(trials.run(&component.bytes).await?);
-            drop(step);
-        }
-        let name = trials.last().expect("there is at least one deploy").clone();
-        anyhow::Ok((measure(context, client, args, &name).await?, results))
-    }
-    .await;
-    let removed = trials.remove().await;
+    let measured = tokio::select! {
+        measured = deploy_and_measure(context, client, args, &component.bytes, &mut trials) => measured,
+        error = interrupted() => Err(error),
+    };
+    let step = progress::step("removing what was deployed");
+    let removed = tokio::select! {
+        removed = trials.remove() => removed,
+        error = interrupted() => return Err(error.context("what was deployed is not all removed")),
+    };
+    drop(step);
     let measured = measured?;
     removed?;
     Ok(measured)
+}
+
+async fn deploy_and_measure(
+    context: &Context,
+    client: &Client,
+    args: &ColdStartArgs,
+    component: &Bytes,
+    trials: &mut Trials<'_>,
+) -> anyhow::Result<(Vec<ColdStartSample>, Vec<Trial>)> {
+    let mut results = Vec::new();
+    for round in 1..=args.deploys {
+        let step = progress::step(format!("deploying, {round} of {}", args.deploys));
+        results.push(trials.run(component).await?);
+        drop(step);
+    }
+    let name = trials.last().expect("there is at least one deploy");
+    Ok((measure(context, client, args, name).await?, results))
+}
+
+/// Waits for Ctrl-C, as an error to end with.
+async fn interrupted() -> anyhow::Error {
+    match tokio::signal::ctrl_c().await {
+        Ok(()) => anyhow!("interrupted"),
+        Err(error) => anyhow::Error::new(error).context("signals can't be received"),
+    }
 }
 
 #[cfg(test)]

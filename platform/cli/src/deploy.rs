@@ -31,6 +31,12 @@ pub(crate) async fn run(context: &Context, args: &DeployArgs) -> anyhow::Result<
     limits.concurrency = args.concurrency.or(limits.concurrency);
     let definition = artifact.register(context, &client, limits, environment).await?;
     progress::note(memory_note(&definition));
+    if definition.component.kind == Kind::Command {
+        let source = &args.source;
+        progress::note(format!(
+            "a service starts it again whenever it ends; to run it once: `skiff run {source}`"
+        ));
+    }
 
     let body = put_body(args, &artifact, &definition);
     let mut service = client.put_service(&context.namespace, &artifact.name, &body, None).await?;
@@ -42,7 +48,8 @@ pub(crate) async fn run(context: &Context, args: &DeployArgs) -> anyhow::Result<
     Ok(())
 }
 
-/// With a manifest, its routes are the service's; without one, a service that is there keeps those it has.
+/// With a manifest, its routes are the service's; without one, a service that is there keeps those it has. It keeps its
+/// count wherever neither the command line nor the manifest says one: so a deploy does not undo `skiff scale`.
 fn put_body(args: &DeployArgs, artifact: &Artifact, definition: &TaskDefinition) -> PutService {
     let section = artifact.manifest.as_ref().map(|manifest| &manifest.service);
     let hosts = (!args.hosts.is_empty()).then(|| args.hosts.clone());

@@ -1,6 +1,6 @@
 //! How a command that failed ends: one message to standard error, and the exit code.
 
-use skiff_api::ClientError;
+use skiff_api::{ClientError, ErrorCode};
 use std::io;
 use std::process::ExitCode;
 
@@ -16,6 +16,8 @@ pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
 
 /// The exit code for wrong usage, the one that the parser uses as well.
 const USAGE_CODE: u8 = 2;
+/// What to do where the platform refuses the token: it can't know how its caller gets at one.
+const TOKEN_HINT: &str = "set SKIFF_TOKEN: the token is in the file `token` of the platform's data folder";
 
 /// Prints why a command failed and says how the process is to end.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
@@ -39,8 +41,12 @@ fn message(error: &anyhow::Error) -> String {
             let separator = if message.is_empty() { "" } else { ": " };
             message = format!("{message}{separator}{text}");
         }
-        if matches!(cause.downcast_ref(), Some(ClientError::Unreachable { .. })) {
-            break;
+        match cause.downcast_ref() {
+            Some(ClientError::Unreachable { .. }) => break,
+            Some(ClientError::Api { code: ErrorCode::Unauthenticated, .. }) => {
+                message = format!("{message}; {TOKEN_HINT}");
+            }
+            _ => {}
         }
     }
     message
@@ -68,6 +74,18 @@ mod tests {
         let source = "tcp connect error".into();
         let error = anyhow::Error::new(ClientError::Unreachable { url: "http://127.0.0.1:1".into(), source });
         assert!(message(&error).ends_with("--api or SKIFF_API"), "{}", message(&error));
+    }
+
+    #[test]
+    fn a_token_that_is_refused_is_told_with_where_it_is() {
+        let code = ErrorCode::Unauthenticated;
+        let refused = "the token is not this platform's".to_owned();
+        let error = ClientError::Api { status: code.status(), code, message: refused, details: None };
+        assert_eq!(
+            message(&error.into()),
+            "the token is not this platform's; set SKIFF_TOKEN: the token is in the file `token` of the platform's \
+             data folder"
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `skiff new`: a project folder that builds and deploys as it stands.
+//! `skiff new`: a project folder that builds and runs as it stands.
 //!
 //! It copies a template from `templates/`, with `{{name}}` replaced, and the Rust SDK's sources into `vendor/skiff-sdk`,
 //! because the SDK is on no registry. Both are in this binary: nothing is fetched. A template's file loses the ending
@@ -37,9 +37,18 @@ pub(crate) fn run(context: &Context, args: &NewArgs) -> anyhow::Result<()> {
         };
         write().with_context(|| format!("can't write {}", path.display()))?;
     }
-    progress::note(format!("made {}; next: skiff deploy {0}", folder.display()));
+    progress::note(format!("made {}; next: {}", folder.display(), next_step(args.template, &folder)));
     context.output.print(&Made { name: &args.name, path: &folder }, String::new)?;
     Ok(())
+}
+
+/// What brings a new project to life: a service is deployed, a job is run.
+fn next_step(template: Template, folder: &Path) -> String {
+    let folder = folder.display();
+    match template {
+        Template::Http | Template::HttpP3 => format!("skiff deploy {folder}"),
+        Template::Job => format!("skiff run {folder} -- Ada Grace"),
+    }
 }
 
 fn refuse_non_empty(folder: &Path) -> anyhow::Result<()> {
@@ -84,6 +93,7 @@ mod tests {
             let manifest = Manifest::parse(text("skiff.toml"), Path::new("skiff.toml")).unwrap();
             assert_eq!(manifest.name, name, "{template:?}");
             assert!(manifest.build.is_some(), "{template:?}");
+            assert_eq!(manifest.service.desired, None, "{template:?}: a deploy would undo `skiff scale`");
             assert!(
                 text("Cargo.toml").contains(SDK_FOLDER),
                 "{template:?} does not use the SDK that comes with it"
@@ -94,6 +104,14 @@ mod tests {
                 assert!(path.components().all(|part| part.as_os_str() != "target"), "{}", path.display());
             }
         }
+    }
+
+    #[test]
+    fn the_next_step_of_a_job_is_to_run_it() {
+        let next = |template| next_step(template, Path::new("my-app"));
+        assert_eq!(next(Template::Http), "skiff deploy my-app");
+        assert_eq!(next(Template::HttpP3), "skiff deploy my-app");
+        assert_eq!(next(Template::Job), "skiff run my-app -- Ada Grace");
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(super) struct Trial {
     pub(super) total_ns: u64,
 }
 
-/// What was deployed so far, so that all of it can be removed.
+/// What was begun so far, so that all of it can be removed, whatever became of it.
 pub(super) struct Trials<'a> {
     context: &'a Context,
     client: &'a Client,
@@ -47,7 +47,6 @@ pub(super) struct Trials<'a> {
     path: &'a str,
     prefix: String,
     made: Vec<Name>,
-    definitions: Vec<TaskDefinitionId>,
 }
 
 impl<'a> Trials<'a> {
@@ -55,8 +54,7 @@ impl<'a> Trials<'a> {
         let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_MAX).build()?;
         let balancer = client.status().await?.http;
         let prefix = format!("bench-{:x}-{:x}", std::process::id(), crate::human::now_ms());
-        let (made, definitions) = (Vec::new(), Vec::new());
-        Ok(Self { context, client, http, balancer, path, prefix, made, definitions })
+        Ok(Self { context, client, http, balancer, path, prefix, made: Vec::new() })
     }
 
     /// The name of the last one.
@@ -79,7 +77,6 @@ impl<'a> Trials<'a> {
         let body = RegisterTaskDefinition { family: name.clone(), image, limits, arguments, environment };
         let definition = self.client.register_task_definition(namespace, &body).await?;
         let registered = started.elapsed();
-        self.definitions.push(definition.id.clone());
         let definition = TaskDefinitionReference::from(definition.id);
         let body = PutService { definition, desired: Some(1), hosts: None, paths: None };
         self.client.put_service(namespace, &name, &body, None).await?;
@@ -130,8 +127,8 @@ impl<'a> Trials<'a> {
         for name in &self.made {
             keep_first(&mut failed, self.client.delete_service(namespace, name, None).await);
         }
-        for definition in &self.definitions {
-            keep_first(&mut failed, self.deregister(definition).await);
+        for name in &self.made {
+            keep_first(&mut failed, self.deregister(&definition(name)).await);
         }
         for name in &self.made {
             keep_first(&mut failed, self.client.delete_image(namespace, &image(name), None).await);
@@ -162,6 +159,11 @@ fn keep_first(kept: &mut Result<(), ClientError>, result: Result<(), ClientError
     if kept.is_ok() && !gone {
         *kept = result;
     }
+}
+
+/// A trial's family is its own, so it has one revision.
+fn definition(name: &Name) -> TaskDefinitionId {
+    TaskDefinitionId { family: name.clone(), revision: 1 }
 }
 
 fn image(name: &Name) -> ImageReference {

@@ -64,7 +64,9 @@ fn a_service_of_commands_starts_again_what_ends() {
     let platform = Platform::start(&[]);
     let path = guest_path("misbehave-job");
     // Without arguments the job ends at once, with a failure.
-    platform.ok(&["deploy", path.to_str().unwrap(), "--name", "daemon", "--no-wait"]);
+    let output = platform.run(&["deploy", path.to_str().unwrap(), "--name", "daemon", "--no-wait"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && stderr.contains("to run it once: `skiff run "), "{stderr}");
     let restarts = || {
         let service = platform.json(&["service", "show", "daemon"]);
         service["status"]["restarts"].as_u64().filter(|restarts| *restarts >= 2)

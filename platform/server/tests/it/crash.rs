@@ -1,7 +1,8 @@
 //! `kill -9` of `skiff up` at random instants: what was acknowledged is there, and nothing is half done.
 
-use crate::harness::{PATIENCE, Platform};
-use serde_json::Value;
+use crate::harness::{PATIENCE, Platform, guest_path};
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -11,11 +12,24 @@ const KILLS: u64 = 50;
 /// A service's desired count; none if it is gone, or on its way out.
 type Desired = Option<u32>;
 
-/// What the API has acknowledged of each service.
-type Promised = BTreeMap<String, Desired>;
+/// What the API has acknowledged.
+struct Promised {
+    services: BTreeMap<String, Desired>,
+    /// Images and task definitions, each as its whole answer: from then on it never changes.
+    kept: Vec<Value>,
+}
 
 /// What was asked for of each service and not answered.
 type Unsure = BTreeMap<String, Vec<Desired>>;
+
+/// What a change is about.
+#[derive(Debug)]
+enum Change {
+    /// A service, which is to be so.
+    Service(String, Desired),
+    /// A new image or a new task definition.
+    New,
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_acknowledged_change_is_lost() {
@@ -24,7 +38,8 @@ async fn no_acknowledged_change_is_lost() {
     let mut random = Random(seed);
     let mut platform = Platform::start(&[]);
     platform.deploy("misbehave", "anchor", &[]);
-    let mut promised: Promised = [("anchor".to_owned(), Some(1))].into();
+    let services = [("anchor".to_owned(), Some(1))].into();
+    let mut promised = Promised { services, kept: Vec::new() };
     for _ in 0..KILLS {
         let after = Duration::from_micros(random.below(60_000));
         let (unsure, pid) = change_until_killed(&platform, &mut promised, &mut random, after).await;
@@ -34,9 +49,11 @@ async fn no_acknowledged_change_is_lost() {
         check(&platform, &mut promised, unsure).await;
     }
     assert_eq!(platform.get("anchor", "/count").await.status, 200);
+    assert!(!promised.kept.is_empty(), "no image and no task definition was ever acknowledged");
 }
 
-/// Deploys, scales and removes until the platform is killed; says which changes were not answered.
+/// Pushes, registers, deploys, scales and removes until the platform is killed; says which changes of services were not
+/// answered.
 async fn change_until_killed(
     platform: &Platform,
     promised: &mut Promised,
@@ -50,27 +67,59 @@ async fn change_until_killed(
     });
     let mut unsure = Unsure::new();
     while !killer.is_finished() {
-        let name = format!("app-{}", random.below(4));
-        let desired = random.below(3) as u32;
-        let body = serde_json::json!({ "definition": "anchor", "desired": desired });
-        let path = format!("/v1/namespaces/default/services/{name}");
-        let remove = promised.get(&name).is_some_and(Option::is_some) && random.below(4) == 0;
-        let url = format!("http://{}{path}", platform.api);
-        let client = reqwest::Client::new();
-        let request = if remove { client.delete(url) } else { client.put(url).json(&body) };
-        let asked = (!remove).then_some(desired);
-        match request.bearer_auth(&platform.token).send().await {
-            Ok(response) if response.status().is_success() => drop(promised.insert(name, asked)),
-            Ok(response) => panic!("{name} to {asked:?}: {}", response.text().await.unwrap()),
-            Err(_) => unsure.entry(name).or_default().push(asked),
+        let (change, request) = any_change(platform, promised, random);
+        match (change, request.bearer_auth(&platform.token).send().await) {
+            (change, Ok(response)) if !response.status().is_success() => {
+                panic!("{change:?}: {}", response.text().await.unwrap())
+            }
+            (Change::Service(name, asked), Ok(_)) => drop(promised.services.insert(name, asked)),
+            (Change::Service(name, asked), Err(_)) => unsure.entry(name).or_default().push(asked),
+            (Change::New, Ok(response)) => promised.kept.extend(response.json::<Value>().await),
+            (Change::New, Err(_)) => {}
         }
     }
     killer.await.unwrap();
     (unsure, pid)
 }
 
+/// A change, and the request for it: of eight one is a push, one registers, the others concern services.
+fn any_change(platform: &Platform, promised: &Promised, random: &mut Random) -> (Change, RequestBuilder) {
+    let client = reqwest::Client::new();
+    let url = |path: String| format!("http://{}/v1/namespaces/default/{path}", platform.api);
+    // Asked for again, under the same number, until it is acknowledged.
+    let number = promised.kept.len();
+    match random.below(8) {
+        0 => {
+            let component = std::fs::read(guest_path("misbehave")).unwrap();
+            (Change::New, client.put(url(format!("images/anchor:v{number}"))).body(component))
+        }
+        1 => {
+            let environment = json!({ "NUMBER": number.to_string() });
+            let body = json!({ "family": "anchor", "image": "anchor:latest", "environment": environment });
+            (Change::New, client.post(url("task-definitions".to_owned())).json(&body))
+        }
+        _ => {
+            let name = format!("app-{}", random.below(4));
+            let desired = random.below(3) as u32;
+            let url = url(format!("services/{name}"));
+            let is_there = promised.services.get(&name).is_some_and(Option::is_some);
+            if is_there && random.below(4) == 0 {
+                return (Change::Service(name, None), client.delete(url));
+            }
+            let body = json!({ "definition": "anchor", "desired": desired });
+            (Change::Service(name, Some(desired)), client.put(url).json(&body))
+        }
+    }
+}
+
 /// Every promise is kept; a change that was not acknowledged is there whole or not at all, and is promised from now on.
 async fn check(platform: &Platform, promised: &mut Promised, mut unsure: Unsure) {
+    let listed = [["image", "ls"], ["taskdef", "ls"]].map(|list| platform.json(&list));
+    let is_listed = |kept: &Value| listed.iter().any(|list| list.as_array().unwrap().contains(kept));
+    for kept in &promised.kept {
+        assert!(is_listed(kept), "{kept} is not as it was acknowledged: {listed:?}");
+    }
+    let promised = &mut promised.services;
     let started = Instant::now();
     loop {
         let list = platform.json(&["service", "ls"]);

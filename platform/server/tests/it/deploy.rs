@@ -1,7 +1,8 @@
 //! From a component to an answer: deploying, changing and removing services, by the CLI.
 
-use crate::harness::{Platform, eventually, guest_path};
+use crate::harness::{Platform, eventually, guest_path, signal};
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// An example's folder.
@@ -23,6 +24,18 @@ async fn the_examples_answer_through_the_load_balancer() {
     let services = platform.json(&["service", "ls"]);
     assert_eq!(services["items"].as_array().or(services.as_array()).unwrap().len(), 2);
     assert_eq!(platform.get("nobody", "/").await.status, 404);
+}
+
+#[test]
+fn a_deploy_keeps_the_count_that_a_service_was_scaled_to() {
+    let platform = Platform::start(&[]);
+    let hello = example("hello");
+    platform.ok(&["deploy", &hello]);
+    platform.ok(&["scale", "hello", "2"]);
+    platform.ok(&["deploy", &hello, "--env", "COLOUR=green"]);
+    let service = platform.json(&["service", "show", "hello"]);
+    assert_eq!(service["spec"]["definition"], "hello:2");
+    assert_eq!(service["spec"]["desired"], 2);
 }
 
 #[test]
@@ -205,4 +218,21 @@ fn environment_values_are_shown_only_when_asked_for_by_name() {
         assert!(!table.contains("hunter2") && !json.contains("hunter2"), "{arguments:?}");
     }
     assert!(platform.ok(&["taskdef", "show", "app"]).contains("PASSWORD"));
+}
+
+#[test]
+fn a_measurement_that_is_interrupted_removes_what_it_deployed() {
+    let platform = Platform::start(&[]);
+    let hello = guest_path("hello");
+    let arguments = ["bench", "cold-start", hello.to_str().unwrap(), "--deploys", "100"];
+    let bench = platform.command(&arguments).stderr(Stdio::piped()).spawn().unwrap();
+    let has = |kind: &str| !platform.json(&[kind, "ls"]).as_array().unwrap().is_empty();
+    eventually("the first is deployed", || has("service").then_some(()));
+    signal(bench.id(), "INT");
+    let output = bench.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("error: interrupted"), "{stderr}");
+    assert!(!has("taskdef") && !has("image"));
+    eventually("its services are gone", || (!has("service")).then_some(()));
 }

@@ -6,4 +6,5 @@ mod deploy;
 mod harness;
 mod lifecycle;
 mod quotas;
+mod templates;
 mod workers;
