@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 /// How often the first waiter looks whether another worker gave something back.
 const RECHECK: Duration = Duration::from_millis(5);
 /// When a client that is refused may try again, in seconds.
-const RETRY_AFTER_S: u32 = 1;
+pub(crate) const RETRY_AFTER_S: u32 = 1;
 
 /// What of the pool is in use, by all or by one task.
 #[derive(Default)]

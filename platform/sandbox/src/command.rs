@@ -44,7 +44,9 @@ fn ending(result: Result<i32, Failure>) -> (Option<i32>, StopCode, String) {
         Err(failure) => match failure.kind {
             FailureKind::Exited(code) => exited(code),
             FailureKind::OutOfMemory => (None, StopCode::OutOfMemory, failure.message),
-            FailureKind::NoAnswer => (None, StopCode::TaskFailedToStart, failure.message),
+            FailureKind::NoAnswer | FailureKind::NoRoom => {
+                (None, StopCode::TaskFailedToStart, failure.message)
+            }
             FailureKind::Trapped | FailureKind::TimedOut { .. } | FailureKind::Stopped => {
                 (None, StopCode::Trapped, failure.message)
             }

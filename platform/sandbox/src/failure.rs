@@ -1,8 +1,9 @@
 //! Why a guest ended before it should: from the engine's errors to a sentence for people.
 
 use crate::account::Account;
+use crate::admission::RETRY_AFTER_S;
 use skiff_ports::invoke::InvokeError;
-use wasmtime::Trap;
+use wasmtime::{PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::I32Exit;
 
 /// How a guest failed.
@@ -27,6 +28,8 @@ pub(crate) enum FailureKind {
     TimedOut { limit_ms: u64 },
     /// Its task was taken away.
     Stopped,
+    /// The worker's pool had nothing left of what it needed, beyond what it was admitted for.
+    NoRoom,
     /// It ended without an answer, or answered with an error code.
     NoAnswer,
 }
@@ -65,6 +68,12 @@ impl Failure {
             let message = format!("the guest exited with code {code} before it had answered");
             return Self::new(FailureKind::Exited(*code), message);
         }
+        if error.is::<PoolConcurrencyLimitError>() {
+            return Self::new(
+                FailureKind::NoRoom,
+                format!("this worker has no room left for the guest: {error}"),
+            );
+        }
         let trap = error.downcast_ref::<Trap>();
         // Guests abort when an allocation fails; what they do in its wake may be an exception, but not this one.
         let detail = Some(format!("{error:?}"));
@@ -92,6 +101,7 @@ impl Failure {
     pub(crate) fn into_invoke_error(self) -> InvokeError {
         match self.kind {
             FailureKind::TimedOut { limit_ms } => InvokeError::TimedOut { limit_ms },
+            FailureKind::NoRoom => InvokeError::Busy { reason: self.message, retry_after_s: RETRY_AFTER_S },
             _ => InvokeError::Failed(self.message),
         }
     }

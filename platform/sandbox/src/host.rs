@@ -88,6 +88,7 @@ impl Host {
             // Counted where the memory was refused.
             FailureKind::OutOfMemory => {}
             FailureKind::Exited(_) | FailureKind::NoAnswer => {}
+            FailureKind::NoRoom => row.refused.add(1),
             // Whoever took the task away knows.
             FailureKind::Stopped => return,
         }

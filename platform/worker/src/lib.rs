@@ -173,13 +173,15 @@ impl Worker {
 
     /// Finishes what is in flight, says so, and passes on what guests wrote last.
     async fn finish(&self, timeout: Duration, reader: &mut FrameReader) {
+        // The edge keeps to the timeout by itself, and writes down after it what it cut off.
         let finished = async {
-            let (connections, ()) = tokio::join!(self.edge.drain(timeout), self.sandboxes.idle());
-            connections
+            let idle = tokio::time::timeout(timeout, self.sandboxes.idle());
+            let (connections, idle) = tokio::join!(self.edge.drain(timeout), idle);
+            connections && idle.is_ok()
         };
         let supervisor_gone = async { while let Ok(Some(_)) = reader.next::<ToWorker>().await {} };
         let complete = tokio::select! {
-            outcome = tokio::time::timeout(timeout, finished) => outcome.unwrap_or(false),
+            complete = finished => complete,
             () = supervisor_gone => return,
         };
         self.link.send(FromWorker::Drained { complete });

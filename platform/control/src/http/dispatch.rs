@@ -1,18 +1,23 @@
-//! Which call of the entrance carries out which operation. An operation that is added has to be named here.
+//! Which call of the entrance carries out which operation. The compiler sees to it that none is missing.
 
 use super::{Door, request, respond};
-use crate::entrance::Lines;
+use crate::entrance::{IfMatch, Lines};
 use crate::error::ApiError;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use http::StatusCode;
+use http::request::Parts;
 use request::{PathValues, RequestId};
-use serde::Serialize;
+use serde::de::DeserializeOwned;
 use skiff_api::{ErrorCode, Health, HealthState, Operation};
-use skiff_types::QualifiedName;
+use skiff_types::{Namespace, QualifiedName};
+use std::fmt::Display;
+use std::io;
+use std::str::FromStr;
 use std::time::Duration;
 use tracing::{error, info, warn};
 
@@ -32,7 +37,7 @@ pub(super) async fn answer(operation: Operation, door: Door, request: Request) -
         }
         _ => CALL_TIME,
     };
-    let result = match tokio::time::timeout(time, call(operation, &door, request)).await {
+    let result = match tokio::time::timeout(time, carry_out(operation, &door, request)).await {
         Ok(result) => result,
         Err(_) => Err(ApiError::new(
             ErrorCode::Unavailable,
@@ -66,177 +71,145 @@ fn log(operation: Operation, id: &str, failure: &ApiError) {
     }
 }
 
-async fn call(operation: Operation, door: &Door, request: Request) -> Result<Response, ApiError> {
-    let (mut parts, body) = request.into_parts();
-    request::authorize(operation, door, &parts)?;
-    request::check_conditions(operation, &parts.headers)?;
-    let path = PathValues::of(&mut parts).await?;
-    match operation {
-        Operation::PushImage
-        | Operation::ListImages
-        | Operation::GetImage
-        | Operation::DeleteImage
-        | Operation::RegisterTaskDefinition
-        | Operation::ListTaskDefinitions
-        | Operation::GetTaskDefinition
-        | Operation::DeregisterTaskDefinition => on_images(operation, door, &path, &parts, body).await,
-        Operation::PutService
-        | Operation::ListServices
-        | Operation::GetService
-        | Operation::DeleteService
-        | Operation::ScaleService
-        | Operation::RollbackService
-        | Operation::MeasureColdStarts => on_services(operation, door, &path, &parts, body).await,
-        Operation::RunTask
-        | Operation::ListTasks
-        | Operation::GetTask
-        | Operation::StopTask
-        | Operation::ReadLogs => on_tasks(operation, door, &path, &parts, body).await,
-        Operation::GetStatus | Operation::GetHealth | Operation::GetMetrics | Operation::GetOpenApi => {
-            on_platform(operation, door)
-        }
-    }
-}
-
-async fn on_images(
-    operation: Operation,
-    door: &Door,
-    path: &PathValues,
-    parts: &http::request::Parts,
-    body: Body,
-) -> Result<Response, ApiError> {
+/// Carries out one operation: takes what it needs out of the request, calls the entrance, answers with what it said.
+async fn carry_out(operation: Operation, door: &Door, request: Request) -> Result<Response, ApiError> {
+    use Operation as Op;
+    let mut call = Call::of(operation, door, request).await?;
     let (entrance, status) = (&door.entrance, operation.success_status());
-    let namespace = path.get("namespace")?;
-    match operation {
-        Operation::PushImage => {
-            let component = request::bytes(&parts.headers, body, operation.request_bytes_max())?;
-            let if_match = request::if_match(&parts.headers)?;
-            let reference = path.get("reference")?;
-            let image = entrance.push_image(&namespace, &reference, component, if_match).await?;
-            Ok(respond::versioned(status, image.revision, &image))
+    Ok(match operation {
+        Op::PushImage => {
+            let (namespace, reference, if_match) =
+                (call.namespace()?, call.path("reference")?, call.if_match()?);
+            let image = entrance.push_image(&namespace, &reference, call.bytes()?, if_match).await?;
+            respond::revised(status, &image)
         }
-        Operation::ListImages => object(status, entrance.list_images(&namespace, &request::query(parts)?)?),
-        Operation::GetImage => {
-            let image = entrance.get_image(&namespace, &path.get("reference")?).await?;
-            Ok(respond::versioned(status, image.revision, &image))
+        Op::ListImages => respond::json(status, &entrance.list_images(&call.namespace()?, &call.query()?)?),
+        Op::GetImage => {
+            let image = entrance.get_image(&call.namespace()?, &call.path("reference")?).await?;
+            respond::revised(status, &image)
         }
-        Operation::DeleteImage => {
-            let if_match = request::if_match(&parts.headers)?;
-            entrance.delete_image(&namespace, &path.get("reference")?, if_match).await?;
-            Ok(respond::empty(status))
+        Op::DeleteImage => {
+            let (namespace, reference) = (call.namespace()?, call.path("reference")?);
+            entrance.delete_image(&namespace, &reference, call.if_match()?).await?;
+            respond::empty(status)
         }
-        Operation::RegisterTaskDefinition => {
-            let wanted = request::json(operation, &parts.headers, body).await?;
-            object(status, entrance.register_definition(&namespace, wanted).await?)
+        Op::RegisterTaskDefinition => {
+            let definition = entrance.register_definition(&call.namespace()?, call.json().await?).await?;
+            respond::json(status, &definition)
         }
-        Operation::ListTaskDefinitions => {
-            object(status, entrance.list_definitions(&namespace, &request::query(parts)?)?)
+        Op::ListTaskDefinitions => {
+            respond::json(status, &entrance.list_definitions(&call.namespace()?, &call.query()?)?)
         }
-        Operation::GetTaskDefinition => {
-            let reference = path.get("definition")?;
-            object(status, entrance.get_definition(&namespace, &reference, &request::query(parts)?)?)
+        Op::GetTaskDefinition => {
+            let (namespace, reference) = (call.namespace()?, call.path("definition")?);
+            respond::json(status, &entrance.get_definition(&namespace, &reference, &call.query()?)?)
         }
-        Operation::DeregisterTaskDefinition => {
-            entrance.deregister_definition(&namespace, &path.get("definition")?).await?;
-            Ok(respond::empty(status))
+        Op::DeregisterTaskDefinition => {
+            entrance.deregister_definition(&call.namespace()?, &call.path("definition")?).await?;
+            respond::empty(status)
         }
-        other => unreachable!("{other:?} is dispatched elsewhere"),
-    }
-}
-
-async fn on_services(
-    operation: Operation,
-    door: &Door,
-    path: &PathValues,
-    parts: &http::request::Parts,
-    body: Body,
-) -> Result<Response, ApiError> {
-    let (entrance, status) = (&door.entrance, operation.success_status());
-    let namespace = path.get("namespace")?;
-    if operation == Operation::ListServices {
-        return object(status, entrance.list_services(&namespace, &request::query(parts)?)?);
-    }
-    let name = QualifiedName::new(namespace, path.get("service")?);
-    let if_match = request::if_match(&parts.headers)?;
-    let service = match operation {
-        Operation::PutService => {
-            let wanted = request::json(operation, &parts.headers, body).await?;
-            entrance.put_service(&name, wanted, if_match).await?
+        Op::PutService => {
+            let (service, if_match) = (call.service()?, call.if_match()?);
+            respond::revised(status, &entrance.put_service(&service, call.json().await?, if_match).await?)
         }
-        Operation::GetService => entrance.get_service(&name)?,
-        Operation::DeleteService => {
-            entrance.delete_service(&name, if_match).await?;
-            return Ok(respond::empty(status));
+        Op::ListServices => {
+            respond::json(status, &entrance.list_services(&call.namespace()?, &call.query()?)?)
         }
-        Operation::ScaleService => {
-            let wanted = request::json(operation, &parts.headers, body).await?;
-            entrance.scale_service(&name, wanted, if_match).await?
+        Op::GetService => respond::revised(status, &entrance.get_service(&call.service()?)?),
+        Op::DeleteService => {
+            entrance.delete_service(&call.service()?, call.if_match()?).await?;
+            respond::empty(status)
         }
-        Operation::RollbackService => {
-            let wanted = request::json(operation, &parts.headers, body).await?;
-            entrance.roll_back_service(&name, wanted, if_match).await?
+        Op::ScaleService => {
+            let (service, if_match) = (call.service()?, call.if_match()?);
+            respond::revised(status, &entrance.scale_service(&service, call.json().await?, if_match).await?)
         }
-        Operation::MeasureColdStarts => {
-            let wanted = request::json(operation, &parts.headers, body).await?;
-            return object(status, entrance.measure_cold_starts(&name, wanted).await?);
+        Op::RollbackService => {
+            let (service, if_match) = (call.service()?, call.if_match()?);
+            respond::revised(
+                status,
+                &entrance.roll_back_service(&service, call.json().await?, if_match).await?,
+            )
         }
-        other => unreachable!("{other:?} is dispatched elsewhere"),
-    };
-    Ok(respond::versioned(status, service.revision, &service))
-}
-
-async fn on_tasks(
-    operation: Operation,
-    door: &Door,
-    path: &PathValues,
-    parts: &http::request::Parts,
-    body: Body,
-) -> Result<Response, ApiError> {
-    let (entrance, status) = (&door.entrance, operation.success_status());
-    let namespace = path.get("namespace")?;
-    let task = match operation {
-        Operation::RunTask => {
-            let wanted = request::json(operation, &parts.headers, body).await?;
-            entrance.run_task(&namespace, wanted).await?
+        Op::MeasureColdStarts => {
+            let report = entrance.measure_cold_starts(&call.service()?, call.json().await?).await?;
+            respond::json(status, &report)
         }
-        Operation::ListTasks => {
-            return object(status, entrance.list_tasks(&namespace, &request::query(parts)?)?);
+        Op::RunTask => {
+            respond::revised(status, &entrance.run_task(&call.namespace()?, call.json().await?).await?)
         }
-        Operation::GetTask => entrance.get_task(&namespace, path.get("task")?)?,
-        Operation::StopTask => {
-            let wanted = request::json(operation, &parts.headers, body).await?;
-            entrance.stop_task(&namespace, path.get("task")?, wanted).await?
+        Op::ListTasks => respond::json(status, &entrance.list_tasks(&call.namespace()?, &call.query()?)?),
+        Op::GetTask => respond::revised(status, &entrance.get_task(&call.namespace()?, call.path("task")?)?),
+        Op::StopTask => {
+            let (namespace, task) = (call.namespace()?, call.path("task")?);
+            respond::revised(status, &entrance.stop_task(&namespace, task, call.json().await?).await?)
         }
-        Operation::ReadLogs => {
-            let read = entrance.read_logs(&namespace, &request::query(parts)?)?;
-            let lines = Body::from_stream(with_signs_of_life(read).take_until(entrance.draining()));
-            return Ok(respond::typed(status, "application/x-ndjson", lines));
+        Op::ReadLogs => {
+            let lines = with_signs_of_life(entrance.read_logs(&call.namespace()?, &call.query()?)?);
+            let lines = Body::from_stream(lines.take_until(entrance.draining()));
+            respond::typed(status, "application/x-ndjson", lines)
         }
-        other => unreachable!("{other:?} is dispatched elsewhere"),
-    };
-    Ok(respond::versioned(status, task.revision, &task))
-}
-
-fn on_platform(operation: Operation, door: &Door) -> Result<Response, ApiError> {
-    let (entrance, status) = (&door.entrance, operation.success_status());
-    match operation {
-        Operation::GetStatus => object(status, entrance.status(door.address)),
-        Operation::GetHealth => {
+        Op::GetStatus => respond::json(status, &entrance.status(door.address)),
+        Op::GetHealth => {
             let health = Health { status: entrance.health() };
-            let ready = health.status == HealthState::Ready;
-            Ok(respond::json(if ready { status } else { StatusCode::SERVICE_UNAVAILABLE }, &health))
+            let is_ready = health.status == HealthState::Ready;
+            respond::json(if is_ready { status } else { StatusCode::SERVICE_UNAVAILABLE }, &health)
         }
-        Operation::GetMetrics => {
-            let text = entrance.metrics()?;
-            Ok(respond::typed(status, "text/plain; version=0.0.4", Body::from(text)))
+        Op::GetMetrics => {
+            respond::typed(status, "text/plain; version=0.0.4", Body::from(entrance.metrics()?))
         }
-        Operation::GetOpenApi => object(status, skiff_api::openapi()),
-        other => unreachable!("{other:?} is dispatched elsewhere"),
-    }
+        Op::GetOpenApi => respond::json(status, &skiff_api::openapi()),
+    })
 }
 
-fn object(status: StatusCode, value: impl Serialize) -> Result<Response, ApiError> {
-    Ok(respond::json(status, &value))
+/// A request that its caller may make, with what can be taken out of it.
+struct Call {
+    operation: Operation,
+    values: PathValues,
+    parts: Parts,
+    body: Body,
+}
+
+impl Call {
+    async fn of(operation: Operation, door: &Door, request: Request) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        request::authorize(operation, door, &parts)?;
+        request::check_conditions(operation, &parts.headers)?;
+        let values = PathValues::of(&mut parts).await?;
+        Ok(Self { operation, values, parts, body })
+    }
+
+    fn path<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, ApiError> {
+        self.values.get(name)
+    }
+
+    fn namespace(&self) -> Result<Namespace, ApiError> {
+        self.path("namespace")
+    }
+
+    fn service(&self) -> Result<QualifiedName, ApiError> {
+        Ok(QualifiedName::new(self.namespace()?, self.path("service")?))
+    }
+
+    fn query<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        request::query(&self.parts)
+    }
+
+    fn if_match(&self) -> Result<IfMatch, ApiError> {
+        request::if_match(&self.parts.headers)
+    }
+
+    /// The body as it comes; taken once.
+    fn bytes(&mut self) -> Result<BoxStream<'static, io::Result<Bytes>>, ApiError> {
+        let body = std::mem::take(&mut self.body);
+        request::bytes(&self.parts.headers, body, self.operation.request_bytes_max())
+    }
+
+    /// The body's JSON; taken once.
+    async fn json<T: DeserializeOwned>(&mut self) -> Result<T, ApiError> {
+        let body = std::mem::take(&mut self.body);
+        request::json(self.operation, &self.parts.headers, body).await
+    }
 }
 
 /// Lines as JSON, one each; an empty one now and then while there are none.

@@ -7,7 +7,7 @@ use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
-use skiff_api::{ErrorBody, ErrorCode};
+use skiff_api::{ErrorBody, ErrorCode, Image, Service, Task};
 
 /// Seconds after which a call that could not be served may be tried again.
 const RETRY_AFTER_S: &str = "1";
@@ -42,10 +42,34 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     }
 }
 
+/// An object of which the store keeps revisions.
+pub(super) trait Revised: Serialize {
+    /// The one that was answered with.
+    fn revision(&self) -> u64;
+}
+
+impl Revised for Image {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl Revised for Service {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl Revised for Task {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
 /// JSON with the object's revision as its entity tag, as `If-Match` takes it.
-pub(super) fn versioned(status: StatusCode, revision: u64, value: &impl Serialize) -> Response {
+pub(super) fn revised(status: StatusCode, value: &impl Revised) -> Response {
     let mut response = json(status, value);
-    response.headers_mut().insert(ETAG, header(&format!("\"{revision}\"")));
+    response.headers_mut().insert(ETAG, header(&format!("\"{}\"", value.revision())));
     response
 }
 

@@ -1,6 +1,6 @@
 //! `skiff up` itself: ready, private, alone on its data folder, drained in order, without orphans.
 
-use crate::harness::{Platform, eventually, lives, skiff, up};
+use crate::harness::{Platform, eventually, guest_path, lives, skiff, up};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
@@ -60,6 +60,22 @@ async fn a_drain_finishes_what_is_in_flight_and_takes_no_more() {
     let (slow, ()) = tokio::join!(slow, drained);
     assert_eq!(slow.unwrap().status, 200, "the request that was in flight was answered");
     assert_eq!(platform.wait().code(), Some(0));
+}
+
+#[test]
+fn a_drain_waits_for_programs_that_run_once() {
+    let mut platform = Platform::start(&[]);
+    let job = guest_path("misbehave-job");
+    let id =
+        platform.ok(&["run", job.to_str().unwrap(), "--detach", "--", "sleep", "1500"]).trim().to_owned();
+    let task = |platform: &Platform| platform.json(&["task", "show", &id]);
+    eventually("it runs", || (task(&platform)["status"] == "RUNNING").then_some(()));
+    platform.terminate();
+    assert_eq!(platform.wait().code(), Some(0));
+    let platform = platform.restart();
+    let ended =
+        eventually("it has stopped", || Some(task(&platform)).filter(|task| task["status"] == "STOPPED"));
+    assert_eq!(ended["exit_code"], 0, "{ended}");
 }
 
 #[tokio::test]
