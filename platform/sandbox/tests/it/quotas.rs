@@ -142,7 +142,8 @@ fn what_the_host_holds_for_a_guest_counts_as_its_memory() {
     on_one_thread(async {
         let world = World::new(4, &[Guest::Misbehave]);
         let task = world.run(Guest::Misbehave, |task| task.limits.memory = MemorySize::from_mib(16));
-        let hoard = |requests: u32| format!("/hoard?requests={requests}&bytes=100000");
+        // It waits with what it has, so that there is a poll that leaves it behind.
+        let hoard = |requests: u32| format!("/hoard?requests={requests}&bytes=100000&hold_ms=5");
         assert_eq!(world.text(task, &hoard(20)).await.unwrap(), "20 requests");
         let at_rest = world.slot(task).totals();
         assert!(at_rest.memory_peak_bytes > 2_000_000 + (1 << 20), "{at_rest:?}");
