@@ -1,7 +1,8 @@
 //! Measures Skiff and writes what it saw to `benches/results/`.
 //!
-//! *throughput*: beside `wasmtime serve`, in interleaved rounds. A row is the median of its rounds. CPU is what the server's processes used, all of them, divided by the requests that
-//! were answered. A server is warmed up before its first round; a round with a wrong answer fails the run.
+//! *throughput*: beside `wasmtime serve`, in interleaved rounds. A row is the median of its rounds. CPU is what the
+//! server's processes used, all of them, divided by the requests that were answered. A server is warmed up before its
+//! first round; a round with a wrong answer fails the run.
 
 pub(crate) mod isolation;
 mod recovery;

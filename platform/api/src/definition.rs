@@ -63,7 +63,7 @@ pub struct LimitsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<text::MemorySize>")]
     pub response_body: Option<MemorySize>,
-    /// Bytes of stdout and stderr per second.
+    /// Bytes of stdout and stderr per second, of which each line takes 128 beside its text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<text::MemorySize>")]
     pub log_rate: Option<MemorySize>,
@@ -91,7 +91,8 @@ pub struct TaskLimits {
     /// Bytes of one response's body.
     #[schemars(with = "text::MemorySize")]
     pub response_body: MemorySize,
-    /// Bytes of stdout and stderr per second; what is over is dropped and counted.
+    /// Bytes of stdout and stderr per second, of which each line takes 128 beside its text; what is over is dropped and
+    /// counted.
     #[schemars(with = "text::MemorySize")]
     pub log_rate: MemorySize,
 }

@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, mpsc};
 use tokio::sync::watch;
 
@@ -38,7 +38,8 @@ enum Order {
 pub struct LogFiles {
     dir: PathBuf,
     orders: mpsc::SyncSender<Order>,
-    dropped: Arc<AtomicU64>,
+    /// Whether it was said that lines are dropped.
+    told: Arc<AtomicBool>,
     written: Arc<Mutex<HashMap<QualifiedName, watch::Sender<u64>>>>,
 }
 
@@ -47,7 +48,7 @@ impl LogFiles {
     pub fn open(dir: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         let (orders, inbox) = mpsc::sync_channel(BATCHES_MAX);
-        let files = Self { dir: dir.to_owned(), orders, dropped: Arc::default(), written: Arc::default() };
+        let files = Self { dir: dir.to_owned(), orders, told: Arc::default(), written: Arc::default() };
         let mut writer = Writer { files: files.clone(), open: HashMap::new() };
         std::thread::Builder::new().name("logs".into()).spawn(move || {
             while let Ok(order) = inbox.recv() {
@@ -59,15 +60,9 @@ impl LogFiles {
 
     /// Takes lines to be written; drops them, counted, when too many wait already.
     pub(crate) fn write(&self, batch: Batch) {
-        let lines = batch.len() as u64;
-        if self.orders.try_send(Order::Write(batch)).is_err() && self.dropped.fetch_add(lines, Relaxed) == 0 {
+        if self.orders.try_send(Order::Write(batch)).is_err() && !self.told.swap(true, Relaxed) {
             tracing::warn!("guests write faster than the disk takes it: log lines are being dropped");
         }
-    }
-
-    /// Lines dropped because the disk was too slow.
-    pub fn dropped_lines(&self) -> u64 {
-        self.dropped.load(Relaxed)
     }
 
     /// Waits until all that was taken is written.

@@ -26,8 +26,8 @@ pub const CPU_SECONDS_MAX: u64 = 120;
 /// The largest component that is compiled, in bytes.
 pub const COMPONENT_BYTES_MAX: u64 = 256 << 20;
 
-/// All that `skiff compile --component PATH --digest DIGEST --native PATH` does: compiles within bounds, prints the result as one line
-/// of JSON (a `Result<ComponentReport, PrepareError>`), and succeeds if it could say anything at all.
+/// All that `skiff compile --component PATH --digest DIGEST --native PATH` does: compiles within bounds, prints the result
+/// as one line of JSON (a `Result<ComponentReport, PrepareError>`), and succeeds if it could say anything at all.
 pub fn run_child(component: &Path, digest: &Digest, output: &Path) -> ExitCode {
     let result = bound_this_process()
         .map_err(|error| PrepareError::Internal(format!("its bounds can't be set: {error}")))

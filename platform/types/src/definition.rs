@@ -84,7 +84,8 @@ pub struct Limits {
     pub request_body: MemorySize,
     /// Bytes of one response's body.
     pub response_body: MemorySize,
-    /// Bytes of stdout and stderr per second; what is over is dropped and counted.
+    /// Bytes of stdout and stderr per second, of which each line takes 128 beside its text; what is over is dropped and
+    /// counted.
     pub log_rate: MemorySize,
 }
 
