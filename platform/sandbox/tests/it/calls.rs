@@ -38,7 +38,7 @@ fn each_request_has_a_sandbox_of_its_own() {
             assert_eq!((totals.sandboxes_drawn, totals.cold_start_instantiate.count()), (20, 20));
             assert_eq!(totals.cold_start_first_byte.count(), 20);
             assert!(totals.cpu_ns > 0 && totals.memory_peak_bytes > 1 << 20);
-            world.assert_all_is_given_back(task);
+            world.all_is_given_back(task).await;
         }
     });
 }
@@ -49,10 +49,16 @@ fn what_a_small_answer_weighs_is_known_beforehand() {
         let world = World::new(4, &[Guest::Hello, Guest::MisbehaveP3]);
         for (guest, answer) in [(Guest::Hello, "Hello from Skiff!\n"), (Guest::MisbehaveP3, "misbehave\n")] {
             let task = world.run(guest, |_| {});
-            let response = world.get(task, "/").await.unwrap();
-            assert_eq!(response.body().size_hint().exact(), Some(answer.len() as u64), "{guest:?}");
-            world.assert_all_is_given_back(task);
-            assert_eq!(text(response).await.unwrap(), answer);
+            let mut weights = Vec::new();
+            for _ in 0..20 {
+                let response = world.get(task, "/").await.unwrap();
+                weights.extend(response.body().size_hint().exact());
+                world.all_is_given_back(task).await;
+                assert_eq!(text(response).await.unwrap(), answer);
+            }
+            // Not known where the epoch clock paused the guest before its end.
+            assert!(!weights.is_empty(), "{guest:?}");
+            assert!(weights.iter().all(|&bytes| bytes == answer.len() as u64), "{guest:?}: {weights:?}");
         }
     });
 }
@@ -94,7 +100,7 @@ fn code_that_can_not_be_had_fails_the_request_and_is_asked_for_again() {
             assert!(reason.contains("not in the cache"), "{reason}");
             assert_eq!(world.fetches(), fetches);
         }
-        world.assert_all_is_given_back(task);
+        world.all_is_given_back(task).await;
     });
 }
 
@@ -122,7 +128,7 @@ fn failures_say_why() {
             let remarks = world.lines(task, LogStream::Skiff);
             assert!(remarks.iter().any(|line| line.contains("wasm backtrace")), "{remarks:?}");
             assert_eq!(world.text(task, "/").await.unwrap(), "misbehave\n");
-            world.assert_all_is_given_back(task);
+            world.all_is_given_back(task).await;
         }
     });
 }
@@ -156,7 +162,7 @@ fn a_trap_after_the_head_breaks_the_body_off() {
                 Err(other) => panic!("{guest:?}: {other:?}"),
             }
             assert_eq!(world.slot(task).totals().traps, 1);
-            world.assert_all_is_given_back(task);
+            world.all_is_given_back(task).await;
         }
     });
 }
@@ -180,8 +186,7 @@ fn bodies_stream_both_ways() {
             drop(sender);
             let rest = echo.collect().await.expect("no error").to_bytes();
             assert!(rest.is_empty(), "{guest:?}: {rest:?}");
-            until("not given back", || world.slot(task).in_flight() == 0).await;
-            world.assert_all_is_given_back(task);
+            world.all_is_given_back(task).await;
         }
     });
 }
@@ -240,7 +245,7 @@ fn bodies_and_logs_that_pass_through_are_not_held() {
         assert_eq!(world.text(task, "/log?lines=20000&bytes=500").await.unwrap(), "logged");
         let read = world.sandboxes.invoke(task, request("/read", chunks(200, 50_000))).await.unwrap();
         assert_eq!(text(read).await.unwrap(), "10000000 bytes");
-        world.assert_all_is_given_back(task);
+        world.all_is_given_back(task).await;
     });
 }
 
@@ -258,8 +263,7 @@ fn response_bodies_are_bounded() {
                 Err(BodyError::TooLarge { limit_bytes }) => assert_eq!(limit_bytes, limit.bytes()),
                 other => panic!("{guest:?}: {other:?}"),
             }
-            until("the guest goes on", || world.slot(task).in_flight() == 0).await;
-            world.assert_all_is_given_back(task);
+            world.all_is_given_back(task).await;
             let remarks = world.lines(task, LogStream::Skiff);
             assert!(remarks.iter().any(|line| line.contains("1MiB")), "{remarks:?}");
         }
@@ -280,14 +284,13 @@ fn whoever_drops_a_call_ends_its_guest() {
                 }
                 assert!(futures::poll!(call.as_mut()).is_pending());
                 drop(call);
-                world.assert_all_is_given_back(task);
+                world.all_is_given_back(task).await;
             }
             let mut body = world.get(task, "/drip?chunks=1000000&ms=1").await.unwrap().into_body();
             body.frame().await.expect("a chunk").expect("no error");
             assert_eq!(world.slot(task).in_flight(), 1);
             drop(body);
-            until("the guest goes on", || world.slot(task).in_flight() == 0).await;
-            world.assert_all_is_given_back(task);
+            world.all_is_given_back(task).await;
         }
         world.sandboxes.idle().await;
     });
@@ -426,7 +429,7 @@ fn a_cold_start_is_measured_by_stage() {
                 // Larger than any buffer: the guest ends only if its answer is read.
                 world.sandboxes.measure_cold_start(task, "/large?mib=8".to_owned(), 1).await.unwrap();
             }
-            world.assert_all_is_given_back(task);
+            world.all_is_given_back(task).await;
         }
     });
 }
@@ -443,6 +446,6 @@ fn what_can_not_be_measured_says_why() {
         assert!(measure(job, "/").await.unwrap_err().contains("http task"));
         world.leave_out(p3);
         assert!(measure(p3, "/").await.unwrap_err().contains("not running"));
-        world.assert_all_is_given_back(p3);
+        world.all_is_given_back(p3).await;
     });
 }

@@ -19,7 +19,7 @@ async fn ending(world: &World, guest: Guest, arguments: &[&str]) -> (Option<i32>
     let task = start(world, guest, arguments);
     let TaskEvent::Ended { exit_code, reason, .. } = world.end_of(task).await else { unreachable!() };
     assert!(matches!(world.events(task)[..], [TaskEvent::Started { .. }, TaskEvent::Ended { .. }]));
-    world.assert_all_is_given_back(task);
+    world.all_is_given_back(task).await;
     (exit_code, reason.code, reason.message)
 }
 

