@@ -4,7 +4,7 @@
 //! what only the worker's own thread touches lies in [`crate::task`].
 
 use crate::logs::LogMeter;
-use skiff_kit::{TokenBucket, clock};
+use skiff_kit::TokenBucket;
 use skiff_ledger::{Ledger, TaskRow, TaskSlot};
 use skiff_ports::snapshot::{Assignment, TaskSpec};
 use skiff_types::{CpuUnits, Kind};
@@ -56,10 +56,10 @@ impl Account {
         self.slot.row(self.worker)
     }
 
-    /// Charges CPU time that was used.
-    pub(crate) fn charge_cpu(&self, used_ns: u64) {
+    /// Charges CPU time that was used up to `now_ns`.
+    pub(crate) fn charge_cpu(&self, used_ns: u64, now_ns: u64) {
         self.row().cpu_ns.add(used_ns);
-        self.cpu.spend(self.slot.cpu_bucket(), clock::monotonic_ns(), used_ns);
+        self.cpu.spend(self.slot.cpu_bucket(), now_ns, used_ns);
     }
 
     /// How long the task's guests must sleep from `now_ns` on, because it used up its CPU; 0 if they need not.

@@ -55,7 +55,8 @@ pub(crate) struct Sandbox {
 impl Sandbox {
     /// The store; its instance is made next, and then [`made`] says so.
     pub(crate) fn store(self) -> Store<SandboxState> {
-        new_store(&self.code.engine, &self.task.account, &self.host.logs, self.claim, self.prepaid_bytes)
+        let Self { host, task, code, claim, prepaid_bytes } = self;
+        new_store(&code.engine, &task.account, &host.logs, host.epoch.slices(), claim, prepaid_bytes)
     }
 }
 

@@ -121,9 +121,15 @@ pub(crate) async fn fetch(
     generation: WasiGeneration,
 ) -> Result<Code, String> {
     let native = host.code_source.fetch(component).await?;
-    let machine = host.machines.of(generation);
-    let component = map(&machine.engine, &native)?;
-    link(machine, &component, kind, generation).map_err(|error| format!("{error:#}"))
+    let mut refusal = "there is no engine for it".to_owned();
+    // The code says for which of them it was compiled: all others refuse it at its first bytes.
+    for machine in host.machines.of(generation) {
+        match map(&machine.engine, &native) {
+            Ok(component) => return link(machine, &component, kind).map_err(|error| format!("{error:#}")),
+            Err(reason) => refusal = reason,
+        }
+    }
+    Err(refusal)
 }
 
 /// Maps native code that [`crate::cache::NativeCache::load`] gave out.
@@ -147,12 +153,8 @@ fn map(engine: &Engine, native: &OwnedFd) -> Result<Component, String> {
 }
 
 /// Links a component and finds what to call.
-pub(crate) fn link(
-    machine: &Machine,
-    component: &Component,
-    kind: Kind,
-    generation: WasiGeneration,
-) -> wasmtime::Result<Code> {
+pub(crate) fn link(machine: &Machine, component: &Component, kind: Kind) -> wasmtime::Result<Code> {
+    let generation = machine.flavour.generation;
     let instance = machine.linker.instantiate_pre(component)?;
     let entry = match (kind, generation) {
         (Kind::Http, WasiGeneration::P2) => Entry::HttpP2(ProxyPre::new(instance)?),

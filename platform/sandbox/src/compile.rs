@@ -4,13 +4,13 @@
 //! own, which the kernel ends when it takes too much. What it writes is not trusted until the supervisor has signed it.
 
 use crate::code;
-use crate::engine::{PoolSize, compile_engine};
-use crate::inspect::inspect;
+use crate::engine::{Flavour, PoolSize, Slots, compile_engine};
+use crate::inspect::examine;
 use crate::link::Machine;
 use rustix::process::{Resource, Rlimit};
 use sha2::{Digest as _, Sha256};
 use skiff_ports::runtime::{ComponentReport, PrepareError};
-use skiff_types::Digest;
+use skiff_types::{Digest, Kind};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -69,31 +69,34 @@ pub fn compile(component: &Path, digest: &Digest, output: &Path) -> Result<Compo
     if Digest::from_bytes(Sha256::digest(&bytes).into()) != *digest {
         return Err(PrepareError::Damaged(*digest));
     }
-    let mut report = inspect(&bytes)?;
+    let (mut report, data_bytes) = examine(&bytes)?;
+    let flavour = Flavour::of(report.generation, data_bytes);
 
     let began = Instant::now();
-    let engine = compile_engine(report.generation).map_err(|error| internal(&error))?;
+    let engine = compile_engine(flavour).map_err(|error| internal(&error))?;
     let native = engine
         .precompile_component(&bytes)
         .map_err(|error| PrepareError::Refused(format!("the component can't be compiled: {error:#}")))?;
     report.compile_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     report.native_bytes = native.len() as u64;
 
-    try_to_link(&native, &report)?;
+    try_to_link(&native, flavour, report.kind)?;
     std::fs::write(output, &native).map_err(|error| internal(&error))?;
     Ok(report)
 }
 
 /// Loads and links as a worker will, so that what can't run is refused now and not at the first request.
-fn try_to_link(native: &[u8], report: &ComponentReport) -> Result<(), PrepareError> {
+fn try_to_link(native: &[u8], flavour: Flavour, kind: Kind) -> Result<(), PrepareError> {
     let internal = |error: &dyn std::fmt::Display| PrepareError::Internal(error.to_string());
-    let machine = Machine::new(report.generation, PoolSize::of(1)).map_err(|error| internal(&error))?;
+    let size = PoolSize::of(1);
+    let machine = Slots::reserve(size).and_then(|slots| Machine::new(flavour, size, &slots));
+    let machine = machine.map_err(|error| internal(&error))?;
     // SAFETY: the bytes came out of the compiler a moment ago, in this very process.
     let component = unsafe { Component::deserialize(&machine.engine, native) };
     let component = component.map_err(|error| {
         PrepareError::Refused(format!("the component is larger than a sandbox can be: {error:#}"))
     })?;
-    code::link(&machine, &component, report.kind, report.generation).map_err(|error| {
+    code::link(&machine, &component, kind).map_err(|error| {
         PrepareError::Refused(format!(
             "the component's imports or exports have other types than WASI's: {error:#}"
         ))

@@ -1,11 +1,14 @@
-//! The engines: for each generation of WASI one that compiles and one that runs from a pool. Their settings of code are
+//! The engines: for each flavour of component one that compiles and one that runs from a pool. Their settings of code are
 //! the same by construction, so that what the first makes the second can map.
 //!
-//! The generations differ in one setting: what WASI 0.3 needs to run functions of one instance at the same time costs
-//! each call, and nothing of WASI 0.2 uses it.
+//! The generations of WASI differ in one setting: what 0.3 needs to run functions of one instance at the same time costs
+//! each call, and nothing of 0.2 uses it. And components with little data get it copied into memories that are reset by
+//! writing ([`crate::pool`]); those with much get it mapped, page by page as they touch it.
 
+use crate::pool::{MemorySlots, StackSlots};
 use skiff_types::WasiGeneration;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 /// Sandboxes that a worker can have at once where its configuration says nothing.
@@ -16,14 +19,18 @@ pub(crate) const GUEST_STACK_BYTES: usize = 512 << 10;
 const FIBER_STACK_BYTES: usize = 2 << 20;
 /// The most one linear memory can have, in bytes.
 const LINEAR_MEMORY_BYTES_MAX: usize = 4 << 30;
+/// Address space behind each linear memory that is never opened, in bytes: code need not check what ends in it.
+const GUARD_BYTES: usize = 32 << 20;
+/// Data of a component that is copied into each sandbox; with more it is mapped.
+const COPIED_BYTES_MAX: u64 = 256 << 10;
 /// Elements that one table can have.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Core module instances that one component can be made of.
-const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 64;
+pub(crate) const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 64;
 /// Linear memories that one component can have.
-const MEMORIES_PER_COMPONENT_MAX: u32 = 8;
+pub(crate) const MEMORIES_PER_COMPONENT_MAX: u32 = 8;
 /// Tables that one component can have.
-const TABLES_PER_COMPONENT_MAX: u32 = 32;
+pub(crate) const TABLES_PER_COMPONENT_MAX: u32 = 32;
 /// Linear memories or tables that one core module can define.
 const MEMORIES_PER_MODULE_MAX: u32 = 4;
 const TABLES_PER_MODULE_MAX: u32 = 8;
@@ -32,8 +39,7 @@ const MEMORIES_PER_SANDBOX: usize = 1;
 const TABLES_PER_SANDBOX: usize = 3;
 /// Fibers for each sandbox: one runs the guest; a WASI 0.3 guest that blocks inside a call holds more.
 const FIBERS_PER_SANDBOX: usize = 2;
-/// Bytes of a table that are reset by writing instead of being given back to the kernel. Of a linear memory none are: its
-/// first bytes are not those that a guest uses (Rust's begin at 1 MiB, below which the stack grows down).
+/// Bytes of a table that are reset by writing instead of being given back to the kernel.
 const TABLE_KEPT_RESIDENT_BYTES: usize = 8 << 10;
 /// Bytes of a fiber's stack that are reset by writing; what a guest used beyond them goes back to the kernel.
 const STACK_KEPT_RESIDENT_BYTES: usize = 16 << 10;
@@ -110,16 +116,73 @@ impl PoolSize {
     }
 }
 
+/// How a sandbox's memories get their first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MemoryStart {
+    /// Written into slots that keep their pages.
+    Copied,
+    /// Mapped from an image, which a page is copied from when the guest writes to it.
+    Mapped,
+}
+
+/// What an engine is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flavour {
+    pub(crate) generation: WasiGeneration,
+    pub(crate) start: MemoryStart,
+}
+
+impl Flavour {
+    pub(crate) const ALL: [Self; 4] = [
+        Self { generation: WasiGeneration::P2, start: MemoryStart::Copied },
+        Self { generation: WasiGeneration::P2, start: MemoryStart::Mapped },
+        Self { generation: WasiGeneration::P3, start: MemoryStart::Copied },
+        Self { generation: WasiGeneration::P3, start: MemoryStart::Mapped },
+    ];
+
+    /// What a component is best compiled for whose memories start with so many bytes of data.
+    pub(crate) fn of(generation: WasiGeneration, data_bytes: u64) -> Self {
+        let start = if data_bytes <= COPIED_BYTES_MAX { MemoryStart::Copied } else { MemoryStart::Mapped };
+        Self { generation, start }
+    }
+}
+
+/// The slots that engines whose memories are copied share.
+#[derive(Debug, Clone)]
+pub(crate) struct Slots {
+    pub(crate) memories: MemorySlots,
+    pub(crate) stacks: StackSlots,
+}
+
+impl Slots {
+    pub(crate) fn reserve(size: PoolSize) -> Result<Self, EngineError> {
+        let memories = MemorySlots::reserve(size.memories, LINEAR_MEMORY_BYTES_MAX, GUARD_BYTES);
+        let stacks = StackSlots::reserve(size.fibers, FIBER_STACK_BYTES);
+        Ok(Self { memories: memories.map_err(EngineError::new)?, stacks: stacks.map_err(EngineError::new)? })
+    }
+}
+
 /// The engine of a `skiff compile` child: it allocates on demand.
-///
-/// # Errors
-/// If this machine's processor or operating system is not one that wasmtime can run on.
-pub fn compile_engine(generation: WasiGeneration) -> Result<Engine, EngineError> {
-    Engine::new(&code_settings(generation)).map_err(EngineError::new)
+pub(crate) fn compile_engine(flavour: Flavour) -> Result<Engine, EngineError> {
+    Engine::new(&code_settings(flavour)).map_err(EngineError::new)
 }
 
 /// The engine of a worker: it allocates from a pool.
-pub(crate) fn pooled_engine(generation: WasiGeneration, size: PoolSize) -> Result<Engine, EngineError> {
+pub(crate) fn pooled_engine(flavour: Flavour, size: PoolSize, slots: &Slots) -> Result<Engine, EngineError> {
+    let mut config = code_settings(flavour);
+    match flavour.start {
+        MemoryStart::Copied => {
+            config.with_host_memory(Arc::new(slots.memories.clone()));
+            config.with_host_stack(Arc::new(slots.stacks.clone()));
+        }
+        MemoryStart::Mapped => {
+            config.allocation_strategy(InstanceAllocationStrategy::Pooling(mapping_pool(size)));
+        }
+    }
+    Engine::new(&config).map_err(EngineError::new)
+}
+
+fn mapping_pool(size: PoolSize) -> PoolingAllocationConfig {
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(count(size.sandboxes))
@@ -139,17 +202,15 @@ pub(crate) fn pooled_engine(generation: WasiGeneration, size: PoolSize) -> Resul
         // It takes a page that is swapped out or being migrated for a clean one (wasmtime#14357), which would show one
         // guest's bytes to the next. Off until a wasmtime has the fix.
         .pagemap_scan(Enabled::No);
-    let mut config = code_settings(generation);
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    Engine::new(&config).map_err(EngineError::new)
+    pool
 }
 
 /// What native code must have been compiled with to be mapped here, as 64 hexadecimal digits.
 ///
 /// # Errors
-/// As [`compile_engine`].
+/// If this machine's processor or operating system is not one that wasmtime can run on.
 pub fn compatibility() -> Result<String, EngineError> {
-    let engines = [compile_engine(WasiGeneration::P2)?, compile_engine(WasiGeneration::P3)?];
+    let engines = Flavour::ALL.into_iter().map(compile_engine).collect::<Result<Vec<_>, _>>()?;
     Ok(compatibility_of(&engines))
 }
 
@@ -162,8 +223,8 @@ fn compatibility_of(engines: &[Engine]) -> String {
 }
 
 /// Everything that decides what native code looks like, and how it is run.
-fn code_settings(generation: WasiGeneration) -> Config {
-    let is_concurrent = generation == WasiGeneration::P3;
+fn code_settings(flavour: Flavour) -> Config {
+    let is_concurrent = flavour.generation == WasiGeneration::P3;
     let mut config = Config::new();
     config
         .wasm_component_model(true)
@@ -172,7 +233,8 @@ fn code_settings(generation: WasiGeneration) -> Config {
         .epoch_interruption(true)
         .cranelift_opt_level(OptLevel::Speed)
         .parallel_compilation(true)
-        .memory_init_cow(true)
+        .memory_init_cow(flavour.start == MemoryStart::Mapped)
+        .memory_guard_size(GUARD_BYTES as u64)
         .max_wasm_stack(GUEST_STACK_BYTES)
         .async_stack_size(FIBER_STACK_BYTES)
         // A stack that a guest had goes to the next one clean, and the memory it took beyond the usual goes back.
@@ -205,10 +267,11 @@ mod tests {
 
     #[test]
     fn what_is_compiled_can_be_mapped() {
-        let pooled = |generation| pooled_engine(generation, PoolSize::of(2)).unwrap();
-        let (p2, p3) = (pooled(WasiGeneration::P2), pooled(WasiGeneration::P3));
-        assert_eq!(compatibility().unwrap(), compatibility_of(&[p2.clone(), p3.clone()]));
-        assert_ne!(compatibility_of(&[p2]), compatibility_of(&[p3]));
+        let (size, mut hashes) = (PoolSize::of(2), std::collections::HashSet::new());
+        let slots = Slots::reserve(size).unwrap();
+        let pooled = Flavour::ALL.map(|flavour| pooled_engine(flavour, size, &slots).unwrap());
+        assert_eq!(compatibility().unwrap(), compatibility_of(&pooled));
         assert_eq!(compatibility().unwrap().len(), 64);
+        assert!(pooled.into_iter().all(|engine| hashes.insert(compatibility_of(&[engine]))));
     }
 }

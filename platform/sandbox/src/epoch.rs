@@ -1,6 +1,7 @@
-//! The epoch clock: one helper thread that lets running guests yield about once a millisecond, and sleeps otherwise.
+//! The epoch clock: one helper thread that says when a guest's slice is over, and sleeps while no guest runs.
 //!
-//! Epochs only make a guest give up the thread; what it is charged is CPU time, measured elsewhere.
+//! Epochs only make a guest give up the thread; what it is charged is CPU time, measured elsewhere. The epoch moves only
+//! when one and the same step of a guest has lasted from one tick to the next: short requests never notice it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -8,33 +9,48 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use wasmtime::Engine;
 
-/// Longest time a guest runs before others get the thread.
+/// A guest runs for this long at least, and for less than twice as long, before others get the thread.
 const TICK: Duration = Duration::from_millis(1);
 /// Ticks without a running guest after which the thread parks.
 const TICKS_IDLE_MAX: u32 = 20;
 
 /// The clock of a worker's engines; its thread ends when it is dropped.
 pub(crate) struct EpochClock {
-    shared: Arc<Shared>,
+    slices: Arc<Slices>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// What the worker's thread and the clock's tell each other.
 #[derive(Default)]
-struct Shared {
+pub(crate) struct Slices {
     /// How often a guest was entered or left: odd while one runs. Written by the worker's one thread.
     crossings: AtomicU64,
+    /// The crossing whose guest's slice is over.
+    over: AtomicU64,
     parked: AtomicBool,
     stop: AtomicBool,
 }
 
+impl Slices {
+    /// Whether the guest that runs has had its slice: another one may have met the epoch that was meant for it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed) == self.crossings.load(Ordering::Relaxed)
+    }
+}
+
 impl EpochClock {
     pub(crate) fn start(engines: Vec<Engine>) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let ours = shared.clone();
+        let slices = Arc::new(Slices::default());
+        let ours = slices.clone();
         let thread = std::thread::Builder::new()
             .name("skiff-epoch".to_owned())
             .spawn(move || tick(&engines, &ours))?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { slices, thread: Some(thread) })
+    }
+
+    /// What tells a guest that its slice is over.
+    pub(crate) fn slices(&self) -> &Arc<Slices> {
+        &self.slices
     }
 
     /// Says that a guest runs from now on.
@@ -42,7 +58,7 @@ impl EpochClock {
         self.cross();
         // The thread parks first and looks for a running guest after; so one of the two sees the other.
         fence(Ordering::SeqCst);
-        if self.shared.parked.load(Ordering::Relaxed) {
+        if self.slices.parked.load(Ordering::Relaxed) {
             self.wake();
         }
     }
@@ -53,13 +69,13 @@ impl EpochClock {
     }
 
     fn cross(&self) {
-        let crossings = self.shared.crossings.load(Ordering::Relaxed);
-        self.shared.crossings.store(crossings.wrapping_add(1), Ordering::Relaxed);
+        let crossings = self.slices.crossings.load(Ordering::Relaxed);
+        self.slices.crossings.store(crossings.wrapping_add(1), Ordering::Relaxed);
     }
 
     #[cold]
     fn wake(&self) {
-        self.shared.parked.store(false, Ordering::SeqCst);
+        self.slices.parked.store(false, Ordering::SeqCst);
         if let Some(thread) = &self.thread {
             thread.thread().unpark();
         }
@@ -68,7 +84,7 @@ impl EpochClock {
 
 impl Drop for EpochClock {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
+        self.slices.stop.store(true, Ordering::SeqCst);
         self.wake();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -76,25 +92,29 @@ impl Drop for EpochClock {
     }
 }
 
-fn tick(engines: &[Engine], shared: &Shared) {
+fn tick(engines: &[Engine], slices: &Slices) {
     let (mut seen, mut ticks_idle) = (0, 0);
-    while !shared.stop.load(Ordering::SeqCst) {
+    while !slices.stop.load(Ordering::SeqCst) {
         std::thread::sleep(TICK);
-        engines.iter().for_each(Engine::increment_epoch);
-        let crossings = shared.crossings.load(Ordering::SeqCst);
+        let crossings = slices.crossings.load(Ordering::SeqCst);
         let guest_runs = crossings % 2 == 1;
-        ticks_idle = if crossings == seen && !guest_runs { ticks_idle + 1 } else { 0 };
+        let nothing_moved = crossings == seen;
         seen = crossings;
+        if nothing_moved && guest_runs {
+            slices.over.store(crossings, Ordering::SeqCst);
+            engines.iter().for_each(Engine::increment_epoch);
+        }
+        ticks_idle = if nothing_moved && !guest_runs { ticks_idle + 1 } else { 0 };
         if ticks_idle < TICKS_IDLE_MAX {
             continue;
         }
         ticks_idle = 0;
-        shared.parked.store(true, Ordering::SeqCst);
+        slices.parked.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        if shared.crossings.load(Ordering::SeqCst) != seen {
-            shared.parked.store(false, Ordering::SeqCst);
+        if slices.crossings.load(Ordering::SeqCst) != seen {
+            slices.parked.store(false, Ordering::SeqCst);
         }
-        while shared.parked.load(Ordering::SeqCst) && !shared.stop.load(Ordering::SeqCst) {
+        while slices.parked.load(Ordering::SeqCst) && !slices.stop.load(Ordering::SeqCst) {
             std::thread::park();
         }
     }
@@ -116,14 +136,14 @@ mod tests {
     #[test]
     fn it_parks_when_no_guest_runs_and_wakes_when_one_does() {
         let clock = EpochClock::start(vec![Engine::default()]).unwrap();
-        until("never parked", || clock.shared.parked.load(Ordering::SeqCst));
+        until("never parked", || clock.slices.parked.load(Ordering::SeqCst));
         clock.enter();
-        assert!(!clock.shared.parked.load(Ordering::SeqCst));
+        assert!(!clock.slices.parked.load(Ordering::SeqCst));
         let parked_while_running = Instant::now() + 2 * TICK * TICKS_IDLE_MAX;
         while Instant::now() < parked_while_running {
-            assert!(!clock.shared.parked.load(Ordering::SeqCst), "parked although a guest runs");
+            assert!(!clock.slices.parked.load(Ordering::SeqCst), "parked although a guest runs");
         }
         clock.leave();
-        until("never parked again", || clock.shared.parked.load(Ordering::SeqCst));
+        until("never parked again", || clock.slices.parked.load(Ordering::SeqCst));
     }
 }

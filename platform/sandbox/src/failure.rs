@@ -2,6 +2,7 @@
 
 use crate::account::Account;
 use crate::admission::RETRY_AFTER_S;
+use crate::pool::NoSlot;
 use skiff_ports::invoke::InvokeError;
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::I32Exit;
@@ -68,7 +69,7 @@ impl Failure {
             let message = format!("the guest exited with code {code} before it had answered");
             return Self::new(FailureKind::Exited(*code), message);
         }
-        if error.is::<PoolConcurrencyLimitError>() {
+        if error.is::<PoolConcurrencyLimitError>() || error.is::<NoSlot>() {
             return Self::new(
                 FailureKind::NoRoom,
                 format!("this worker has no room left for the guest: {error}"),

@@ -3,6 +3,7 @@
 use crate::account::Account;
 use crate::admission::InUse;
 use crate::code::{CodeCell, CodeSource};
+use crate::cpu_meter::CpuMeter;
 use crate::engine::PoolSize;
 use crate::epoch::EpochClock;
 use crate::failure::{Failure, FailureKind};
@@ -10,6 +11,7 @@ use crate::link::Machines;
 use crate::logs::{LogQueue, LogSink};
 use crate::sandboxes::Deps;
 use crate::task::Task;
+use crate::turns::Turns;
 use skiff_ledger::Ledger;
 use skiff_ports::runtime::TaskEvent;
 use skiff_types::{Digest, TaskId};
@@ -31,6 +33,8 @@ pub(crate) struct Host {
     pub(crate) logs: Arc<LogQueue>,
     pub(crate) log_sink: Rc<dyn LogSink>,
     pub(crate) events: Rc<dyn Fn(TaskEvent)>,
+    pub(crate) cpu_meter: CpuMeter,
+    pub(crate) turns: Turns,
     /// CPU time that tasks were charged with, in nanoseconds.
     pub(crate) guest_cpu_ns: Cell<u64>,
     pub(crate) tasks: RefCell<HashMap<TaskId, Rc<Task>>>,
@@ -59,6 +63,8 @@ impl Host {
             logs: Arc::default(),
             log_sink,
             events,
+            cpu_meter: CpuMeter::new(),
+            turns: Turns::default(),
             guest_cpu_ns: Cell::new(0),
             tasks: RefCell::default(),
             codes: RefCell::default(),

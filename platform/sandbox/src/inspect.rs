@@ -3,13 +3,14 @@
 //! It parses and validates what anybody may have pushed, so it runs no code, needs no engine and never panics. Whether
 //! the types of the imports fit is not seen here but when the component is linked ([`crate::compile`]).
 
+use crate::engine::{CORE_INSTANCES_PER_COMPONENT_MAX, MEMORIES_PER_COMPONENT_MAX, TABLES_PER_COMPONENT_MAX};
 use crate::offered;
 use crate::state::SANDBOX_OVERHEAD_BYTES;
 use skiff_ports::runtime::{ComponentReport, PrepareError};
 use skiff_types::{Kind, WasiGeneration};
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentTypeRef,
-    Instance, Parser, Payload, TypeBounds, Validator, WasmFeatures,
+    DataKind, Instance, Parser, Payload, TypeBounds, Validator, WasmFeatures,
 };
 
 /// Bytes that one element of a table takes in the host.
@@ -22,6 +23,11 @@ const PAGE_BYTES_LOG2: u32 = 16;
 /// # Errors
 /// [`PrepareError::Refused`] with a sentence for the component's author.
 pub fn inspect(component: &[u8]) -> Result<ComponentReport, PrepareError> {
+    examine(component).map(|(report, _)| report)
+}
+
+/// As [`inspect`]; with the report, the bytes of data that a sandbox's memories start with.
+pub(crate) fn examine(component: &[u8]) -> Result<(ComponentReport, u64), PrepareError> {
     if Parser::is_core_wasm(component) {
         return Err(PrepareError::Refused(
             "this is a core WebAssembly module, not a component; build it for a target that makes components (`cargo \
@@ -54,9 +60,12 @@ pub fn inspect(component: &[u8]) -> Result<ComponentReport, PrepareError> {
     if let Some(refusal) = offered::refusal_of_newer(generation, &found.imports) {
         return Err(PrepareError::Refused(refusal));
     }
+    if let Some(refusal) = refusal_of_size(&found.cost) {
+        return Err(PrepareError::Refused(refusal));
+    }
     let memory_bytes =
         found.cost.memory_bytes.saturating_add(found.cost.table_elements * TABLE_ELEMENT_BYTES);
-    Ok(ComponentReport {
+    let report = ComponentReport {
         kind,
         generation,
         imports: found.imports,
@@ -65,7 +74,21 @@ pub fn inspect(component: &[u8]) -> Result<ComponentReport, PrepareError> {
         component_bytes: component.len() as u64,
         native_bytes: 0,
         compile_ms: 0,
-    })
+    };
+    Ok((report, found.cost.data_bytes))
+}
+
+/// Why no slot of a worker's pool can hold this, as a sentence.
+fn refusal_of_size(cost: &Cost) -> Option<String> {
+    let bounds = [
+        (cost.core_instances, CORE_INSTANCES_PER_COMPONENT_MAX, "instances of core modules"),
+        (cost.memories, MEMORIES_PER_COMPONENT_MAX, "linear memories"),
+        (cost.tables, TABLES_PER_COMPONENT_MAX, "tables"),
+    ];
+    let (count, most, what) = bounds.into_iter().find(|&(count, most, _)| count > u64::from(most))?;
+    Some(format!(
+        "the component is larger than a sandbox can be: it has {count} {what}, and {most} is the most"
+    ))
 }
 
 fn kind(exports: &[String]) -> Option<(Kind, WasiGeneration)> {
@@ -94,11 +117,20 @@ struct Found {
 struct Cost {
     memory_bytes: u64,
     table_elements: u64,
+    /// Of active segments.
+    data_bytes: u64,
+    core_instances: u64,
+    memories: u64,
+    tables: u64,
 }
 
 impl Cost {
     fn add(&mut self, other: Self) {
         self.memory_bytes = self.memory_bytes.saturating_add(other.memory_bytes);
+        self.data_bytes = self.data_bytes.saturating_add(other.data_bytes);
+        self.core_instances = self.core_instances.saturating_add(other.core_instances);
+        self.memories = self.memories.saturating_add(other.memories);
+        self.tables = self.tables.saturating_add(other.tables);
         // Kept far from the end of the range, for the multiplication that follows.
         self.table_elements = self.table_elements.saturating_add(other.table_elements).min(u64::MAX / 16);
     }
@@ -169,12 +201,20 @@ fn count(frames: &mut [Frame], payload: Payload<'_>) -> wasmparser::Result<()> {
                 let page_bytes_log2 = memory.page_size_log2.unwrap_or(PAGE_BYTES_LOG2);
                 let memory_bytes =
                     memory.initial.saturating_mul(1_u64.checked_shl(page_bytes_log2).unwrap_or(u64::MAX));
-                add(frames, Cost { memory_bytes, table_elements: 0 });
+                add(frames, Cost { memory_bytes, memories: 1, ..Cost::default() });
             }
         }
         Payload::TableSection(section) => {
             for table in section {
-                add(frames, Cost { memory_bytes: 0, table_elements: table?.ty.initial });
+                add(frames, Cost { table_elements: table?.ty.initial, tables: 1, ..Cost::default() });
+            }
+        }
+        Payload::DataSection(section) => {
+            for data in section {
+                let data = data?;
+                if matches!(data.kind, DataKind::Active { .. }) {
+                    add(frames, Cost { data_bytes: data.data.len() as u64, ..Cost::default() });
+                }
             }
         }
         Payload::InstanceSection(section) => {
@@ -182,6 +222,7 @@ fn count(frames: &mut [Frame], payload: Payload<'_>) -> wasmparser::Result<()> {
                 if let Instance::Instantiate { module_index, .. } = instance? {
                     let cost = at(frames, |frame| &frame.modules, module_index);
                     add(frames, cost);
+                    add(frames, Cost { core_instances: 1, ..Cost::default() });
                 }
             }
         }

@@ -1,48 +1,54 @@
-//! Engines and linkers of a worker: one pair for each generation of WASI, linked once.
+//! Engines and linkers of a worker: one pair for each flavour of component, linked once.
 
-use crate::engine::{EngineError, PoolSize, pooled_engine};
+use crate::engine::{EngineError, Flavour, PoolSize, Slots, pooled_engine};
 use crate::state::SandboxState;
 use skiff_types::WasiGeneration;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
-/// What components of one generation run on.
+/// What components of one flavour run on.
 pub(crate) struct Machine {
+    pub(crate) flavour: Flavour,
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<SandboxState>,
 }
 
 impl Machine {
     /// A pool of this size, and what its components can import.
-    pub(crate) fn new(generation: WasiGeneration, size: PoolSize) -> Result<Self, EngineError> {
-        let engine = pooled_engine(generation, size)?;
-        let linker = linker(&engine, generation).map_err(EngineError::new)?;
-        Ok(Self { engine, linker })
+    pub(crate) fn new(flavour: Flavour, size: PoolSize, slots: &Slots) -> Result<Self, EngineError> {
+        let engine = pooled_engine(flavour, size, slots)?;
+        let linker = linker(&engine, flavour.generation).map_err(EngineError::new)?;
+        Ok(Self { flavour, engine, linker })
     }
 }
 
-/// One machine for each generation. Each has the whole pool's size: that reserves address space, not memory, and
-/// admission counts what both take together.
+/// One machine for each flavour. Each has the whole pool's size: that reserves address space, not memory, and admission
+/// counts what all take together.
 pub(crate) struct Machines {
-    p2: Machine,
-    p3: Machine,
+    all: Vec<Machine>,
+    slots: Slots,
 }
 
 impl Machines {
     pub(crate) fn new(size: PoolSize) -> Result<Self, EngineError> {
-        let machine = |generation| Machine::new(generation, size);
-        Ok(Self { p2: machine(WasiGeneration::P2)?, p3: machine(WasiGeneration::P3)? })
+        let slots = Slots::reserve(size)?;
+        let all = Flavour::ALL.into_iter().map(|flavour| Machine::new(flavour, size, &slots));
+        Ok(Self { all: all.collect::<Result<_, _>>()?, slots })
     }
 
-    pub(crate) fn of(&self, generation: WasiGeneration) -> &Machine {
-        match generation {
-            WasiGeneration::P2 => &self.p2,
-            WasiGeneration::P3 => &self.p3,
-        }
+    /// Those for components of a generation; only one can map a given component's native code.
+    pub(crate) fn of(&self, generation: WasiGeneration) -> impl Iterator<Item = &Machine> {
+        self.all.iter().filter(move |machine| machine.flavour.generation == generation)
     }
 
     pub(crate) fn engines(&self) -> Vec<Engine> {
-        vec![self.p2.engine.clone(), self.p3.engine.clone()]
+        self.all.iter().map(|machine| machine.engine.clone()).collect()
+    }
+
+    /// Gives back memory that sandboxes left behind and nobody came for. To be called every second.
+    pub(crate) fn trim(&self) {
+        self.slots.memories.trim();
+        self.slots.stacks.trim();
     }
 }
 

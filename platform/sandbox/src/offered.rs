@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn what_is_offered_is_in_the_linker() {
-        let engine = crate::engine::compile_engine(WasiGeneration::P3).unwrap();
+        let engine =
+            crate::engine::compile_engine(crate::engine::Flavour::of(WasiGeneration::P3, 0)).unwrap();
         let linker = crate::link::linker(&engine, WasiGeneration::P3).unwrap();
         let defines = |interface: &str, version: &str, function: &str| {
             // What is there can't be defined a second time.

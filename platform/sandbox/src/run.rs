@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::heap::{Crossed, HeapMeter};
 use crate::host::Host;
 use crate::task::Task;
+use crate::turns::{Turn, Turns, slice_is_over};
 use skiff_kit::clock;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -31,6 +32,8 @@ pub(crate) struct GuestRun<T> {
     timer: Option<Pin<Box<Sleep>>>,
     timer_ns: u64,
     sleeper: Option<u64>,
+    /// Waited for since its slice was over.
+    turn: Option<Rc<Turn>>,
     heap: HeapMeter,
     /// Given back after the guest's store is.
     permit: Option<Permit>,
@@ -58,28 +61,29 @@ impl<T> GuestRun<T> {
             timer: None,
             timer_ns: 0,
             sleeper: None,
+            turn: None,
             permit: Some(permit),
         }
     }
 
     /// Runs `step` on the guest and charges its task with the CPU time that it took and the memory that it left behind;
     /// false beside its result if there is no room for that in the task's memory limit.
-    fn metered<R>(&mut self, step: impl FnOnce(&mut Option<Guest<T>>) -> R) -> (R, bool) {
+    fn metered<R>(&mut self, began_ns: u64, step: impl FnOnce(&mut Option<Guest<T>>) -> R) -> (R, bool) {
         self.host.epoch.enter();
-        let before_ns = clock::thread_cpu_ns();
         let result = self.heap.metered(|| step(&mut self.guest));
         self.heap.left(self.host.logs.flush(&*self.host.log_sink));
         let fits = self.heap.claim_held();
-        let used_ns = clock::thread_cpu_ns().saturating_sub(before_ns);
         self.host.epoch.leave();
-        self.task.account.charge_cpu(used_ns);
+        let ended_ns = clock::monotonic_ns();
+        let used_ns = self.host.cpu_meter.used_ns(began_ns, ended_ns);
+        self.task.charge_cpu(used_ns, ended_ns);
         self.host.guest_cpu_ns.set(self.host.guest_cpu_ns.get() + used_ns);
         (result, fits)
     }
 
     fn end(&mut self) {
         if self.guest.is_some() {
-            let ((), _) = self.metered(|guest| *guest = None);
+            let ((), _) = self.metered(clock::monotonic_ns(), |guest| *guest = None);
         }
         self.permit = None;
         self.count_throttled(None);
@@ -129,6 +133,12 @@ impl<T> Future for GuestRun<T> {
             self.end();
             return Poll::Ready(Err(Failure::timed_out(self.task.account.spec.limits.timeout.ms())));
         }
+        if self.turn.as_ref().is_some_and(|turn| !turn.has_come(cx.waker())) {
+            let deadline_ns = self.deadline_ns;
+            self.sleep_until(cx, now_ns, deadline_ns);
+            return Poll::Pending;
+        }
+        self.turn = None;
         let wait_ns = self.task.account.cpu_wait_ns(now_ns);
         if wait_ns > 0 {
             self.throttled_since_ns.get_or_insert(now_ns);
@@ -138,7 +148,7 @@ impl<T> Future for GuestRun<T> {
         }
         self.count_throttled(Some(now_ns));
 
-        let (poll, fits) = self.metered(|guest| match guest {
+        let (poll, fits) = self.metered(now_ns, |guest| match guest {
             Some(running) => {
                 let poll = running.as_mut().poll(cx);
                 if poll.is_ready() {
@@ -156,6 +166,11 @@ impl<T> Future for GuestRun<T> {
                 return Poll::Ready(Err(failure));
             }
             Poll::Pending => {
+                if slice_is_over() {
+                    let turn = Turns::wait(&self.host, &self.task);
+                    turn.has_come(cx.waker());
+                    self.turn = Some(turn);
+                }
                 let deadline_ns = self.deadline_ns;
                 self.sleep_until(cx, now_ns, deadline_ns);
             }

@@ -18,7 +18,11 @@ use skiff_ports::runtime::{ColdStart, TaskEvent};
 use skiff_ports::snapshot::Assignment;
 use skiff_types::{Kind, TaskId};
 use std::collections::HashSet;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+/// How often memory that is kept is looked through for what nobody needs.
+const TEND_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a worker's sandboxes are made with.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +58,7 @@ pub struct Sandboxes {
 }
 
 impl Sandboxes {
-    /// Makes the engines and their pools, and links WASI.
+    /// Makes the engines and their pools, and links WASI. Must run in a `LocalSet`.
     ///
     /// # Errors
     /// If the machine can't give the pool its address space, or wasmtime does not run here.
@@ -62,8 +66,9 @@ impl Sandboxes {
         let pool_size = PoolSize::of(config.sandboxes_max.max(1));
         let machines = Machines::new(pool_size)?;
         let epoch = EpochClock::start(machines.engines()).map_err(EngineError::new)?;
-        let host = Host::new(config.worker, pool_size, machines, epoch, deps);
-        Ok(Rc::new(Self { host: Rc::new(host) }))
+        let host = Rc::new(Host::new(config.worker, pool_size, machines, epoch, deps));
+        tokio::task::spawn_local(tend(Rc::downgrade(&host)));
+        Ok(Rc::new(Self { host }))
     }
 
     /// Runs exactly these tasks from now on. What is new is taken on (a `command` starts at once, and only once for its
@@ -126,6 +131,16 @@ impl Sandboxes {
     /// Ends when no request is being answered.
     pub async fn idle(&self) {
         self.host.idle().await;
+    }
+}
+
+/// Gives back, once a second, what is kept for sandboxes to come and was not needed lately.
+async fn tend(host: Weak<Host>) {
+    let mut interval = tokio::time::interval(TEND_INTERVAL);
+    loop {
+        interval.tick().await;
+        let Some(host) = host.upgrade() else { break };
+        host.machines.trim();
     }
 }
 

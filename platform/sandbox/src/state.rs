@@ -3,9 +3,11 @@
 
 use crate::account::Account;
 use crate::engine::GUEST_STACK_BYTES;
+use crate::epoch::Slices;
 use crate::heap::HEAP_PREPAID_BYTES;
 use crate::inspect::TABLE_ELEMENT_BYTES;
 use crate::logs::{Capture, LogQueue};
+use crate::turns::Pause;
 use http::HeaderName;
 use skiff_ledger::MemoryClaim;
 use skiff_ports::logs::LogStream;
@@ -35,13 +37,14 @@ const FIELDS_BYTES_MAX: usize = 64 << 10;
 const BODY_CHUNK_BYTES: usize = 64 << 10;
 /// Random bytes that a guest can ask for in one call.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
-/// Ticks of the epoch clock after which a guest yields.
+/// Steps of the epoch after which a guest asks whether its slice is over.
 const EPOCH_TICKS: u64 = 1;
 
 /// The data of a sandbox's store.
 pub(crate) struct SandboxState {
     account: Arc<Account>,
     logs: Arc<LogQueue>,
+    slices: Arc<Slices>,
     table: ResourceTable,
     /// Made when it is first asked for: many guests never do.
     wasi: Option<Box<WasiCtx>>,
@@ -56,6 +59,7 @@ pub(crate) fn new_store(
     engine: &Engine,
     account: &Arc<Account>,
     logs: &Arc<LogQueue>,
+    slices: &Arc<Slices>,
     claim: MemoryClaim,
     prepaid_bytes: u64,
 ) -> Store<SandboxState> {
@@ -71,6 +75,7 @@ pub(crate) fn new_store(
         memory: MemoryBound { account: account.clone(), claim, prepaid_bytes, refused: false },
         account: account.clone(),
         logs: logs.clone(),
+        slices: slices.clone(),
     };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.memory);
@@ -80,9 +85,12 @@ pub(crate) fn new_store(
         table.set_max_capacity(CONCURRENT_MAX);
     }
     store.set_epoch_deadline(EPOCH_TICKS);
-    // A plain yield would let the executor pick the same guest again.
-    store.epoch_deadline_callback(|_| {
-        Ok(UpdateDeadline::YieldCustom(EPOCH_TICKS, Box::pin(tokio::task::yield_now())))
+    store.epoch_deadline_callback(|context| {
+        Ok(if context.data().slices.is_over() {
+            UpdateDeadline::YieldCustom(EPOCH_TICKS, Box::pin(Pause::default()))
+        } else {
+            UpdateDeadline::Continue(EPOCH_TICKS)
+        })
     });
     store
 }

@@ -3,6 +3,8 @@
 use crate::account::Account;
 use crate::admission::{InUse, Shortage};
 use crate::code::CodeCell;
+use crate::turns::Place;
+use skiff_types::CpuUnits;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -16,6 +18,8 @@ pub(crate) struct Task {
     pub(crate) code: Rc<CodeCell>,
     /// Requests that wait for a sandbox, in the order in which they came.
     pub(crate) waiting: RefCell<VecDeque<Rc<Notify>>>,
+    /// Its place among those whose guests ran for a whole slice.
+    pub(crate) place: Place,
     /// What it has of the pool.
     pub(crate) in_use: InUse,
     /// What there was too little of when a sandbox was last asked for in vain.
@@ -32,6 +36,7 @@ impl Task {
             account: Arc::new(account),
             code,
             waiting: RefCell::default(),
+            place: Place::default(),
             in_use: InUse::default(),
             shortage: Cell::new(Shortage::Concurrency),
             ended: Cell::new(false),
@@ -42,6 +47,13 @@ impl Task {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.get()
+    }
+
+    /// Charges CPU time that was used up to `now_ns`.
+    pub(crate) fn charge_cpu(&self, used_ns: u64, now_ns: u64) {
+        self.account.charge_cpu(used_ns, now_ns);
+        self.place
+            .charge(used_ns * u64::from(CpuUnits::PER_VCPU) / u64::from(self.account.spec.limits.cpu.get()));
     }
 
     /// Ends every guest of the task, and every wait for one.
