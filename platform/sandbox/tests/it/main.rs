@@ -7,6 +7,7 @@ mod compile;
 mod inspect;
 mod quotas;
 mod support;
+mod turns;
 
 /// As in a worker: a guest pays for what the host holds for it.
 #[global_allocator]

@@ -1,0 +1,76 @@
+//! Guests that want more than there is: each gets its share, and short requests hardly notice.
+
+use crate::support::{Guest, World, on_one_thread};
+use futures::future::{join, join_all};
+use skiff_ports::invoke::InvokeError;
+use skiff_types::Span;
+
+const BOTH: [Guest; 2] = [Guest::Misbehave, Guest::MisbehaveP3];
+
+#[test]
+fn on_a_busy_core_tasks_get_it_in_proportion_to_their_units() {
+    on_one_thread(async {
+        let world = World::new(12, &BOTH);
+        for guest in BOTH {
+            let spinner = |units: u32| {
+                let task = world.run(guest, |task| {
+                    task.limits.cpu = units.to_string().parse().unwrap();
+                    task.limits.timeout = Span::from_ms(2_000);
+                });
+                (task, units)
+            };
+            let tasks = [256, 512, 1_024].map(spinner);
+            join_all(tasks.map(|(task, _)| world.text(task, "/"))).await;
+            let before = tasks.map(|(task, _)| world.slot(task).totals().cpu_ns);
+            // A task with two guests gets no more than one with a single one.
+            let [few, more, most] = tasks.map(|(task, _)| task);
+            let spins = [few, few, more, most].map(|task| world.text(task, "/spin"));
+            for spin in join_all(spins).await {
+                assert_eq!(spin, Err(InvokeError::TimedOut { limit_ms: 2_000 }));
+            }
+            let per_unit: Vec<f64> = tasks
+                .iter()
+                .zip(before)
+                .map(|(&(task, units), before)| {
+                    (world.slot(task).totals().cpu_ns - before) as f64 / f64::from(units)
+                })
+                .collect();
+            let mean = per_unit.iter().sum::<f64>() / per_unit.len() as f64;
+            assert!(per_unit.iter().all(|used| (used / mean - 1.0).abs() < 0.1), "{guest:?}: {per_unit:?}");
+        }
+    });
+}
+
+#[test]
+fn a_short_request_waits_for_a_slice_of_one_however_many_spin() {
+    on_one_thread(async {
+        let world = World::new(32, &[Guest::Hello, Guest::Misbehave]);
+        let hogs =
+            [(); 12].map(|()| world.run(Guest::Misbehave, |task| task.limits.timeout = Span::from_ms(2_000)));
+        let hello = world.run(Guest::Hello, |_| {});
+        world.text(hello, "/").await.unwrap();
+        let used_ms = || {
+            let used_ns: u64 = hogs.iter().map(|&hog| world.slot(hog).totals().cpu_ns).sum();
+            used_ns as f64 / 1e6
+        };
+        let spins = join_all(hogs.map(|hog| world.text(hog, "/spin")));
+        let short = async {
+            let mut waits = Vec::new();
+            for _ in 0..60 {
+                let before = used_ms();
+                // As a request does that comes in while others run: behind all that is ready.
+                tokio::task::yield_now().await;
+                world.text(hello, "/").await.unwrap();
+                waits.push(used_ms() - before);
+            }
+            waits.sort_by(f64::total_cmp);
+            waits
+        };
+        let (spins, waits) = join(spins, short).await;
+        assert!(spins.iter().all(|spin| *spin == Err(InvokeError::TimedOut { limit_ms: 2_000 })));
+        // Twelve slices are twelve milliseconds at least.
+        let median = waits[waits.len() / 2];
+        assert!(median < 6.0, "short requests waited for {median} ms of others' CPU time: {waits:?}");
+        assert!(waits[waits.len() - 1] > 0.0, "nobody else ran");
+    });
+}
