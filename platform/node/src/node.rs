@@ -7,7 +7,7 @@ use crate::slots::{Accounts, Slots};
 use crate::spawner::Spawner;
 use crate::status::{ProcessStatus, WorkerState, WorkerStatus};
 use crate::wire::ToWorker;
-use crate::world::World;
+use crate::world::{Home, World};
 use async_trait::async_trait;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use skiff_kit::Drain;
@@ -246,7 +246,7 @@ impl Shared {
                 continue;
             };
             if task.kind == Kind::Command && !world.homes.contains_key(&task.id) {
-                let home = world.emptiest(self.config.workers);
+                let home = Home { worker: world.emptiest(self.config.workers), cpu: task.limits.cpu };
                 world.homes.insert(task.id, home);
             }
             assignments.push(Assignment { task, slot });
