@@ -27,13 +27,15 @@ struct Inner {
     idle: Mutex<Idle>,
 }
 
-/// Slots that nobody uses: all zeros.
+/// Slots that nobody uses: all zeros, but for the unclean ones.
 #[derive(Debug, Default)]
 struct Idle {
     /// Those that were used, by how many of their bytes are open; the last used last.
     used: HashMap<usize, Vec<IdleSlot>>,
     /// The first that never was.
     fresh: usize,
+    /// Those that could not be reset, and how many of their bytes are open: the kernel had no memory or no mapping left.
+    unclean: Vec<(usize, usize)>,
     /// Counts calls of [`MemorySlots::trim`].
     pass: u64,
 }
@@ -59,6 +61,12 @@ impl MemorySlots {
         let mut idle = slots.idle();
         idle.pass += 1;
         let pass = idle.pass;
+        for (slot, open) in std::mem::take(&mut idle.unclean) {
+            match slots.set_open(slot, open, 0) {
+                Ok(()) => idle.used.entry(0).or_default().push(IdleSlot { slot, since_pass: None }),
+                Err(_) => idle.unclean.push((slot, open)),
+            }
+        }
         for (&open, unused) in &mut idle.used {
             let old = |slot: &&mut IdleSlot| slot.since_pass.is_some_and(|since| pass - since > KEPT_PASSES);
             for slot in unused.iter_mut().filter(old) {
@@ -136,7 +144,10 @@ unsafe impl MemoryCreator for MemorySlots {
         let taken = slots.take(minimum);
         let (slot, open) =
             taken.ok_or_else(|| NoSlot { count: slots.count, what: "linear memories" }.to_string())?;
-        slots.set_open(slot, open, minimum).map_err(|error| error.to_string())?;
+        if let Err(error) = slots.set_open(slot, open, minimum) {
+            slots.idle().unclean.push((slot, open.max(minimum)));
+            return Err(format!("a linear memory can't be opened: {error}"));
+        }
         Ok(Box::new(Slot { slots: slots.clone(), slot, minimum, size: minimum }))
     }
 }
@@ -173,11 +184,14 @@ unsafe impl LinearMemory for Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        // A slot that can't be reset is never used again.
-        if self.slots.reset(self.slot, self.minimum, self.size).is_ok() {
-            let mut idle = self.slots.idle();
-            let slot = IdleSlot { slot: self.slot, since_pass: Some(idle.pass) };
-            idle.used.entry(self.minimum).or_default().push(slot);
+        let reset = self.slots.reset(self.slot, self.minimum, self.size);
+        let mut idle = self.slots.idle();
+        match reset {
+            Ok(()) => {
+                let slot = IdleSlot { slot: self.slot, since_pass: Some(idle.pass) };
+                idle.used.entry(self.minimum).or_default().push(slot);
+            }
+            Err(_) => idle.unclean.push((self.slot, self.size.max(self.minimum))),
         }
     }
 }
