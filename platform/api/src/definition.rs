@@ -4,7 +4,7 @@ use crate::text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skiff_types::{
-    CpuUnits, Digest, ImageReference, Kind, MemorySize, Name, Namespace, Span, TaskDefinitionId,
+    CpuUnits, Digest, ImageReference, Kind, MemorySize, Name, Namespace, Reuse, Span, TaskDefinitionId,
     WasiGeneration,
 };
 use std::collections::BTreeMap;
@@ -67,6 +67,10 @@ pub struct LimitsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<text::MemorySize>")]
     pub log_rate: Option<MemorySize>,
+    /// Requests that one sandbox serves; a fresh one for each where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Reuse>")]
+    pub reuse: Option<Reuse>,
 }
 
 /// The bounds that hold, defaults filled in.
@@ -95,6 +99,10 @@ pub struct TaskLimits {
     /// counted.
     #[schemars(with = "text::MemorySize")]
     pub log_rate: MemorySize,
+    /// Requests that one sandbox serves.
+    #[serde(default)]
+    #[schemars(with = "text::Reuse")]
+    pub reuse: Reuse,
 }
 
 /// What the check of a component found.

@@ -30,6 +30,16 @@ macro_rules! text_schemas {
     };
 }
 
+/// The schema of [`skiff_types::Reuse`].
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(crate) struct Reuse {
+    /// Requests that one sandbox serves in all, from 1.
+    requests: u32,
+    /// How many of them at once; more than 1 needs WASI 0.3.
+    concurrent: u32,
+}
+
 macro_rules! enum_schemas {
     ($($type:ident as $name:literal: $description:literal, $values:expr;)+) => {
         $(

@@ -7,8 +7,8 @@ pub use platform::{AccessLog, ApiAddress, CompileArgs, UpArgs, WorkerArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skiff_api::TaskDefinitionReference;
 use skiff_types::{
-    CpuUnits, HostPattern, ImageReference, MemorySize, Name, Namespace, PathPrefix, Span, TaskDefinitionId,
-    TaskStatus,
+    CpuUnits, HostPattern, ImageReference, MemorySize, Name, Namespace, PathPrefix, Reuse, Span,
+    TaskDefinitionId, TaskStatus,
 };
 use std::path::PathBuf;
 
@@ -231,6 +231,10 @@ pub struct DeployArgs {
     /// Sandboxes each task may have at once [default: 100]
     #[arg(long, value_name = "N")]
     pub concurrency: Option<u32>,
+    /// Requests that one sandbox serves, and (WASI 0.3) how many at once, like 128 or 128x16 [default: a fresh sandbox for
+    /// each request]
+    #[arg(long, value_name = "N[xN]")]
+    pub reuse: Option<Reuse>,
     /// Do not wait until it serves
     #[arg(long)]
     pub no_wait: bool,

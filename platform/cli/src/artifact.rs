@@ -123,6 +123,7 @@ impl Artifact {
             memory: arguments.memory.or(manifest.and_then(|manifest| manifest.memory)),
             timeout: manifest.and_then(|manifest| manifest.timeout),
             concurrency: manifest.and_then(|manifest| manifest.concurrency),
+            reuse: manifest.and_then(|manifest| manifest.reuse),
             ..LimitsSpec::default()
         };
         let mut environment = manifest.map(|manifest| manifest.environment.clone()).unwrap_or_default();

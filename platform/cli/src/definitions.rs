@@ -4,7 +4,7 @@ use crate::args::{TaskDefinitionListArgs, TaskDefinitionShowArgs};
 use crate::context::{Context, all_pages};
 use crate::{human, output, progress};
 use skiff_api::{PageQuery, TaskDefinition, TaskDefinitionListQuery, TaskDefinitionQuery};
-use skiff_types::TaskDefinitionId;
+use skiff_types::{Reuse, TaskDefinitionId};
 
 pub(crate) async fn list(context: &Context, args: &TaskDefinitionListArgs) -> anyhow::Result<()> {
     let client = &context.client()?;
@@ -70,6 +70,7 @@ fn details(definition: &TaskDefinition) -> String {
         ("Memory of a sandbox", format!("{} at least", human::bytes(component.minimum_memory_bytes))),
         ("Timeout", limits.timeout.to_string()),
         ("Concurrency", format!("{}, and {} waiting", limits.concurrency, limits.queue)),
+        ("Reuse", reuse(limits.reuse)),
         ("Request body", format!("{} at most", limits.request_body)),
         ("Response body", format!("{} at most", limits.response_body)),
         ("Logs", format!("{} a second at most", limits.log_rate)),
@@ -87,6 +88,14 @@ fn details(definition: &TaskDefinition) -> String {
         ("Exports", joined(&component.exports)),
         ("Created", human::timestamp(definition.created_at_ms)),
     ])
+}
+
+fn reuse(reuse: Reuse) -> String {
+    match reuse {
+        Reuse { requests: 1, .. } => "a fresh sandbox for each request".to_owned(),
+        Reuse { requests, concurrent: 1 } => format!("{requests} requests of a sandbox, one after the other"),
+        Reuse { requests, concurrent } => format!("{requests} requests of a sandbox, {concurrent} at once"),
+    }
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub(crate) async fn run(context: &Context, args: &DeployArgs) -> anyhow::Result<
     let (mut limits, environment) = artifact.settings(&args.limits);
     limits.timeout = args.timeout.or(limits.timeout);
     limits.concurrency = args.concurrency.or(limits.concurrency);
+    limits.reuse = args.reuse.or(limits.reuse);
     let definition = artifact.register(context, &client, limits, environment).await?;
     progress::note(memory_note(&definition));
     if definition.component.kind == Kind::Command {

@@ -3,7 +3,7 @@
 //! Every error names the file, the line and the value; an unknown key is an error that names the nearest known one.
 //! Nothing here looks at the files that the manifest names.
 
-use skiff_types::{CpuUnits, HostPattern, Kind, MemorySize, Name, ParseError, PathPrefix, Span};
+use skiff_types::{CpuUnits, HostPattern, Kind, MemorySize, Name, ParseError, PathPrefix, Reuse, Span};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub const FILE_NAME: &str = "skiff.toml";
 /// Largest manifest, in bytes.
 pub const BYTES_MAX: u64 = 256 * 1024;
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "name",
     "kind",
     "component",
@@ -25,9 +25,11 @@ const KEYS: [&str; 10] = [
     "memory",
     "timeout",
     "concurrency",
+    "reuse",
     "environment",
     "service",
 ];
+const REUSE_KEYS: [&str; 2] = ["requests", "concurrent"];
 const SERVICE_KEYS: [&str; 3] = ["desired", "hosts", "paths"];
 /// Distance up to which a known key is named as the one that was meant (Jaro-Winkler similarity, 1 is equal).
 const SIMILARITY_MIN: f64 = 0.7;
@@ -51,6 +53,8 @@ pub struct Manifest {
     pub timeout: Option<Span>,
     /// Sandboxes each task may have at once.
     pub concurrency: Option<u32>,
+    /// Requests that one sandbox serves.
+    pub reuse: Option<Reuse>,
     /// Environment variables.
     pub environment: BTreeMap<String, String>,
     /// How it is to run as a service.
@@ -132,6 +136,7 @@ impl Reader<'_> {
             concurrency: optional("concurrency")
                 .map(|(key, value)| self.count(&key, value, 1))
                 .transpose()?,
+            reuse: optional("reuse").map(|(key, value)| self.reuse(&key, value)).transpose()?,
             environment: optional("environment")
                 .map_or(Ok(BTreeMap::new()), |(_, value)| self.environment(value))?,
             service: optional("service")
@@ -225,6 +230,20 @@ impl Reader<'_> {
             }),
             None => self.parsed(key, value),
         }
+    }
+
+    fn reuse(&self, key: &str, value: &Value<'_>) -> Result<Reuse, ManifestError> {
+        let example = "how many requests one sandbox serves: { requests = 128, concurrent = 16 }";
+        let table = value.get_ref().as_table().ok_or_else(|| self.wrong(key, value, example))?;
+        self.refuse_unknown(table, &REUSE_KEYS, "reuse")?;
+        let number = |key: &str| table.get(key).map(|value| self.count(key, value, 1)).transpose();
+        let requests = number("requests")?.ok_or_else(|| self.wrong(key, value, example))?;
+        let reuse = Reuse { requests, concurrent: number("concurrent")?.unwrap_or(1) };
+        if !reuse.is_valid() {
+            let most = format!("at most {} requests, {} at once", Reuse::REQUESTS_MAX, Reuse::CONCURRENT_MAX);
+            return Err(self.wrong(key, value, &most));
+        }
+        Ok(reuse)
     }
 
     fn count(&self, key: &str, value: &Value<'_>, least: u32) -> Result<u32, ManifestError> {

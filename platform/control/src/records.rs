@@ -13,7 +13,7 @@ use skiff_ports::runtime::ComponentReport;
 use skiff_ports::store::Key;
 use skiff_types::{
     Command, CpuUnits, Digest, Group, HostPattern, ImageReference, Kind, Limits, MemorySize, Name, Namespace,
-    PathPrefix, QualifiedName, ServiceSpec, Span, StopCode, StoppedReason, Task, TaskDefinition,
+    PathPrefix, QualifiedName, Reuse, ServiceSpec, Span, StopCode, StoppedReason, Task, TaskDefinition,
     TaskDefinitionId, TaskId, TaskStatus, WasiGeneration,
 };
 use std::collections::BTreeMap;
@@ -75,9 +75,9 @@ struct VersionOnly {
 
 /// Declares a record with the same fields as its object, and the way there and back.
 macro_rules! record {
-    ($record:ident = $object:path { $($field:ident: $type:ty),* $(,)? }) => {
+    ($record:ident = $object:path { $($(#[$meta:meta])* $field:ident: $type:ty),* $(,)? }) => {
         #[derive(Serialize, Deserialize)]
-        pub(crate) struct $record { $($field: $type),* }
+        pub(crate) struct $record { $($(#[$meta])* $field: $type),* }
 
         impl From<&$object> for $record {
             fn from(object: &$object) -> Self {
@@ -116,6 +116,8 @@ record!(
         request_body: MemorySize,
         response_body: MemorySize,
         log_rate: MemorySize,
+        #[serde(default)]
+        reuse: Reuse,
     }
 );
 
@@ -128,6 +130,7 @@ record!(RequestedRecord = LimitsSpec {
     request_body: Option<MemorySize>,
     response_body: Option<MemorySize>,
     log_rate: Option<MemorySize>,
+    reuse: Option<Reuse>,
 });
 
 record!(CommandRecord = Command { arguments: Vec<String>, environment: BTreeMap<String, String> });

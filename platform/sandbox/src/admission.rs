@@ -4,15 +4,16 @@
 //! workers give back claims without telling this one, so the first of those that wait looks again every few
 //! milliseconds.
 
+use crate::call::shared::Shared;
 use crate::code::Code;
 use crate::engine::PoolSize;
 use crate::host::Host;
+use crate::live::Live;
 use crate::state::SANDBOX_OVERHEAD_BYTES;
 use crate::task::Task;
 use skiff_kit::clock;
 use skiff_ledger::MemoryClaim;
 use skiff_ports::invoke::InvokeError;
-use skiff_types::Kind;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -41,6 +42,13 @@ impl InUse {
     }
 }
 
+/// The right to be one of the requests that an `http` task works on. Dropped when its guest has ended.
+pub(crate) struct Seat {
+    task: Rc<Task>,
+    /// Whether to let the next one know.
+    quiet: bool,
+}
+
 /// The right to one sandbox. Dropped after the sandbox is.
 pub(crate) struct Permit {
     host: Rc<Host>,
@@ -49,10 +57,32 @@ pub(crate) struct Permit {
 }
 
 /// A sandbox that may be made: the permit, and the memory that it starts with.
-pub(crate) struct Admitted {
+pub(crate) struct Blank {
     pub(crate) permit: Permit,
     pub(crate) claim: MemoryClaim,
     pub(crate) prepaid_bytes: u64,
+}
+
+/// A request that has what it needs: a seat, and a sandbox that waited for it or that may be made.
+pub(crate) struct Admitted {
+    pub(crate) seat: Seat,
+    pub(crate) sandbox: Drawn,
+}
+
+/// Where a request's sandbox comes from.
+pub(crate) enum Drawn {
+    /// It has it to itself.
+    Own(Own),
+    /// It works on others beside this one.
+    Shared(Rc<Shared>),
+}
+
+/// A sandbox for one request at a time.
+pub(crate) enum Own {
+    /// It waited for a request.
+    Kept(Box<Live>),
+    /// It has yet to be made.
+    Blank(Blank),
 }
 
 /// What there was too little of.
@@ -63,40 +93,55 @@ pub(crate) enum Shortage {
     Pool,
 }
 
-/// Claims a sandbox, or says what there is too little of at present; the task remembers it.
+/// Claims a seat and a sandbox, or says what there is too little of at present; the task remembers it.
 pub(crate) fn try_admit(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Admitted, Shortage> {
-    claim(host, task, code).inspect_err(|&shortage| task.shortage.set(shortage))
+    draw(host, task, code).inspect_err(|&shortage| task.shortage.set(shortage))
 }
 
-fn claim(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Admitted, Shortage> {
-    let demand = code.demand.pool;
-    // No task gets so much of the pool that its neighbours find none.
-    let has_room = host.in_use.has_room(demand, host.pool_size)
-        && task.in_use.has_room(demand, host.pool_size.for_one_task());
-    if !has_room {
-        return Err(Shortage::Pool);
+fn draw(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Admitted, Shortage> {
+    let seat = Seat::claim(task).ok_or(Shortage::Concurrency)?;
+    if let Some(shared) = task.keep.shared_with_room() {
+        return Ok(Admitted { seat, sandbox: Drawn::Shared(shared) });
     }
-    let account = &task.account;
-    let limits = &account.spec.limits;
-    let is_http = account.spec.kind == Kind::Http;
-    if is_http && !account.slot.claim_in_flight(account.worker, u64::from(limits.concurrency)) {
-        return Err(Shortage::Concurrency);
+    if let Some(live) = task.keep.take() {
+        return Ok(Admitted { seat, sandbox: Drawn::Own(Own::Kept(Box::new(live))) });
     }
-    let prepaid_bytes = code.demand.minimum_bytes.get();
-    let mut claim = MemoryClaim::new(account.slot.clone(), account.worker, limits.memory.bytes());
-    if !claim.grow(SANDBOX_OVERHEAD_BYTES + prepaid_bytes) {
-        if is_http {
-            // Not by way of a permit: that would wake the first of those that wait, who is asking just now.
-            account.row().in_flight.subtract(1);
+    match Blank::claim(host, task, code) {
+        Ok(blank) => Ok(Admitted { seat, sandbox: Drawn::Own(Own::Blank(blank)) }),
+        Err(shortage) => {
+            seat.give_back_quietly();
+            Err(shortage)
         }
-        return Err(Shortage::Memory);
     }
-    account.row().sandboxes.add(1);
-    account.row().sandboxes_drawn.add(1);
-    host.in_use.take(demand);
-    task.in_use.take(demand);
-    let permit = Permit { host: host.clone(), task: task.clone(), demand };
-    Ok(Admitted { permit, claim, prepaid_bytes })
+}
+
+impl Blank {
+    /// Claims a sandbox, or says what there is too little of at present.
+    pub(crate) fn claim(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Self, Shortage> {
+        let demand = code.demand.pool;
+        // No task gets so much of the pool that its neighbours find none.
+        if !task.in_use.has_room(demand, host.pool_size.for_one_task()) {
+            return Err(Shortage::Pool);
+        }
+        while !host.in_use.has_room(demand, host.pool_size) {
+            if !host.retire_a_kept_one() {
+                return Err(Shortage::Pool);
+            }
+        }
+        let account = &task.account;
+        let prepaid_bytes = code.demand.minimum_bytes.get();
+        let limit_bytes = account.spec.limits.memory.bytes();
+        let mut claim = MemoryClaim::new(account.slot.clone(), account.worker, limit_bytes);
+        if !claim.grow(SANDBOX_OVERHEAD_BYTES + prepaid_bytes) {
+            return Err(Shortage::Memory);
+        }
+        account.row().sandboxes.add(1);
+        account.row().sandboxes_drawn.add(1);
+        host.in_use.take(demand);
+        task.in_use.take(demand);
+        let permit = Permit { host: host.clone(), task: task.clone(), demand };
+        Ok(Self { permit, claim, prepaid_bytes })
+    }
 }
 
 /// Whether not even one sandbox of this code fits into the task's memory; then waiting is no use.
@@ -108,13 +153,36 @@ pub(crate) fn never_fits(task: &Task, code: &Code) -> Option<String> {
     })
 }
 
+impl Seat {
+    /// Claims one; `None` if the task works on as many requests as it may.
+    pub(crate) fn claim(task: &Rc<Task>) -> Option<Self> {
+        let account = &task.account;
+        let concurrency = u64::from(account.spec.limits.concurrency);
+        account
+            .slot
+            .claim_in_flight(account.worker, concurrency)
+            .then(|| Self { task: task.clone(), quiet: false })
+    }
+
+    /// Gives it back without waking the first of those that wait, who is asking just now.
+    fn give_back_quietly(mut self) {
+        self.quiet = true;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.task.account.row().in_flight.subtract(1);
+        if !self.quiet {
+            self.task.wake_first();
+        }
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         let row = self.task.account.row();
         row.sandboxes.subtract(1);
-        if self.task.account.spec.kind == Kind::Http {
-            row.in_flight.subtract(1);
-        }
         self.host.in_use.give_back(self.demand);
         self.task.in_use.give_back(self.demand);
         self.task.wake_first();

@@ -1,4 +1,4 @@
-//! One request to an `http` task: admission, a fresh sandbox, the guest, its answer.
+//! One request to an `http` task: admission, a sandbox, the guest, its answer.
 //!
 //! The guest runs inside the caller's future until its answer's head is there. A guest that has ended by then (most
 //! have: what they wrote fits into the buffers) costs no task of the runtime; one that goes on is spawned, and the
@@ -9,32 +9,33 @@ mod head;
 mod instance;
 mod p2;
 mod p3;
+pub(crate) mod shared;
 
-use crate::admission::{self, Admitted, Ticket, try_admit};
+use crate::admission::{self, Admitted, Drawn, Own, Seat, Ticket, try_admit};
 use crate::code::Code;
 use crate::failure::Failure;
-use crate::heap::Crossed;
+use crate::heap::{Crossed, HeapMeter};
 use crate::host::{CallGuard, Host};
+use crate::keep;
+use crate::live::Live;
 use crate::run::GuestRun;
-use crate::state::{SandboxState, new_store};
 use crate::task::Task;
-use body::{Link, RequestBody, ResponseBody};
+use body::{Cord, Link, RequestBody, ResponseBody};
 pub(crate) use head::{Answer, Head};
 use http::{Request, Response};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 pub(crate) use instance::Instance;
+use shared::Shared;
 use skiff_kit::clock;
-use skiff_ledger::MemoryClaim;
 use skiff_ports::body::Body;
 use skiff_ports::invoke::InvokeError;
 use skiff_types::{Kind, TaskId};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
-use wasmtime::Store;
 use wasmtime_wasi_http::WasiBody;
 
 /// How often a guest is polled for the end of a small answer before a task of the runtime is spent on it.
@@ -42,34 +43,6 @@ const FINISHING_POLLS_MAX: usize = 3;
 
 /// What a guest's request is made of, once its body is bounded.
 pub(crate) type GuestRequest = Request<WasiBody>;
-
-/// What it takes to make one sandbox.
-pub(crate) struct Sandbox {
-    pub(crate) host: Rc<Host>,
-    pub(crate) task: Rc<Task>,
-    pub(crate) code: Rc<Code>,
-    pub(crate) claim: MemoryClaim,
-    pub(crate) prepaid_bytes: u64,
-}
-
-impl Sandbox {
-    /// The store; its instance is made next, and then [`made`] says so.
-    pub(crate) fn store(self) -> Store<SandboxState> {
-        let Self { host, task, code, claim, prepaid_bytes } = self;
-        new_store(&code.engine, &task.account, &host.logs, host.epoch.slices(), claim, prepaid_bytes)
-    }
-}
-
-/// Records that a store has its instance: the stage's time, and what the next sandbox of this code is to prepay.
-pub(crate) fn made(task: &Task, code: &Code, store: &Store<SandboxState>, began_ns: u64) -> u64 {
-    let ready_ns = clock::monotonic_ns();
-    task.account.row().cold_start_instantiate.record_ns(ready_ns.saturating_sub(began_ns));
-    let state = store.data();
-    let minimum_bytes =
-        state.claimed_bytes() - state.unused_prepaid_bytes() - crate::state::SANDBOX_OVERHEAD_BYTES;
-    code.demand.minimum_bytes.set(minimum_bytes);
-    ready_ns
-}
 
 /// Lets `task` answer `request`.
 pub(crate) async fn call(
@@ -82,21 +55,33 @@ pub(crate) async fn call(
     let guard = host.call_begins();
     let limits = &task.account.spec.limits;
     let deadline_ns = clock::monotonic_ns().saturating_add(limits.timeout.ms().saturating_mul(1_000_000));
-    let crossed = Arc::new(Crossed::default());
-    let request = bounded(request, limits.request_body.bytes(), crossed.clone())?;
+    check(&request, limits.request_body.bytes())?;
+    task.keep.arrived(clock::monotonic_ns());
     let (code, admitted) = admit(&host, &task, deadline_ns).await?;
 
     let head = Arc::new(Head::default());
-    let Admitted { permit, claim, prepaid_bytes } = admitted;
-    let sandbox = Sandbox { host: host.clone(), task: task.clone(), code, claim, prepaid_bytes };
-    let mut run = GuestRun::new(
-        &host,
-        &task,
-        deadline_ns,
-        permit,
-        crossed.clone(),
-        Box::pin(serve(sandbox, request, head.clone())),
-    );
+    let Admitted { seat, sandbox } = admitted;
+    let (sandbox, heap) = match sandbox {
+        Drawn::Shared(shared) => {
+            return call_shared(host, task, shared, seat, guard, deadline_ns, request).await;
+        }
+        Drawn::Own(Own::Blank(blank)) if limits.reuse.concurrent > 1 && code.is_concurrent() => {
+            let shared = Shared::start(&host, &task, code, blank);
+            keep::share(&host, &task, shared.clone());
+            return call_shared(host, task, shared, seat, guard, deadline_ns, request).await;
+        }
+        Drawn::Own(own) => {
+            let heap = match &own {
+                Own::Kept(live) => live.heap.clone(),
+                Own::Blank(_) => HeapMeter::new(&task.account),
+            };
+            (own, heap)
+        }
+    };
+    let crossed = heap.crossed().clone();
+    let request = bounded(request, limits.request_body.bytes(), crossed.clone());
+    let guest = serve(host.clone(), task.clone(), code, sandbox, heap.clone(), request, head.clone());
+    let mut run = GuestRun::new(&host, &task, deadline_ns, Some(seat), heap, Box::pin(guest));
     let ended = std::future::poll_fn(|cx| match pin!(&mut run).poll(cx) {
         Poll::Ready(result) => Poll::Ready(Some(result)),
         Poll::Pending if head.is_set() => Poll::Ready(None),
@@ -116,6 +101,7 @@ pub(crate) async fn call(
     match result {
         Ok(response) => {
             task.account.row().cold_start_first_byte.record_ns(head.first_byte_ns());
+            keep::replenish(&host, &task);
             Ok(response)
         }
         Err(failure) => {
@@ -123,6 +109,64 @@ pub(crate) async fn call(
             Err(failure.into_invoke_error())
         }
     }
+}
+
+/// Lets a sandbox answer that works on other requests too.
+async fn call_shared(
+    host: Rc<Host>,
+    task: Rc<Task>,
+    shared: Rc<Shared>,
+    seat: Seat,
+    guard: CallGuard,
+    deadline_ns: u64,
+    request: Request<Body>,
+) -> Result<Response<Body>, InvokeError> {
+    let limits = &task.account.spec.limits;
+    let crossed = shared.heap.crossed().clone();
+    let request = bounded(request, limits.request_body.bytes(), crossed.clone());
+    let (head, link) = (Arc::new(Head::default()), Arc::new(Link::default()));
+    let cord = shared.take(seat, guard, deadline_ns, link.clone(), (request, head.clone()));
+    let answer = match shared.poll_answer(&cord, &head, Waker::noop()) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => {
+            let answered = std::future::poll_fn(|cx| shared.poll_answer(&cord, &head, cx.waker()));
+            let left = Duration::from_nanos(deadline_ns.saturating_sub(clock::monotonic_ns()));
+            match tokio::time::timeout(left, answered).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    shared.retire();
+                    let failure = Failure::timed_out(limits.timeout.ms());
+                    host.report(&task.account, &failure);
+                    Err(failure)
+                }
+            }
+        }
+    };
+    let response = match answer {
+        Ok(Answer::Response(response)) => response,
+        Ok(Answer::Failure(failure)) => {
+            host.report(&task.account, &failure);
+            return Err(failure.into_invoke_error());
+        }
+        // Reported once, where it ended.
+        Err(failure) => return Err(failure.into_invoke_error()),
+    };
+    task.account.row().cold_start_first_byte.record_ns(head.first_byte_ns());
+    let (parts, body) = response.into_parts();
+    let (account, logs) = (task.account.clone(), host.logs.clone());
+    let mut body = ResponseBody::new(&parts, body, link, crossed, account, logs);
+    for _ in 0..FINISHING_POLLS_MAX {
+        if !body.take_what_is_ready() || body.is_whole() {
+            break;
+        }
+        shared.drive();
+    }
+    if body.is_whole() {
+        shared.end_call(cord);
+    } else {
+        body.tie_to(Cord::Call(cord));
+    }
+    Ok(Response::from_parts(parts, body.boxed_unsync()))
 }
 
 /// The response with a bounded body. What is left of the guest goes on beside it, unless it is done in a moment.
@@ -159,7 +203,7 @@ async fn respond(
             Some(result) => result?,
             None => {
                 let finish = finish(host.clone(), task.clone(), run, link, guard);
-                body.tie_to(tokio::task::spawn_local(finish).abort_handle());
+                body.tie_to(Cord::Guest(tokio::task::spawn_local(finish).abort_handle()));
             }
         }
     }
@@ -207,12 +251,8 @@ async fn admit(
     Ok((code, admitted))
 }
 
-/// The request with its body bounded, and with an authority, which guests may count on.
-fn bounded(
-    request: Request<Body>,
-    limit_bytes: u64,
-    crossed: Arc<Crossed>,
-) -> Result<GuestRequest, InvokeError> {
+/// Refuses what need not wait for a sandbox to be refused.
+fn check(request: &Request<Body>, limit_bytes: u64) -> Result<(), InvokeError> {
     let declared = request
         .headers()
         .get(http::header::CONTENT_LENGTH)
@@ -221,28 +261,44 @@ fn bounded(
     if declared.max(request.body().size_hint().lower()) > limit_bytes {
         return Err(InvokeError::TooLarge { limit_bytes });
     }
-    let (mut parts, body) = request.into_parts();
-    let host = parts.headers.get(http::header::HOST);
-    match host.map(http::HeaderValue::to_str) {
-        Some(Err(_)) => return Err(InvokeError::Failed("the request's Host header is no host".to_owned())),
-        None if parts.uri.authority().is_none() => {
-            parts.headers.insert(http::header::HOST, http::HeaderValue::from_static("localhost"));
-        }
-        Some(Ok(_)) | None => {}
+    match request.headers().get(http::header::HOST).map(http::HeaderValue::to_str) {
+        Some(Err(_)) => Err(InvokeError::Failed("the request's Host header is no host".to_owned())),
+        Some(Ok(_)) | None => Ok(()),
     }
-    Ok(Request::from_parts(parts, RequestBody::new(body, limit_bytes, crossed).boxed_unsync()))
 }
 
-/// Makes a sandbox, lets it answer one request, and drops it once nothing of the guest runs any more.
-async fn serve(sandbox: Sandbox, request: GuestRequest, head: Arc<Head>) -> Result<(), Failure> {
-    let (task, code) = (sandbox.task.clone(), sandbox.code.clone());
-    let began_ns = clock::monotonic_ns();
-    let mut store = sandbox.store();
-    let result = async {
-        let instance = Instance::new(&code, &mut store).await?;
-        head.sandbox_is_ready(made(&task, &code, &store, began_ns));
-        instance.call(&mut store, request, head).await
+/// The request with its body bounded, and with an authority, which guests may count on.
+fn bounded(request: Request<Body>, limit_bytes: u64, crossed: Arc<Crossed>) -> GuestRequest {
+    let (mut parts, body) = request.into_parts();
+    if !parts.headers.contains_key(http::header::HOST) && parts.uri.authority().is_none() {
+        parts.headers.insert(http::header::HOST, http::HeaderValue::from_static("localhost"));
+    }
+    Request::from_parts(parts, RequestBody::new(body, limit_bytes, crossed).boxed_unsync())
+}
+
+/// Lets a sandbox answer one request, once there is one; and drops it when nothing of the guest runs any more, or puts it
+/// aside for the task's next request.
+async fn serve(
+    host: Rc<Host>,
+    task: Rc<Task>,
+    code: Rc<Code>,
+    sandbox: Own,
+    heap: Rc<HeapMeter>,
+    request: GuestRequest,
+    head: Arc<Head>,
+) -> Result<(), Failure> {
+    let failed = |(error, out_of_memory): (wasmtime::Error, bool)| {
+        Failure::from_error(&error, &task.account, out_of_memory)
     };
-    let result: wasmtime::Result<()> = result.await;
-    result.map_err(|error| Failure::from_error(&error, &task.account, store.data().out_of_memory()))
+    let mut live = match sandbox {
+        Own::Kept(live) => *live,
+        Own::Blank(blank) => Live::make(&host, &task, &code, blank, heap).await.map_err(failed)?,
+    };
+    head.sandbox_is_ready(clock::monotonic_ns());
+    let called = live.call(request, head).await;
+    called.map_err(|error| failed((error, live.store.data().out_of_memory())))?;
+    if live.requests < task.account.spec.limits.reuse.requests {
+        keep::put(&host, &task, live);
+    }
+    Ok(())
 }

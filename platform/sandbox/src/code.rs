@@ -38,6 +38,13 @@ pub(crate) struct Code {
     pub(crate) demand: Demand,
 }
 
+impl Code {
+    /// Whether one instance can work on several requests at once.
+    pub(crate) fn is_concurrent(&self) -> bool {
+        matches!(self.entry, Entry::HttpP3(_))
+    }
+}
+
 /// What to call.
 pub(crate) enum Entry {
     HttpP2(ProxyPre<SandboxState>),

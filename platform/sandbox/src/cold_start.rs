@@ -3,11 +3,14 @@
 //! Each round fetches and maps the code anew, beside what the task serves from, so it can be run on a task in use. It
 //! runs under the task's quotas like any request, but outside its queue: a round that finds no sandbox fails.
 
-use crate::admission::{Admitted, try_admit};
-use crate::call::{Answer, GuestRequest, Head, Instance, Sandbox};
+use crate::admission::{Blank, Seat, Shortage};
+use crate::call::{Answer, GuestRequest, Head, Instance};
 use crate::code;
+use crate::code::Code;
 use crate::failure::Failure;
+use crate::heap::HeapMeter;
 use crate::host::Host;
+use crate::live::Live;
 use crate::run::{Guest, GuestRun};
 use crate::state::SandboxState;
 use crate::task::Task;
@@ -36,15 +39,16 @@ pub(crate) async fn measure(host: &Rc<Host>, task: &Rc<Task>, path: &str) -> Res
     let code = Rc::new(code::fetch(host, spec.component, spec.kind, spec.generation).await?);
     let load_ns = clock::monotonic_ns().saturating_sub(began_ns);
 
-    let admitted = try_admit(host, task, &code);
-    let Admitted { permit, claim, prepaid_bytes } =
-        admitted.map_err(|shortage| format!("the task has no sandbox to spare: {shortage:?}"))?;
+    let short = |shortage: Shortage| format!("the task has no sandbox to spare: {shortage:?}");
+    let seat = Seat::claim(task).ok_or_else(|| short(Shortage::Concurrency))?;
+    let blank = Blank::claim(host, task, &code).map_err(short)?;
     let requests = [request(path)?, request(path)?];
-    let sandbox = Sandbox { host: host.clone(), task: task.clone(), code, claim, prepaid_bytes };
+    let heap = HeapMeter::new(&task.account);
     let deadline_ns =
         clock::monotonic_ns().saturating_add(spec.limits.timeout.ms().saturating_mul(1_000_000));
-    let guest: Guest<Stages> = Box::pin(stages(sandbox, requests));
-    let run = GuestRun::new(host, task, deadline_ns, permit, Arc::default(), guest);
+    let guest: Guest<Stages> =
+        Box::pin(stages(host.clone(), task.clone(), code, blank, heap.clone(), requests));
+    let run = GuestRun::new(host, task, deadline_ns, Some(seat), heap, guest);
     let stages = run.await.map_err(|failure| failure.message)?;
     Ok(ColdStart {
         load_ns,
@@ -61,19 +65,28 @@ struct Stages {
     warm_request_ns: u64,
 }
 
-async fn stages(sandbox: Sandbox, [first, second]: [GuestRequest; 2]) -> Result<Stages, Failure> {
-    let (task, code) = (sandbox.task.clone(), sandbox.code.clone());
+async fn stages(
+    host: Rc<Host>,
+    task: Rc<Task>,
+    code: Rc<Code>,
+    blank: Blank,
+    heap: Rc<HeapMeter>,
+    [first, second]: [GuestRequest; 2],
+) -> Result<Stages, Failure> {
+    let failed =
+        |error: &wasmtime::Error, out_of_memory| Failure::from_error(error, &task.account, out_of_memory);
     let began_ns = clock::monotonic_ns();
-    let mut store = sandbox.store();
+    let made = Live::make(&host, &task, &code, blank, heap).await;
+    let mut live = made.map_err(|(error, out_of_memory)| failed(&error, out_of_memory))?;
+    let instantiate_ns = clock::monotonic_ns().saturating_sub(began_ns);
+    let Live { store, instance, .. } = &mut live;
     let result = async {
-        let instance = Instance::new(&code, &mut store).await?;
-        let instantiate_ns = clock::monotonic_ns().saturating_sub(began_ns);
-        let first_byte_ns = timed_call(&mut store, &instance, first).await?;
-        let warm_request_ns = timed_call(&mut store, &instance, second).await?;
+        let first_byte_ns = timed_call(store, instance, first).await?;
+        let warm_request_ns = timed_call(store, instance, second).await?;
         wasmtime::error::Ok(Stages { instantiate_ns, first_byte_ns, warm_request_ns })
     };
     let result = result.await;
-    result.map_err(|error| Failure::from_error(&error, &task.account, store.data().out_of_memory()))
+    result.map_err(|error| failed(&error, live.store.data().out_of_memory()))
 }
 
 /// Calls to the end, reading the answer's body, and says when the answer's head was there.

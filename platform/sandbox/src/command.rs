@@ -1,18 +1,18 @@
 //! `command` tasks: one sandbox that runs `wasi:cli/run` once, to its end or the task's.
 
-use crate::admission::{Admitted, never_fits, try_admit};
-use crate::call::{Sandbox, made};
+use crate::admission::{Blank, never_fits};
 use crate::code::{Code, Entry};
 use crate::failure::{Failure, FailureKind};
+use crate::heap::HeapMeter;
 use crate::host::Host;
+use crate::live::made;
 use crate::run::{GuestRun, NEVER_NS};
-use crate::state::SandboxState;
+use crate::state::{SandboxState, new_store};
 use crate::task::Task;
 use skiff_kit::clock;
 use skiff_ports::runtime::TaskEvent;
 use skiff_types::{StopCode, StoppedReason};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::Store;
 
@@ -57,29 +57,30 @@ fn ending(result: Result<i32, Failure>) -> (Option<i32>, StopCode, String) {
 async fn start_and_wait(host: &Rc<Host>, task: &Rc<Task>) -> Result<i32, Failure> {
     let loaded = task.code.load(host, &task.account).await;
     let code = loaded.map_err(|reason| crate::code::unavailable(&reason))?;
-    let Admitted { permit, claim, prepaid_bytes } = admit(host, task, &code).await?;
-    let sandbox = Sandbox { host: host.clone(), task: task.clone(), code, claim, prepaid_bytes };
-    GuestRun::new(host, task, NEVER_NS, permit, Arc::default(), Box::pin(program(sandbox))).await
+    let blank = admit(host, task, &code).await?;
+    let program = program(host.clone(), task.clone(), code, blank);
+    GuestRun::new(host, task, NEVER_NS, None, HeapMeter::new(&task.account), Box::pin(program)).await
 }
 
-async fn admit(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Admitted, Failure> {
+async fn admit(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Blank, Failure> {
     loop {
         if let Some(reason) = never_fits(task, code) {
             task.account.row().out_of_memory.add(1);
             return Err(Failure::new(FailureKind::OutOfMemory, reason));
         }
-        match try_admit(host, task, code) {
-            Ok(admitted) => return Ok(admitted),
+        match Blank::claim(host, task, code) {
+            Ok(blank) => return Ok(blank),
             Err(_) if task.has_ended() => return Err(Failure::stopped()),
             Err(_) => tokio::time::sleep(RECHECK).await,
         }
     }
 }
 
-async fn program(sandbox: Sandbox) -> Result<i32, Failure> {
-    let (host, task, code) = (sandbox.host.clone(), sandbox.task.clone(), sandbox.code.clone());
+async fn program(host: Rc<Host>, task: Rc<Task>, code: Rc<Code>, blank: Blank) -> Result<i32, Failure> {
     let began_ns = clock::monotonic_ns();
-    let mut store = sandbox.store();
+    // Given back after the store is gone.
+    let Blank { permit: _permit, claim, prepaid_bytes } = blank;
+    let mut store = new_store(&host, &task, &code, claim, prepaid_bytes);
     let started = |store: &Store<SandboxState>| {
         made(&task, &code, store, began_ns);
         (host.events)(TaskEvent::Started { task: task.account.spec.id });

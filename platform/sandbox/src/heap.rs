@@ -8,7 +8,8 @@
 use crate::account::Account;
 use skiff_ledger::MemoryClaim;
 use std::alloc::{GlobalAlloc, Layout};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
@@ -85,47 +86,51 @@ impl Crossed {
     }
 }
 
-/// Keeps a guest's claim at what is held for it.
+/// Keeps a sandbox's claim at what is held for it, from its making to its end.
 pub(crate) struct HeapMeter {
-    held_bytes: i64,
-    claim: MemoryClaim,
+    held_bytes: Cell<i64>,
+    claim: RefCell<MemoryClaim>,
     crossed: Arc<Crossed>,
 }
 
 impl HeapMeter {
-    pub(crate) fn new(account: &Account, crossed: Arc<Crossed>) -> Self {
+    pub(crate) fn new(account: &Account) -> Rc<Self> {
         let limit_bytes = account.spec.limits.memory.bytes();
-        Self {
-            held_bytes: 0,
-            claim: MemoryClaim::new(account.slot.clone(), account.worker, limit_bytes),
-            crossed,
-        }
+        let claim = MemoryClaim::new(account.slot.clone(), account.worker, limit_bytes);
+        Rc::new(Self { held_bytes: Cell::new(0), claim: RefCell::new(claim), crossed: Arc::default() })
+    }
+
+    /// What counts the bytes that move between the guest and others.
+    pub(crate) fn crossed(&self) -> &Arc<Crossed> {
+        &self.crossed
     }
 
     /// Runs a step of the guest.
-    pub(crate) fn metered<R>(&mut self, step: impl FnOnce() -> R) -> R {
+    pub(crate) fn metered<R>(&self, step: impl FnOnce() -> R) -> R {
         let (result, grown) = growth(step);
-        self.held_bytes = self.held_bytes.saturating_add(grown);
+        self.held_bytes.set(self.held_bytes.get().saturating_add(grown));
         result
     }
 
     /// Others took over bytes that were allocated in a step.
-    pub(crate) fn left(&mut self, bytes: u64) {
-        self.held_bytes = self.held_bytes.saturating_sub_unsigned(bytes);
+    pub(crate) fn left(&self, bytes: u64) {
+        self.held_bytes.set(self.held_bytes.get().saturating_sub_unsigned(bytes));
     }
 
     /// Claims what is held now; false if the task's memory limit has no room for it.
-    pub(crate) fn claim_held(&mut self) -> bool {
+    pub(crate) fn claim_held(&self) -> bool {
         let crossed = self.crossed.0.swap(0, Relaxed);
         // Below zero it holds what others paid for, and nobody is owed anything for that.
-        self.held_bytes = self.held_bytes.saturating_add(crossed).max(0);
-        let held_bytes = self.held_bytes.unsigned_abs();
+        let held_bytes = self.held_bytes.get().saturating_add(crossed).max(0);
+        self.held_bytes.set(held_bytes);
+        let held_bytes = held_bytes.unsigned_abs();
         let wanted_bytes = held_bytes.saturating_sub(HEAP_PREPAID_BYTES).next_multiple_of(STEP_BYTES);
-        let claimed_bytes = self.claim.bytes();
+        let mut claim = self.claim.borrow_mut();
+        let claimed_bytes = claim.bytes();
         if wanted_bytes > claimed_bytes {
-            return self.claim.grow(wanted_bytes - claimed_bytes);
+            return claim.grow(wanted_bytes - claimed_bytes);
         }
-        self.claim.shrink(claimed_bytes - wanted_bytes);
+        claim.shrink(claimed_bytes - wanted_bytes);
         true
     }
 }

@@ -39,6 +39,9 @@ pub(crate) struct Host {
     pub(crate) guest_cpu_ns: Cell<u64>,
     pub(crate) tasks: RefCell<HashMap<TaskId, Rc<Task>>>,
     pub(crate) codes: RefCell<HashMap<Digest, Weak<CodeCell>>>,
+    /// Tasks that may have sandboxes which wait for a request; each once, or more often for a moment.
+    pub(crate) keepers: RefCell<Vec<Rc<Task>>>,
+    calls_begun: Cell<u64>,
     calls: Cell<usize>,
     calls_ended: Notify,
 }
@@ -68,6 +71,8 @@ impl Host {
             guest_cpu_ns: Cell::new(0),
             tasks: RefCell::default(),
             codes: RefCell::default(),
+            keepers: RefCell::default(),
+            calls_begun: Cell::new(0),
             calls: Cell::new(0),
             calls_ended: Notify::new(),
         }
@@ -105,9 +110,34 @@ impl Host {
         self.logs.flush(&*self.log_sink);
     }
 
+    /// Gives back the sandbox that has waited longest for a request; false if none does.
+    pub(crate) fn retire_a_kept_one(&self) -> bool {
+        let oldest = {
+            let keepers = self.keepers();
+            let idle = keepers.into_iter().filter_map(|task| Some((task.keep.oldest_ns()?, task)));
+            idle.min_by_key(|(since_ns, _)| *since_ns).map(|(_, task)| task)
+        };
+        oldest.is_some_and(|task| task.keep.retire_oldest())
+    }
+
+    /// The tasks whose sandboxes wait for requests.
+    pub(crate) fn keepers(&self) -> Vec<Rc<Task>> {
+        let mut keepers = self.keepers.borrow_mut();
+        keepers.retain(|task| task.keep.holds_any());
+        keepers.sort_by_key(Rc::as_ptr);
+        keepers.dedup_by(|one, other| Rc::ptr_eq(one, other));
+        keepers.clone()
+    }
+
+    /// Requests and one-off programs that began so far.
+    pub(crate) fn calls_begun(&self) -> u64 {
+        self.calls_begun.get()
+    }
+
     /// Counts a call, or a program that runs once, until the guard is dropped.
     pub(crate) fn call_begins(self: &Rc<Self>) -> CallGuard {
         self.calls.set(self.calls.get() + 1);
+        self.calls_begun.set(self.calls_begun.get() + 1);
         CallGuard(self.clone())
     }
 

@@ -5,16 +5,15 @@
 //! task's share is simply not polled for a while. The timer of its deadline lies out here too: a timer inside would not
 //! be polled while the guest loops. And what the host allocates in a poll is held for that guest ([`crate::heap`]).
 
-use crate::admission::Permit;
+use crate::admission::Seat;
 use crate::failure::Failure;
-use crate::heap::{Crossed, HeapMeter};
+use crate::heap::HeapMeter;
 use crate::host::Host;
 use crate::task::Task;
 use crate::turns::{Turn, Turns, slice_is_over};
 use skiff_kit::clock;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
@@ -34,9 +33,9 @@ pub(crate) struct GuestRun<T> {
     sleeper: Option<u64>,
     /// Waited for since its slice was over.
     turn: Option<Rc<Turn>>,
-    heap: HeapMeter,
-    /// Given back after the guest's store is.
-    permit: Option<Permit>,
+    heap: Rc<HeapMeter>,
+    /// Given back when the guest has ended.
+    seat: Option<Seat>,
 }
 
 /// A deadline that never comes.
@@ -47,12 +46,12 @@ impl<T> GuestRun<T> {
         host: &Rc<Host>,
         task: &Rc<Task>,
         deadline_ns: u64,
-        permit: Permit,
-        crossed: Arc<Crossed>,
+        seat: Option<Seat>,
+        heap: Rc<HeapMeter>,
         guest: Guest<T>,
     ) -> Self {
         Self {
-            heap: HeapMeter::new(&task.account, crossed),
+            heap,
             guest: Some(guest),
             host: host.clone(),
             task: task.clone(),
@@ -62,7 +61,7 @@ impl<T> GuestRun<T> {
             timer_ns: 0,
             sleeper: None,
             turn: None,
-            permit: Some(permit),
+            seat,
         }
     }
 
@@ -85,7 +84,7 @@ impl<T> GuestRun<T> {
         if self.guest.is_some() {
             let ((), _) = self.metered(clock::monotonic_ns(), |guest| *guest = None);
         }
-        self.permit = None;
+        self.seat = None;
         self.count_throttled(None);
         if let Some(key) = self.sleeper.take() {
             self.task.forget_sleeper(key);

@@ -8,7 +8,7 @@ use crate::host::Host;
 use crate::link::Machines;
 use crate::logs::LogSink;
 use crate::task::Task;
-use crate::{call, cold_start, command};
+use crate::{call, cold_start, command, keep};
 use futures::future::LocalBoxFuture;
 use http::{Request, Response};
 use skiff_ledger::Ledger;
@@ -141,6 +141,7 @@ async fn tend(host: Weak<Host>) {
         interval.tick().await;
         let Some(host) = host.upgrade() else { break };
         host.machines.trim();
+        keep::tend(&host);
     }
 }
 

@@ -2,18 +2,21 @@
 //! can make the host hold.
 
 use crate::account::Account;
+use crate::code::Code;
 use crate::engine::GUEST_STACK_BYTES;
 use crate::epoch::Slices;
 use crate::heap::HEAP_PREPAID_BYTES;
+use crate::host::Host;
 use crate::inspect::TABLE_ELEMENT_BYTES;
 use crate::logs::{Capture, LogQueue};
+use crate::task::Task;
 use crate::turns::Pause;
 use http::HeaderName;
 use skiff_ledger::MemoryClaim;
 use skiff_ports::logs::LogStream;
 use std::sync::Arc;
 use wasmtime::component::ResourceTable;
-use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
+use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks,
@@ -56,13 +59,13 @@ pub(crate) struct SandboxState {
 /// Makes a sandbox's store. `claim` holds what [`SANDBOX_OVERHEAD_BYTES`] and the component's minimum take already;
 /// `prepaid_bytes` of it is for the memories and tables to come.
 pub(crate) fn new_store(
-    engine: &Engine,
-    account: &Arc<Account>,
-    logs: &Arc<LogQueue>,
-    slices: &Arc<Slices>,
+    host: &Host,
+    task: &Task,
+    code: &Code,
     claim: MemoryClaim,
     prepaid_bytes: u64,
 ) -> Store<SandboxState> {
+    let (account, logs, slices) = (&task.account, &host.logs, host.epoch.slices());
     let mut table = ResourceTable::new();
     table.set_max_capacity(RESOURCES_MAX);
     let mut http = WasiHttpCtx::new();
@@ -77,7 +80,7 @@ pub(crate) fn new_store(
         logs: logs.clone(),
         slices: slices.clone(),
     };
-    let mut store = Store::new(engine, state);
+    let mut store = Store::new(&code.engine, state);
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
     store.set_max_component_handles(HANDLES_MAX);

@@ -3,6 +3,7 @@
 use crate::account::Account;
 use crate::admission::{InUse, Shortage};
 use crate::code::CodeCell;
+use crate::keep::Keep;
 use crate::turns::Place;
 use skiff_types::CpuUnits;
 use std::cell::{Cell, RefCell};
@@ -20,6 +21,8 @@ pub(crate) struct Task {
     pub(crate) waiting: RefCell<VecDeque<Rc<Notify>>>,
     /// Its place among those whose guests ran for a whole slice.
     pub(crate) place: Place,
+    /// Sandboxes that wait for a request.
+    pub(crate) keep: Keep,
     /// What it has of the pool.
     pub(crate) in_use: InUse,
     /// What there was too little of when a sandbox was last asked for in vain.
@@ -37,6 +40,7 @@ impl Task {
             code,
             waiting: RefCell::default(),
             place: Place::default(),
+            keep: Keep::default(),
             in_use: InUse::default(),
             shortage: Cell::new(Shortage::Concurrency),
             ended: Cell::new(false),
@@ -59,6 +63,7 @@ impl Task {
     /// Ends every guest of the task, and every wait for one.
     pub(crate) fn end(&self) {
         self.ended.set(true);
+        self.keep.clear();
         self.waiting.borrow().iter().for_each(|waiting| waiting.notify_one());
         let sleepers = std::mem::take(&mut *self.sleepers.borrow_mut());
         sleepers.into_values().for_each(Waker::wake);

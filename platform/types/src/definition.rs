@@ -87,6 +87,51 @@ pub struct Limits {
     /// Bytes of stdout and stderr per second, of which each line takes 128 beside its text; what is over is dropped and
     /// counted.
     pub log_rate: MemorySize,
+    /// Requests that one sandbox serves.
+    pub reuse: Reuse,
+}
+
+/// How many requests one sandbox serves before it is given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reuse {
+    /// In all.
+    pub requests: u32,
+    /// Of these at once; more than one needs WASI 0.3.
+    pub concurrent: u32,
+}
+
+impl Reuse {
+    /// The most requests that a sandbox may be asked to serve.
+    pub const REQUESTS_MAX: u32 = 1_000_000;
+    /// The most that it may be asked to serve at once.
+    pub const CONCURRENT_MAX: u32 = 1_000;
+
+    /// Whether both numbers are within their bounds.
+    pub fn is_valid(&self) -> bool {
+        (1..=Self::REQUESTS_MAX).contains(&self.requests)
+            && (1..=Self::CONCURRENT_MAX).contains(&self.concurrent)
+    }
+}
+
+impl FromStr for Reuse {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let (requests, concurrent) = text.split_once('x').unwrap_or((text, "1"));
+        let number = |text: &str, most| text.parse().ok().filter(|number| (1..=most).contains(number));
+        let both = number(requests, Self::REQUESTS_MAX).zip(number(concurrent, Self::CONCURRENT_MAX));
+        let expected =
+            "how many requests one sandbox serves, and how many at once, like \"128\" or \"128x16\"";
+        let (requests, concurrent) = both.ok_or_else(|| ParseError::new(text, expected))?;
+        Ok(Self { requests, concurrent })
+    }
+}
+
+impl Default for Reuse {
+    /// A fresh sandbox for each request.
+    fn default() -> Self {
+        Self { requests: 1, concurrent: 1 }
+    }
 }
 
 impl Limits {
@@ -111,6 +156,7 @@ impl Default for Limits {
             request_body: MemorySize::from_mib(10),
             response_body: MemorySize::from_mib(100),
             log_rate: MemorySize::from_mib(1),
+            reuse: Reuse::default(),
         }
     }
 }

@@ -12,7 +12,7 @@ mod task;
 mod text;
 
 pub use definition::{
-    Command, DEFAULT_CONCURRENCY, DEFAULT_CPU, DEFAULT_MEMORY, DEFAULT_TIMEOUT_MS, Kind, Limits,
+    Command, DEFAULT_CONCURRENCY, DEFAULT_CPU, DEFAULT_MEMORY, DEFAULT_TIMEOUT_MS, Kind, Limits, Reuse,
     TaskDefinition, TaskDefinitionId, WasiGeneration,
 };
 pub use image::{Digest, ImageReference};

@@ -11,6 +11,7 @@ cpu = 512
 memory = "64MiB"
 timeout = "10s"
 concurrency = 50
+reuse = { requests = 128, concurrent = 16 }
 
 [environment]
 LOG = "debug"
@@ -38,6 +39,7 @@ fn a_whole_manifest() {
     assert_eq!(manifest.memory, Some(MemorySize::from_mib(64)));
     assert_eq!(manifest.timeout, Some(Span::from_ms(10_000)));
     assert_eq!(manifest.concurrency, Some(50));
+    assert_eq!(manifest.reuse, "128x16".parse().ok());
     let environment =
         [("EMPTY", ""), ("LOG", "debug")].map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(manifest.environment, BTreeMap::from(environment));
@@ -87,6 +89,12 @@ fn every_error_names_file_line_and_value() {
         ),
         ("kind = \"job\"", "3: kind: \"job\" is not a kind of task: \"http\" or \"command\""),
         ("concurrency = 0", "3: concurrency: 0 is not a whole number from 1 upwards, without quotes"),
+        (
+            "reuse = 5",
+            "3: reuse: 5 is not how many requests one sandbox serves: { requests = 128, concurrent = 16 }",
+        ),
+        ("reuse = { requests = 0 }", "3: requests: 0 is not a whole number from 1 upwards, without quotes"),
+        ("reuse = { request = 2 }", "3: the key \"request\" is unknown in reuse; did you mean \"requests\"?"),
         (
             "concurrency = \"10\"",
             "3: concurrency: \"10\" is not a whole number from 1 upwards, without quotes",

@@ -14,7 +14,8 @@ use skiff_api::{
 use skiff_ports::runtime::ComponentReport;
 use skiff_ports::store::Expect;
 use skiff_types::{
-    Command, Digest, Limits, MemorySize, Namespace, TaskDefinition, TaskDefinitionId, TaskStatus,
+    Command, Digest, Kind, Limits, MemorySize, Namespace, Reuse, TaskDefinition, TaskDefinitionId,
+    TaskStatus, WasiGeneration,
 };
 use std::collections::BTreeSet;
 use tracing::info;
@@ -34,6 +35,7 @@ impl Entrance {
         let report = self.context.runtime.prepare(&image.component).await?;
         self.context.set_prepared(image.component);
         check_memory(&limits, &report)?;
+        check_reuse(limits.reuse, &report)?;
         let command =
             Command { arguments: request.arguments.clone(), environment: request.environment.clone() };
         for _ in 0..WRITE_ATTEMPTS {
@@ -198,6 +200,7 @@ fn limits(requested: &LimitsSpec) -> Result<Limits, ApiError> {
         request_body: requested.request_body.unwrap_or(defaults.request_body),
         response_body: requested.response_body.unwrap_or(defaults.response_body),
         log_rate: requested.log_rate.unwrap_or(defaults.log_rate),
+        reuse: requested.reuse.unwrap_or(defaults.reuse),
     };
     let within = |name: &str, size: MemorySize, least: MemorySize| {
         let most = Limits::MEMORY_MAX;
@@ -218,10 +221,38 @@ fn limits(requested: &LimitsSpec) -> Result<Limits, ApiError> {
     if !(1..=most).contains(&concurrency) {
         return Err(ApiError::invalid(format!("concurrency is {concurrency}; it must be 1 to {most}")));
     }
+    if !limits.reuse.is_valid() {
+        let Reuse { requests, concurrent } = limits.reuse;
+        return Err(ApiError::invalid(format!(
+            "reuse is {requests} requests, {concurrent} at once; it must be 1 to {}, and 1 to {} at once",
+            Reuse::REQUESTS_MAX,
+            Reuse::CONCURRENT_MAX
+        )));
+    }
     if limits.queue > most {
         return Err(ApiError::invalid(format!("queue is {}; it must be 0 to {most}", limits.queue)));
     }
     Ok(limits)
+}
+
+/// Refuses a reuse that the component can't have.
+fn check_reuse(reuse: Reuse, report: &ComponentReport) -> Result<(), ApiError> {
+    if reuse == Reuse::default() {
+        return Ok(());
+    }
+    if report.kind == Kind::Command {
+        return Err(ApiError::not_now(
+            "reuse is for http tasks: a command's sandbox runs its program once".to_owned(),
+        ));
+    }
+    if reuse.concurrent > 1 && report.generation == WasiGeneration::P2 {
+        return Err(ApiError::not_now(format!(
+            "reuse asks for {} requests at once in one sandbox, and the component speaks WASI 0.2, whose instances serve \
+             one after the other: ask for 1 at once, or build it for WASI 0.3",
+            reuse.concurrent
+        )));
+    }
+    Ok(())
 }
 
 /// Refuses a memory limit in which not even one sandbox fits.

@@ -79,6 +79,7 @@ fn limits(limits: &Limits) -> TaskLimits {
         request_body: limits.request_body,
         response_body: limits.response_body,
         log_rate: limits.log_rate,
+        reuse: limits.reuse,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The bodies of a call, bounded in both directions.
 
+use super::shared::CallCord;
 use crate::account::Account;
 use crate::heap::Crossed;
 use crate::logs::LogQueue;
@@ -81,7 +82,7 @@ fn data_bytes<E>(polled: &Poll<Option<Result<Frame<Bytes>, E>>>) -> usize {
 
 /// What the guest has to tell the reader of its body once it has ended.
 #[derive(Default)]
-pub(super) struct Link(Mutex<Option<String>>);
+pub(crate) struct Link(Mutex<Option<String>>);
 
 impl Link {
     /// The guest failed; its body ends with this reason.
@@ -91,6 +92,23 @@ impl Link {
 
     fn failure(&self) -> Option<BodyError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().map(BodyError::Guest)
+    }
+}
+
+/// What ties a guest to the reader of its answer.
+pub(super) enum Cord {
+    /// The guest's own task.
+    Guest(AbortHandle),
+    /// One call of several that its guest works on.
+    Call(CallCord),
+}
+
+impl Cord {
+    fn cut(self) {
+        match self {
+            Self::Guest(task) => task.abort(),
+            Self::Call(call) => drop(call),
+        }
     }
 }
 
@@ -108,7 +126,7 @@ pub(super) struct ResponseBody {
     ended: bool,
     link: Arc<Link>,
     crossed: Arc<Crossed>,
-    cord: Option<AbortHandle>,
+    cord: Option<Cord>,
     account: Arc<Account>,
     logs: Arc<LogQueue>,
 }
@@ -140,7 +158,7 @@ impl ResponseBody {
     }
 
     /// Ties the guest to the body: without its reader it need not go on.
-    pub(super) fn tie_to(&mut self, cord: AbortHandle) {
+    pub(super) fn tie_to(&mut self, cord: Cord) {
         self.cord = Some(cord);
     }
 
@@ -163,6 +181,11 @@ impl ResponseBody {
             }
         }
         self.ready.len() > before
+    }
+
+    /// Whether nothing more is to come from the guest.
+    pub(super) fn is_whole(&self) -> bool {
+        self.rest.is_none()
     }
 
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
@@ -192,13 +215,14 @@ impl ResponseBody {
         self.logs.remark(&self.account, &remark);
         self.finish();
         if let Some(cord) = self.cord.take() {
-            cord.abort();
+            cord.cut();
         }
         Err(BodyError::TooLarge { limit_bytes })
     }
 
     fn finish(&mut self) {
         self.ended = true;
+        self.cord.take_if(|cord| matches!(cord, Cord::Call(_)));
         self.ready.clear();
         self.ready_bytes = 0;
         self.rest = None;
@@ -249,7 +273,7 @@ impl Drop for ResponseBody {
         // Who knows the length may stop before the end is read out; then the guest may go on.
         let whole = self.ended || self.declared_bytes == Some(self.passed_bytes);
         if !whole && let Some(cord) = self.cord.take() {
-            cord.abort();
+            cord.cut();
         }
     }
 }

@@ -5,6 +5,7 @@ use http::Response;
 use skiff_kit::clock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use wasmtime_wasi_http::WasiBody;
 
 /// What a guest answered.
@@ -19,6 +20,7 @@ pub(crate) struct Head {
     answer: Mutex<Option<Answer>>,
     ready_ns: AtomicU64,
     answered_ns: AtomicU64,
+    waiter: Mutex<Option<Waker>>,
 }
 
 impl Head {
@@ -31,6 +33,14 @@ impl Head {
     pub(crate) fn set(&self, answer: Answer) {
         self.answered_ns.store(clock::monotonic_ns(), Relaxed);
         *self.lock() = Some(answer);
+        if let Some(waiter) = self.waiter.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            waiter.wake();
+        }
+    }
+
+    /// Has `waker` woken when the answer is there, where another task leaves it.
+    pub(crate) fn wake_when_set(&self, waker: &Waker) {
+        *self.waiter.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker.clone());
     }
 
     pub(crate) fn is_set(&self) -> bool {

@@ -4,11 +4,16 @@ use super::{Answer, GuestRequest, Head};
 use crate::failure::Failure;
 use crate::state::SandboxState;
 use http::uri::{Authority, Scheme};
+use std::pin::Pin;
 use std::sync::Arc;
 use wasmtime::Store;
-use wasmtime_wasi_http::WasiHttpView;
+use wasmtime::component::Accessor;
 use wasmtime_wasi_http::p3::Request;
 use wasmtime_wasi_http::p3::bindings::Service;
+use wasmtime_wasi_http::{Error, WasiHttpView};
+
+/// Ends when the guest has done with the request's body.
+type RequestEnd = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 /// One call, with what the guest does after its answer.
 pub(super) async fn call(
@@ -17,21 +22,36 @@ pub(super) async fn call(
     request: GuestRequest,
     head: Arc<Head>,
 ) -> wasmtime::Result<()> {
-    let host = request.headers().get(http::header::HOST);
-    let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    let (mut request, request_end) = Request::from_http(store.data_mut().http().hooks, request);
-    request.scheme.get_or_insert(Scheme::HTTP);
-    if request.authority.is_none() {
-        request.authority = authority;
-    }
     let answered = store.run_concurrent(async move |accessor| {
-        let answer = match service.handle(accessor, request).await? {
-            Ok(response) => Answer::Response(accessor.with(|store| response.into_http(store, request_end))?),
-            Err(code) => Answer::Failure(Failure::error_code(&code)),
-        };
-        head.set(answer);
+        answer(accessor, service, request, head).await?;
         std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
         Ok(())
     });
     answered.await?
+}
+
+/// One call, to its answer; others may go on in the same instance.
+pub(super) async fn answer(
+    accessor: &Accessor<SandboxState>,
+    service: &Service,
+    request: GuestRequest,
+    head: Arc<Head>,
+) -> wasmtime::Result<()> {
+    let host = request.headers().get(http::header::HOST);
+    let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let (mut request, request_end) = accessor.with(|mut access| {
+        let (request, end) = Request::from_http(access.get().http().hooks, request);
+        // Its type names the lifetime of the hooks, though it does not borrow them.
+        (request, Box::pin(end) as RequestEnd)
+    });
+    request.scheme.get_or_insert(Scheme::HTTP);
+    if request.authority.is_none() {
+        request.authority = authority;
+    }
+    let answer = match service.handle(accessor, request).await? {
+        Ok(response) => Answer::Response(accessor.with(|store| response.into_http(store, request_end))?),
+        Err(code) => Answer::Failure(Failure::error_code(&code)),
+    };
+    head.set(answer);
+    Ok(())
 }

@@ -6,6 +6,7 @@ mod commands;
 mod compile;
 mod inspect;
 mod quotas;
+mod reuse;
 mod support;
 mod turns;
 

@@ -1,0 +1,331 @@
+//! A sandbox of WASI 0.3 that serves several requests at once.
+//!
+//! One future runs all of them, in one store. Whoever hands a request in drives that future at once, so that a guest that
+//! answers without waiting costs no switch between tasks; a task of the runtime drives it whenever something in it wakes.
+//! A trap ends all of its requests: they share the instance that trapped.
+
+use super::body::Link;
+use super::{Answer, GuestRequest, Head, Instance, p3};
+use crate::admission::{Blank, Seat};
+use crate::code::Code;
+use crate::failure::Failure;
+use crate::heap::HeapMeter;
+use crate::host::{CallGuard, Host};
+use crate::live::Live;
+use crate::run::{GuestRun, NEVER_NS};
+use crate::task::Task;
+use futures::stream::{FuturesUnordered, Stream};
+use skiff_kit::clock;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::pin::{Pin, pin};
+use std::rc::{Rc, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+/// How often the calls of a sandbox are looked through for those whose time is up.
+const DEADLINE_CHECK: Duration = Duration::from_millis(100);
+
+/// Names one call of a sandbox.
+pub(crate) type CallId = u64;
+
+/// A sandbox and the requests that it works on.
+pub(crate) struct Shared {
+    host: Rc<Host>,
+    task: Rc<Task>,
+    pub(crate) heap: Rc<HeapMeter>,
+    /// `None` once it has ended.
+    run: RefCell<Option<GuestRun<()>>>,
+    inbox: Rc<Inbox>,
+    nudge: Arc<Nudge>,
+    calls: RefCell<HashMap<CallId, Call>>,
+    taken: Cell<u32>,
+    /// Takes no more requests.
+    retired: Cell<bool>,
+    idle_since_ns: Cell<u64>,
+    failure: RefCell<Option<Failure>>,
+}
+
+/// One request that it works on, to the last byte of its answer.
+struct Call {
+    _seat: Seat,
+    _guard: CallGuard,
+    deadline_ns: u64,
+    waiter: Option<Waker>,
+    /// Where whoever reads the answer's body is told of a failure.
+    link: Arc<Link>,
+}
+
+/// Requests on their way to the guest.
+#[derive(Default)]
+struct Inbox {
+    waiting: RefCell<VecDeque<(GuestRequest, Arc<Head>)>>,
+    closed: Cell<bool>,
+}
+
+/// What wakes the task that drives a sandbox; and the calls that ended since it looked.
+#[derive(Default)]
+pub(crate) struct Nudge {
+    keeper: Mutex<Option<Waker>>,
+    ended: Mutex<Vec<CallId>>,
+}
+
+impl Wake for Nudge {
+    fn wake(self: Arc<Self>) {
+        if let Some(keeper) = &*lock(&self.keeper) {
+            keeper.wake_by_ref();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Held by whoever reads a call's answer; dropped, it ends the call.
+pub(crate) struct CallCord {
+    id: CallId,
+    /// `None` once the call has ended.
+    nudge: Option<Arc<Nudge>>,
+}
+
+impl Drop for CallCord {
+    fn drop(&mut self) {
+        if let Some(nudge) = self.nudge.take() {
+            lock(&nudge.ended).push(self.id);
+            nudge.wake();
+        }
+    }
+}
+
+impl Shared {
+    /// Starts a sandbox that takes requests as soon as it is made.
+    pub(crate) fn start(host: &Rc<Host>, task: &Rc<Task>, code: Rc<Code>, blank: Blank) -> Rc<Self> {
+        let (inbox, heap) = (Rc::<Inbox>::default(), HeapMeter::new(&task.account));
+        let guest = serve(host.clone(), task.clone(), code, blank, heap.clone(), inbox.clone());
+        let run = GuestRun::new(host, task, NEVER_NS, None, heap.clone(), Box::pin(guest));
+        let shared = Rc::new(Self {
+            host: host.clone(),
+            task: task.clone(),
+            heap,
+            run: RefCell::new(Some(run)),
+            inbox,
+            nudge: Arc::default(),
+            calls: RefCell::default(),
+            taken: Cell::new(0),
+            retired: Cell::new(false),
+            idle_since_ns: Cell::new(clock::monotonic_ns()),
+            failure: RefCell::default(),
+        });
+        tokio::task::spawn_local(keep(Rc::downgrade(&shared), shared.nudge.clone()));
+        shared
+    }
+
+    /// Whether it can take one more request.
+    pub(crate) fn has_room(&self) -> bool {
+        let reuse = self.task.account.spec.limits.reuse;
+        !self.retired.get()
+            && self.taken.get() < reuse.requests
+            && self.calls.borrow().len() < reuse.concurrent as usize
+    }
+
+    /// Hands a request in, and lets the guest work on it at once.
+    pub(crate) fn take(
+        &self,
+        seat: Seat,
+        guard: CallGuard,
+        deadline_ns: u64,
+        link: Arc<Link>,
+        (request, head): (GuestRequest, Arc<Head>),
+    ) -> CallCord {
+        let id = CallId::from(self.taken.get());
+        self.taken.set(self.taken.get() + 1);
+        let call = Call { _seat: seat, _guard: guard, deadline_ns, waiter: None, link };
+        self.calls.borrow_mut().insert(id, call);
+        self.inbox.waiting.borrow_mut().push_back((request, head));
+        self.drive();
+        CallCord { id, nudge: Some(self.nudge.clone()) }
+    }
+
+    /// Ends a call whose answer is whole, at once.
+    pub(crate) fn end_call(&self, mut cord: CallCord) {
+        cord.nudge = None;
+        self.forget(cord.id);
+    }
+
+    /// The answer, or why there is none; `waker` is woken when that changes.
+    pub(crate) fn poll_answer(
+        &self,
+        cord: &CallCord,
+        head: &Head,
+        waker: &Waker,
+    ) -> Poll<Result<Answer, Failure>> {
+        if let Some(answer) = head.take() {
+            return Poll::Ready(Ok(answer));
+        }
+        if let Some(failure) = self.failure() {
+            return Poll::Ready(Err(failure));
+        }
+        if let Some(call) = self.calls.borrow_mut().get_mut(&cord.id) {
+            call.waiter = Some(waker.clone());
+        }
+        head.wake_when_set(waker);
+        Poll::Pending
+    }
+
+    /// Why it ended, if it has.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        let ended = self.run.try_borrow().is_ok_and(|run| run.is_none());
+        ended.then(|| self.failure.borrow().clone().unwrap_or_else(Failure::no_answer))
+    }
+
+    /// Takes no more requests, and ends with the last that it works on.
+    pub(crate) fn retire(&self) {
+        self.retired.set(true);
+        self.nudge.clone().wake();
+    }
+
+    /// Since when it has had nothing to do; `None` if it has.
+    pub(crate) fn idle_since_ns(&self) -> Option<u64> {
+        self.calls.borrow().is_empty().then(|| self.idle_since_ns.get())
+    }
+
+    /// Polls the guest once, as the keeper would.
+    pub(crate) fn drive(&self) {
+        self.forget_ended_calls();
+        let Ok(mut running) = self.run.try_borrow_mut() else { return };
+        let Some(run) = running.as_mut() else { return };
+        let waker = Waker::from(self.nudge.clone());
+        let polled = pin!(run).poll(&mut Context::from_waker(&waker));
+        if let Poll::Ready(result) = polled {
+            *running = None;
+            drop(running);
+            self.ended(result.err());
+        }
+    }
+
+    /// Whether it has ended, or is to end and has nothing to do any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.run.try_borrow().is_ok_and(|run| run.is_none())
+            || self.retired.get() && self.calls.borrow().is_empty()
+    }
+
+    /// Ends the calls whose time is up while their answer's body is read; no other request comes to this sandbox.
+    fn cut_what_is_overdue(&self) {
+        let now_ns = clock::monotonic_ns();
+        let limit_ms = self.task.account.spec.limits.timeout.ms();
+        let failure = Failure::timed_out(limit_ms);
+        let overdue: Vec<CallId> = {
+            let calls = self.calls.borrow();
+            let over = calls.iter().filter(|(_, call)| now_ns >= call.deadline_ns);
+            over.inspect(|(_, call)| call.link.fail(&failure.message)).map(|(id, _)| *id).collect()
+        };
+        for id in overdue {
+            self.retired.set(true);
+            self.host.report(&self.task.account, &failure);
+            self.forget(id);
+        }
+    }
+
+    fn forget_ended_calls(&self) {
+        let ended = std::mem::take(&mut *lock(&self.nudge.ended));
+        if ended.is_empty() {
+            return;
+        }
+        ended.into_iter().for_each(|id| self.forget(id));
+    }
+
+    fn forget(&self, id: CallId) {
+        // Its seat wakes who waits for one.
+        let call = self.calls.borrow_mut().remove(&id);
+        drop(call);
+        let is_last = self.calls.borrow().is_empty();
+        if is_last {
+            self.idle_since_ns.set(clock::monotonic_ns());
+            if self.retired.get() || self.taken.get() >= self.task.account.spec.limits.reuse.requests {
+                self.inbox.closed.set(true);
+                self.retired.set(true);
+                let run = self.run.try_borrow_mut().map(|mut run| run.take());
+                drop(run);
+            }
+        }
+    }
+
+    fn ended(&self, failure: Option<Failure>) {
+        self.retired.set(true);
+        if let Some(failure) = &failure {
+            self.host.report(&self.task.account, failure);
+        }
+        if let Some(failure) = &failure {
+            self.calls.borrow().values().for_each(|call| call.link.fail(&failure.message));
+        }
+        *self.failure.borrow_mut() = failure;
+        let waiters =
+            self.calls.borrow_mut().values_mut().filter_map(|call| call.waiter.take()).collect::<Vec<_>>();
+        waiters.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let stopped = Failure::stopped().message;
+        self.calls.borrow().values().for_each(|call| call.link.fail(&stopped));
+    }
+}
+
+/// Drives a sandbox whenever something in it wakes, until it has ended.
+async fn keep(shared: Weak<Shared>, nudge: Arc<Nudge>) {
+    let mut check = pin!(tokio::time::sleep(DEADLINE_CHECK));
+    std::future::poll_fn(|cx| {
+        *lock(&nudge.keeper) = Some(cx.waker().clone());
+        let Some(shared) = shared.upgrade() else { return Poll::Ready(()) };
+        while check.as_mut().poll(cx).is_ready() {
+            shared.cut_what_is_overdue();
+            check.as_mut().reset(tokio::time::Instant::now() + DEADLINE_CHECK);
+        }
+        shared.drive();
+        let ended = shared.run.borrow().is_none();
+        if ended { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// The guest's part: a sandbox is made, and takes what is in the inbox until that is closed.
+async fn serve(
+    host: Rc<Host>,
+    task: Rc<Task>,
+    code: Rc<Code>,
+    blank: Blank,
+    heap: Rc<HeapMeter>,
+    inbox: Rc<Inbox>,
+) -> Result<(), Failure> {
+    let failed =
+        |error: &wasmtime::Error, out_of_memory| Failure::from_error(error, &task.account, out_of_memory);
+    let made = Live::make(&host, &task, &code, blank, heap).await;
+    let mut live = made.map_err(|(error, out_of_memory)| failed(&error, out_of_memory))?;
+    let Instance::P3(service) = &live.instance else {
+        return Err(Failure::no_answer());
+    };
+    let result = live.store.run_concurrent(async |accessor| {
+        let mut calls = FuturesUnordered::new();
+        std::future::poll_fn(|cx| {
+            let arrived = std::mem::take(&mut *inbox.waiting.borrow_mut());
+            for (request, head) in arrived {
+                head.sandbox_is_ready(clock::monotonic_ns());
+                calls.push(p3::answer(accessor, service, request, head));
+            }
+            loop {
+                match Pin::new(&mut calls).poll_next(cx) {
+                    Poll::Ready(Some(Ok(()))) => {}
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                    Poll::Ready(None) if inbox.closed.get() => return Poll::Ready(Ok(())),
+                    Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    });
+    let result: wasmtime::Result<()> = result.await.flatten();
+    result.map_err(|error| failed(&error, live.store.data().out_of_memory()))
+}

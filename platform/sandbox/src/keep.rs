@@ -1,0 +1,218 @@
+//! Sandboxes of a task that wait for a request: made ahead of it, or left by one that may be followed by others.
+//!
+//! How many are made ahead follows from how often requests came lately; they are made while nothing else is to be done.
+//! Whatever is kept counts as the task's memory and takes its place in the pool, so it is given back as soon as somebody
+//! needs that, and when no request came for it in a while.
+
+use crate::admission::Blank;
+use crate::call::shared::Shared;
+use crate::failure::Failure;
+use crate::heap::HeapMeter;
+use crate::host::Host;
+use crate::live::Live;
+use crate::run::GuestRun;
+use crate::task::Task;
+use skiff_kit::clock;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How long a sandbox waits for a request before it is given back, in nanoseconds.
+const IDLE_MAX_NS: u64 = 20_000_000_000;
+/// The time over which arrivals are averaged, in nanoseconds.
+const RATE_WINDOW_NS: f64 = 10e9;
+/// Sandboxes are made ahead for the requests of so many seconds.
+const AHEAD_S: f64 = 0.01;
+/// Below this rate, in requests per second, none is made ahead.
+const RATE_MIN: f64 = 0.2;
+/// The most that are made ahead for one task.
+const AHEAD_MAX: usize = 8;
+/// The part of a task's memory limit that sandboxes which wait for a request may take: one in so many.
+const MEMORY_SHARE: u64 = 4;
+/// How long to leave a busy worker alone before looking again whether there is time to make one.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
+
+/// Those of one task.
+#[derive(Default)]
+pub(crate) struct Keep {
+    /// The last put aside last.
+    lives: RefCell<VecDeque<Live>>,
+    /// Those that serve several requests at once, idle or not.
+    shared: RefCell<Vec<Rc<Shared>>>,
+    rate: Rate,
+    making: Cell<bool>,
+}
+
+impl Keep {
+    /// One of them for a request.
+    pub(crate) fn take(&self) -> Option<Live> {
+        self.lives.borrow_mut().pop_back()
+    }
+
+    /// One that works on requests and can take one more.
+    pub(crate) fn shared_with_room(&self) -> Option<Rc<Shared>> {
+        self.shared.borrow().iter().find(|shared| shared.has_room()).cloned()
+    }
+
+    /// Whether there are any, at work or not.
+    pub(crate) fn holds_any(&self) -> bool {
+        !self.lives.borrow().is_empty() || !self.shared.borrow().is_empty()
+    }
+
+    /// Since when the one that has waited longest waits.
+    pub(crate) fn oldest_ns(&self) -> Option<u64> {
+        let shared = self.shared.borrow();
+        let idle = shared.iter().filter_map(|shared| shared.idle_since_ns());
+        idle.chain(self.lives.borrow().front().map(|live| live.idle_since_ns)).min()
+    }
+
+    /// Gives back the one that has waited longest; false if there is none.
+    pub(crate) fn retire_oldest(&self) -> bool {
+        let oldest_ns = self.oldest_ns();
+        let live = self.lives.borrow_mut().pop_front_if(|live| Some(live.idle_since_ns) == oldest_ns);
+        let shared = match live {
+            Some(_) => None,
+            None => {
+                let mut all = self.shared.borrow_mut();
+                let oldest =
+                    all.iter().position(|shared| shared.idle_since_ns() == oldest_ns && oldest_ns.is_some());
+                oldest.map(|index| all.swap_remove(index))
+            }
+        };
+        live.is_some() || shared.is_some()
+    }
+
+    /// Gives back all that wait, and lets go of all that work.
+    pub(crate) fn clear(&self) {
+        let (lives, shared) = (self.lives.take(), self.shared.take());
+        drop((lives, shared));
+    }
+
+    /// Notes that a request came.
+    pub(crate) fn arrived(&self, now_ns: u64) {
+        self.rate.count(now_ns);
+    }
+
+    fn wanted(&self, now_ns: u64) -> usize {
+        let per_second = self.rate.per_second(now_ns);
+        if per_second < RATE_MIN { 0 } else { ((per_second * AHEAD_S).ceil() as usize).min(AHEAD_MAX) }
+    }
+
+    fn has_enough(&self) -> bool {
+        self.lives.borrow().len() >= self.wanted(clock::monotonic_ns())
+    }
+}
+
+/// How often something happens lately: each time counts for less the longer ago it was.
+#[derive(Default)]
+struct Rate {
+    weight: Cell<f64>,
+    at_ns: Cell<u64>,
+}
+
+impl Rate {
+    fn weight_at(&self, now_ns: u64) -> f64 {
+        let passed_ns = now_ns.saturating_sub(self.at_ns.get()) as f64;
+        self.weight.get() * (-passed_ns / RATE_WINDOW_NS).exp()
+    }
+
+    fn count(&self, now_ns: u64) {
+        self.weight.set(self.weight_at(now_ns) + 1.0);
+        self.at_ns.set(now_ns);
+    }
+
+    fn per_second(&self, now_ns: u64) -> f64 {
+        self.weight_at(now_ns) / (RATE_WINDOW_NS / 1e9)
+    }
+}
+
+/// Puts a sandbox aside for the task's next request, unless the task has ended.
+pub(crate) fn put(host: &Host, task: &Rc<Task>, mut live: Live) {
+    if task.has_ended() {
+        return;
+    }
+    live.idle_since_ns = clock::monotonic_ns();
+    let mut lives = task.keep.lives.borrow_mut();
+    if lives.is_empty() {
+        host.keepers.borrow_mut().push(task.clone());
+    }
+    lives.push_back(live);
+    drop(lives);
+    task.wake_first();
+}
+
+/// Keeps a sandbox for whatever requests it has room for.
+pub(crate) fn share(host: &Host, task: &Rc<Task>, shared: Rc<Shared>) {
+    let mut all = task.keep.shared.borrow_mut();
+    all.retain(|shared| !shared.is_over());
+    all.push(shared);
+    host.keepers.borrow_mut().push(task.clone());
+}
+
+/// Has sandboxes made ahead, if the task's requests are worth more than there are.
+pub(crate) fn replenish(host: &Rc<Host>, task: &Rc<Task>) {
+    let is_shared = task.account.spec.limits.reuse.concurrent > 1;
+    if !is_shared && !task.keep.making.get() && !task.has_ended() && !task.keep.has_enough() {
+        task.keep.making.set(true);
+        tokio::task::spawn_local(make_ahead(host.clone(), task.clone()));
+    }
+}
+
+async fn make_ahead(host: Rc<Host>, task: Rc<Task>) {
+    while !task.has_ended() && !task.keep.has_enough() {
+        let calls = host.calls_begun();
+        tokio::task::yield_now().await;
+        if host.calls_begun() != calls {
+            tokio::time::sleep(BUSY_PAUSE).await;
+            continue;
+        }
+        // What can't be made now is not missed: requests make their own.
+        if make_one(&host, &task).await.is_none() {
+            break;
+        }
+    }
+    task.keep.making.set(false);
+}
+
+/// Makes one, if the task's memory has room for more than that.
+async fn make_one(host: &Rc<Host>, task: &Rc<Task>) -> Option<()> {
+    let code = task.code.loaded()?;
+    let account = &task.account;
+    let limits = &account.spec.limits;
+    let one_bytes = crate::state::SANDBOX_OVERHEAD_BYTES + code.demand.minimum_bytes.get();
+    let kept_bytes = one_bytes * (1 + task.keep.lives.borrow().len() as u64);
+    if kept_bytes > limits.memory.bytes() / MEMORY_SHARE {
+        return None;
+    }
+    let blank = Blank::claim(host, task, &code).ok()?;
+    let heap = HeapMeter::new(account);
+    let deadline_ns = clock::monotonic_ns().saturating_add(limits.timeout.ms().saturating_mul(1_000_000));
+    let guest = {
+        let (host, task, heap) = (host.clone(), task.clone(), heap.clone());
+        async move {
+            let made = Live::make(&host, &task, &code, blank, heap).await;
+            let live = made.map_err(|(error, out_of_memory)| {
+                Failure::from_error(&error, &task.account, out_of_memory)
+            })?;
+            put(&host, &task, live);
+            Ok(())
+        }
+    };
+    // A failure is reported by the request that meets it.
+    GuestRun::new(host, task, deadline_ns, None, heap, Box::pin(guest)).await.ok()
+}
+
+/// Gives back those that waited too long, and all of a task whose requests wait at another worker for memory.
+pub(crate) fn tend(host: &Host) {
+    let now_ns = clock::monotonic_ns();
+    let keepers = host.keepers();
+    for task in keepers {
+        let too_old = |since_ns: u64| now_ns.saturating_sub(since_ns) > IDLE_MAX_NS;
+        task.keep.shared.borrow_mut().retain(|shared| !shared.is_over());
+        let needed_elsewhere = task.account.slot.rows().any(|row| row.queued.get() > 0);
+        while task.keep.oldest_ns().is_some_and(|since_ns| needed_elsewhere || too_old(since_ns)) {
+            task.keep.retire_oldest();
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! A sandbox that is made: it can take a request, or wait for one.
+
+use crate::admission::{Blank, Permit};
+use crate::call::{GuestRequest, Head, Instance};
+use crate::code::Code;
+use crate::heap::HeapMeter;
+use crate::host::Host;
+use crate::state::{SANDBOX_OVERHEAD_BYTES, SandboxState, new_store};
+use crate::task::Task;
+use skiff_kit::clock;
+use std::rc::Rc;
+use std::sync::Arc;
+use wasmtime::Store;
+
+/// One sandbox. What it has of the pool is given back after its store is gone.
+pub(crate) struct Live {
+    pub(crate) store: Store<SandboxState>,
+    pub(crate) instance: Instance,
+    pub(crate) heap: Rc<HeapMeter>,
+    /// Requests that it took.
+    pub(crate) requests: u32,
+    /// When it was last put aside.
+    pub(crate) idle_since_ns: u64,
+    _permit: Permit,
+}
+
+impl Live {
+    /// Makes one out of what was claimed for it. To be run as the guest, which its start-up is.
+    pub(crate) async fn make(
+        host: &Host,
+        task: &Task,
+        code: &Code,
+        blank: Blank,
+        heap: Rc<HeapMeter>,
+    ) -> Result<Self, (wasmtime::Error, bool)> {
+        let began_ns = clock::monotonic_ns();
+        let Blank { permit, claim, prepaid_bytes } = blank;
+        let mut store = new_store(host, task, code, claim, prepaid_bytes);
+        match Instance::new(code, &mut store).await {
+            Ok(instance) => {
+                made(task, code, &store, began_ns);
+                Ok(Self { store, instance, heap, requests: 0, idle_since_ns: 0, _permit: permit })
+            }
+            Err(error) => Err((error, store.data().out_of_memory())),
+        }
+    }
+
+    /// Lets it answer one request, to the end of all that the guest does for it.
+    pub(crate) async fn call(&mut self, request: GuestRequest, head: Arc<Head>) -> wasmtime::Result<()> {
+        self.requests += 1;
+        self.instance.call(&mut self.store, request, head).await
+    }
+}
+
+/// Records that a store has its instance: the stage's time, and what the next sandbox of this code is to prepay.
+pub(crate) fn made(task: &Task, code: &Code, store: &Store<SandboxState>, began_ns: u64) {
+    let took_ns = clock::monotonic_ns().saturating_sub(began_ns);
+    task.account.row().cold_start_instantiate.record_ns(took_ns);
+    let state = store.data();
+    let minimum_bytes = state.claimed_bytes() - state.unused_prepaid_bytes() - SANDBOX_OVERHEAD_BYTES;
+    code.demand.minimum_bytes.set(minimum_bytes);
+}
