@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// The tiers of the design: a crate depends only on crates of a lower tier. The ledger stands below `sandbox`, which
-/// claims quotas in it on the way of every request, and itself depends on none of ours.
+/// claims quotas in it on the way of every request, and itself knows none of ours but the words.
 const TIERS: &[(&str, u32)] = &[
     ("skiff-types", 0),
     ("skiff-plan", 1),

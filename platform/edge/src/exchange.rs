@@ -158,7 +158,11 @@ impl Exchange {
     }
 
     fn account(&self, duration_ns: u64, received_bytes: u64) {
-        let Some(target) = self.target() else { return };
+        let Some(target) = self.target() else {
+            let row = self.edge.worker_row();
+            row.platform_requests.add(1);
+            return row.platform_sent_bytes.add(self.sent_bytes);
+        };
         let row = target.slot.row(self.edge.worker());
         row.received_bytes.add(received_bytes);
         row.sent_bytes.add(self.sent_bytes);

@@ -1,7 +1,7 @@
-//! What a row is made of: counters that only grow, gauges that go up and down, and a claim on memory.
+//! What a row is made of: counters that only grow, and gauges that go up and down.
 
 use crate::HistogramTotals;
-use crate::layout::{StatusClass, TaskRow, TaskSlot};
+use crate::layout::{StatusClass, TaskRow};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
 /// A number that only grows.
@@ -64,56 +64,6 @@ impl Gauge {
     }
 }
 
-/// Memory that one sandbox has claimed from its task's limit; given back when dropped.
-///
-/// Holds a claim for as long as the sandbox lives and grows with it.
-#[derive(Debug)]
-pub struct MemoryClaim {
-    slot: TaskSlot,
-    worker: usize,
-    limit_bytes: u64,
-    claimed_bytes: u64,
-}
-
-impl MemoryClaim {
-    /// A claim of nothing yet, on the slot's row of `worker`.
-    pub fn new(slot: TaskSlot, worker: usize, limit_bytes: u64) -> Self {
-        Self { slot, worker, limit_bytes, claimed_bytes: 0 }
-    }
-
-    /// Claims `bytes` more; false, and nothing changed, if the task's sum would exceed its limit.
-    pub fn grow(&mut self, bytes: u64) -> bool {
-        let row = self.slot.row(self.worker);
-        let granted = row.memory_bytes.claim(bytes, self.limit_bytes, || self.slot.memory_bytes());
-        if granted {
-            self.claimed_bytes += bytes;
-            let sum = self.slot.memory_bytes();
-            if sum > row.memory_peak_bytes.get() {
-                row.memory_peak_bytes.set(sum);
-            }
-        }
-        granted
-    }
-
-    /// Gives back `bytes` of what it holds, or all.
-    pub fn shrink(&mut self, bytes: u64) {
-        let bytes = bytes.min(self.claimed_bytes);
-        self.slot.row(self.worker).memory_bytes.subtract(bytes);
-        self.claimed_bytes -= bytes;
-    }
-
-    /// What it holds, in bytes.
-    pub fn bytes(&self) -> u64 {
-        self.claimed_bytes
-    }
-}
-
-impl Drop for MemoryClaim {
-    fn drop(&mut self) {
-        self.slot.row(self.worker).memory_bytes.subtract(self.claimed_bytes);
-    }
-}
-
 /// A slot's rows added up, or what is kept of a slot that is gone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is the sum of the row's field of the same name, which says what it is")]
@@ -122,6 +72,7 @@ pub struct Totals {
     pub throttled_ns: u64,
     pub memory_bytes: u64,
     pub memory_peak_bytes: u64,
+    pub memory_kib_ms: u64,
     pub in_flight: u64,
     pub queued: u64,
     pub sandboxes: u64,
@@ -141,12 +92,13 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Adds a row to the sums.
-    pub fn add_row(&mut self, row: &TaskRow) {
+    /// Adds a row to the sums as of `now_ms`, by [`crate::now_ms`].
+    pub fn add_row(&mut self, row: &TaskRow, now_ms: u64) {
         self.cpu_ns += row.cpu_ns.get();
         self.throttled_ns += row.throttled_ns.get();
         self.memory_bytes += row.memory_bytes.get();
         self.memory_peak_bytes = self.memory_peak_bytes.max(row.memory_peak_bytes.get());
+        self.memory_kib_ms += row.held.kib_ms(now_ms, &row.memory_bytes);
         self.in_flight += row.in_flight.get();
         self.queued += row.queued.get();
         self.sandboxes += row.sandboxes.get();
@@ -167,10 +119,16 @@ impl Totals {
         row.cold_start_first_byte.add_to(&mut self.cold_start_first_byte);
     }
 
+    /// Memory times how long it was held, in bytes times seconds.
+    pub fn memory_byte_seconds(&self) -> f64 {
+        self.memory_kib_ms as f64 * 1.024
+    }
+
     /// Adds another task's counters to these; its gauges count as 0, because it is gone.
     pub fn absorb_ended(&mut self, ended: &Self) {
         self.cpu_ns += ended.cpu_ns;
         self.throttled_ns += ended.throttled_ns;
+        self.memory_kib_ms += ended.memory_kib_ms;
         for (total, more) in self.responses.iter_mut().zip(&ended.responses) {
             *total += more;
         }

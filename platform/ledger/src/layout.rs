@@ -2,8 +2,10 @@
 
 use crate::account::{Counter, Gauge, Totals};
 use crate::histogram::Histogram;
+use crate::memory::{HeldMemory, now_ms};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags};
+use skiff_types::Usage;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ pub const SLOTS: usize = 32_768;
 /// Workers that a node can have.
 pub const WORKERS_MAX: usize = 64;
 /// First word of the mapping: tells a ledger of this layout from anything else.
-const MAGIC: u64 = u64::from_le_bytes(*b"skifflg1");
+const MAGIC: u64 = u64::from_le_bytes(*b"skifflg2");
 
 /// A task's place in the ledger, below [`SLOTS`].
 pub type Slot = u32;
@@ -84,6 +86,8 @@ pub struct TaskRow {
     pub throttled_ns: Counter,
     /// Memory its sandboxes hold, in bytes.
     pub memory_bytes: Gauge,
+    /// That memory times how long it was held.
+    pub held: HeldMemory,
     /// The most the whole task ever held, as this worker saw it, in bytes.
     pub memory_peak_bytes: Gauge,
     /// Requests that have a sandbox.
@@ -123,14 +127,27 @@ pub struct TaskRow {
 impl TaskRow {
     /// Sets the gauges to 0: their worker is gone, and what they counted with it.
     fn close(&self) {
+        self.held.settle(now_ms(), &self.memory_bytes);
         for gauge in [&self.memory_bytes, &self.in_flight, &self.queued, &self.sandboxes] {
             gauge.set(0);
+        }
+    }
+
+    fn usage(&self, now_ms: u64) -> Usage {
+        Usage {
+            requests: self.responses.iter().map(Counter::get).sum(),
+            cpu_ns: self.cpu_ns.get(),
+            memory_kib_ms: self.held.kib_ms(now_ms, &self.memory_bytes),
+            received_bytes: self.received_bytes.get(),
+            sent_bytes: self.sent_bytes.get(),
+            cold_starts: self.sandboxes_drawn.get(),
         }
     }
 
     fn clear(&self) {
         self.close();
         self.memory_peak_bytes.set(0);
+        self.held.clear();
         let counters = [
             &self.cpu_ns,
             &self.throttled_ns,
@@ -166,6 +183,10 @@ pub struct WorkerRow {
     pub platform_cpu_ns: Counter,
     /// Requests it has taken.
     pub requests: Counter,
+    /// Requests it answered for no task: nobody was there who could.
+    pub platform_requests: Counter,
+    /// Bytes of the bodies of those answers.
+    pub platform_sent_bytes: Counter,
 }
 
 /// What a slot's rows share.
@@ -338,9 +359,14 @@ impl TaskSlot {
 
     /// The sums over all rows.
     pub fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
-        self.rows().for_each(|row| totals.add_row(row));
+        let (mut totals, now_ms) = (Totals::default(), now_ms());
+        self.rows().for_each(|row| totals.add_row(row, now_ms));
         totals
+    }
+
+    /// What is billed of the totals, for less, up to `now_ms` (by [`crate::now_ms`]).
+    pub fn usage(&self, now_ms: u64) -> Usage {
+        self.rows().map(|row| row.usage(now_ms)).sum()
     }
 
     /// Makes the slot as new, for its next task. Only when no worker uses it any more.

@@ -12,7 +12,9 @@
 mod account;
 mod histogram;
 mod layout;
+mod memory;
 
-pub use account::{Counter, Gauge, MemoryClaim, Totals};
+pub use account::{Counter, Gauge, Totals};
 pub use histogram::{BUCKETS_US, Histogram, HistogramTotals};
 pub use layout::{Ledger, LedgerError, SLOTS, Slot, StatusClass, TaskRow, TaskSlot, WORKERS_MAX, WorkerRow};
+pub use memory::{HeldMemory, MemoryClaim, now_ms};

@@ -10,6 +10,7 @@ mod service;
 mod size;
 mod task;
 mod text;
+mod usage;
 
 pub use definition::{
     Command, DEFAULT_CONCURRENCY, DEFAULT_CPU, DEFAULT_MEMORY, DEFAULT_TIMEOUT_MS, Kind, Limits, Reuse,
@@ -21,3 +22,4 @@ pub use service::{HostPattern, PathPrefix, RouteError, ServiceSpec};
 pub use size::{CpuUnits, MemorySize, Span};
 pub use task::{Group, StopCode, StoppedReason, Task, TaskId, TaskStatus};
 pub use text::ParseError;
+pub use usage::{Account, Charge, Grain, Usage};

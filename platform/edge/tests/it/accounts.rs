@@ -25,7 +25,9 @@ fn every_request_is_in_the_ledger_of_its_task() {
         assert_eq!((totals.received_bytes, totals.sent_bytes), (30, 30));
         assert_eq!(totals.request_duration.count(), 6);
         assert!(totals.request_duration.sum_ns > 0);
-        assert_eq!(bench.ledger.worker(0).requests.get(), 7);
+        let worker = bench.ledger.worker(0);
+        assert_eq!((worker.requests.get(), worker.platform_requests.get()), (7, 1));
+        assert!(worker.platform_sent_bytes.get() > 0, "the answer that nobody answers there has a body");
     });
 }
 
