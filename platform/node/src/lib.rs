@@ -15,6 +15,7 @@ mod seat;
 mod slots;
 mod spawner;
 mod status;
+mod usage;
 pub mod wire;
 mod world;
 

@@ -6,6 +6,7 @@ use crate::seat::{self, SeatState};
 use crate::slots::{Accounts, Slots};
 use crate::spawner::Spawner;
 use crate::status::{ProcessStatus, WorkerState, WorkerStatus};
+use crate::usage::Books;
 use crate::wire::ToWorker;
 use crate::world::{Home, World};
 use async_trait::async_trait;
@@ -16,7 +17,7 @@ use skiff_ports::images::Images;
 use skiff_ports::runtime::{ColdStart, ComponentReport, Desired, PrepareError, Runtime, TaskEvent};
 use skiff_ports::snapshot::{Assignment, Route, Target, Version};
 use skiff_sandbox::cache::NativeCache;
-use skiff_types::{Digest, Kind, StopCode, StoppedReason, TaskId};
+use skiff_types::{Charge, Digest, Kind, StopCode, StoppedReason, TaskId};
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::net::TcpListener;
@@ -73,6 +74,7 @@ pub(crate) struct Shared {
     pub(crate) spawner: Spawner,
     pub(crate) compiler: Compiler,
     pub(crate) logs: LogFiles,
+    books: Mutex<Books>,
     changes: watch::Sender<u64>,
     events: mpsc::UnboundedSender<TaskEvent>,
     drain: Drain,
@@ -113,6 +115,7 @@ impl Node {
             spawner,
             compiler,
             logs,
+            books: Mutex::default(),
             changes: watch::Sender::new(0),
             events,
             drain: Drain::new(),
@@ -147,6 +150,15 @@ impl Node {
     /// The accounts of all tasks; those of tasks that ended are handed over once.
     pub fn accounts(&self) -> Accounts {
         self.shared.slots.lock().expect("no holder panics").read()
+    }
+
+    /// What tasks and the platform used since the call before; each charge is handed over once.
+    pub fn charges(&self) -> Vec<Charge> {
+        let Shared { ledger, slots, spawner, books, .. } = &*self.shared;
+        let mut books = books.lock().expect("no holder panics");
+        let mut charges = slots.lock().expect("no holder panics").charges();
+        charges.push(books.charge(ledger, spawner, &charges));
+        charges
     }
 
     /// The workers, by seat. Reads the processes' status: some 100 µs each.

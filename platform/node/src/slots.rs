@@ -2,11 +2,11 @@
 //!
 //! A slot is given again only after every living worker has acknowledged a snapshot without its last task, and then as
 //! the last of the free ones: a response that a slow client is still reading is accounted for late, and must not meet
-//! the slot's next task.
+//! the slot's next task. What comes late is charged to the task that had the slot; it is cleared when it is given again.
 
 use skiff_ledger::{Ledger, SLOTS, Slot, Totals};
 use skiff_ports::snapshot::{TaskSpec, Version};
-use skiff_types::{QualifiedName, TaskId};
+use skiff_types::{Account, Charge, Group, QualifiedName, TaskId, Usage};
 use std::collections::{HashMap, VecDeque};
 
 /// A task's account.
@@ -38,6 +38,16 @@ struct Holder {
     owner: QualifiedName,
     in_service: bool,
     slot: Slot,
+    /// What was charged to it so far.
+    charged: Usage,
+}
+
+/// A slot that no task has.
+#[derive(Debug)]
+struct Free {
+    slot: Slot,
+    /// Whose it was.
+    last: Option<Holder>,
 }
 
 /// The table of slots.
@@ -46,14 +56,19 @@ pub(crate) struct Slots {
     ledger: Ledger,
     taken: HashMap<TaskId, Holder>,
     leaving: Vec<(Version, Holder)>,
-    free: VecDeque<Slot>,
+    free: VecDeque<Free>,
     ended: Vec<TaskUsage>,
+    /// Charges to tasks whose slot another has now.
+    late: Vec<Charge>,
 }
+
+/// Slots that became free last and are still looked at for what comes late.
+const LATE_SLOTS_MAX: usize = 1_024;
 
 impl Slots {
     pub(crate) fn new(ledger: Ledger) -> Self {
-        let free = (0..SLOTS as Slot).collect();
-        Self { ledger, taken: HashMap::new(), leaving: Vec::new(), free, ended: Vec::new() }
+        let free = (0..SLOTS as Slot).map(|slot| Free { slot, last: None }).collect();
+        Self { ledger, taken: HashMap::new(), leaving: Vec::new(), free, ended: Vec::new(), late: Vec::new() }
     }
 
     /// The task's slot, given now if it has none; `None` if there is none left.
@@ -61,8 +76,13 @@ impl Slots {
         if let Some(holder) = self.taken.get(&task.id) {
             return Some(holder.slot);
         }
-        let slot = self.free.pop_front()?;
-        let holder = Holder { task: task.id, owner: task.owner.clone(), in_service: task.in_service, slot };
+        let Free { slot, last } = self.free.pop_front()?;
+        if let Some(mut last) = last {
+            self.late.extend(last.charge(&self.ledger, skiff_ledger::now_ms()));
+            self.ledger.task(slot).clear();
+        }
+        let (owner, in_service, charged) = (task.owner.clone(), task.in_service, Usage::default());
+        let holder = Holder { task: task.id, owner, in_service, slot, charged };
         self.taken.insert(task.id, holder);
         Some(slot)
     }
@@ -82,8 +102,7 @@ impl Slots {
         let Self { ledger, leaving, free, ended, .. } = self;
         for (_, holder) in leaving.extract_if(.., |(at, _)| *at <= version) {
             ended.push(usage(ledger, &holder));
-            ledger.task(holder.slot).clear();
-            free.push_back(holder.slot);
+            free.push_back(Free { slot: holder.slot, last: Some(holder) });
         }
     }
 
@@ -98,12 +117,38 @@ impl Slots {
         Accounts { living, ended: std::mem::take(&mut self.ended) }
     }
 
+    /// What every task used since the call before; each charge is handed over once.
+    pub(crate) fn charges(&mut self) -> Vec<Charge> {
+        let Self { ledger, taken, leaving, free, late, .. } = self;
+        let now_ms = skiff_ledger::now_ms();
+        let gone = free.iter_mut().rev().take(LATE_SLOTS_MAX).filter_map(|free| free.last.as_mut());
+        let here = taken.values_mut().chain(leaving.iter_mut().map(|(_, holder)| holder));
+        let mut charges = std::mem::take(late);
+        charges.extend(here.chain(gone).filter_map(|holder| holder.charge(ledger, now_ms)));
+        charges
+    }
+
     pub(crate) fn outstanding(&self, task: TaskId) -> u64 {
         self.get(task).map_or(0, |slot| self.ledger.task(slot).outstanding())
     }
 
     fn holders(&self) -> impl Iterator<Item = &Holder> {
         self.taken.values().chain(self.leaving.iter().map(|(_, holder)| holder))
+    }
+}
+
+impl Holder {
+    /// What the task used since it was charged last, if anything.
+    fn charge(&mut self, ledger: &Ledger, now_ms: u64) -> Option<Charge> {
+        let used = ledger.task(self.slot).usage(now_ms);
+        let more = used.since(&self.charged);
+        if more.is_zero() {
+            return None;
+        }
+        self.charged = used.max(&self.charged);
+        let QualifiedName { namespace, name } = self.owner.clone();
+        let group = if self.in_service { Group::Service(name) } else { Group::Family(name) };
+        Some(Charge { account: Account::Group { namespace, group, task: Some(self.task) }, used: more })
     }
 }
 
@@ -155,11 +200,42 @@ mod tests {
         let accounts = slots.read();
         assert_eq!((accounts.living.len(), accounts.ended.len(), accounts.ended[0].totals.cpu_ns), (1, 1, 7));
         assert_eq!(slots.read().ended.len(), 0, "handed over once");
-        assert_eq!(ledger.task(slot).totals(), Totals::default());
-        assert_eq!(
-            (slots.free.len(), slots.free.back()),
-            (SLOTS - 1, Some(&slot)),
-            "given again after all others"
-        );
+        let last = slots.free.back().map(|free| free.slot);
+        assert_eq!((slots.free.len(), last), (SLOTS - 1, Some(slot)), "given again after all others");
+    }
+
+    fn cpu_ns(charges: &[Charge], of: u8) -> Vec<u64> {
+        let is_of = |charge: &&Charge| match &charge.account {
+            Account::Group { task: Some(id), .. } => *id == task(of).id,
+            _ => false,
+        };
+        charges.iter().filter(is_of).map(|charge| charge.used.cpu_ns).collect()
+    }
+
+    #[test]
+    fn what_a_task_used_is_charged_to_it_once_whatever_becomes_of_its_slot() {
+        let (ledger, _fd) = Ledger::create(1).unwrap();
+        let mut slots = Slots::new(ledger.clone());
+        let slot = slots.take(&task(1)).unwrap();
+        let use_cpu = |ns| ledger.task(slot).row(0).cpu_ns.add(ns);
+        use_cpu(7);
+        assert_eq!(cpu_ns(&slots.charges(), 1), [7]);
+        assert_eq!(slots.charges(), []);
+        use_cpu(1);
+        slots.retain(1, |_| false);
+        use_cpu(2);
+        assert_eq!(cpu_ns(&slots.charges(), 1), [3], "while it leaves");
+        slots.acknowledged(1);
+        use_cpu(4);
+        assert_eq!(cpu_ns(&slots.charges(), 1), [4], "what comes late");
+        use_cpu(8);
+        while slots.take(&task(2)) != Some(slot) {
+            slots.retain(2, |_| false);
+            slots.acknowledged(2);
+        }
+        assert_eq!(ledger.task(slot).totals(), Totals::default(), "the next task begins with nothing");
+        use_cpu(16);
+        let charges = slots.charges();
+        assert_eq!((cpu_ns(&charges, 1), cpu_ns(&charges, 2)), (vec![8], vec![16]));
     }
 }

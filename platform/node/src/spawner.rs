@@ -5,7 +5,7 @@
 
 use std::io;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use tokio::sync::oneshot;
 
 type Order = (Command, oneshot::Sender<io::Result<Child>>);
@@ -14,22 +14,29 @@ type Order = (Command, oneshot::Sender<io::Result<Child>>);
 #[derive(Debug, Clone)]
 pub(crate) struct Spawner {
     orders: mpsc::Sender<Order>,
+    started: Arc<Mutex<Vec<u32>>>,
 }
 
 impl Spawner {
     /// Starts the thread.
     pub(crate) fn start() -> io::Result<Self> {
         let (orders, inbox) = mpsc::channel::<Order>();
+        let started = Arc::<Mutex<Vec<u32>>>::default();
+        let noted = started.clone();
         std::thread::Builder::new().name("spawner".into()).spawn(move || {
             while let Ok((mut command, reply)) = inbox.recv() {
-                if let Err(Ok(mut child)) = reply.send(command.spawn()) {
+                let spawned = command.spawn();
+                if let Ok(child) = &spawned {
+                    noted.lock().expect("no holder panics").push(child.id());
+                }
+                if let Err(Ok(mut child)) = reply.send(spawned) {
                     // Whoever asked is gone: nobody would ever end or reap it.
                     let _ = child.kill();
                     let _ = child.wait();
                 }
             }
         })?;
-        Ok(Self { orders })
+        Ok(Self { orders, started })
     }
 
     /// Starts `skiff` itself, the very file that runs now, with a subcommand.
@@ -39,6 +46,13 @@ impl Spawner {
         // A backtrace in an error costs a guest's every failure, and would tell guests of the host's inside.
         command.env("RUST_LIB_BACKTRACE", "0").stdin(Stdio::null()).stdout(Stdio::null());
         command
+    }
+
+    /// The children that were started and, as `is_there` says, are not yet gone; those that are, are forgotten.
+    pub(crate) fn children(&self, is_there: impl Fn(u32) -> bool) -> Vec<u32> {
+        let mut started = self.started.lock().expect("no holder panics");
+        started.retain(|pid| is_there(*pid));
+        started.clone()
     }
 
     /// Starts a command.

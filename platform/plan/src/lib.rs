@@ -7,3 +7,4 @@ pub mod lifecycle;
 pub mod retention;
 pub mod routes;
 pub mod service;
+pub mod usage;

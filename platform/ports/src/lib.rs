@@ -7,6 +7,7 @@
 //! | [`runtime::Runtime`] | `control` | `node`, and in simulation `sim` |
 //! | [`logs::Logs`] | `control` | `node` |
 //! | [`invoke::Invoke`] | `edge` | `sandbox`, wired in `worker` |
+//! | [`usage::UsageLog`] | `control` | `store` |
 //!
 //! [`snapshot`] is what a worker must know. Bodies cross as `http` types with one concrete [`body::Body`].
 
@@ -18,3 +19,4 @@ pub mod logs;
 pub mod runtime;
 pub mod snapshot;
 pub mod store;
+pub mod usage;

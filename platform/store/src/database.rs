@@ -103,7 +103,7 @@ impl Database {
 }
 
 /// Creates the file, for its owner alone, unless it is there; its name is durable after.
-fn create(path: &Path) -> io::Result<()> {
+pub(crate) fn create(path: &Path) -> io::Result<()> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
     sync_parent(path)
 }
@@ -113,7 +113,7 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-fn configure(
+pub(crate) fn configure(
     connection: &Connection,
     tuning: &Tuning,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -155,6 +155,6 @@ fn revision(stored: i64) -> Result<u64, StoreError> {
     u64::try_from(stored).map_err(|_| storage(Damaged(format!("the revision {stored}"))))
 }
 
-fn storage(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+pub(crate) fn storage(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
     StoreError::Storage(error.into())
 }

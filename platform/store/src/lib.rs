@@ -1,4 +1,4 @@
-//! The store port on SQLite, and the suite that any implementation of the port has to pass.
+//! The store port and the usage log on SQLite, and the suite that any implementation of the store port has to pass.
 //!
 //! One process owns a store's file. [`SqliteStore`] keeps every object in memory as well, so that reads never touch
 //! the disk; a thread of its own writes, many callers to a transaction. What is not here: what the objects mean, and
@@ -13,10 +13,12 @@ mod database;
 mod mirror;
 mod schema;
 mod sqlite;
+mod usage;
 mod watch;
 mod writer;
 
 pub use sqlite::SqliteStore;
+pub use usage::SqliteUsage;
 
 #[cfg(test)]
 mod tests;
