@@ -12,7 +12,7 @@ use crate::{
     ColdStartReport, ColdStartRequest, ErrorBody, Image, LogLine, LogQuery, Operation, Page, PageQuery,
     PlatformStatus, PutService, RegisterTaskDefinition, RollbackService, RunTask, ScaleService, Service,
     StopTask, Task, TaskDefinition, TaskDefinitionListQuery, TaskDefinitionQuery, TaskDefinitionReference,
-    TaskListQuery,
+    TaskListQuery, UsageQuery, UsageReport,
 };
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -282,6 +282,11 @@ impl Client {
     /// The platform's processes.
     pub async fn status(&self) -> Result<PlatformStatus, ClientError> {
         self.answer(self.request(Operation::GetStatus, &[])).await
+    }
+
+    /// What services, their tasks and the platform itself used.
+    pub async fn usage(&self, query: &UsageQuery) -> Result<UsageReport, ClientError> {
+        self.answer(self.request(Operation::GetUsage, &[]).query(query)).await
     }
 
     async fn change_service(

@@ -19,6 +19,7 @@ mod service;
 mod status;
 mod task;
 mod text;
+mod usage;
 
 pub use client::{Client, ClientError};
 pub use cold_start::{ColdStartReport, ColdStartRequest, ColdStartSample};
@@ -39,6 +40,7 @@ pub use service::{
 pub use status::{Health, HealthState, PlatformStatus, WorkerState, WorkerStatus};
 pub use task::{RunTask, StopTask, Task, TaskListQuery, TaskUsage};
 pub use text::TaskDefinitionReference;
+pub use usage::{Usage, UsageItem, UsageQuery, UsageReport};
 
 /// Largest JSON body of a request, in bytes. What it makes must fit one value of the store, which is under 1 MiB.
 pub const REQUEST_BYTES_MAX: usize = 512 * 1024;

@@ -6,7 +6,8 @@ use crate::text;
 use crate::{
     ColdStartReport, ColdStartRequest, ErrorCode, Health, Image, LogLine, LogQuery, Page, PageQuery,
     PlatformStatus, PutService, RegisterTaskDefinition, RollbackService, RunTask, ScaleService, Service,
-    StopTask, Task, TaskDefinition, TaskDefinitionListQuery, TaskDefinitionQuery, TaskListQuery,
+    StopTask, Task, TaskDefinition, TaskDefinitionListQuery, TaskDefinitionQuery, TaskListQuery, UsageQuery,
+    UsageReport,
 };
 use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -36,6 +37,7 @@ pub enum Operation {
     StopTask,
     ReadLogs,
     GetStatus,
+    GetUsage,
     GetHealth,
     GetMetrics,
     GetOpenApi,
@@ -81,7 +83,7 @@ pub(crate) struct Spec {
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::PushImage,
         Self::ListImages,
         Self::GetImage,
@@ -103,6 +105,7 @@ impl Operation {
         Self::StopTask,
         Self::ReadLogs,
         Self::GetStatus,
+        Self::GetUsage,
         Self::GetHealth,
         Self::GetMetrics,
         Self::GetOpenApi,
@@ -197,7 +200,9 @@ impl Operation {
             Self::RunTask | Self::ListTasks | Self::GetTask | Self::StopTask | Self::ReadLogs => {
                 self.task_spec()
             }
-            Self::GetStatus | Self::GetHealth | Self::GetMetrics | Self::GetOpenApi => self.platform_spec(),
+            Self::GetStatus | Self::GetUsage | Self::GetHealth | Self::GetMetrics | Self::GetOpenApi => {
+                self.platform_spec()
+            }
         }
     }
 
@@ -355,6 +360,11 @@ impl Operation {
         match self {
             Self::GetStatus => spec("/v1/status", "Shows the platform's processes.")
                 .response(200, Body::Json(of::<PlatformStatus>)),
+            Self::GetUsage => {
+                spec("/v1/usage", "Says what services, their tasks and the platform itself used.")
+                    .query(of::<UsageQuery>)
+                    .response(200, Body::Json(of::<UsageReport>))
+            }
             Self::GetHealth => spec("/healthz", "Says whether the platform takes work.")
                 .response(200, Body::Json(of::<Health>)),
             Self::GetMetrics => spec("/metrics", "Metrics in the Prometheus text format.")

@@ -1,5 +1,6 @@
 //! What every part of `control` shares: its ports, its objects, and the few facts that live as long as the process.
 
+use crate::bill::Bill;
 use crate::meters::{Accounts, Meters};
 use crate::objects::Objects;
 use skiff_kit::clock::Clock;
@@ -8,6 +9,7 @@ use skiff_ports::images::Images;
 use skiff_ports::logs::Logs;
 use skiff_ports::runtime::Runtime;
 use skiff_ports::store::Store;
+use skiff_ports::usage::UsageLog;
 use skiff_types::{Digest, TaskId};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -60,6 +62,7 @@ pub struct Deps {
     pub images: Arc<dyn Images>,
     pub runtime: Arc<dyn Runtime>,
     pub logs: Arc<dyn Logs>,
+    pub usage: Arc<dyn UsageLog>,
     pub meters: Arc<dyn Meters>,
     pub clock: Arc<dyn Clock>,
 }
@@ -72,6 +75,7 @@ pub(crate) struct Context {
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) logs: Arc<dyn Logs>,
     pub(crate) accounts: Accounts,
+    pub(crate) bill: Bill,
     pub(crate) clock: Arc<dyn Clock>,
     /// The view's generation that every living worker acts on; 0 until the first is.
     pub(crate) acknowledged: watch::Sender<u64>,
@@ -94,6 +98,7 @@ impl Context {
             images: deps.images,
             runtime: deps.runtime,
             logs: deps.logs,
+            bill: Bill::new(deps.meters.clone(), deps.usage),
             accounts: Accounts::new(deps.meters),
             clock: deps.clock,
             acknowledged: watch::Sender::new(0),

@@ -10,6 +10,7 @@ mod page;
 mod platform;
 mod services;
 mod tasks;
+mod usage;
 mod views;
 
 pub(crate) use logs::Lines;

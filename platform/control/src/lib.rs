@@ -7,6 +7,7 @@
 //! What always holds: what a call was answered is in the store; each object is consistent by itself, and reconciling
 //! mends what stands between them; nothing that is done may not be done twice.
 
+mod bill;
 mod context;
 mod entrance;
 mod error;

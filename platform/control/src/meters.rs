@@ -5,7 +5,7 @@
 //! What always holds: an owner's counters never go down while the owner exists, whatever becomes of its tasks.
 
 use skiff_ledger::Totals;
-use skiff_types::{QualifiedName, TaskId};
+use skiff_types::{Charge, QualifiedName, TaskId};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,6 +15,9 @@ pub trait Meters: Send + Sync {
     ///
     /// A task that ended is handed over once; a task is never in both lists of one answer.
     fn read(&self) -> Readings;
+
+    /// What tasks and the platform used since the call before; each charge is handed over once.
+    fn charges(&self) -> Vec<Charge>;
 
     /// The supervisor and its workers.
     fn node(&self) -> NodeReading;

@@ -3,6 +3,7 @@
 //! Names and units follow <https://prometheus.io/docs/practices/naming/>. Nothing is registered or kept: a series is
 //! there once there is something to count, so a service that nobody calls has none.
 
+use crate::bill::SinceStart;
 use crate::context::Context;
 use crate::error::ApiError;
 use crate::meters::{Owner, WorkerReading};
@@ -66,10 +67,16 @@ const BY_OWNER: &[OwnerMetric] = &[
         None,
         Reading::Gauge(|totals| totals.memory_bytes as f64),
     ),
+    (
+        "skiff_memory_byte_seconds_total",
+        "Memory that sandboxes held, times how long.",
+        None,
+        Reading::Counter(|totals| totals.memory_byte_seconds()),
+    ),
     ("skiff_sandboxes", "Sandboxes alive.", None, Reading::Gauge(|totals| totals.sandboxes as f64)),
     (
         "skiff_sandboxes_drawn_total",
-        "Sandboxes drawn from the pool.",
+        "Sandboxes drawn from the pool: the cold starts of the bill.",
         None,
         Reading::Counter(|totals| totals.sandboxes_drawn as f64),
     ),
@@ -188,6 +195,32 @@ pub(crate) fn render(context: &Context) -> Result<String, ApiError> {
     ];
     for (name, help, kind, value) in supervisor {
         families.add(name, help, kind, metric(&[], kind, value));
+    }
+    let SinceStart { platform, total } = context.bill.since_start();
+    let used = [
+        (
+            "skiff_node_cpu_seconds_total",
+            "CPU time of all the platform's processes, by the kernel: that of tasks and of the platform.",
+            total.cpu_seconds(),
+        ),
+        (
+            "skiff_platform_cpu_seconds_total",
+            "CPU time that no task is charged with.",
+            platform.cpu_seconds(),
+        ),
+        (
+            "skiff_platform_requests_total",
+            "Requests answered for no task: no service takes them, or it has no task.",
+            platform.requests as f64,
+        ),
+        (
+            "skiff_platform_response_body_bytes_total",
+            "Bytes of the bodies of those answers.",
+            platform.sent_bytes as f64,
+        ),
+    ];
+    for (name, help, value) in used {
+        families.add(name, help, MetricType::COUNTER, metric(&[], MetricType::COUNTER, value));
     }
     for (status, count) in tasks_by_status(context) {
         let labels = [("status", status.as_str().to_owned())];

@@ -8,6 +8,7 @@
 //! | `assignments` | that the node runs and routes what the tasks say |
 //! | `events` | that a task's object says what became of its program |
 //! | `collector` | that nothing is kept that nobody needs |
+//! | `usage` | that what was used is on the disk, in a bounded space |
 //!
 //! They meet in the store alone, so each may stop between any two writes and another process may go on.
 
@@ -17,6 +18,7 @@ mod events;
 mod resume;
 mod services;
 mod tasks;
+mod usage;
 
 pub(crate) use resume::resume;
 pub(crate) use services::is_complete;
@@ -40,6 +42,7 @@ pub(crate) fn start(context: &Arc<Context>) {
     spawn(context, services::run(context.clone()));
     spawn(context, events::run(context.clone()));
     spawn(context, collector::run(context.clone()));
+    spawn(context, usage::run(context.clone()));
 }
 
 /// Runs a reconciler to its end: it looks for the drain between two writes, so that none is cut short.

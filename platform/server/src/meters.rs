@@ -2,6 +2,7 @@
 
 use skiff_control::{Meters, NodeReading, Readings, TaskReading, WorkerReading, WorkerState};
 use skiff_node::{Node, ProcessStatus, TaskUsage, WorkerStatus};
+use skiff_types::Charge;
 use std::time::Instant;
 
 /// The node's meters.
@@ -23,6 +24,10 @@ impl Meters for NodeMeters {
             living: accounts.living.into_iter().map(reading).collect(),
             ended: accounts.ended.into_iter().map(reading).collect(),
         }
+    }
+
+    fn charges(&self) -> Vec<Charge> {
+        self.node.charges()
     }
 
     fn node(&self) -> NodeReading {

@@ -16,7 +16,7 @@ use skiff_node::{LogFiles, Node};
 use skiff_ports::images::Images;
 use skiff_registry::LocalImages;
 use skiff_sandbox::cache::NativeCache;
-use skiff_store::SqliteStore;
+use skiff_store::{SqliteStore, SqliteUsage};
 use std::io::{IsTerminal, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU32;
@@ -88,6 +88,9 @@ impl Platform {
             Ok(path)
         };
         let store = Arc::new(SqliteStore::open(&data.path().join("state.db"))?);
+        let usage = Arc::new(
+            SqliteUsage::open(&data.path().join("usage.db")).context("the usage log can't be used")?,
+        );
         let images: Arc<dyn Images> = Arc::new(LocalImages::open(&folder("images")?)?);
         let logs = LogFiles::open(&folder("logs")?).context("the folder of the logs can't be used")?;
         let cache_dir = folder("cache")?;
@@ -118,6 +121,7 @@ impl Platform {
                 images,
                 runtime: Arc::new(node.clone()),
                 logs: Arc::new(logs),
+                usage,
                 meters: Arc::new(NodeMeters { node: node.clone(), started }),
                 clock: Arc::new(SystemClock),
             },

@@ -150,6 +150,7 @@ async fn carry_out(operation: Operation, door: &Door, request: Request) -> Resul
             respond::typed(status, "application/x-ndjson", lines)
         }
         Op::GetStatus => respond::json(status, &entrance.status(door.address)),
+        Op::GetUsage => respond::json(status, &entrance.usage(&call.query()?).await?),
         Op::GetHealth => {
             let health = Health { status: entrance.health() };
             let is_ready = health.status == HealthState::Ready;

@@ -9,8 +9,9 @@ use skiff_api::{
 use skiff_control::{Config, Deps, Handle, Token};
 use skiff_kit::clock::SystemClock;
 use skiff_ports::store::Store;
+use skiff_ports::usage::UsageLog;
 use skiff_registry::LocalImages;
-use skiff_store::SqliteStore;
+use skiff_store::{SqliteStore, SqliteUsage};
 use skiff_types::{Name, Namespace, TaskId, TaskStatus};
 use std::future::Future;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) struct Disk {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) images: Arc<LocalImages>,
+    pub(crate) usage: Arc<dyn UsageLog>,
     pub(crate) _folder: Arc<TempDir>,
 }
 
@@ -35,7 +37,9 @@ impl Disk {
         let folder = TempDir::new().unwrap();
         let store = SqliteStore::open(&folder.path().join("store.db")).unwrap();
         let images = LocalImages::open(&folder.path().join("images")).unwrap();
-        Self { store: Arc::new(store), images: Arc::new(images), _folder: Arc::new(folder) }
+        let usage = SqliteUsage::open(&folder.path().join("usage.db")).unwrap();
+        let (images, usage) = (Arc::new(images), Arc::new(usage));
+        Self { store: Arc::new(store), images, usage, _folder: Arc::new(folder) }
     }
 }
 
@@ -91,6 +95,7 @@ impl Platform {
             images: disk.images.clone(),
             runtime: node.clone(),
             logs: Arc::new(SharedLines(lines.clone())),
+            usage: disk.usage.clone(),
             meters: meters.clone(),
             clock: Arc::new(SystemClock),
         };

@@ -8,4 +8,5 @@ mod measured;
 mod mutated;
 mod node;
 mod restart;
+mod usage;
 mod wire;

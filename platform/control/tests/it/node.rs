@@ -10,7 +10,7 @@ use skiff_ports::images::Images;
 use skiff_ports::logs::{LogLine, LogQuery, LogStream, Logs};
 use skiff_ports::runtime::{ColdStart, ComponentReport, Desired, PrepareError, Runtime, TaskEvent};
 use skiff_ports::snapshot::Version;
-use skiff_types::{Digest, Kind, QualifiedName, StopCode, StoppedReason, TaskId, WasiGeneration};
+use skiff_types::{Charge, Digest, Kind, QualifiedName, StopCode, StoppedReason, TaskId, WasiGeneration};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
@@ -229,14 +229,18 @@ impl Logs for SharedLines {
     }
 }
 
-/// Readings as the test sets them.
+/// Readings and charges as the test sets them.
 #[derive(Default)]
-pub(crate) struct SetMeters(pub(crate) Mutex<Readings>);
+pub(crate) struct SetMeters(pub(crate) Mutex<Readings>, pub(crate) Mutex<Vec<Charge>>);
 
 impl Meters for SetMeters {
     fn read(&self) -> Readings {
         let mut readings = self.0.lock().unwrap();
         Readings { living: readings.living.clone(), ended: std::mem::take(&mut readings.ended) }
+    }
+
+    fn charges(&self) -> Vec<Charge> {
+        std::mem::take(&mut self.1.lock().unwrap())
     }
 
     fn node(&self) -> NodeReading {

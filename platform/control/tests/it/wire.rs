@@ -70,7 +70,8 @@ async fn every_operation_answers_as_the_document_says() {
     let document = request(&platform, Operation::GetOpenApi, &[]).send().await.unwrap();
     let mut contract = Contract { document: document.json().await.unwrap(), seen: BTreeSet::new() };
     let call = |operation, values: &[&str]| request(&platform, operation, values);
-    for operation in [Operation::GetOpenApi, Operation::GetStatus, Operation::GetMetrics] {
+    for operation in [Operation::GetOpenApi, Operation::GetStatus, Operation::GetUsage, Operation::GetMetrics]
+    {
         contract.check(operation, call(operation, &[])).await;
     }
     platform.handle.ready().await;
