@@ -1,8 +1,10 @@
 //! The command line's grammar: every command, flag and example.
 
 mod platform;
+mod usage;
 
 pub use platform::{AccessLog, ApiAddress, CompileArgs, UpArgs, WorkerArgs};
+pub(crate) use usage::{CompletionsArgs, ManArgs, UsageArgs, UsageBy};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skiff_api::TaskDefinitionReference;
@@ -128,6 +130,8 @@ pub enum Command {
     },
     /// Put a service back to an earlier revision
     Rollback(RollbackArgs),
+    /// Show what services, their tasks and the platform itself used: the bill
+    Usage(UsageArgs),
     /// Measure
     #[command(after_help = "Examples:\n  skiff bench cold-start hello --requests 200")]
     Bench {
@@ -135,6 +139,10 @@ pub enum Command {
         #[command(subcommand)]
         command: BenchCommand,
     },
+    /// Print a script that completes commands and flags in a shell
+    Completions(CompletionsArgs),
+    /// Write a manual page for each command
+    Man(ManArgs),
     /// A worker process of `skiff up`
     #[command(hide = true)]
     Worker(WorkerArgs),

@@ -9,6 +9,7 @@ mod artifact;
 mod bench;
 mod build;
 mod change;
+mod completions;
 mod context;
 mod definitions;
 mod deploy;
@@ -16,6 +17,7 @@ mod failure;
 mod human;
 mod images;
 mod logs;
+mod man;
 mod new;
 mod output;
 mod progress;
@@ -23,6 +25,7 @@ mod run;
 mod services;
 mod status;
 mod tasks;
+mod usage;
 
 pub mod connection;
 pub mod manifest;
@@ -83,6 +86,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Scale(args) => change::scale(&context, &args).await?,
         Command::Rm { names } => change::remove(&context, &names).await?,
         Command::Rollback(args) => change::rollback(&context, &args).await?,
+        Command::Usage(args) => usage::run(&context, &args).await?,
+        Command::Completions(args) => completions::run(args.shell)?,
+        Command::Man(args) => man::run(&context, &args.dir)?,
         Command::Bench { command } => match command {
             BenchCommand::ColdStart(args) => bench::cold_start(&context, &args).await?,
         },

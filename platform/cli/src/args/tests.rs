@@ -108,6 +108,10 @@ fn values_without_units_are_wrong_usage() {
         "skiff bench cold-start hello --requests 0",
         "skiff new Hello",
         "skiff ps --output yaml",
+        "skiff usage --since 24",
+        "skiff usage --by node",
+        "skiff completions tcsh",
+        "skiff man",
         "skiff rm",
         "skiff",
     ];

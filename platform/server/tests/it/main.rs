@@ -7,4 +7,5 @@ mod harness;
 mod lifecycle;
 mod quotas;
 mod templates;
+mod usage;
 mod workers;
