@@ -30,7 +30,7 @@ macro_rules! text_schemas {
     };
 }
 
-/// The schema of [`skiff_types::Reuse`].
+/// How many requests one sandbox serves before it is given back.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
 pub(crate) struct Reuse {

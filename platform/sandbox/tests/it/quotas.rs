@@ -73,8 +73,9 @@ fn cpu_time_is_held_to_the_task_s_share() {
         assert!(matches!(spins, (Err(InvokeError::TimedOut { .. }), Err(InvokeError::TimedOut { .. }))));
         let totals = world.slot(task).totals();
         let used_ms = (totals.cpu_ns - before) as f64 / 1e6;
-        // A quarter of the time, what a bucket may hold, and two slices of two milliseconds that may overdraw it.
-        let most_ms = began.elapsed().as_secs_f64() * 1_000.0 * 0.25 + 25.0 + 4.0;
+        // A quarter of the time, what a bucket may hold, and two slices that may overdraw it: of two milliseconds each,
+        // but longer where the epoch clock's thread has to wait for a core.
+        let most_ms = began.elapsed().as_secs_f64() * 1_000.0 * 0.25 + 25.0 + 20.0;
         assert!(used_ms <= most_ms, "{used_ms} ms of CPU time, at most {most_ms} ms are the task's share");
         // Nobody is held back who got less than his share, as on a machine that others use.
         assert!(totals.throttled_ns > 500_000_000 || used_ms < 0.9 * most_ms, "{used_ms} ms: {totals:?}");
