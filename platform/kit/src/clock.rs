@@ -1,10 +1,16 @@
 //! The clocks of the operating system, read without allocation. What decides takes the time as an argument instead.
 
 use rustix::time::{ClockId, clock_gettime};
+use std::time::Duration;
 
 /// Nanoseconds since some fixed instant, the same one for every process of this machine.
 pub fn monotonic_ns() -> u64 {
     nanoseconds(ClockId::Monotonic)
+}
+
+/// How long it is until [`monotonic_ns`] reads `deadline_ns`; nothing if it already does.
+pub fn until(deadline_ns: u64) -> Duration {
+    Duration::from_nanos(deadline_ns.saturating_sub(monotonic_ns()))
 }
 
 /// Nanoseconds of CPU time that the calling thread has used. A system call: about 0.6 µs.

@@ -231,7 +231,7 @@ impl Ticket {
             if first && let Ok(admitted) = try_admit(host, &self.task, code) {
                 return Ok(admitted);
             }
-            let left = Duration::from_nanos(deadline_ns.saturating_sub(clock::monotonic_ns()));
+            let left = clock::until(deadline_ns);
             if left.is_zero() {
                 return Err(timed_out(&self.task));
             }

@@ -35,7 +35,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
 use wasmtime_wasi_http::WasiBody;
 
 /// How often a guest is polled for the end of a small answer before a task of the runtime is spent on it.
@@ -92,10 +91,10 @@ pub(crate) async fn call(
         (Some(Err(failure)), _) | (_, Some(Answer::Failure(failure))) => Err(failure),
         (_, None) => Err(Failure::no_answer()),
         (Some(Ok(())), Some(Answer::Response(response))) => {
-            respond(&host, &task, response, None, crossed, guard).await
+            respond(&host, &task, response, None, crossed, guard, deadline_ns).await
         }
         (None, Some(Answer::Response(response))) => {
-            respond(&host, &task, response, Some(run), crossed, guard).await
+            respond(&host, &task, response, Some(run), crossed, guard, deadline_ns).await
         }
     };
     match result {
@@ -130,7 +129,7 @@ async fn call_shared(
         Poll::Ready(answer) => answer,
         Poll::Pending => {
             let answered = std::future::poll_fn(|cx| shared.poll_answer(&cord, &head, cx.waker()));
-            let left = Duration::from_nanos(deadline_ns.saturating_sub(clock::monotonic_ns()));
+            let left = clock::until(deadline_ns);
             match tokio::time::timeout(left, answered).await {
                 Ok(answer) => answer,
                 Err(_) => {
@@ -165,6 +164,7 @@ async fn call_shared(
         shared.end_call(cord);
     } else {
         body.tie_to(Cord::Call(cord));
+        body.end_within(clock::until(deadline_ns));
     }
     Ok(Response::from_parts(parts, body.boxed_unsync()))
 }
@@ -177,6 +177,7 @@ async fn respond(
     rest: Option<GuestRun<()>>,
     crossed: Arc<Crossed>,
     guard: CallGuard,
+    deadline_ns: u64,
 ) -> Result<Response<Body>, Failure> {
     let (head, body) = response.into_parts();
     let link = Arc::new(Link::default());
@@ -207,6 +208,7 @@ async fn respond(
             }
         }
     }
+    body.end_within(clock::until(deadline_ns));
     Ok(Response::from_parts(head, body.boxed_unsync()))
 }
 
@@ -236,7 +238,7 @@ async fn admit(
     }
     // There may be sandboxes enough for all of these; only, nobody can tell yet.
     let ticket = Ticket::take(task, limits.queue.max(limits.concurrency))?;
-    let left = Duration::from_nanos(deadline_ns.saturating_sub(clock::monotonic_ns()));
+    let left = clock::until(deadline_ns);
     let loaded = tokio::time::timeout(left, task.code.load(host, &task.account)).await;
     let code = match loaded {
         Ok(Ok(code)) => code,

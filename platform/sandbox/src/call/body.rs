@@ -2,6 +2,7 @@
 
 use super::shared::CallCord;
 use crate::account::Account;
+use crate::failure::Failure;
 use crate::heap::Crossed;
 use crate::logs::LogQueue;
 use bytes::Bytes;
@@ -12,11 +13,15 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 /// Bytes of an answer that are taken out of a guest's buffers before anybody asks for them.
 const READY_BYTES_MAX: u64 = 128 << 10;
+/// How long a guest whose time is up is given to find that and end, before its answer's body looks again.
+const GUEST_GRACE: Duration = Duration::from_millis(10);
 
 /// A request's body, as its guest reads it.
 pub(super) struct RequestBody {
@@ -127,6 +132,8 @@ pub(super) struct ResponseBody {
     link: Arc<Link>,
     crossed: Arc<Crossed>,
     cord: Option<Cord>,
+    /// When the call's time is up.
+    timer: Option<Pin<Box<Sleep>>>,
     account: Arc<Account>,
     logs: Arc<LogQueue>,
 }
@@ -152,6 +159,7 @@ impl ResponseBody {
             link,
             crossed,
             cord: None,
+            timer: None,
             account,
             logs,
         }
@@ -160,6 +168,14 @@ impl ResponseBody {
     /// Ties the guest to the body: without its reader it need not go on.
     pub(super) fn tie_to(&mut self, cord: Cord) {
         self.cord = Some(cord);
+    }
+
+    /// Ends what is still to come after `time`, guest or no guest: a body that a guest of WASI 0.3 took from its request
+    /// is passed on by the host alone.
+    pub(super) fn end_within(&mut self, time: Duration) {
+        if self.rest.is_some() {
+            self.timer = Some(Box::pin(tokio::time::sleep(time)));
+        }
     }
 
     /// Takes over what the guest has written, up to a bound; says whether there was anything. When a guest has ended,
@@ -220,6 +236,34 @@ impl ResponseBody {
         Err(BodyError::TooLarge { limit_bytes })
     }
 
+    /// Whether the time is up, and no guest runs any more that would find that for itself.
+    fn is_out_of_time(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(timer) = &mut self.timer else { return false };
+        while timer.as_mut().poll(cx).is_ready() {
+            let is_told = match &self.cord {
+                None => true,
+                Some(Cord::Guest(task)) => task.is_finished(),
+                Some(Cord::Call(_)) => self.link.failure().is_some(),
+            };
+            if is_told {
+                return true;
+            }
+            timer.as_mut().reset(Instant::now() + GUEST_GRACE);
+        }
+        false
+    }
+
+    /// Ends the body with what its guest failed of, or else with the time that is up.
+    fn time_out(&mut self) -> BodyError {
+        self.finish();
+        self.link.failure().unwrap_or_else(|| {
+            let failure = Failure::timed_out(self.account.spec.limits.timeout.ms());
+            self.account.row().timeouts.add(1);
+            self.logs.remark(&self.account, &failure.message);
+            BodyError::Guest(failure.message)
+        })
+    }
+
     fn finish(&mut self) {
         self.ended = true;
         self.cord.take_if(|cord| matches!(cord, Cord::Call(_)));
@@ -239,6 +283,9 @@ impl http_body::Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.ended {
             return Poll::Ready(None);
+        }
+        if self.is_out_of_time(cx) {
+            return Poll::Ready(Some(Err(self.time_out())));
         }
         let polled = self.next(cx);
         polled.map(|frame| match frame {

@@ -192,6 +192,21 @@ fn bodies_stream_both_ways() {
 }
 
 #[test]
+fn a_body_that_needs_no_guest_any_more_ends_in_time_all_the_same() {
+    on_one_thread(async {
+        let world = World::new(4, &[Guest::MisbehaveP3]);
+        let task = world.run(Guest::MisbehaveP3, |task| task.limits.timeout = Span::from_ms(3_000));
+        let chunk = Ok(Frame::data(Bytes::from_static(b"and no end")));
+        let endless = StreamBody::new(futures::stream::iter([chunk]).chain(futures::stream::pending()));
+        let asked = world.sandboxes.invoke(task, request("/pass", endless.boxed_unsync()));
+        let error = text(asked.await.unwrap()).await.unwrap_err().to_string();
+        assert!(error.contains("within 3000 ms"), "{error}");
+        assert_eq!(world.slot(task).totals().timeouts, 1);
+        world.all_is_given_back(task).await;
+    });
+}
+
+#[test]
 fn a_large_body_is_let_through_piece_by_piece() {
     on_one_thread(async {
         let world = World::new(4, &BOTH);

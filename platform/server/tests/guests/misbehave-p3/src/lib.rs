@@ -41,6 +41,7 @@ impl Guest for Misbehave {
                 reply(200, "slept")
             }
             "/echo" => echo(request),
+            "/pass" => pass(request),
             "/read" => reply(200, format!("{} bytes", read(request).await)),
             "/large" => stream(async move |mut to| {
                 for _ in 0..target.number_or("mib", 1) * 16 {
@@ -124,6 +125,13 @@ fn echo(request: Request) -> Response {
     stream(async move |mut to| {
         chunks(contents(request), async |chunk| to.write_all(chunk).await.is_empty()).await;
     })
+}
+
+/// Makes the request's body the answer's, which the host then passes on without the guest.
+fn pass(request: Request) -> Response {
+    let (_, result) = wit_future::new(|| Ok(()));
+    let (contents, trailers) = Request::consume_body(request, result);
+    Response::new(Fields::new(), Some(contents), trailers).0
 }
 
 async fn read(request: Request) -> usize {
