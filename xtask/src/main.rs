@@ -1,9 +1,10 @@
-//! The project's own tasks: `cargo xtask demo`, `test`, `ci`, `tidy`, `bench`.
+//! The project's own tasks: `cargo xtask demo`, `test`, `ci`, `tidy`, `fuzz`, `bench`.
 //!
 //! Each does all its own set-up; a machine with Rust and a C compiler is enough.
 
 mod bench;
 mod demo;
+mod fuzz;
 mod platform;
 mod shell;
 mod tidy;
@@ -34,6 +35,8 @@ enum Task {
     Ci,
     /// Checks the structure: crate tiers, file headers, who names wasmtime.
     Tidy,
+    /// Fuzzes what strangers may send, guided by coverage; needs a C++ compiler.
+    Fuzz(fuzz::Args),
     /// Measures Skiff, beside `wasmtime serve` where that is on the PATH, and writes a table to `benches/results/`.
     Bench(bench::Args),
     /// A native process that takes a quarter of a core: the neighbour that `bench isolation` compares with.
@@ -66,6 +69,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Test { arguments } => test(&arguments),
         Task::Ci => ci(),
         Task::Tidy => tidy::run(),
+        Task::Fuzz(args) => fuzz::run(args),
         Task::Bench(args) => bench::run(args),
         Task::Spin => bench::isolation::spin(),
     }

@@ -23,6 +23,7 @@ const TIERS: &[(&str, u32)] = &[
     ("skiff-control", 3),
     ("skiff-cli", 3),
     ("skiff-worker", 4),
+    ("skiff-fuzz", 4),
     ("skiff-server", 5),
 ];
 

@@ -1,5 +1,9 @@
 //! Misbehaviour that needs no WASI generation, and how a request or a command line chooses it.
 
+mod program;
+
+pub use program::Program;
+
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -1,0 +1,9 @@
+//! The targets: for each a function of bytes that panics if the code under test breaks a promise.
+
+pub(crate) mod api;
+pub(crate) mod calls;
+pub(crate) mod component;
+pub(crate) mod connection;
+pub(crate) mod manifest;
+pub(crate) mod native_cache;
+pub(crate) mod wire;

@@ -1,0 +1,94 @@
+//! The API's requests: whatever is taken for a body, a query or a parameter of a path says the same once it is written
+//! and read again.
+//!
+//! The first line of an input names the operation; the rest is tried as its body, its query and a parameter of its path.
+//! What the handlers make of what was taken is not seen here but in `control`'s own tests.
+
+use axum::extract::Query;
+use http::Uri;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use skiff_api::{
+    ColdStartRequest, LogQuery, Operation, PageQuery, PutService, RegisterTaskDefinition, RollbackService,
+    RunTask, ScaleService, StopTask, TaskDefinitionListQuery, TaskDefinitionQuery, TaskDefinitionReference,
+    TaskListQuery, UsageQuery,
+};
+use skiff_types::{ImageReference, Name, Namespace, TaskId};
+use std::fmt::{Debug, Display};
+use std::str::FromStr;
+
+/// Reads the input as what an operation takes.
+pub(crate) fn run(input: &[u8]) {
+    let Some(end) = input.iter().position(|&byte| byte == b'\n') else { return };
+    let (name, rest) = (&input[..end], &input[end + 1..]);
+    let is_named = |operation: &Operation| format!("{operation:?}").as_bytes() == name;
+    let Some(operation) = Operation::ALL.into_iter().find(is_named) else { return };
+    body_and_query(operation, rest);
+    let Ok(text) = std::str::from_utf8(rest) else { return };
+    for parameter in operation.path_parameters() {
+        match parameter.name {
+            "namespace" => path::<Namespace>(text),
+            "reference" => path::<ImageReference>(text),
+            "definition" => path::<TaskDefinitionReference>(text),
+            "service" => path::<Name>(text),
+            "task" => path::<TaskId>(text),
+            other => panic!("no target reads the parameter {other}; add it here"),
+        }
+    }
+}
+
+/// Every operation with its types; the compiler asks for those of a new one.
+fn body_and_query(operation: Operation, bytes: &[u8]) {
+    match operation {
+        Operation::RegisterTaskDefinition => body::<RegisterTaskDefinition>(bytes),
+        Operation::PutService => body::<PutService>(bytes),
+        Operation::ScaleService => body::<ScaleService>(bytes),
+        Operation::RollbackService => body::<RollbackService>(bytes),
+        Operation::MeasureColdStarts => body::<ColdStartRequest>(bytes),
+        Operation::RunTask => body::<RunTask>(bytes),
+        Operation::StopTask => body::<StopTask>(bytes),
+        Operation::ListImages | Operation::ListServices => query::<PageQuery>(bytes),
+        Operation::ListTaskDefinitions => query::<TaskDefinitionListQuery>(bytes),
+        Operation::GetTaskDefinition => query::<TaskDefinitionQuery>(bytes),
+        Operation::ListTasks => query::<TaskListQuery>(bytes),
+        Operation::ReadLogs => query::<LogQuery>(bytes),
+        Operation::GetUsage => query::<UsageQuery>(bytes),
+        // A component, which is a target of its own; or nothing but a path.
+        Operation::PushImage
+        | Operation::GetImage
+        | Operation::DeleteImage
+        | Operation::DeregisterTaskDefinition
+        | Operation::GetService
+        | Operation::DeleteService
+        | Operation::GetTask
+        | Operation::GetStatus
+        | Operation::GetHealth
+        | Operation::GetMetrics
+        | Operation::GetOpenApi => {}
+    }
+}
+
+fn body<T: DeserializeOwned + Serialize + PartialEq + Debug>(bytes: &[u8]) {
+    if let Ok(value) = serde_json::from_slice::<T>(bytes) {
+        stays_itself(&value);
+    }
+}
+
+fn query<T: DeserializeOwned + Serialize + PartialEq + Debug>(bytes: &[u8]) {
+    let Ok(uri) = Uri::try_from([b"/?", bytes].concat()) else { return };
+    if let Ok(Query(value)) = Query::<T>::try_from_uri(&uri) {
+        stays_itself(&value);
+    }
+}
+
+fn stays_itself<T: DeserializeOwned + Serialize + PartialEq + Debug>(value: &T) {
+    let text = serde_json::to_string(value).expect("what was read can be written");
+    let again: T = serde_json::from_str(&text).expect("what was written can be read");
+    assert_eq!(value, &again, "{text}");
+}
+
+fn path<T: FromStr<Err: Debug> + Display + PartialEq + Debug>(text: &str) {
+    if let Ok(value) = text.parse::<T>() {
+        assert_eq!(value, value.to_string().parse().expect("what was printed can be parsed"));
+    }
+}

@@ -1,0 +1,227 @@
+//! A worker's sandboxes without a worker, with one guest in them.
+
+use super::client::{Client, Interruption};
+use futures::FutureExt;
+use futures::future::{Either, LocalBoxFuture};
+use sha2::{Digest as _, Sha256};
+use skiff_ledger::Ledger;
+use skiff_ports::invoke::{Invoke, InvokeError};
+use skiff_ports::logs::LogLine;
+use skiff_ports::snapshot::{Assignment, TaskSpec};
+use skiff_sandbox::cache::NativeCache;
+use skiff_sandbox::{CodeSource, Config, Deps, LogSink, Sandboxes, compile, engine};
+use skiff_types::{
+    Command, CpuUnits, Digest, Limits, MemorySize, Name, Namespace, QualifiedName, Span, TaskDefinitionId,
+    TaskId, WasiGeneration,
+};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+use tokio::task::LocalSet;
+
+/// How long is waited for what must come.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Time of a call: longer than all but those programs take that wait for what never comes.
+const TIMEOUT_MS: u64 = 20;
+/// Small, so that a program can reach it.
+const MEMORY: MemorySize = MemorySize::from_mib(8);
+/// Sandboxes of the pool.
+const SANDBOXES_MAX: usize = 4;
+/// The tasks' slots in the ledger: the one whose calls are made here, and one that holds on to the code.
+const SLOT: u32 = 0;
+const KEEPER_SLOT: u32 = 1;
+
+pub(super) struct World {
+    runtime: Runtime,
+    local: LocalSet,
+    sandboxes: Rc<Sandboxes>,
+    ledger: Ledger,
+    assignments: [Assignment; 2],
+}
+
+impl World {
+    /// Builds and compiles the guest, and loads it.
+    pub(super) fn new(generation: WasiGeneration) -> Self {
+        let component = built(generation);
+        let digest =
+            Digest::from_bytes(Sha256::digest(std::fs::read(&component).expect("just built")).into());
+        let code = Rc::new(Source::of(&component, digest));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let local = LocalSet::new();
+        let (ledger, _) = Ledger::create(1).expect("a ledger");
+        let deps = Deps { ledger: ledger.clone(), code, logs: Rc::new(Discarded), events: Rc::new(|_| {}) };
+        let config = Config { worker: 0, sandboxes_max: SANDBOXES_MAX };
+        let sandboxes =
+            local.block_on(&runtime, async { Sandboxes::new(config, deps) }).expect("sandboxes");
+        let timeouts = [Span::from_ms(TIMEOUT_MS), Span::from_ms(Limits::TIMEOUT_MS_MAX)];
+        let report = skiff_sandbox::inspect(&std::fs::read(&component).expect("just built"));
+        let report = report.expect("a sound component");
+        let assignment =
+            |slot: u32| Assignment { task: task(slot, digest, &report, timeouts[slot as usize]), slot };
+        let world =
+            Self { runtime, local, sandboxes, ledger, assignments: [SLOT, KEEPER_SLOT].map(assignment) };
+        world.load();
+        world
+    }
+
+    /// Lets the task that has the time for it load the code, on behalf of both.
+    fn load(&self) {
+        self.local.block_on(&self.runtime, async {
+            self.sandboxes.apply(&self.assignments);
+            let id = self.assignments[KEEPER_SLOT as usize].task.id;
+            let called = self.sandboxes.invoke(id, Client::new([0; 3]).request(&[]));
+            let answer = called.await.expect("the empty program is answered");
+            assert_eq!(answer.status(), http::StatusCode::OK);
+        });
+    }
+
+    /// One call, and what must hold after it.
+    pub(super) fn call(&self, client: Client, program: &[u8]) {
+        self.local.block_on(&self.runtime, async {
+            let called = tokio::time::timeout(PATIENCE, self.interrupted(&client, program)).await;
+            called.expect("the call never ends");
+            self.all_is_given_back().await;
+        });
+    }
+
+    /// The call, until it has ended or its client has had enough.
+    async fn interrupted(&self, client: &Client, program: &[u8]) {
+        let id = self.assignments[SLOT as usize].task.id;
+        let call = pin!(async {
+            match self.sandboxes.invoke(id, client.request(program)).await {
+                Ok(response) => {
+                    client.take(response).await;
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            }
+        });
+        let interruption = client.interruption();
+        let ended = match interruption {
+            Interruption::None => call.await,
+            Interruption::Leaves(turns) => match futures::future::select(call, pin!(turn(turns))).await {
+                Either::Left((ended, _)) => ended,
+                Either::Right(_) => Ok(()),
+            },
+            Interruption::TaskEnds(turns) => match futures::future::select(call, pin!(turn(turns))).await {
+                Either::Left((ended, _)) => ended,
+                Either::Right(((), call)) => {
+                    self.sandboxes.apply(&self.assignments[KEEPER_SLOT as usize..]);
+                    let ended = call.await;
+                    self.sandboxes.apply(&self.assignments);
+                    ended
+                }
+            },
+        };
+        match ended {
+            // It was the only one, and those before it had given everything back.
+            Err(error @ InvokeError::Busy { .. }) => panic!("there is room for one: {error}"),
+            Err(InvokeError::Gone) => {
+                assert_ne!(interruption, Interruption::None, "the task is here");
+            }
+            Ok(())
+            | Err(InvokeError::TimedOut { .. } | InvokeError::Failed(_) | InvokeError::TooLarge { .. }) => {}
+        }
+    }
+
+    async fn all_is_given_back(&self) {
+        let held = || {
+            let totals = self.ledger.task(SLOT).totals();
+            [totals.memory_bytes, totals.in_flight, totals.queued, totals.sandboxes]
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while held() != [0; 4] {
+            let held = held();
+            assert!(
+                Instant::now() < deadline,
+                "memory, in flight, queued, sandboxes: {held:?} are held for ever"
+            );
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Lets everything else run so many times.
+async fn turn(turns: u8) {
+    for _ in 0..turns {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn task(
+    slot: u32,
+    component: Digest,
+    report: &skiff_ports::runtime::ComponentReport,
+    timeout: Span,
+) -> TaskSpec {
+    let name: Name = "guest".parse().expect("a name");
+    TaskSpec {
+        id: TaskId::from_parts(1, [slot as u8; 10]),
+        owner: QualifiedName::new(Namespace::default(), name.clone()),
+        in_service: true,
+        definition: TaskDefinitionId { family: name, revision: 1 },
+        kind: report.kind,
+        generation: report.generation,
+        component,
+        limits: Limits {
+            cpu: CpuUnits::new(CpuUnits::MAX).expect("within bounds"),
+            memory: MEMORY,
+            timeout,
+            ..Limits::default()
+        },
+        command: Command::default(),
+    }
+}
+
+/// Where the guest's component lies, built if need be.
+fn built(generation: WasiGeneration) -> PathBuf {
+    let (package, file) = match generation {
+        WasiGeneration::P2 => ("calls", "calls.wasm"),
+        WasiGeneration::P3 => ("calls-p3", "calls_p3.wasm"),
+    };
+    let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/tests/guests");
+    let status = std::process::Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--target", "wasm32-wasip2", "-p", package])
+        .current_dir(&guests)
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("RUSTFLAGS")
+        .status()
+        .expect("cargo starts");
+    assert!(status.success(), "the guest {package} does not build");
+    guests.join("target/wasm32-wasip2/release").join(file)
+}
+
+/// The native code of one component.
+struct Source {
+    cache: NativeCache,
+    _dir: tempfile::TempDir,
+}
+
+impl Source {
+    fn of(component: &Path, digest: Digest) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let native = dir.path().join("native");
+        compile::compile(component, &digest, &native).expect("it compiles");
+        let compatibility = engine::compatibility().expect("an engine");
+        let cache = NativeCache::open(dir.path().join("cache"), [7; 32], compatibility).expect("a cache");
+        cache.store(&digest, &std::fs::read(native).expect("written")).expect("kept");
+        Self { cache, _dir: dir }
+    }
+}
+
+impl CodeSource for Source {
+    fn fetch(&self, component: Digest) -> LocalBoxFuture<'_, Result<OwnedFd, String>> {
+        let loaded = self.cache.load(&component).map_err(|error| error.to_string());
+        async { loaded?.ok_or_else(|| "it is not in the cache".to_owned()) }.boxed_local()
+    }
+}
+
+/// Where guests' output goes.
+struct Discarded;
+
+impl LogSink for Discarded {
+    fn write(&self, _: &QualifiedName, _: LogLine) {}
+}
