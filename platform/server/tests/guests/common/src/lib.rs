@@ -5,6 +5,7 @@ mod program;
 pub use program::Program;
 
 use std::hint::black_box;
+use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -111,6 +112,41 @@ pub fn log(lines: u64, bytes: u64) {
 /// A variable of the environment, or that it is unset.
 pub fn environment(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|error| format!("unset: {error}"))
+}
+
+/// Asks the host for the time, without end: a loop that is mostly host calls.
+pub fn spin_in_host_calls() -> ! {
+    loop {
+        black_box(Instant::now());
+    }
+}
+
+/// Writes so much to stdout, in lines of a KiB.
+pub fn flood(mib: u64) {
+    let mut line = [b'x'; 1 << 10];
+    line[line.len() - 1] = b'\n';
+    let chunk = line.repeat(64);
+    let mut stdout = std::io::stdout().lock();
+    for _ in 0..mib * 16 {
+        stdout.write_all(&chunk).expect("stdout takes everything");
+    }
+}
+
+/// Does what the environment's variable `AT_START` says: meant for an instance that is only being made.
+pub extern "C" fn misbehave_at_start() {
+    match environment("AT_START").as_str() {
+        "spin" => {
+            spin(None);
+        }
+        "recurse" => {
+            recurse(0);
+        }
+        "grow" => grow_forever(),
+        "trap" => trap(),
+        "sleep" => std::thread::sleep(Duration::MAX),
+        "flood" => flood(1 << 10),
+        other => panic!("nothing to do at the start: {other:?}"),
+    }
 }
 
 /// Traps, without a word.

@@ -30,6 +30,8 @@ impl Guest for Job {
                 print(format!("{} MiB\n", memory.len() >> 20)).await;
             }
             Some("grow-forever") => guest_common::grow_forever(),
+            Some("flood") => flood(number.unwrap_or(1 << 10)).await,
+            Some("stack") => print(format!("{}\n", guest_common::recurse(0))).await,
             Some("trap") => guest_common::trap(),
             Some("panic") => panic!("asked to panic"),
             Some("env") => print(format!("{}\n", variable(text.unwrap_or_default()))).await,
@@ -51,6 +53,20 @@ async fn print(text: String) {
     let (mut to, output) = wit_stream::new();
     let written = stdout::write_via_stream(output);
     to.write_all(text.into_bytes()).await;
+    drop(to);
+    // Where stdout is closed there is nobody to tell.
+    let _ = written.await;
+}
+
+/// Writes so much to stdout, in lines of a KiB.
+async fn flood(mib: u64) {
+    let (mut to, output) = wit_stream::new();
+    let written = stdout::write_via_stream(output);
+    let line = ["x".repeat((1 << 10) - 1), "\n".to_owned()].concat();
+    let chunk = line.repeat(64).into_bytes();
+    for _ in 0..mib * 16 {
+        to.write_all(chunk.clone()).await;
+    }
     drop(to);
     // Where stdout is closed there is nobody to tell.
     let _ = written.await;

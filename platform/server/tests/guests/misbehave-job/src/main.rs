@@ -15,6 +15,8 @@ fn main() {
         Some("sleep") => std::thread::sleep(number.map_or(Duration::MAX, Duration::from_millis)),
         Some("allocate") => println!("{} MiB", guest_common::allocate(number.unwrap_or(16)).len() >> 20),
         Some("grow-forever") => guest_common::grow_forever(),
+        Some("flood") => guest_common::flood(number.unwrap_or(1 << 10)),
+        Some("stack") => println!("{}", guest_common::recurse(0)),
         Some("trap") => guest_common::trap(),
         Some("panic") => panic!("asked to panic"),
         Some("log") => {

@@ -1,12 +1,16 @@
 //! An HTTP task on WASI 0.3 that does whatever the path asks for.
 
+mod answers;
+mod hoards;
+mod raw;
+
 use guest_common::Target;
 use wasip3::clocks::monotonic_clock;
 use wasip3::exports::http::handler::Guest;
 use wasip3::http::client;
 use wasip3::http::types::{ErrorCode, Fields, Request, Response, Scheme};
 use wasip3::sockets::types::{IpAddressFamily, IpSocketAddress, Ipv4SocketAddress, TcpSocket};
-use wasip3::wit_bindgen::{StreamReader, StreamResult, StreamWriter, spawn_local};
+use wasip3::wit_bindgen::{StreamReader, StreamResult, StreamWriter, spawn_local, yield_async};
 use wasip3::{wit_future, wit_stream};
 
 /// Bytes read or written at once.
@@ -52,7 +56,18 @@ impl Guest for Misbehave {
             }),
             // Nothing can ever wake it: the executor in the guest sees that, and traps.
             "/never" => std::future::pending().await,
-            "/twice" => twice(request),
+            "/twice" => {
+                raw::answer_at_once(reply(200, "once"));
+                reply(200, "twice")
+            }
+            "/drop-twice" => drop_twice(request),
+            "/spin-in-host-calls" => guest_common::spin_in_host_calls(),
+            "/drop-parent" => raw::drop_set_with_members(),
+            "/flood" => {
+                guest_common::flood(target.number_or("mib", 1 << 10));
+                reply(200, "flooded")
+            }
+            "/outgoing-many" => reply(200, outgoing_many(target.number_or("requests", 10_000)).await),
             "/stack" => reply(200, guest_common::recurse(0).to_string()),
             "/log" => {
                 guest_common::log(target.number_or("lines", 1), target.number_or("bytes", 80));
@@ -75,7 +90,20 @@ impl Guest for Misbehave {
                 to.write_all(b"the first bytes\n".to_vec()).await;
                 guest_common::trap()
             }),
-            _ => reply(404, "no such misbehaviour"),
+            path => {
+                if let Some(what) = path.strip_prefix("/destructor/") {
+                    guest_destructor::drop_with(what);
+                    reply(200, "dropped")
+                } else if let Some(what) = path.strip_prefix("/hoard/") {
+                    hoards::without_end(what)
+                } else if let Some(what) = path.strip_prefix("/outlive/") {
+                    hoards::beyond_the_answer(what)
+                } else if let Some(how) = path.strip_prefix("/answer/") {
+                    answers::answer(how)
+                } else {
+                    reply(404, "no such misbehaviour")
+                }
+            }
         })
     }
 }
@@ -145,7 +173,7 @@ async fn read(request: Request) -> usize {
 }
 
 /// Gives the request back to the host twice, with the same handle.
-fn twice(request: Request) -> Response {
+fn drop_twice(request: Request) -> Response {
     // SAFETY: the handle is an index that the host checks; a stale one is what is tested here.
     let again = unsafe { Request::from_handle(request.handle()) };
     drop(request);
@@ -165,6 +193,17 @@ fn header_lines(request: &Request) -> String {
         lines += &format!("{name}: {}\n", String::from_utf8_lossy(&value));
     }
     lines
+}
+
+/// Sends request after request, and counts those that were refused.
+async fn outgoing_many(requests: u64) -> String {
+    let mut refused = 0;
+    for _ in 0..requests {
+        refused += u64::from(outgoing(9).await.contains("refused"));
+        // What the last one left is tidied away between a guest's steps, and a refusal at once is none.
+        yield_async().await;
+    }
+    format!("{refused} of {requests} refused")
 }
 
 /// Asks whoever listens on a port of the host.

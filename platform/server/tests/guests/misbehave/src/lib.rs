@@ -1,5 +1,8 @@
 //! An HTTP task on WASI 0.2 that does whatever the path asks for.
 
+mod answers;
+mod hoards;
+
 use guest_common::Target;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
@@ -61,6 +64,13 @@ impl Guest for Misbehave {
             "/never" => drop(out),
             "/twice" => twice(out),
             "/stack" => reply(out, 200, &guest_common::recurse(0).to_string()),
+            "/spin-in-host-calls" => guest_common::spin_in_host_calls(),
+            "/drop-parent" => drop_parent(),
+            "/flood" => {
+                guest_common::flood(target.number_or("mib", 1 << 10));
+                reply(out, 200, "flooded");
+            }
+            "/outgoing-many" => reply(out, 200, &outgoing_many(target.number_or("requests", 10_000))),
             "/log" => {
                 guest_common::log(target.number_or("lines", 1), target.number_or("bytes", 80));
                 reply(out, 200, "logged");
@@ -83,7 +93,18 @@ impl Guest for Misbehave {
                 stream.flush()?;
                 guest_common::trap()
             }),
-            _ => reply(out, 404, "no such misbehaviour"),
+            path => {
+                if let Some(what) = path.strip_prefix("/destructor/") {
+                    guest_destructor::drop_with(what);
+                    reply(out, 200, "dropped");
+                } else if let Some(what) = path.strip_prefix("/hoard/") {
+                    hoards::without_end(what);
+                } else if let Some(how) = path.strip_prefix("/answer/") {
+                    answers::answer(how, out);
+                } else {
+                    reply(out, 404, "no such misbehaviour");
+                }
+            }
         }
     }
 }
@@ -111,6 +132,15 @@ fn respond(
         drop(stream);
         OutgoingBody::finish(body, None).expect("no length was promised");
     }
+}
+
+/// Drops a body whose stream is still there, which the host forbids: it traps in the middle of the drop.
+fn drop_parent() -> ! {
+    let body = OutgoingResponse::new(Fields::new()).body().expect("its first body");
+    let stream = body.write().expect("its first stream");
+    drop(body);
+    drop(stream);
+    panic!("the host let a parent go before its child");
 }
 
 /// Requests that are never sent, with a method of so many letters each: all of it lies in the host.
@@ -192,12 +222,24 @@ fn header_lines(request: &IncomingRequest) -> String {
     lines
 }
 
-/// Asks whoever listens on a port of the host.
-fn outgoing(port: u16) -> String {
+/// A request to whoever listens on a port of the host.
+fn outgoing_request(port: u16) -> OutgoingRequest {
     let request = OutgoingRequest::new(Fields::new());
     request.set_scheme(Some(&Scheme::Http)).expect("a valid scheme");
     request.set_path_with_query(Some("/")).expect("a valid path");
     request.set_authority(Some(&format!("127.0.0.1:{port}"))).expect("a valid authority");
+    request
+}
+
+/// Sends request after request, and counts those that were refused.
+fn outgoing_many(requests: u64) -> String {
+    let refused = (0..requests).filter(|_| outgoing(9).contains("refused")).count();
+    format!("{refused} of {requests} refused")
+}
+
+/// Asks whoever listens on a port of the host.
+fn outgoing(port: u16) -> String {
+    let request = outgoing_request(port);
     let response = match outgoing_handler::handle(request, None) {
         Ok(response) => response,
         Err(error) => return format!("refused at once: {error:?}"),
