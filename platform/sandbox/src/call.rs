@@ -160,6 +160,11 @@ async fn call_shared(
         }
         shared.drive();
     }
+    if let Some(error) = body.broke_off() {
+        let failure = Failure::broke_off(error);
+        host.report(&task.account, &failure);
+        return Err(failure.into_invoke_error());
+    }
     if body.is_whole() {
         shared.end_call(cord);
     } else {
@@ -174,7 +179,7 @@ async fn respond(
     host: &Rc<Host>,
     task: &Rc<Task>,
     response: Response<WasiBody>,
-    rest: Option<GuestRun<()>>,
+    mut rest: Option<GuestRun<()>>,
     crossed: Arc<Crossed>,
     guard: CallGuard,
     deadline_ns: u64,
@@ -184,14 +189,14 @@ async fn respond(
     let (account, logs) = (task.account.clone(), host.logs.clone());
     let mut body = ResponseBody::new(&head, body, link.clone(), crossed, account, logs);
     let mut took = body.take_what_is_ready();
-    if let Some(mut run) = rest {
+    if let Some(run) = &mut rest {
         let ended = std::future::poll_fn(|cx| {
             for _ in 0..FINISHING_POLLS_MAX {
                 // A guest that waits for its reader is not waiting any more; any other is left to its wakers.
                 if !took {
                     break;
                 }
-                let polled = pin!(&mut run).poll(cx);
+                let polled = pin!(&mut *run).poll(cx);
                 took = body.take_what_is_ready();
                 if let Poll::Ready(result) = polled {
                     return Poll::Ready(Some(result));
@@ -200,13 +205,17 @@ async fn respond(
             Poll::Ready(None)
         })
         .await;
-        match ended {
-            Some(result) => result?,
-            None => {
-                let finish = finish(host.clone(), task.clone(), run, link, guard);
-                body.tie_to(Cord::Guest(tokio::task::spawn_local(finish).abort_handle()));
-            }
+        if let Some(result) = ended {
+            result?;
+            rest = None;
         }
+    }
+    if let Some(error) = body.broke_off() {
+        return Err(Failure::broke_off(error));
+    }
+    if let Some(run) = rest {
+        let finish = finish(host.clone(), task.clone(), run, link, guard);
+        body.tie_to(Cord::Guest(tokio::task::spawn_local(finish).abort_handle()));
     }
     body.end_within(clock::until(deadline_ns));
     Ok(Response::from_parts(head, body.boxed_unsync()))

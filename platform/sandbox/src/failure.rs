@@ -4,6 +4,7 @@ use crate::account::Account;
 use crate::admission::RETRY_AFTER_S;
 use crate::pool::NoSlot;
 use skiff_ports::invoke::InvokeError;
+use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::I32Exit;
 
@@ -59,6 +60,15 @@ impl Failure {
         Self::new(FailureKind::NoAnswer, "the guest ended without an answer")
     }
 
+    pub(crate) fn broke_off(error: &wasmtime_wasi_http::Error) -> Self {
+        Self::new(
+            FailureKind::NoAnswer,
+            format!(
+                "the guest's answer broke off: its body was dropped, or is not what was promised ({error})"
+            ),
+        )
+    }
+
     pub(crate) fn error_code(code: &impl std::fmt::Debug) -> Self {
         Self::new(FailureKind::NoAnswer, format!("the guest answered with an error: {code:?}"))
     }
@@ -94,7 +104,14 @@ impl Failure {
             }
             Some(Trap::AsyncDeadlock) => "the guest trapped: it waits for what can never happen".to_owned(),
             Some(trap) => format!("the guest trapped: {}", trap.to_string().trim_start_matches("wasm trap: ")),
-            None => format!("the guest was ended: {}", error.root_cause()),
+            None => match error.root_cause().downcast_ref() {
+                Some(ResourceTableError::Full) => {
+                    "the guest was ended: it has as many handles as a sandbox may hold (requests, headers, streams, timers \
+                     and the like); it should drop those that it is done with"
+                        .to_owned()
+                }
+                _ => format!("the guest was ended: {}", error.root_cause()),
+            },
         };
         Self { kind: FailureKind::Trapped, message, detail }
     }

@@ -204,6 +204,11 @@ impl ResponseBody {
         self.rest.is_none()
     }
 
+    /// How the body broke off, if it did so within what is ready: then none of it is worth sending.
+    pub(super) fn broke_off(&self) -> Option<&Error> {
+        self.ready.back()?.as_ref().err()
+    }
+
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if let Some(frame) = self.ready.pop_front() {
             return Poll::Ready(Some(frame));

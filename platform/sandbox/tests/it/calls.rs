@@ -11,6 +11,7 @@ use skiff_ports::logs::{LogLine, LogStream};
 use skiff_types::{MemorySize, Span};
 
 const BOTH: [Guest; 2] = [Guest::Misbehave, Guest::MisbehaveP3];
+const ALL: [Guest; 4] = [Guest::Misbehave, Guest::MisbehaveP3, Guest::Start, Guest::StartP3];
 
 fn failed(result: Result<String, InvokeError>) -> String {
     match result {
@@ -226,6 +227,23 @@ fn a_large_body_is_let_through_piece_by_piece() {
 }
 
 #[test]
+fn an_answer_that_breaks_off_is_not_taken_for_a_whole_one() {
+    on_one_thread(async {
+        let world = World::new(4, &BOTH);
+        for guest in BOTH {
+            let task = world.run(guest, |_| {});
+            for how in ["dropped", "shorter", "longer"] {
+                match world.get(task, &format!("/answer/{how}")).await.err() {
+                    Some(InvokeError::Failed(reason)) => assert!(reason.contains("broke off"), "{reason}"),
+                    other => panic!("{guest:?}, {how}: {other:?}"),
+                }
+                world.all_is_given_back(task).await;
+            }
+        }
+    });
+}
+
+#[test]
 fn request_bodies_are_bounded() {
     on_one_thread(async {
         let world = World::new(4, &BOTH);
@@ -285,23 +303,36 @@ fn response_bodies_are_bounded() {
     });
 }
 
+/// Guests that never end by themselves, and where they are by then: looping, waiting, or not even instantiated.
+const ENDLESS: [(Guest, &str); 6] = [
+    (Guest::Misbehave, "/spin"),
+    (Guest::MisbehaveP3, "/spin"),
+    (Guest::Misbehave, "/sleep"),
+    (Guest::MisbehaveP3, "/sleep"),
+    (Guest::Start, "/"),
+    (Guest::StartP3, "/"),
+];
+/// The same while their answer streams.
+const STREAMING: [&str; 2] = ["/drip?chunks=1000000&ms=1", "/answer/spinning"];
+
 #[test]
 fn whoever_drops_a_call_ends_its_guest() {
     on_one_thread(async {
-        let world = World::new(4, &BOTH);
-        for guest in BOTH {
+        let world = World::new(4, &ALL);
+        for (guest, path) in ENDLESS {
             let task = world.run(guest, |_| {});
-            for path in ["/spin", "/sleep"] {
-                let mut call = Box::pin(world.get(task, path));
-                while world.slot(task).in_flight() == 0 {
-                    assert!(futures::poll!(call.as_mut()).is_pending());
-                    tokio::task::yield_now().await;
-                }
+            let mut call = Box::pin(world.get(task, path));
+            while world.slot(task).in_flight() == 0 {
                 assert!(futures::poll!(call.as_mut()).is_pending());
-                drop(call);
-                world.all_is_given_back(task).await;
+                tokio::task::yield_now().await;
             }
-            let mut body = world.get(task, "/drip?chunks=1000000&ms=1").await.unwrap().into_body();
+            assert!(futures::poll!(call.as_mut()).is_pending());
+            drop(call);
+            world.all_is_given_back(task).await;
+        }
+        for (guest, path) in BOTH.into_iter().flat_map(|guest| STREAMING.map(|path| (guest, path))) {
+            let task = world.run(guest, |_| {});
+            let mut body = world.get(task, path).await.unwrap().into_body();
             body.frame().await.expect("a chunk").expect("no error");
             assert_eq!(world.slot(task).in_flight(), 1);
             drop(body);
@@ -314,22 +345,29 @@ fn whoever_drops_a_call_ends_its_guest() {
 #[test]
 fn whoever_is_left_out_ends_at_once() {
     on_one_thread(async {
-        let world = World::new(4, &BOTH);
-        for guest in BOTH {
-            for path in ["/spin", "/sleep"] {
-                let task = world.run(guest, |task| task.limits.concurrency = 1);
-                let slot = world.slot(task);
-                let outcome = futures::future::join3(world.get(task, path), world.get(task, path), async {
-                    until("nothing began", || slot.in_flight() == 1 && slot.outstanding() == 2).await;
-                    world.leave_out(task);
-                });
-                let (first, second, ()) = outcome.await;
-                // What has begun may have had effects: it must not be tried again elsewhere.
-                assert_eq!(first.err(), Some(InvokeError::Failed("the task was stopped".to_owned())));
-                assert_eq!(second.err(), Some(InvokeError::Gone));
-                let totals = slot.totals();
-                assert_eq!((totals.in_flight, totals.queued, totals.memory_bytes), (0, 0, 0));
-            }
+        let world = World::new(4, &ALL);
+        let stopped = "the task was stopped".to_owned();
+        for (guest, path) in ENDLESS {
+            let task = world.run(guest, |task| task.limits.concurrency = 1);
+            let slot = world.slot(task);
+            let outcome = futures::future::join3(world.get(task, path), world.get(task, path), async {
+                until("nothing began", || slot.in_flight() == 1 && slot.outstanding() == 2).await;
+                world.leave_out(task);
+            });
+            let (first, second, ()) = outcome.await;
+            // What has begun may have had effects: it must not be tried again elsewhere.
+            assert_eq!(first.err(), Some(InvokeError::Failed(stopped.clone())));
+            assert_eq!(second.err(), Some(InvokeError::Gone));
+            let totals = slot.totals();
+            assert_eq!((totals.in_flight, totals.queued, totals.memory_bytes), (0, 0, 0));
+        }
+        for (guest, path) in BOTH.into_iter().flat_map(|guest| STREAMING.map(|path| (guest, path))) {
+            let task = world.run(guest, |_| {});
+            let response = world.get(task, path).await.unwrap();
+            world.leave_out(task);
+            let broken = text(response).await.unwrap_err().to_string();
+            assert!(broken.contains(&stopped), "{guest:?} {path}: {broken}");
+            world.all_is_given_back(task).await;
         }
     });
 }

@@ -34,6 +34,10 @@ pub(crate) enum Guest {
     Misbehave,
     /// The same on 0.3.
     MisbehaveP3,
+    /// Loops without end while it is instantiated, on WASI 0.2.
+    Start,
+    /// The same on 0.3.
+    StartP3,
     /// A command that does what its arguments ask for, on WASI 0.2.
     Job,
     /// The same on 0.3.
@@ -48,6 +52,8 @@ impl Guest {
             Self::Hello => ("examples", "hello", "hello.wasm"),
             Self::Misbehave => (GUESTS, "misbehave", "misbehave.wasm"),
             Self::MisbehaveP3 => (GUESTS, "misbehave-p3", "misbehave_p3.wasm"),
+            Self::Start => (GUESTS, "misbehave-start", "misbehave_start.wasm"),
+            Self::StartP3 => (GUESTS, "misbehave-start-p3", "misbehave_start_p3.wasm"),
             Self::Job => (GUESTS, "misbehave-job", "misbehave-job.wasm"),
             Self::JobP3 => (GUESTS, "job-p3", "job_p3.wasm"),
         }
@@ -192,6 +198,9 @@ impl World {
             limits: Limits { cpu: "4096".parse().expect("units"), ..Limits::default() },
             command: Command::default(),
         };
+        if matches!(guest, Guest::Start | Guest::StartP3) {
+            task.command.environment.insert("AT_START".to_owned(), "spin".to_owned());
+        }
         set(&mut task);
         let id = task.id;
         self.slots.borrow_mut().insert(id, u32::from(number));
