@@ -35,7 +35,7 @@ pub(crate) struct Answer {
 }
 
 impl Platform {
-    /// Starts one with these further arguments.
+    /// Starts one with these further arguments; it has two workers, unless they say otherwise.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         Self::start_in(dir, arguments.iter().map(|argument| argument.to_string()).collect())
@@ -45,7 +45,10 @@ impl Platform {
         let ready_file = dir.path().join("ready.json");
         let _ = std::fs::remove_file(&ready_file);
         let log = File::options().create(true).append(true).open(dir.path().join(LOG)).expect("a log");
+        let workers: &[&str] =
+            if arguments.iter().any(|argument| argument == "--workers") { &[] } else { &["--workers", "2"] };
         let child = up(dir.path())
+            .args(workers)
             .args(&arguments)
             .stdout(log.try_clone().expect("a descriptor"))
             .stderr(log)
@@ -147,9 +150,20 @@ impl Platform {
         stderr
     }
 
+    /// Where a guest's component lies; one that is written by hand (`NAME.wat`) is put beside the platform's data.
+    pub(crate) fn component(&self, guest: &str) -> PathBuf {
+        if !guest.ends_with(".wat") {
+            return guest_path(guest);
+        }
+        let text = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/wat").join(guest);
+        let path = self.dir.path().join(guest).with_extension("wasm");
+        std::fs::write(&path, wat::parse_file(text).expect("sound text")).expect("a writable folder");
+        path
+    }
+
     /// Deploys a guest as a service of this name.
     pub(crate) fn deploy(&self, guest: &str, name: &str, arguments: &[&str]) {
-        let path = guest_path(guest);
+        let path = self.component(guest);
         self.ok(&[&["deploy", path.to_str().unwrap(), "--name", name], arguments].concat());
     }
 
@@ -224,7 +238,7 @@ pub(crate) fn skiff() -> Command {
 /// `skiff up` on the data folder in `dir`, on free ports, with a HOME of its own.
 pub(crate) fn up(dir: &Path) -> Command {
     let mut command = skiff();
-    command.args(["up", "--http", "127.0.0.1:0", "--api", "127.0.0.1:0", "--workers", "2", "--data-dir"]);
+    command.args(["up", "--http", "127.0.0.1:0", "--api", "127.0.0.1:0", "--data-dir"]);
     command.arg(dir.join("data")).env("HOME", dir).env_remove("XDG_CONFIG_HOME").stdin(Stdio::null());
     command
 }
@@ -255,13 +269,18 @@ pub(crate) fn guest_path(guest: &str) -> PathBuf {
 }
 
 /// Waits until `look` finds something.
-pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, look).unwrap_or_else(|| panic!("waited {PATIENCE:?} in vain until {what}"))
+}
+
+/// Waits until `look` finds something, but no longer than so long.
+pub(crate) fn within<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let started = Instant::now();
     loop {
-        if let Some(found) = look() {
+        let found = look();
+        if found.is_some() || started.elapsed() >= patience {
             return found;
         }
-        assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain until {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,11 +1,17 @@
 //! The platform as its users meet it: the real binary, its real processes, real components, real sockets.
 
+mod adversarial;
+mod cancellation;
 mod commands;
 mod crash;
 mod deploy;
+mod footprint;
+mod gauges;
 mod harness;
 mod lifecycle;
+mod neighbour;
 mod quotas;
+mod soak;
 mod templates;
 mod usage;
 mod workers;

@@ -1,0 +1,14 @@
+//! A service's metrics, read one by one.
+
+/// Gauges that are at zero when nothing of a service runs.
+pub(crate) const AT_REST_AT_ZERO: [&str; 4] =
+    ["skiff_memory_bytes", "skiff_sandboxes", "skiff_requests_in_flight", "skiff_requests_queued"];
+
+/// The value of a service's metric, 0 where there is none yet; `api` is `host:port`.
+pub(crate) fn gauge(api: &str, metric: &str, service: &str) -> f64 {
+    let series = format!("{metric}{{namespace=\"default\",service=\"{service}\"}}");
+    let answer = ureq::get(format!("http://{api}/metrics")).call().expect("the API answers");
+    let text = answer.into_body().read_to_string().expect("a whole answer");
+    let value = text.lines().find_map(|line| line.strip_prefix(&series)?.strip_prefix(' '));
+    value.map_or(0.0, |value| value.parse().expect("a number"))
+}
