@@ -4,6 +4,7 @@
 //! server's processes used, all of them, divided by the requests that were answered. A server is warmed up before its
 //! first round; a round with a wrong answer fails the run.
 
+mod adversary;
 pub(crate) mod isolation;
 mod recovery;
 mod report;
@@ -46,6 +47,8 @@ enum What {
     Throughput,
     /// A neighbour that spins.
     Isolation,
+    /// Every way to misbehave: what its neighbour feels, what is left behind, how soon it ends when it is cancelled.
+    Adversary,
     /// Workers and platforms that are killed; from a push to the first answer.
     Recovery,
 }
@@ -75,6 +78,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     match args.what {
         What::Throughput => throughput(&args),
         What::Isolation => isolation::measure(&args),
+        What::Adversary => adversary::measure(&args),
         What::Recovery => recovery::measure(),
     }
 }

@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask demo`, `test`, `ci`, `tidy`, `fuzz`, `bench`.
+//! The project's own tasks: `cargo xtask demo`, `test`, `ci`, `tidy`, `fuzz`, `bench`, `soak`.
 //!
 //! Each does all its own set-up; a machine with Rust and a C compiler is enough.
 
@@ -7,6 +7,7 @@ mod demo;
 mod fuzz;
 mod platform;
 mod shell;
+mod soak;
 mod tidy;
 
 use clap::{Parser, Subcommand};
@@ -39,6 +40,8 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Measures Skiff, beside `wasmtime serve` where that is on the PATH, and writes a table to `benches/results/`.
     Bench(bench::Args),
+    /// Loads a platform for an hour, with guests that misbehave among others, and fails if anything grows.
+    Soak(soak::Args),
     /// A native process that takes a quarter of a core: the neighbour that `bench isolation` compares with.
     #[command(hide = true)]
     Spin,
@@ -71,6 +74,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Tidy => tidy::run(),
         Task::Fuzz(args) => fuzz::run(args),
         Task::Bench(args) => bench::run(args),
+        Task::Soak(args) => soak::run(&args),
         Task::Spin => bench::isolation::spin(),
     }
 }

@@ -20,8 +20,10 @@ pub(crate) struct Platform {
     child: Option<Child>,
     /// `host:port` of the load balancer.
     pub(crate) http: String,
-    api: String,
-    token: String,
+    /// The API's URL.
+    pub(crate) api: String,
+    /// What API calls carry.
+    pub(crate) token: String,
     /// The configuration folder, if it is not the user's.
     config_home: Option<PathBuf>,
 }

@@ -147,7 +147,7 @@ fn render(args: &super::Args, rounds: &[Round]) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn pin(pid: u32, core: usize) -> anyhow::Result<()> {
+pub(super) fn pin(pid: u32, core: usize) -> anyhow::Result<()> {
     // With all threads, and the workers that it has started.
     let children = super::tree(pid)?;
     for process in children {
