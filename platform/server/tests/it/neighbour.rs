@@ -121,11 +121,21 @@ impl Shared {
         }
     }
 
+    /// When the machine went on, if it stood still at this time or after.
+    fn stall_after(&self, due: Instant) -> Option<Instant> {
+        let stalls = self.stalls.lock().unwrap_or_else(PoisonError::into_inner);
+        stalls.last().map(|stall| stall.1).filter(|end| *end > due)
+    }
+
     fn ask(&self, http: &str, service: &str, first: Instant, interval: Duration) {
         let agent = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build().new_agent();
         let (url, host) = (format!("http://{http}/"), format!("{service}.localhost"));
         let mut due = first;
         while !self.stop.load(Ordering::Relaxed) {
+            // What was due while the machine stood still would only hold up what is due after it.
+            if let Some(end) = self.stall_after(due) {
+                due = end;
+            }
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             let answer = agent.get(&url).header("host", &host).call();
             let whole = answer.and_then(|mut answer| answer.body_mut().read_to_string());
