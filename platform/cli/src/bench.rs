@@ -4,6 +4,7 @@
 //! with other bytes so that it is compiled anew, and timed from its pushed bytes to its first answer through the load
 //! balancer; then the last of them is measured like any service, and all are removed, after Ctrl-C as well.
 
+mod page;
 mod report;
 mod trial;
 
@@ -12,7 +13,7 @@ use crate::artifact::{self, Source};
 use crate::context::Context;
 use crate::failure::usage;
 use crate::progress;
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use report::Report;
 use skiff_api::{Client, ColdStartRequest, ColdStartSample};
@@ -28,6 +29,11 @@ pub(crate) async fn cold_start(context: &Context, args: &ColdStartArgs) -> anyho
     };
     let report = Report { source: &args.source, path: &args.path, deploys: &trials, requests: &samples };
     context.output.print(&report.summary(), || report.text())?;
+    if let Some(file) = &args.html {
+        std::fs::write(file, page::render(&report)?)
+            .with_context(|| format!("the report can't be written to {}", file.display()))?;
+        progress::note(format!("wrote {}", file.display()));
+    }
     Ok(())
 }
 

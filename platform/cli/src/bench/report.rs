@@ -36,6 +36,9 @@ struct Percentiles {
     max_ns: u64,
 }
 
+/// What the tables show of each stage.
+pub(super) const COLUMNS: [&str; 5] = ["STAGE", "P50", "P90", "P99", "MAX"];
+
 type Stage<S> = (&'static str, &'static str, fn(&S) -> u64);
 
 const DEPLOY_STAGES: [Stage<Trial>; 5] = [
@@ -73,15 +76,17 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// The stages of each kind of start, with every sample of each in microseconds: deploys, then requests.
+    pub(super) fn samples(&self) -> [Vec<(&'static str, Vec<f64>)>; 2] {
+        [samples(&DEPLOY_STAGES, self.deploys), samples(&REQUEST_STAGES, self.requests)]
+    }
+
     pub(super) fn text(&self) -> String {
         let mut parts = Vec::new();
         if !self.deploys.is_empty() {
-            let title = human::count(self.deploys.len() as u64, "deploy");
-            parts.push(format!("{title} of {}\n{}", self.source, table(&DEPLOY_STAGES, self.deploys)));
+            parts.push(format!("{}\n{}", self.deploys_title(), table(&DEPLOY_STAGES, self.deploys)));
         }
-        let title = human::count(self.requests.len() as u64, "cold start");
-        let (source, path) = (self.source, self.path);
-        parts.push(format!("{title} of {source}, GET {path}\n{}", table(&REQUEST_STAGES, self.requests)));
+        parts.push(format!("{}\n{}", self.requests_title(), table(&REQUEST_STAGES, self.requests)));
         let cold: Vec<u64> = self.requests.iter().map(|sample| sample.cold_request_ns).collect();
         let bars = histogram(&cold);
         if !bars.is_empty() {
@@ -89,6 +94,29 @@ impl<'a> Report<'a> {
         }
         parts.join("\n\n")
     }
+
+    /// How many deploys there were, of what.
+    pub(super) fn deploys_title(&self) -> String {
+        format!("{} of {}", human::count(self.deploys.len() as u64, "deploy"), self.source)
+    }
+
+    /// How many cold starts there were, of what.
+    pub(super) fn requests_title(&self) -> String {
+        let count = human::count(self.requests.len() as u64, "cold start");
+        format!("{count} of {}, GET {}", self.source, self.path)
+    }
+
+    /// The rows of the tables: stage, and percentiles as people read them; deploys, then requests.
+    pub(super) fn rows(&self) -> [Vec<[String; 5]>; 2] {
+        [rows(&DEPLOY_STAGES, self.deploys).collect(), rows(&REQUEST_STAGES, self.requests).collect()]
+    }
+}
+
+fn samples<S>(stages: &[Stage<S>], samples: &[S]) -> Vec<(&'static str, Vec<f64>)> {
+    let of = |(_, title, value): &Stage<S>| {
+        (*title, samples.iter().map(|sample| value(sample) as f64 / 1e3).collect())
+    };
+    stages.iter().map(of).collect()
 }
 
 fn by_stage<S>(
@@ -102,12 +130,16 @@ fn by_stage<S>(
 }
 
 fn table<S>(stages: &[Stage<S>], samples: &[S]) -> String {
+    output::columns(COLUMNS, rows(stages, samples))
+}
+
+fn rows<S>(stages: &[Stage<S>], samples: &[S]) -> impl Iterator<Item = [String; 5]> {
     let row = |(_, title, stage): (&str, &str, Percentiles)| {
         let [p50, p90, p99, max] =
             [stage.p50_ns, stage.p90_ns, stage.p99_ns, stage.max_ns].map(human::nanoseconds);
         [title.to_owned(), p50, p90, p99, max]
     };
-    output::columns(["STAGE", "P50", "P90", "P99", "MAX"], by_stage(stages, samples).map(row))
+    by_stage(stages, samples).map(row)
 }
 
 /// By nearest rank; `None` of nothing.
