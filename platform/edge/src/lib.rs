@@ -12,6 +12,8 @@
 
 pub mod accept;
 pub mod access_log;
+#[doc(hidden)]
+pub mod measured;
 
 mod body;
 mod config;
