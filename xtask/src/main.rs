@@ -38,11 +38,11 @@ enum Task {
     Tidy,
     /// Fuzzes what strangers may send, guided by coverage; needs a C++ compiler.
     Fuzz(fuzz::Args),
-    /// Measures Skiff, beside `wasmtime serve` where that is on the PATH, and writes a table to `benches/results/`.
-    Bench(bench::Args),
+    /// Measures Skiff beside its peers, and writes a report to `benches/results/`.
+    Bench(Box<bench::Args>),
     /// Loads a platform for an hour, with guests that misbehave among others, and fails if anything grows.
     Soak(soak::Args),
-    /// A native process that takes a quarter of a core: the neighbour that `bench isolation` compares with.
+    /// A native process that takes a quarter of a core: the neighbour that `bench neighbours` compares with.
     #[command(hide = true)]
     Spin,
 }
@@ -73,9 +73,9 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Ci => ci(),
         Task::Tidy => tidy::run(),
         Task::Fuzz(args) => fuzz::run(args),
-        Task::Bench(args) => bench::run(args),
+        Task::Bench(args) => bench::run(&args),
         Task::Soak(args) => soak::run(&args),
-        Task::Spin => bench::isolation::spin(),
+        Task::Spin => bench::sections::neighbours::spin(),
     }
 }
 

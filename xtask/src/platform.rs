@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long `skiff up` may take to be ready, on a machine that is busy building.
-const READY_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long `skiff up` may take to be ready, on a machine that is busy building, or with 20,000 services.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long it may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// Most bytes of metrics that are read: a node full of services has many series.
+const METRICS_BYTES_MAX: u64 = 1 << 30;
 
 /// A running `skiff up`; ended when dropped, unless it is let go.
 pub(crate) struct Platform {
@@ -35,12 +38,23 @@ impl Platform {
         data_dir: &Path,
         arguments: &[&str],
     ) -> anyhow::Result<(Self, Duration)> {
-        Self::start_with(binary, data_dir, Some(data_dir.with_extension("config")), arguments)
+        Self::start_under(binary, data_dir, arguments, &[])
+    }
+
+    /// The same, with these environment variables beside its own.
+    pub(crate) fn start_under(
+        binary: &Path,
+        data_dir: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<(Self, Duration)> {
+        let config_home = Some(data_dir.with_extension("config"));
+        Self::start_with(binary, data_dir, config_home, arguments, environment)
     }
 
     /// Starts it as the user would: on the usual ports, and their CLI finds it.
     pub(crate) fn start_for_user(binary: &Path, data_dir: &Path) -> anyhow::Result<(Self, Duration)> {
-        Self::start_with(binary, data_dir, None, &[])
+        Self::start_with(binary, data_dir, None, &[], &[])
     }
 
     fn start_with(
@@ -48,6 +62,7 @@ impl Platform {
         data_dir: &Path,
         config_home: Option<PathBuf>,
         arguments: &[&str],
+        environment: &[(&str, &str)],
     ) -> anyhow::Result<(Self, Duration)> {
         std::fs::create_dir_all(data_dir.parent().context("a data folder has a parent")?)?;
         let ready_file = data_dir.with_extension("ready.json");
@@ -61,7 +76,7 @@ impl Platform {
             .arg("--ready-file")
             .arg(&ready_file);
         command.env("SKIFF_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::null());
-        command.envs(config_variable(config_home.as_deref()));
+        command.envs(config_variable(config_home.as_deref())).envs(environment.iter().copied());
         let started = Instant::now();
         let mut child = command.spawn().with_context(|| format!("{} can't be started", binary.display()))?;
         let ready = loop {
@@ -115,9 +130,37 @@ impl Platform {
 
     /// A metric's series, or 0 where there is none yet.
     pub(crate) fn metric(&self, series: &str) -> anyhow::Result<f64> {
-        let text = ureq::get(format!("{}/metrics", self.api)).call()?.body_mut().read_to_string()?;
-        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        Ok(line.map_or(Ok(0.0), str::parse)?)
+        self.metrics(|line| line.strip_prefix(series)?.strip_prefix(' '))
+    }
+
+    /// The sum of all of a metric's series.
+    pub(crate) fn metric_sum(&self, name: &str) -> anyhow::Result<f64> {
+        self.metrics(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            (series.split('{').next() == Some(name)).then_some(value)
+        })
+    }
+
+    /// The sum of the values that are picked from the metrics' lines.
+    fn metrics(&self, pick: impl Fn(&str) -> Option<&str>) -> anyhow::Result<f64> {
+        let mut response = ureq::get(format!("{}/metrics", self.api)).call()?;
+        let text = response.body_mut().with_config().limit(METRICS_BYTES_MAX).read_to_string()?;
+        let values = text.lines().filter_map(pick).map(str::parse::<f64>);
+        Ok(values.sum::<Result<f64, _>>()?)
+    }
+
+    /// Creates a service of a task definition, over a connection that `agent` keeps.
+    pub(crate) fn put_service(
+        &self,
+        agent: &ureq::Agent,
+        name: &str,
+        definition: &str,
+    ) -> anyhow::Result<()> {
+        let url = format!("{}/v1/namespaces/default/services/{name}", self.api);
+        let body = serde_json::json!({ "definition": definition, "desired": 1 });
+        let request = agent.put(url).header("authorization", format!("Bearer {}", self.token));
+        request.send_json(body).with_context(|| format!("the service {name} can't be created"))?;
+        Ok(())
     }
 
     /// The workers' process ids by seat, and whether each serves.

@@ -1,95 +1,137 @@
-//! The report of a run, as Markdown.
+//! What a run comes to: sections of tables, plots, goals, and what was lost; written as Markdown, HTML and JSON.
 
-use super::{Args, Round, Subject, median};
+mod html;
+mod markdown;
+
+use crate::bench::machine::Machine;
+use crate::bench::setup::Settings;
 use crate::shell::{output, root};
-use procfs::{CpuInfo, Current};
-use std::fmt::Write;
+use serde::Serialize;
+use skiff_plot::Svg;
+use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
-/// Writes the report of the throughput rounds.
-pub(super) fn write(
-    args: &Args,
-    subjects: &[Subject],
-    cold_starts: &[(&str, String)],
-    ready: Duration,
-) -> anyhow::Result<()> {
-    save("throughput", "Throughput and cold starts", &render(args, subjects, cold_starts, ready)?)
+/// A whole run.
+#[derive(Serialize)]
+pub(crate) struct Report {
+    pub(crate) date: String,
+    pub(crate) command: String,
+    pub(crate) machine: Machine,
+    pub(crate) settings: Settings,
+    pub(crate) sections: Vec<Section>,
 }
 
-/// Writes `benches/results/NAME-DATE.md` and says so.
-pub(super) fn save(name: &str, title: &str, text: &str) -> anyhow::Result<()> {
-    let date = output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
-    let file = format!("benches/results/{name}-{}.md", date.trim());
-    let path = root().join(&file);
-    std::fs::create_dir_all(path.parent().expect("has a folder"))?;
-    std::fs::write(&path, format!("# {title}, {}\n\n{text}", date.trim()))?;
-    println!("{text}\nwritten to {file}");
-    Ok(())
+/// What one section showed.
+#[derive(Serialize, Default)]
+pub(crate) struct Section {
+    pub(crate) title: &'static str,
+    /// How it was measured.
+    pub(crate) method: Vec<String>,
+    pub(crate) tables: Vec<Table>,
+    #[serde(skip)]
+    pub(crate) plots: Vec<Plot>,
+    pub(crate) goals: Vec<Goal>,
+    /// Where a peer is better than we are.
+    pub(crate) losses: Vec<String>,
+    /// What was not measured, and why.
+    pub(crate) left_out: Vec<String>,
+    /// Everything that was measured, by round.
+    pub(crate) data: serde_json::Value,
 }
 
-/// How it was measured: the command, the machine, the versions.
-pub(super) fn preamble(text: &mut String, command: &str) -> anyhow::Result<()> {
-    let line = |program: &str, arguments: &[&str]| -> String {
-        let said = output(Command::new(program).args(arguments)).unwrap_or_else(|_| "not found".to_owned());
-        said.lines().next().unwrap_or_default().trim().to_owned()
-    };
-    let commit = line("git", &["-C", &root().to_string_lossy(), "rev-parse", "--short", "HEAD"]);
-    // All of the machine's, even if this process may use fewer.
-    let processors = CpuInfo::current()?;
-    let (cores, model) = (processors.num_cores(), processors.model_name(0).unwrap_or("unknown processor"));
-    let (wasmtime, rustc) = (line("wasmtime", &["--version"]), line("rustc", &["--version"]));
-    writeln!(text, "- command: `{command}`")?;
-    writeln!(text, "- machine: {cores} cores, {model}, Linux {}", line("uname", &["-r"]))?;
-    writeln!(text, "- versions: skiff at {commit}, release build; {wasmtime}; {rustc}")?;
-    Ok(())
+/// Rows under a header.
+#[derive(Serialize)]
+pub(crate) struct Table {
+    pub(crate) title: String,
+    pub(crate) header: Vec<&'static str>,
+    pub(crate) rows: Vec<Vec<String>>,
 }
 
-fn render(
-    args: &Args,
-    subjects: &[Subject],
-    cold: &[(&str, String)],
-    ready: Duration,
-) -> anyhow::Result<String> {
-    let mut text = String::new();
-    preamble(&mut text, &format!("cargo xtask bench --rounds {} --seconds {}", args.rounds, args.seconds))?;
-    writeln!(
-        text,
-        "- load: `wrk -t1 -c{} -d{}s` on the same machine, {} interleaved rounds, medians",
-        args.connections, args.seconds, args.rounds
-    )?;
-    writeln!(
-        text,
-        "- skiff: quotas, metrics, routing and access log on; ready {} ms after its start\n",
-        ready.as_millis()
-    )?;
-    writeln!(text, "| server | requests/s | CPU µs per request | p50 ms | p99 ms | memory MiB (PSS) |")?;
-    writeln!(text, "| --- | --- | --- | --- | --- | --- |")?;
-    for subject in subjects {
-        let of = |field: fn(&Round) -> f64| median(subject.rounds.iter().map(field).collect());
-        writeln!(
-            text,
-            "| {} | {:.0} | {:.1} | {:.2} | {:.2} | {:.0} |",
-            subject.name,
-            of(|round| round.requests_per_second),
-            of(|round| round.cpu_us_per_request),
-            of(|round| round.p50_ms),
-            of(|round| round.p99_ms),
-            of(|round| round.memory_mib),
-        )?;
+/// A plot under a title.
+pub(crate) struct Plot {
+    pub(crate) title: String,
+    pub(crate) svg: Svg,
+}
+
+/// What was to be shown, and whether it was.
+#[derive(Debug, Serialize)]
+pub(crate) struct Goal {
+    pub(crate) what: String,
+    pub(crate) wanted: String,
+    pub(crate) measured: String,
+    pub(crate) met: bool,
+}
+
+impl Goal {
+    /// A number that is to be no larger than another.
+    pub(crate) fn at_most(what: impl Into<String>, measured: f64, most: f64, unit: &str) -> Self {
+        Self::new(what, "at most", measured, most, unit, measured <= most)
     }
-    writeln!(text, "\nEvery round, CPU µs per request:\n")?;
-    for subject in subjects {
-        let rounds: Vec<String> =
-            subject.rounds.iter().map(|round| format!("{:.1}", round.cpu_us_per_request)).collect();
-        writeln!(text, "- {}: {}", subject.name, rounds.join(", "))?;
+
+    /// A number that is to be no smaller than another.
+    pub(crate) fn at_least(what: impl Into<String>, measured: f64, least: f64, unit: &str) -> Self {
+        Self::new(what, "at least", measured, least, unit, measured >= least)
     }
-    for (name, table) in cold {
-        writeln!(
-            text,
-            "\n`skiff bench cold-start {name} --requests 500`:\n\n```text\n{}\n```",
-            table.trim_end()
-        )?;
+
+    fn new(what: impl Into<String>, word: &str, measured: f64, bound: f64, unit: &str, met: bool) -> Self {
+        let show = |value: f64| format!("{}{unit}", crate::bench::stats::number(value));
+        Self { what: what.into(), wanted: format!("{word} {}", show(bound)), measured: show(measured), met }
     }
-    Ok(text)
+}
+
+impl Report {
+    /// Writes `NAME-DATE` with the endings `.md`, `.html` and `.json` into a folder, and says so.
+    pub(crate) fn save(&self, folder: &Path, name: &str) -> anyhow::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        let quick = if self.settings.quick { "-quick" } else { "" };
+        let stem = folder.join(format!("{name}-{}{quick}", self.date));
+        let markdown = markdown::render(self)?;
+        let files = [
+            ("md", markdown.clone()),
+            ("html", html::render(self)),
+            ("json", serde_json::to_string_pretty(self)? + "\n"),
+        ];
+        println!("\n{markdown}");
+        for (ending, text) in files {
+            let path = stem.with_added_extension(ending);
+            std::fs::write(&path, text)?;
+            println!("written to {}", path.strip_prefix(root()).unwrap_or(&path).display());
+        }
+        Ok(())
+    }
+
+    /// How it was measured, for people.
+    fn preamble(&self) -> Vec<String> {
+        let settings = &self.settings;
+        let mut lines = vec![format!("command: `{}`", self.command)];
+        lines.extend(self.machine.lines());
+        lines.push(format!(
+            "settings: {} rounds of {} s, interleaved between servers; {} connections that stay open; medians, with the \
+             least and the most of the rounds",
+            settings.rounds, settings.seconds, settings.connections
+        ));
+        lines.push(
+            "skiff: quotas, metrics, routing and access log on. CPU is user and system time of all processes of a \
+             server, divided by the requests that were answered. Memory is the sum of their PSS."
+                .to_owned(),
+        );
+        lines
+    }
+
+    /// The sections that have something to show; why the others have not is among what was left out.
+    fn shown(&self) -> impl Iterator<Item = &Section> {
+        self.sections.iter().filter(|section| !section.tables.is_empty())
+    }
+
+    /// Said of a short run.
+    fn warning(&self) -> Option<&'static str> {
+        self.settings
+            .quick
+            .then_some("A quick run, to try whether everything works: its numbers mean little.")
+    }
+}
+
+/// Today, in UTC.
+pub(crate) fn today() -> anyhow::Result<String> {
+    Ok(output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?.trim().to_owned())
 }

@@ -1,0 +1,63 @@
+//! What can be measured, in the order of the report.
+
+pub(crate) mod neighbours;
+
+mod adversary;
+mod cold_start;
+mod density;
+mod inside;
+mod latency;
+mod quotas;
+mod recovery;
+mod services;
+mod shares;
+mod throughput;
+
+use crate::bench::report::Section;
+use crate::bench::setup::Bench;
+
+/// A part of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Name {
+    /// Requests per second and CPU per request, beside every peer
+    Throughput,
+    /// Latency at half of the saturating rate, in an open loop, beside every peer
+    Latency,
+    /// Cold starts by stage
+    ColdStart,
+    /// Sandboxes alive at once, each blocked in a host call
+    Density,
+    /// Idle services: start-up, memory, the first answer of any one
+    Services,
+    /// A neighbour that spins
+    Neighbours,
+    /// Eight spinners on saturated cores
+    Shares,
+    /// Every way to misbehave: what its neighbour feels, what is left behind, how soon it ends when it is cancelled
+    Adversary,
+    /// Workers and platforms that are killed; from a push to the first answer
+    Recovery,
+    /// The cost of each quota, by switching it off
+    Quotas,
+    /// The parts inside one thread, by Criterion
+    Inside,
+}
+
+impl Name {
+    /// Measures it.
+    pub(crate) fn measure(self, bench: &Bench) -> anyhow::Result<Section> {
+        match self {
+            Self::Throughput => throughput::measure(bench),
+            Self::Latency => latency::measure(bench),
+            Self::ColdStart => cold_start::measure(bench),
+            Self::Density => density::measure(bench),
+            Self::Services => services::measure(bench),
+            Self::Neighbours => neighbours::measure(bench),
+            Self::Shares => shares::measure(bench),
+            Self::Adversary => adversary::measure(bench),
+            Self::Recovery => recovery::measure(bench),
+            Self::Quotas => quotas::measure(bench),
+            Self::Inside => inside::measure(bench),
+        }
+    }
+}
