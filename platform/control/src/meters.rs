@@ -83,6 +83,10 @@ pub struct WorkerReading {
     pub connections: u64,
     /// Requests taken in this place.
     pub requests: u64,
+    /// Components whose native code it has mapped.
+    pub mapped_components: u64,
+    /// That code, in bytes.
+    pub mapped_code_bytes: u64,
 }
 
 /// What a worker does.

@@ -156,6 +156,18 @@ const BY_WORKER: &[WorkerMetric] = &[
     ("skiff_worker_requests_total", "Requests taken in this place.", MetricType::COUNTER, |worker| {
         worker.requests as f64
     }),
+    (
+        "skiff_worker_mapped_components",
+        "Components whose native code the worker has mapped.",
+        MetricType::GAUGE,
+        |worker| worker.mapped_components as f64,
+    ),
+    (
+        "skiff_worker_mapped_code_bytes",
+        "Native code that the worker has mapped.",
+        MetricType::GAUGE,
+        |worker| worker.mapped_code_bytes as f64,
+    ),
 ];
 
 /// All metrics as text.

@@ -16,7 +16,7 @@ pub const SLOTS: usize = 32_768;
 /// Workers that a node can have.
 pub const WORKERS_MAX: usize = 64;
 /// First word of the mapping: tells a ledger of this layout from anything else.
-const MAGIC: u64 = u64::from_le_bytes(*b"skifflg2");
+const MAGIC: u64 = u64::from_le_bytes(*b"skifflg3");
 
 /// A task's place in the ledger, below [`SLOTS`].
 pub type Slot = u32;
@@ -187,6 +187,10 @@ pub struct WorkerRow {
     pub platform_requests: Counter,
     /// Bytes of the bodies of those answers.
     pub platform_sent_bytes: Counter,
+    /// Components whose native code it has mapped.
+    pub mapped_components: Gauge,
+    /// That code, in bytes.
+    pub mapped_code_bytes: Gauge,
 }
 
 /// What a slot's rows share.
@@ -279,8 +283,10 @@ impl Ledger {
 
     /// Closes every row of a dead worker among `slots`: gauges to 0, counters kept. Its own row says that nobody is there.
     pub fn close_worker(&self, worker: usize, slots: impl Iterator<Item = Slot>) {
-        self.worker(worker).heartbeat_ns.set(0);
-        self.worker(worker).connections.set(0);
+        let row = self.worker(worker);
+        for gauge in [&row.heartbeat_ns, &row.connections, &row.mapped_components, &row.mapped_code_bytes] {
+            gauge.set(0);
+        }
         slots.for_each(|slot| self.task(slot).row(worker).close());
     }
 

@@ -7,7 +7,7 @@ use crate::slots::{Accounts, Slots};
 use crate::spawner::Spawner;
 use crate::status::{ProcessStatus, WorkerState, WorkerStatus};
 use crate::usage::Books;
-use crate::wire::ToWorker;
+use crate::wire::{ToWorker, WorkerRoom};
 use crate::world::{Home, World};
 use async_trait::async_trait;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -37,8 +37,8 @@ const DRAIN_GRACE: Duration = Duration::from_millis(500);
 pub struct Config {
     /// How many workers.
     pub workers: usize,
-    /// The most sandboxes a worker may have at once.
-    pub sandboxes_max: u32,
+    /// What each of them has room for.
+    pub room: WorkerRoom,
     /// Compilers at once.
     pub compilers: usize,
     /// Where the node keeps what can be made again: reports, what is being compiled.
@@ -178,6 +178,8 @@ impl Node {
                 connections: row.connections.get(),
                 requests: row.requests.get(),
                 platform_cpu: Duration::from_nanos(row.platform_cpu_ns.get()),
+                mapped_components: row.mapped_components.get(),
+                mapped_code_bytes: row.mapped_code_bytes.get(),
             }
         };
         self.shared.seats.iter().enumerate().map(status).collect()

@@ -150,7 +150,7 @@ async fn session(shared: &Arc<Shared>, worker: usize) -> io::Result<std::process
 async fn greet(shared: &Shared, worker: usize, writer: &mut FrameWriter) -> io::Result<()> {
     let setup = WorkerSetup {
         worker: worker as u32,
-        sandboxes_max: shared.config.sandboxes_max,
+        room: shared.config.room,
         access_log: shared.config.access_log.as_deref().map(|path| of_worker(path, worker)),
     };
     let listener = shared.listener.lock().expect("no holder panics").as_ref().map(OwnedFd::try_clone);

@@ -64,4 +64,8 @@ pub struct WorkerStatus {
     pub requests: u64,
     /// CPU time in this seat that no task was charged with.
     pub platform_cpu: Duration,
+    /// Components whose native code it has mapped.
+    pub mapped_components: u64,
+    /// That code, in bytes.
+    pub mapped_code_bytes: u64,
 }

@@ -3,6 +3,7 @@
 //! No clock, no random source and no I/O: the time is an argument, and ids are made by whoever carries the actions
 //! out. Nothing here knows how a task is run or where an object is kept.
 
+pub mod capacity;
 pub mod lifecycle;
 pub mod retention;
 pub mod routes;

@@ -1,20 +1,20 @@
 //! Who gets a sandbox, and when: concurrency, memory and the pool's slots are claimed together, or waited for.
 //!
-//! Each task's waiters go first come, first served within a worker; how many may wait is bounded over all workers. Other
-//! workers give back claims without telling this one, so the first of those that wait looks again every few
-//! milliseconds.
+//! Each task's waiters go first come, first served within a worker; how many may wait is bounded over all workers. For the
+//! pool's slots tasks take turns ([`crate::room`]). Concurrency and memory other workers give back without telling this
+//! one, so the first of those that wait for them looks again every few milliseconds.
 
 use crate::call::shared::Shared;
 use crate::code::Code;
 use crate::engine::PoolSize;
 use crate::host::Host;
 use crate::live::Live;
+use crate::room::Room;
 use crate::state::SANDBOX_OVERHEAD_BYTES;
 use crate::task::Task;
 use skiff_kit::clock;
 use skiff_ledger::MemoryClaim;
 use skiff_ports::invoke::InvokeError;
-use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -23,24 +23,6 @@ use tokio::sync::Notify;
 const RECHECK: Duration = Duration::from_millis(5);
 /// When a client that is refused may try again, in seconds.
 pub(crate) const RETRY_AFTER_S: u32 = 1;
-
-/// What of the pool is in use, by all or by one task.
-#[derive(Default)]
-pub(crate) struct InUse(Cell<PoolSize>);
-
-impl InUse {
-    fn has_room(&self, demand: PoolSize, most: PoolSize) -> bool {
-        self.0.get().plus(demand).is_within(most)
-    }
-
-    fn take(&self, demand: PoolSize) {
-        self.0.set(self.0.get().plus(demand));
-    }
-
-    fn give_back(&self, demand: PoolSize) {
-        self.0.set(self.0.get().minus(demand));
-    }
-}
 
 /// The right to be one of the requests that an `http` task works on. Dropped when its guest has ended.
 pub(crate) struct Seat {
@@ -51,7 +33,7 @@ pub(crate) struct Seat {
 
 /// The right to one sandbox. Dropped after the sandbox is.
 pub(crate) struct Permit {
-    host: Rc<Host>,
+    room: Rc<Room>,
     task: Rc<Task>,
     demand: PoolSize,
 }
@@ -90,6 +72,9 @@ pub(crate) enum Own {
 pub(crate) enum Shortage {
     Concurrency,
     Memory,
+    /// The task has as much of the pool as one may.
+    Share,
+    /// The pool has nothing left, or others wait for what is.
     Pool,
 }
 
@@ -118,13 +103,12 @@ fn draw(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Admitted, Short
 impl Blank {
     /// Claims a sandbox, or says what there is too little of at present.
     pub(crate) fn claim(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Self, Shortage> {
-        let demand = code.demand.pool;
-        // No task gets so much of the pool that its neighbours find none.
-        if !task.in_use.has_room(demand, host.pool_size.for_one_task()) {
-            return Err(Shortage::Pool);
+        let (demand, room) = (code.demand.pool, &code.room);
+        if !room.is_fair_share(task, demand) {
+            return Err(Shortage::Share);
         }
-        while !host.in_use.has_room(demand, host.pool_size) {
-            if !host.retire_a_kept_one() {
+        while !room.is_free_for(task, demand) {
+            if room.is_wanted_by_others(task) || !host.retire_a_kept_one(room) {
                 return Err(Shortage::Pool);
             }
         }
@@ -137,9 +121,8 @@ impl Blank {
         }
         account.row().sandboxes.add(1);
         account.row().sandboxes_drawn.add(1);
-        host.in_use.take(demand);
-        task.in_use.take(demand);
-        let permit = Permit { host: host.clone(), task: task.clone(), demand };
+        room.take(task, demand);
+        let permit = Permit { room: room.clone(), task: task.clone(), demand };
         Ok(Self { permit, claim, prepaid_bytes })
     }
 }
@@ -183,16 +166,63 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let row = self.task.account.row();
         row.sandboxes.subtract(1);
-        self.host.in_use.give_back(self.demand);
-        self.task.in_use.give_back(self.demand);
+        self.room.give_back(&self.task, self.demand);
         self.task.wake_first();
     }
 }
 
-/// A place among a task's waiting requests.
-pub(crate) struct Ticket {
+/// A place among what of a task waits for a sandbox.
+pub(crate) struct Turn {
     task: Rc<Task>,
-    turn: Rc<Notify>,
+    wake: Rc<Notify>,
+}
+
+impl Turn {
+    pub(crate) fn take(task: &Rc<Task>) -> Self {
+        let wake = Rc::new(Notify::new());
+        task.waiting.borrow_mut().push_back(wake.clone());
+        Self { task: task.clone(), wake }
+    }
+
+    fn is_first(&self) -> bool {
+        self.task.waiting.borrow().front().is_some_and(|first| Rc::ptr_eq(first, &self.wake))
+    }
+
+    /// Waits until there may be more of what the first found too little of, no longer than `patience`.
+    pub(crate) async fn wait(&self, room: &Room, shortage: Shortage, patience: Duration) {
+        let patience = match shortage {
+            Shortage::Pool => {
+                room.line_up(&self.task);
+                patience
+            }
+            Shortage::Share | Shortage::Concurrency | Shortage::Memory => {
+                room.leave(&self.task);
+                patience.min(RECHECK)
+            }
+        };
+        self.wait_to_be_first(patience).await;
+    }
+
+    async fn wait_to_be_first(&self, patience: Duration) {
+        let _ = tokio::time::timeout(patience, self.wake.notified()).await;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.task.waiting.borrow_mut().retain(|turn| !Rc::ptr_eq(turn, &self.wake));
+        if self.task.waiting.borrow().is_empty()
+            && let Some(code) = self.task.code.peek()
+        {
+            code.room.leave(&self.task);
+        }
+        self.task.wake_first();
+    }
+}
+
+/// A place among a task's waiting requests, of which there are only so many.
+pub(crate) struct Ticket {
+    turn: Turn,
 }
 
 impl Ticket {
@@ -203,13 +233,7 @@ impl Ticket {
             account.row().refused.add(1);
             return Err(InvokeError::Busy { reason: busy(task, places), retry_after_s: RETRY_AFTER_S });
         }
-        let turn = Rc::new(Notify::new());
-        task.waiting.borrow_mut().push_back(turn.clone());
-        Ok(Self { task: task.clone(), turn })
-    }
-
-    fn is_first(&self) -> bool {
-        self.task.waiting.borrow().front().is_some_and(|first| Rc::ptr_eq(first, &self.turn))
+        Ok(Self { turn: Turn::take(task) })
     }
 
     /// Waits until a sandbox may be made.
@@ -219,33 +243,34 @@ impl Ticket {
         code: &Code,
         deadline_ns: u64,
     ) -> Result<Admitted, InvokeError> {
+        let task = &self.turn.task;
         loop {
-            if self.task.has_ended() {
+            if task.has_ended() {
                 return Err(InvokeError::Gone);
             }
-            if let Some(reason) = never_fits(&self.task, code) {
-                self.task.account.row().out_of_memory.add(1);
+            if let Some(reason) = never_fits(task, code) {
+                task.account.row().out_of_memory.add(1);
                 return Err(InvokeError::Failed(reason));
-            }
-            let first = self.is_first();
-            if first && let Ok(admitted) = try_admit(host, &self.task, code) {
-                return Ok(admitted);
             }
             let left = clock::until(deadline_ns);
             if left.is_zero() {
-                return Err(timed_out(&self.task));
+                return Err(timed_out(task));
             }
-            let patience = if first { left.min(RECHECK) } else { left };
-            let _ = tokio::time::timeout(patience, self.turn.notified()).await;
+            if !self.turn.is_first() {
+                self.turn.wait_to_be_first(left).await;
+                continue;
+            }
+            match try_admit(host, task, code) {
+                Ok(admitted) => return Ok(admitted),
+                Err(shortage) => self.turn.wait(&code.room, shortage, left).await,
+            }
         }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.task.account.row().queued.subtract(1);
-        self.task.waiting.borrow_mut().retain(|turn| !Rc::ptr_eq(turn, &self.turn));
-        self.task.wake_first();
+        self.turn.task.account.row().queued.subtract(1);
     }
 }
 
@@ -262,7 +287,15 @@ fn busy(task: &Task, places: u32) -> String {
         Shortage::Memory => {
             format!("the task's memory limit of {} is used up and {waiting}; raise --memory", limits.memory)
         }
-        Shortage::Pool => format!("this worker has no sandbox left for the task and {waiting}"),
+        Shortage::Share => format!(
+            "the task has half of the sandboxes that this worker has room for, as many as one task may, and {waiting}; start \
+             `skiff up` with more --sandboxes"
+        ),
+        Shortage::Pool => {
+            format!(
+                "this worker has no room for another sandbox and {waiting}; start `skiff up` with more --sandboxes"
+            )
+        }
         Shortage::Concurrency => format!(
             "the task has {} sandboxes, as many as --concurrency allows, and {waiting}; raise --concurrency or run more \
              tasks",

@@ -309,7 +309,7 @@ async fn serve(
     let called = live.call(request, head).await;
     called.map_err(|error| failed((error, live.store.data().out_of_memory())))?;
     if live.requests < task.account.spec.limits.reuse.requests {
-        keep::put(&host, &task, live);
+        keep::put(&host, &task, &code.room, live);
     }
     Ok(())
 }

@@ -1,17 +1,17 @@
-//! Native code in a worker: fetched when it is first needed, mapped, linked once, and shared by all tasks that run it.
+//! Native code in a worker: fetched, mapped, linked. Which is mapped, and for how long, is [`crate::codes`]' business.
 
 use crate::account::Account;
 use crate::engine::PoolSize;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::link::Machine;
+use crate::room::Room;
 use crate::state::SandboxState;
-use futures::FutureExt;
-use futures::future::{LocalBoxFuture, Shared};
+use futures::future::LocalBoxFuture;
 use rustix::fs::SealFlags;
 use skiff_kit::clock;
 use skiff_types::{Digest, Kind, WasiGeneration};
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,6 +36,10 @@ pub(crate) struct Code {
     pub(crate) engine: Engine,
     pub(crate) entry: Entry,
     pub(crate) demand: Demand,
+    /// Where its sandboxes are counted.
+    pub(crate) room: Rc<Room>,
+    /// What is mapped.
+    pub(crate) native_bytes: u64,
 }
 
 impl Code {
@@ -60,60 +64,12 @@ pub(crate) struct Demand {
     pub(crate) minimum_bytes: Cell<u64>,
 }
 
-/// The code of one component, or the way to it.
-pub(crate) struct CodeCell {
+/// Fetches, and records how long that took.
+pub(crate) async fn timed_fetch(
+    host: Rc<Host>,
     component: Digest,
-    state: RefCell<State>,
-}
-
-type Loading = Shared<LocalBoxFuture<'static, Result<Rc<Code>, String>>>;
-
-enum State {
-    Unloaded,
-    Loading(Loading),
-    Loaded(Rc<Code>),
-}
-
-impl CodeCell {
-    pub(crate) fn new(component: Digest) -> Self {
-        Self { component, state: RefCell::new(State::Unloaded) }
-    }
-
-    /// The code, if it is here.
-    pub(crate) fn loaded(&self) -> Option<Rc<Code>> {
-        match &*self.state.borrow() {
-            State::Loaded(code) => Some(code.clone()),
-            State::Unloaded | State::Loading(_) => None,
-        }
-    }
-
-    /// The code, fetched if need be; all who ask meanwhile wait for one fetch. A failure is not kept: who asks after it
-    /// starts another fetch.
-    pub(crate) async fn load(
-        self: &Rc<Self>,
-        host: &Rc<Host>,
-        account: &Arc<Account>,
-    ) -> Result<Rc<Code>, String> {
-        let loading = match &mut *self.state.borrow_mut() {
-            State::Loaded(code) => return Ok(code.clone()),
-            State::Loading(loading) => loading.clone(),
-            state @ State::Unloaded => {
-                let loading =
-                    timed_fetch(host.clone(), self.component, account.clone()).boxed_local().shared();
-                *state = State::Loading(loading.clone());
-                loading
-            }
-        };
-        let loaded = loading.await;
-        *self.state.borrow_mut() = match &loaded {
-            Ok(code) => State::Loaded(code.clone()),
-            Err(_) => State::Unloaded,
-        };
-        loaded
-    }
-}
-
-async fn timed_fetch(host: Rc<Host>, component: Digest, account: Arc<Account>) -> Result<Rc<Code>, String> {
+    account: Arc<Account>,
+) -> Result<Rc<Code>, String> {
     let began_ns = clock::monotonic_ns();
     let code = fetch(&host, component, account.spec.kind, account.spec.generation).await?;
     account.row().cold_start_load.record_ns(clock::monotonic_ns().saturating_sub(began_ns));
@@ -132,7 +88,10 @@ pub(crate) async fn fetch(
     // The code says for which of them it was compiled: all others refuse it at its first bytes.
     for machine in host.machines.of(generation) {
         match map(&machine.engine, &native) {
-            Ok(component) => return link(machine, &component, kind).map_err(|error| format!("{error:#}")),
+            Ok(component) => {
+                let native_bytes = rustix::fs::fstat(&native).map_or(0, |stat| stat.st_size.unsigned_abs());
+                return link(machine, &component, kind, native_bytes).map_err(|error| format!("{error:#}"));
+            }
             Err(reason) => refusal = reason,
         }
     }
@@ -160,7 +119,12 @@ fn map(engine: &Engine, native: &OwnedFd) -> Result<Component, String> {
 }
 
 /// Links a component and finds what to call.
-pub(crate) fn link(machine: &Machine, component: &Component, kind: Kind) -> wasmtime::Result<Code> {
+pub(crate) fn link(
+    machine: &Machine,
+    component: &Component,
+    kind: Kind,
+    native_bytes: u64,
+) -> wasmtime::Result<Code> {
     let generation = machine.flavour.generation;
     let instance = machine.linker.instantiate_pre(component)?;
     let entry = match (kind, generation) {
@@ -188,6 +152,8 @@ pub(crate) fn link(machine: &Machine, component: &Component, kind: Kind) -> wasm
         engine: machine.engine.clone(),
         entry,
         demand: Demand { pool, minimum_bytes: Cell::new(largest_bytes) },
+        room: machine.room.clone(),
+        native_bytes,
     })
 }
 

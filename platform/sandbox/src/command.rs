@@ -1,6 +1,6 @@
 //! `command` tasks: one sandbox that runs `wasi:cli/run` once, to its end or the task's.
 
-use crate::admission::{Blank, never_fits};
+use crate::admission::{Blank, Turn, never_fits};
 use crate::code::{Code, Entry};
 use crate::failure::{Failure, FailureKind};
 use crate::heap::HeapMeter;
@@ -13,11 +13,7 @@ use skiff_kit::clock;
 use skiff_ports::runtime::TaskEvent;
 use skiff_types::{StopCode, StoppedReason};
 use std::rc::Rc;
-use std::time::Duration;
 use wasmtime::Store;
-
-/// How often a command that finds no sandbox in the pool looks again.
-const RECHECK: Duration = Duration::from_millis(20);
 
 /// Runs the task's program and says how it ended; says nothing if the task was taken away meanwhile.
 pub(crate) async fn run(host: Rc<Host>, task: Rc<Task>) {
@@ -63,15 +59,18 @@ async fn start_and_wait(host: &Rc<Host>, task: &Rc<Task>) -> Result<i32, Failure
 }
 
 async fn admit(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Blank, Failure> {
+    let turn = Turn::take(task);
     loop {
+        if task.has_ended() {
+            return Err(Failure::stopped());
+        }
         if let Some(reason) = never_fits(task, code) {
             task.account.row().out_of_memory.add(1);
             return Err(Failure::new(FailureKind::OutOfMemory, reason));
         }
         match Blank::claim(host, task, code) {
             Ok(blank) => return Ok(blank),
-            Err(_) if task.has_ended() => return Err(Failure::stopped()),
-            Err(_) => tokio::time::sleep(RECHECK).await,
+            Err(shortage) => turn.wait(&code.room, shortage, clock::until(NEVER_NS)).await,
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::code;
 use crate::engine::{Flavour, PoolSize, Slots, compile_engine};
 use crate::inspect::examine;
 use crate::link::Machine;
+use crate::room::Room;
 use rustix::process::{Resource, Rlimit};
 use sha2::{Digest as _, Sha256};
 use skiff_ports::runtime::{ComponentReport, PrepareError};
@@ -14,6 +15,7 @@ use skiff_types::{Digest, Kind};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Instant;
 use wasmtime::component::Component;
 
@@ -88,15 +90,15 @@ pub fn compile(component: &Path, digest: &Digest, output: &Path) -> Result<Compo
 /// Loads and links as a worker will, so that what can't run is refused now and not at the first request.
 fn try_to_link(native: &[u8], flavour: Flavour, kind: Kind) -> Result<(), PrepareError> {
     let internal = |error: &dyn std::fmt::Display| PrepareError::Internal(error.to_string());
-    let size = PoolSize::of(1);
-    let machine = Slots::reserve(size).and_then(|slots| Machine::new(flavour, size, &slots));
+    let room = Rc::new(Room::new(PoolSize::of(1)));
+    let machine = Slots::reserve(room.size()).and_then(|slots| Machine::new(flavour, room, &slots));
     let machine = machine.map_err(|error| internal(&error))?;
     // SAFETY: the bytes came out of the compiler a moment ago, in this very process.
     let component = unsafe { Component::deserialize(&machine.engine, native) };
     let component = component.map_err(|error| {
         PrepareError::Refused(format!("the component is larger than a sandbox can be: {error:#}"))
     })?;
-    code::link(&machine, &component, kind).map_err(|error| {
+    code::link(&machine, &component, kind, native.len() as u64).map_err(|error| {
         PrepareError::Refused(format!(
             "the component's imports or exports have other types than WASI's: {error:#}"
         ))

@@ -6,13 +6,12 @@
 //! writing ([`crate::pool`]); those with much get it mapped, page by page as they touch it.
 
 use crate::pool::{MemorySlots, StackSlots};
+use skiff_plan::capacity::SandboxCost;
 use skiff_types::WasiGeneration;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
-/// Sandboxes that a worker can have at once where its configuration says nothing.
-pub const SANDBOXES_MAX_DEFAULT: usize = 1_000;
 /// Native stack that a guest may use, in bytes.
 pub(crate) const GUEST_STACK_BYTES: usize = 512 << 10;
 /// Stack of one fiber, in bytes: the guest's, and what host functions need above it. Address space, not memory.
@@ -34,11 +33,13 @@ pub(crate) const TABLES_PER_COMPONENT_MAX: u32 = 32;
 /// Linear memories or tables that one core module can define.
 const MEMORIES_PER_MODULE_MAX: u32 = 4;
 const TABLES_PER_MODULE_MAX: u32 = 8;
-/// Slots of the pool for each sandbox, as most components need them; admission counts what each really takes.
-const MEMORIES_PER_SANDBOX: usize = 1;
-const TABLES_PER_SANDBOX: usize = 3;
-/// Fibers for each sandbox: one runs the guest; a WASI 0.3 guest that blocks inside a call holds more.
-const FIBERS_PER_SANDBOX: usize = 2;
+/// Slots of the pool for each sandbox, as most components need them; admission counts what each really takes. One fiber
+/// runs the guest; a WASI 0.3 guest that blocks inside a call holds more.
+const SLOTS_OF_ONE: PoolSize = PoolSize { sandboxes: 1, memories: 1, tables: 3, fibers: 2 };
+/// Resident memory that a small sandbox takes, in bytes: what it touches of its memory and stack, and the host's part.
+const SANDBOX_MEMORY_BYTES: u64 = 256 << 10;
+/// Memory mappings that one component's native code takes, its memory image included.
+const MAPS_OF_CODE: u64 = 8;
 /// Bytes of a table that are reset by writing instead of being given back to the kernel.
 const TABLE_KEPT_RESIDENT_BYTES: usize = 8 << 10;
 /// Bytes of a fiber's stack that are reset by writing; what a guest used beyond them goes back to the kernel.
@@ -57,7 +58,7 @@ impl EngineError {
     }
 }
 
-/// What the pool of one worker holds, or what a part of it takes. A sandbox takes one of the first and as many of the
+/// What a pool of a worker holds, or what a part of it takes. A sandbox takes one of the first and as many of the
 /// others as its component needs.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct PoolSize {
@@ -72,9 +73,9 @@ impl PoolSize {
         Self {
             sandboxes,
             // Never fewer than one component may have, or it could be deployed and yet never run.
-            memories: (sandboxes * MEMORIES_PER_SANDBOX).max(MEMORIES_PER_COMPONENT_MAX as usize),
-            tables: (sandboxes * TABLES_PER_SANDBOX).max(TABLES_PER_COMPONENT_MAX as usize),
-            fibers: (sandboxes * FIBERS_PER_SANDBOX).max(1 + MEMORIES_PER_COMPONENT_MAX as usize),
+            memories: (sandboxes * SLOTS_OF_ONE.memories).max(MEMORIES_PER_COMPONENT_MAX as usize),
+            tables: (sandboxes * SLOTS_OF_ONE.tables).max(TABLES_PER_COMPONENT_MAX as usize),
+            fibers: (sandboxes * SLOTS_OF_ONE.fibers).max(1 + MEMORIES_PER_COMPONENT_MAX as usize),
         }
     }
 
@@ -106,6 +107,18 @@ impl PoolSize {
             tables: self.tables - other.tables,
             fibers: self.fibers - other.fibers,
         }
+    }
+
+    /// Memory mappings of the kernel's that so many slots take: each is open in part, with a guard beside it.
+    fn maps(self) -> usize {
+        2 * (self.memories + self.fibers)
+    }
+
+    /// Address space that so many slots take, in bytes.
+    fn address_bytes(self) -> usize {
+        self.memories * (LINEAR_MEMORY_BYTES_MAX + GUARD_BYTES)
+            + self.fibers * FIBER_STACK_BYTES
+            + self.tables * TABLE_ELEMENTS_MAX * size_of::<usize>()
     }
 
     pub(crate) fn is_within(self, most: Self) -> bool {
@@ -144,6 +157,29 @@ impl Flavour {
     pub(crate) fn of(generation: WasiGeneration, data_bytes: u64) -> Self {
         let start = if data_bytes <= COPIED_BYTES_MAX { MemoryStart::Copied } else { MemoryStart::Mapped };
         Self { generation, start }
+    }
+}
+
+/// How many sandboxes there are room for whose memories are mapped, of each generation: one for so many whose memories
+/// are copied. Few components have that much data.
+const MAPPED_SANDBOXES_SHARE: usize = 8;
+
+/// The sandboxes of one pool of mapped memories, in a worker that has room for so many in its pool of copied ones.
+pub(crate) fn mapped_sandboxes(sandboxes: usize) -> usize {
+    (sandboxes / MAPPED_SANDBOXES_SHARE).max(1)
+}
+
+/// What room for one sandbox takes of a worker's process, the pools of mapped memories included.
+pub fn sandbox_cost() -> SandboxCost {
+    let of_one = |measure: fn(PoolSize) -> usize| {
+        let copied = measure(SLOTS_OF_ONE);
+        (copied + (2 * copied).div_ceil(MAPPED_SANDBOXES_SHARE)) as u64
+    };
+    SandboxCost {
+        memory_bytes: SANDBOX_MEMORY_BYTES,
+        maps: of_one(PoolSize::maps),
+        address_bytes: of_one(PoolSize::address_bytes),
+        maps_of_code: MAPS_OF_CODE,
     }
 }
 

@@ -1,23 +1,23 @@
 //! What all sandboxes of a worker share: engines, linkers, pools, the clock, and the ways out.
 
 use crate::account::Account;
-use crate::admission::InUse;
-use crate::code::{CodeCell, CodeSource};
+use crate::code::CodeSource;
+use crate::codes::Codes;
 use crate::cpu_meter::CpuMeter;
-use crate::engine::PoolSize;
 use crate::epoch::EpochClock;
 use crate::failure::{Failure, FailureKind};
 use crate::link::Machines;
 use crate::logs::{LogQueue, LogSink};
+use crate::room::Room;
 use crate::sandboxes::Deps;
 use crate::task::Task;
 use crate::turns::Turns;
-use skiff_ledger::Ledger;
+use skiff_ledger::{Ledger, WorkerRow};
 use skiff_ports::runtime::TaskEvent;
-use skiff_types::{Digest, TaskId};
+use skiff_types::TaskId;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -26,8 +26,6 @@ pub(crate) struct Host {
     pub(crate) worker: usize,
     pub(crate) machines: Machines,
     pub(crate) epoch: EpochClock,
-    pub(crate) pool_size: PoolSize,
-    pub(crate) in_use: InUse,
     pub(crate) ledger: Ledger,
     pub(crate) code_source: Rc<dyn CodeSource>,
     pub(crate) logs: Arc<LogQueue>,
@@ -38,7 +36,7 @@ pub(crate) struct Host {
     /// CPU time that tasks were charged with, in nanoseconds.
     pub(crate) guest_cpu_ns: Cell<u64>,
     pub(crate) tasks: RefCell<HashMap<TaskId, Rc<Task>>>,
-    pub(crate) codes: RefCell<HashMap<Digest, Weak<CodeCell>>>,
+    pub(crate) codes: Codes,
     /// Tasks that may have sandboxes which wait for a request; each once, or more often for a moment.
     pub(crate) keepers: RefCell<Vec<Rc<Task>>>,
     calls_begun: Cell<u64>,
@@ -49,8 +47,8 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new(
         worker: usize,
-        pool_size: PoolSize,
         machines: Machines,
+        codes: Codes,
         epoch: EpochClock,
         deps: Deps,
     ) -> Self {
@@ -59,8 +57,6 @@ impl Host {
             worker,
             machines,
             epoch,
-            pool_size,
-            in_use: InUse::default(),
             ledger,
             code_source,
             logs: Arc::default(),
@@ -70,7 +66,7 @@ impl Host {
             turns: Turns::default(),
             guest_cpu_ns: Cell::new(0),
             tasks: RefCell::default(),
-            codes: RefCell::default(),
+            codes,
             keepers: RefCell::default(),
             calls_begun: Cell::new(0),
             calls: Cell::new(0),
@@ -78,16 +74,9 @@ impl Host {
         }
     }
 
-    /// The cell of a component's code, shared by all tasks that run it.
-    pub(crate) fn code_cell(&self, component: Digest) -> Rc<CodeCell> {
-        let mut codes = self.codes.borrow_mut();
-        codes.retain(|_, cell| cell.strong_count() > 0);
-        if let Some(cell) = codes.get(&component).and_then(Weak::upgrade) {
-            return cell;
-        }
-        let cell = Rc::new(CodeCell::new(component));
-        codes.insert(component, Rc::downgrade(&cell));
-        cell
+    /// What this worker says of itself.
+    pub(crate) fn row(&self) -> &WorkerRow {
+        self.ledger.worker(self.worker)
     }
 
     /// Counts a guest's failure, and writes down what its client is not told.
@@ -110,11 +99,13 @@ impl Host {
         self.logs.flush(&*self.log_sink);
     }
 
-    /// Gives back the sandbox that has waited longest for a request; false if none does.
-    pub(crate) fn retire_a_kept_one(&self) -> bool {
+    /// Gives back the sandbox in this room that has waited longest for a request; false if none does.
+    pub(crate) fn retire_a_kept_one(&self, room: &Rc<Room>) -> bool {
         let oldest = {
-            let keepers = self.keepers();
-            let idle = keepers.into_iter().filter_map(|task| Some((task.keep.oldest_ns()?, task)));
+            let is_there =
+                |task: &Rc<Task>| task.code.peek().is_some_and(|code| Rc::ptr_eq(&code.room, room));
+            let keepers = self.keepers().into_iter().filter(is_there);
+            let idle = keepers.filter_map(|task| Some((task.keep.oldest_ns()?, task)));
             idle.min_by_key(|(since_ns, _)| *since_ns).map(|(_, task)| task)
         };
         oldest.is_some_and(|task| task.keep.retire_oldest())

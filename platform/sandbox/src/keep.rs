@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::heap::HeapMeter;
 use crate::host::Host;
 use crate::live::Live;
+use crate::room::Room;
 use crate::run::GuestRun;
 use crate::task::Task;
 use skiff_kit::clock;
@@ -127,9 +128,9 @@ impl Rate {
     }
 }
 
-/// Puts a sandbox aside for the task's next request, unless the task has ended.
-pub(crate) fn put(host: &Host, task: &Rc<Task>, mut live: Live) {
-    if task.has_ended() {
+/// Puts a sandbox aside for the task's next request, unless the task has ended or others wait for room.
+pub(crate) fn put(host: &Host, task: &Rc<Task>, room: &Room, mut live: Live) {
+    if task.has_ended() || room.is_wanted_by_others(task) {
         return;
     }
     live.idle_since_ns = clock::monotonic_ns();
@@ -177,7 +178,7 @@ async fn make_ahead(host: Rc<Host>, task: Rc<Task>) {
 
 /// Makes one, if the task's memory has room for more than that.
 async fn make_one(host: &Rc<Host>, task: &Rc<Task>) -> Option<()> {
-    let code = task.code.loaded()?;
+    let code = task.code.peek()?;
     let account = &task.account;
     let limits = &account.spec.limits;
     let one_bytes = crate::state::SANDBOX_OVERHEAD_BYTES + code.demand.minimum_bytes.get();
@@ -195,7 +196,7 @@ async fn make_one(host: &Rc<Host>, task: &Rc<Task>) -> Option<()> {
             let live = made.map_err(|(error, out_of_memory)| {
                 Failure::from_error(&error, &task.account, out_of_memory)
             })?;
-            put(&host, &task, live);
+            put(&host, &task, &code.room, live);
             Ok(())
         }
     };

@@ -1,8 +1,10 @@
 //! Engines and linkers of a worker: one pair for each flavour of component, linked once.
 
-use crate::engine::{EngineError, Flavour, PoolSize, Slots, pooled_engine};
+use crate::engine::{EngineError, Flavour, MemoryStart, PoolSize, Slots, mapped_sandboxes, pooled_engine};
+use crate::room::Room;
 use crate::state::SandboxState;
 use skiff_types::WasiGeneration;
+use std::rc::Rc;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
@@ -11,28 +13,36 @@ pub(crate) struct Machine {
     pub(crate) flavour: Flavour,
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<SandboxState>,
+    /// Where its sandboxes are counted.
+    pub(crate) room: Rc<Room>,
 }
 
 impl Machine {
-    /// A pool of this size, and what its components can import.
-    pub(crate) fn new(flavour: Flavour, size: PoolSize, slots: &Slots) -> Result<Self, EngineError> {
-        let engine = pooled_engine(flavour, size, slots)?;
+    /// An engine with so much room, and what its components can import.
+    pub(crate) fn new(flavour: Flavour, room: Rc<Room>, slots: &Slots) -> Result<Self, EngineError> {
+        let engine = pooled_engine(flavour, room.size(), slots)?;
         let linker = linker(&engine, flavour.generation).map_err(EngineError::new)?;
-        Ok(Self { flavour, engine, linker })
+        Ok(Self { flavour, engine, linker, room })
     }
 }
 
-/// One machine for each flavour. Each has the whole pool's size: that reserves address space, not memory, and admission
-/// counts what all take together.
+/// One machine for each flavour. Those whose memories are copied share slots, and so their room; each of the others has
+/// its own.
 pub(crate) struct Machines {
     all: Vec<Machine>,
     slots: Slots,
 }
 
 impl Machines {
-    pub(crate) fn new(size: PoolSize) -> Result<Self, EngineError> {
-        let slots = Slots::reserve(size)?;
-        let all = Flavour::ALL.into_iter().map(|flavour| Machine::new(flavour, size, &slots));
+    /// With room for so many sandboxes whose memories are copied, and for some of the others.
+    pub(crate) fn new(sandboxes_max: usize) -> Result<Self, EngineError> {
+        let shared = Rc::new(Room::new(PoolSize::of(sandboxes_max)));
+        let slots = Slots::reserve(shared.size())?;
+        let room = |start| match start {
+            MemoryStart::Copied => shared.clone(),
+            MemoryStart::Mapped => Rc::new(Room::new(PoolSize::of(mapped_sandboxes(sandboxes_max)))),
+        };
+        let all = Flavour::ALL.into_iter().map(|flavour| Machine::new(flavour, room(flavour.start), &slots));
         Ok(Self { all: all.collect::<Result<_, _>>()?, slots })
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct Live {
     /// When it was last put aside.
     pub(crate) idle_since_ns: u64,
     _permit: Permit,
+    /// What it runs stays mapped.
+    _code: Rc<Code>,
 }
 
 impl Live {
@@ -29,7 +31,7 @@ impl Live {
     pub(crate) async fn make(
         host: &Host,
         task: &Task,
-        code: &Code,
+        code: &Rc<Code>,
         blank: Blank,
         heap: Rc<HeapMeter>,
     ) -> Result<Self, (wasmtime::Error, bool)> {
@@ -39,7 +41,15 @@ impl Live {
         match Instance::new(code, &mut store).await {
             Ok(instance) => {
                 made(task, code, &store, began_ns);
-                Ok(Self { store, instance, heap, requests: 0, idle_since_ns: 0, _permit: permit })
+                Ok(Self {
+                    store,
+                    instance,
+                    heap,
+                    requests: 0,
+                    idle_since_ns: 0,
+                    _permit: permit,
+                    _code: code.clone(),
+                })
             }
             Err(error) => Err((error, store.data().out_of_memory())),
         }

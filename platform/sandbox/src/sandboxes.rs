@@ -2,7 +2,8 @@
 
 use crate::account::Account;
 use crate::code::CodeSource;
-use crate::engine::{EngineError, PoolSize, SANDBOXES_MAX_DEFAULT};
+use crate::codes::{CodeBounds, Codes};
+use crate::engine::EngineError;
 use crate::epoch::EpochClock;
 use crate::host::Host;
 use crate::link::Machines;
@@ -31,13 +32,8 @@ pub struct Config {
     pub worker: usize,
     /// Sandboxes at once; what of the pool follows from it is reserved address space, not memory.
     pub sandboxes_max: usize,
-}
-
-impl Config {
-    /// The usual configuration of a worker.
-    pub fn new(worker: usize) -> Self {
-        Self { worker, sandboxes_max: SANDBOXES_MAX_DEFAULT }
-    }
+    /// Native code that may stay mapped.
+    pub code: CodeBounds,
 }
 
 /// What the sandboxes of a worker meet the world through.
@@ -63,10 +59,9 @@ impl Sandboxes {
     /// # Errors
     /// If the machine can't give the pool its address space, or wasmtime does not run here.
     pub fn new(config: Config, deps: Deps) -> Result<Rc<Self>, EngineError> {
-        let pool_size = PoolSize::of(config.sandboxes_max.max(1));
-        let machines = Machines::new(pool_size)?;
+        let machines = Machines::new(config.sandboxes_max.max(1))?;
         let epoch = EpochClock::start(machines.engines()).map_err(EngineError::new)?;
-        let host = Rc::new(Host::new(config.worker, pool_size, machines, epoch, deps));
+        let host = Rc::new(Host::new(config.worker, machines, Codes::new(config.code), epoch, deps));
         tokio::task::spawn_local(tend(Rc::downgrade(&host)));
         Ok(Rc::new(Self { host }))
     }
@@ -95,7 +90,7 @@ impl Sandboxes {
             return;
         }
         let account = Account::new(assignment, &host.ledger, host.worker);
-        let task = Rc::new(Task::new(account, host.code_cell(assignment.task.component)));
+        let task = Rc::new(Task::new(account, host.codes.cell(assignment.task.component)));
         host.tasks.borrow_mut().insert(assignment.task.id, task.clone());
         if assignment.task.kind == Kind::Command {
             tokio::task::spawn_local(command::run(host.clone(), task));
@@ -142,6 +137,7 @@ async fn tend(host: Weak<Host>) {
         let Some(host) = host.upgrade() else { break };
         host.machines.trim();
         keep::tend(&host);
+        host.codes.tend(host.row());
     }
 }
 

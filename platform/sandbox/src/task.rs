@@ -1,9 +1,10 @@
 //! A task as this worker's thread sees it: its account, its code, and who waits for it.
 
 use crate::account::Account;
-use crate::admission::{InUse, Shortage};
-use crate::code::CodeCell;
+use crate::admission::Shortage;
+use crate::codes::CodeCell;
 use crate::keep::Keep;
+use crate::room::InUse;
 use crate::turns::Place;
 use skiff_types::CpuUnits;
 use std::cell::{Cell, RefCell};

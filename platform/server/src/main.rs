@@ -3,6 +3,7 @@
 //! It decides only which of them this process is.
 
 mod data_dir;
+mod machine;
 mod meters;
 mod secrets;
 mod up;

@@ -60,5 +60,7 @@ fn worker(status: WorkerStatus) -> WorkerReading {
         restarts: status.restarts,
         connections: status.connections,
         requests: status.requests,
+        mapped_components: status.mapped_components,
+        mapped_code_bytes: status.mapped_code_bytes,
     }
 }

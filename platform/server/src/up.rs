@@ -4,19 +4,22 @@
 //! cut; then the API; then the store.
 
 use crate::data_dir::DataDir;
+use crate::machine;
 use crate::meters::NodeMeters;
 use crate::secrets::Secrets;
 use anyhow::{Context, bail};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skiff_cli::connection::ConnectionFile;
 use skiff_cli::{AccessLog, UpArgs};
 use skiff_control::Handle;
 use skiff_kit::clock::SystemClock;
+use skiff_node::wire::WorkerRoom;
 use skiff_node::{LogFiles, Node};
+use skiff_plan::capacity::{Asked, Capacity, capacity};
 use skiff_ports::images::Images;
 use skiff_registry::LocalImages;
 use skiff_sandbox::cache::NativeCache;
 use skiff_store::{SqliteStore, SqliteUsage};
+use skiff_types::MemorySize;
 use std::io::{IsTerminal, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU32;
@@ -25,10 +28,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The most sandboxes that one worker may have at once.
-const SANDBOXES_PER_WORKER_MAX: u32 = 1_000;
 /// Threads of the supervisor that run its tasks.
 const SUPERVISOR_THREADS: usize = 2;
+/// The most threads that wait for the disk and for child processes.
+const SUPERVISOR_BLOCKING_THREADS_MAX: usize = 64;
 /// How long the API's calls may go on once the workers have ended.
 const API_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -37,6 +40,7 @@ pub(crate) fn run(args: UpArgs) -> anyhow::Result<()> {
     let started = Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(SUPERVISOR_THREADS)
+        .max_blocking_threads(SUPERVISOR_BLOCKING_THREADS_MAX)
         .enable_all()
         .build()
         .context("the supervisor's event loop can't be started")?;
@@ -52,6 +56,7 @@ struct Platform {
     store: Arc<SqliteStore>,
     connection: ConnectionFile,
     workers: usize,
+    capacity: Capacity,
     _data: DataDir,
 }
 
@@ -72,7 +77,8 @@ async fn serve(args: UpArgs, started: Instant) -> anyhow::Result<()> {
 
 impl Platform {
     async fn start(args: &UpArgs, started: Instant) -> anyhow::Result<Self> {
-        raise_descriptor_limit();
+        let machine = machine::read();
+        machine::raise_descriptor_limit();
         let data = match &args.data_dir {
             Some(path) => DataDir::open(path)?,
             None => DataDir::open(&DataDir::default_path()?)?,
@@ -101,9 +107,15 @@ impl Platform {
         )
         .context("the folder of the native code can't be used")?;
         let workers = worker_count(args.workers)?;
+        let asked = Asked {
+            sandboxes: args.sandboxes.map(|count| count.get().into()),
+            connections: args.connections.map(|count| count.get().into()),
+            code_bytes: args.native_code.map(MemorySize::bytes),
+        };
+        let capacity = capacity(&machine, &skiff_sandbox::engine::sandbox_cost(), workers as u64, &asked)?;
         let config = skiff_node::Config {
             workers,
-            sandboxes_max: SANDBOXES_PER_WORKER_MAX,
+            room: room(&capacity),
             compilers: cores()?,
             cache_dir,
             access_log: access_log(&args.access_log, &folder("logs")?)?,
@@ -136,7 +148,7 @@ impl Platform {
             data_dir: data.path().to_owned(),
             pid: std::process::id(),
         };
-        Ok(Self { node, control, store, connection, workers, _data: data })
+        Ok(Self { node, control, store, connection, workers, capacity, _data: data })
     }
 
     /// Says where everything is: on standard output, in the user's configuration folder, in the ready file.
@@ -147,6 +159,7 @@ impl Platform {
             Ok(path) => format!("finds it by {}", path.display()),
             Err(error) => format!("needs SKIFF_API and SKIFF_TOKEN ({error})"),
         };
+        let workers = self.workers as u64;
         let mut out = std::io::stdout().lock();
         // Whoever started it may not listen; that is no reason to end.
         let _ = writeln!(
@@ -155,12 +168,20 @@ impl Platform {
              \x20 load balancer  http://{http}\n\
              \x20 control API    http://{api}  (token in {})\n\
              \x20 data           {}\n\
-             \x20 the CLI        {found_by}",
+             \x20 the CLI        {found_by}\n\
+             \x20 room for       {} sandboxes (limited by {}), {} connections (by {}),\n\
+             \x20                native code of {} components and {}",
             env!("CARGO_PKG_VERSION"),
             started.elapsed().as_millis(),
             self.workers,
             token_file.display(),
             data_dir.display(),
+            self.capacity.sandboxes.0 * workers,
+            self.capacity.sandboxes.1,
+            self.capacity.connections.0 * workers,
+            self.capacity.connections.1,
+            self.capacity.components * workers,
+            MemorySize::from_mib((self.capacity.code_bytes * workers) >> 20),
         );
         if std::io::stdout().is_terminal() {
             let _ = writeln!(out, "\nDeploy with `skiff deploy`; stop with Ctrl-C.");
@@ -220,6 +241,17 @@ fn bind(option: &str, address: SocketAddr, insecure: bool) -> anyhow::Result<Tcp
     Ok(listener)
 }
 
+/// What each worker is told of what it has room for.
+fn room(capacity: &Capacity) -> WorkerRoom {
+    let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    WorkerRoom {
+        sandboxes_max: count(capacity.sandboxes.0),
+        connections_max: count(capacity.connections.0),
+        components_max: count(capacity.components),
+        code_bytes_max: capacity.code_bytes,
+    }
+}
+
 fn access_log(wanted: &AccessLog, logs: &Path) -> anyhow::Result<Option<PathBuf>> {
     Ok(match wanted {
         AccessLog::Off => None,
@@ -240,13 +272,4 @@ fn worker_count(wanted: Option<NonZeroU32>) -> anyhow::Result<usize> {
 /// The cores that this process may run on.
 fn cores() -> anyhow::Result<usize> {
     Ok(std::thread::available_parallelism().context("the number of cores can't be read")?.get())
-}
-
-/// Every connection and every sandbox takes descriptors: all that the system allows are asked for.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, wanted) {
-        tracing::warn!(%error, "the limit of open files can't be raised to its maximum");
-    }
 }

@@ -9,14 +9,13 @@ mod link;
 
 use anyhow::{Context, bail};
 use link::Link;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skiff_edge::accept::Acceptor;
 use skiff_edge::{Edge, Proto, access_log};
 use skiff_kit::clock;
 use skiff_ledger::Ledger;
 use skiff_node::wire::{FrameReader, FromWorker, ToWorker, WorkerSetup, frames};
 use skiff_ports::snapshot::Snapshot;
-use skiff_sandbox::Sandboxes;
+use skiff_sandbox::{CodeBounds, Sandboxes};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -26,10 +25,6 @@ use tokio::task::{LocalSet, spawn_local};
 
 /// How often the worker says that its event loop lives.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(100);
-
-/// Descriptors that a worker needs beside its connections': its sockets and files, code on its way to be mapped,
-/// connections that are being handed over.
-const DESCRIPTORS_RESERVED: u64 = 256;
 
 /// Runs a worker until its supervisor lets it go. `supervisor` is the supervisor's process id.
 pub fn run(supervisor: u32) -> anyhow::Result<()> {
@@ -81,7 +76,14 @@ impl Worker {
         let inbox = next()?;
         let forwarded_port = listener.local_addr()?.port();
         let sandboxes = Sandboxes::new(
-            skiff_sandbox::Config { worker: index, sandboxes_max: setup.sandboxes_max as usize },
+            skiff_sandbox::Config {
+                worker: index,
+                sandboxes_max: setup.room.sandboxes_max as usize,
+                code: CodeBounds {
+                    components: setup.room.components_max as usize,
+                    bytes: setup.room.code_bytes_max,
+                },
+            },
             skiff_sandbox::Deps {
                 ledger: ledger.clone(),
                 code: link.clone(),
@@ -92,7 +94,10 @@ impl Worker {
         let edge = Edge::new(
             skiff_edge::Config {
                 worker: index,
-                limits: edge_limits(),
+                limits: skiff_edge::Limits {
+                    connections_max: setup.room.connections_max as usize,
+                    ..skiff_edge::Limits::default()
+                },
                 access_log: setup.access_log.clone().map(access_log::Config::new),
                 forwarded_proto: Proto::Http,
                 forwarded_port,
@@ -187,16 +192,4 @@ impl Worker {
         self.link.send(FromWorker::Drained { complete });
         self.link.flush().await;
     }
-}
-
-/// The edge's bounds, with no more connections than this process can have descriptors for; it takes all it may have.
-fn edge_limits() -> skiff_edge::Limits {
-    let mut limits = skiff_edge::Limits::default();
-    let allowed = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: allowed.maximum, maximum: allowed.maximum });
-    if let Some(descriptors) = getrlimit(Resource::Nofile).current {
-        let most = usize::try_from(descriptors.saturating_sub(DESCRIPTORS_RESERVED)).unwrap_or(usize::MAX);
-        limits.connections_max = limits.connections_max.min(most.max(1));
-    }
-    limits
 }

@@ -1,7 +1,7 @@
 //! The commands that the binary carries out itself: `up`, and the hidden ones by which it starts its own processes.
 
 use clap::Args;
-use skiff_types::{Digest, Span};
+use skiff_types::{Digest, MemorySize, Span};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -28,6 +28,15 @@ pub struct UpArgs {
     /// How many worker processes [default: as many as the cores it may run on]
     #[arg(long, value_name = "N")]
     pub workers: Option<NonZeroU32>,
+    /// Sandboxes at once, over all workers [default: as many as the machine has room for; it is printed at the start]
+    #[arg(long, value_name = "N")]
+    pub sandboxes: Option<NonZeroU32>,
+    /// Connections at once, over all workers [default: 10000 each, or what the limit of open files allows]
+    #[arg(long, value_name = "N")]
+    pub connections: Option<NonZeroU32>,
+    /// Native code that stays mapped, over all workers [default: an eighth of the machine's memory]
+    #[arg(long, value_name = "SIZE")]
+    pub native_code: Option<MemorySize>,
     /// How long requests in flight may go on once it is told to stop
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub drain_timeout: Span,

@@ -255,6 +255,8 @@ impl Meters for SetMeters {
             restarts: 3,
             connections: 4,
             requests: 5,
+            mapped_components: 0,
+            mapped_code_bytes: 0,
         };
         NodeReading { pid: 1, uptime_seconds: 2.0, cpu_seconds: 0.1, memory_bytes: 1, workers: vec![worker] }
     }

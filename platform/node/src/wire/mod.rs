@@ -49,13 +49,26 @@ pub enum ToWorker {
     },
 }
 
+/// What one worker has room for.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct WorkerRoom {
+    /// Sandboxes at once.
+    pub sandboxes_max: u32,
+    /// Connections at once.
+    pub connections_max: u32,
+    /// Components whose native code is mapped.
+    pub components_max: u32,
+    /// Mapped native code, in bytes.
+    pub code_bytes_max: u64,
+}
+
 /// What a worker is told once, when it starts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WorkerSetup {
     /// Its seat, from 0.
     pub worker: u32,
-    /// The most sandboxes it may have at once.
-    pub sandboxes_max: u32,
+    /// What it has room for.
+    pub room: WorkerRoom,
     /// Where to write the access log, if at all.
     pub access_log: Option<PathBuf>,
 }

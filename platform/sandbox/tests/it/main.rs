@@ -2,11 +2,13 @@
 
 mod cache;
 mod calls;
+mod codes;
 mod commands;
 mod compile;
 mod inspect;
 mod quotas;
 mod reuse;
+mod room;
 mod support;
 mod turns;
 

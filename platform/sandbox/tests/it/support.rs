@@ -12,7 +12,7 @@ use skiff_ports::logs::{LogLine, LogStream};
 use skiff_ports::runtime::TaskEvent;
 use skiff_ports::snapshot::{Assignment, TaskSpec};
 use skiff_sandbox::cache::NativeCache;
-use skiff_sandbox::{CodeSource, Config, Deps, LogSink, Sandboxes, compile, engine};
+use skiff_sandbox::{CodeBounds, CodeSource, Config, Deps, LogSink, Sandboxes, compile, engine};
 use skiff_types::{Command, Digest, Kind, Limits, Name, Namespace, QualifiedName, TaskDefinitionId, TaskId};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -151,6 +151,11 @@ impl LogSink for Lines {
 impl World {
     /// A world with room for `sandboxes_max` sandboxes, in which these guests can be run.
     pub(crate) fn new(sandboxes_max: usize, guests: &[Guest]) -> Self {
+        Self::with_code(sandboxes_max, guests, CodeBounds { components: 100, bytes: 1 << 30 })
+    }
+
+    /// The same, with these bounds on what code stays mapped.
+    pub(crate) fn with_code(sandboxes_max: usize, guests: &[Guest], code: CodeBounds) -> Self {
         static COMPATIBILITY: OnceLock<String> = OnceLock::new();
         let compatibility = COMPATIBILITY.get_or_init(|| engine::compatibility().expect("an engine"));
         let dir = tempfile::tempdir().expect("a folder");
@@ -169,7 +174,7 @@ impl World {
             logs: Rc::new(Lines(Rc::clone(&lines))),
             events: Rc::new(move |event| told.borrow_mut().push(event)),
         };
-        let sandboxes = Sandboxes::new(Config { worker: 0, sandboxes_max }, deps).expect("sandboxes");
+        let sandboxes = Sandboxes::new(Config { worker: 0, sandboxes_max, code }, deps).expect("sandboxes");
         Self {
             sandboxes,
             ledger,
@@ -235,6 +240,12 @@ impl World {
     pub(crate) fn lines(&self, task: TaskId, stream: LogStream) -> Vec<String> {
         let of = |line: &&LogLine| line.task == task && line.stream == stream;
         self.lines.borrow().iter().filter(of).map(|line| line.text.clone()).collect()
+    }
+
+    /// Components whose code is mapped, and how many bytes that is.
+    pub(crate) fn mapped(&self) -> (u64, u64) {
+        let row = self.ledger.worker(0);
+        (row.mapped_components.get(), row.mapped_code_bytes.get())
     }
 
     /// How often code was fetched.

@@ -9,7 +9,7 @@ use skiff_ports::invoke::{Invoke, InvokeError};
 use skiff_ports::logs::LogLine;
 use skiff_ports::snapshot::{Assignment, TaskSpec};
 use skiff_sandbox::cache::NativeCache;
-use skiff_sandbox::{CodeSource, Config, Deps, LogSink, Sandboxes, compile, engine};
+use skiff_sandbox::{CodeBounds, CodeSource, Config, Deps, LogSink, Sandboxes, compile, engine};
 use skiff_types::{
     Command, CpuUnits, Digest, Limits, MemorySize, Name, Namespace, QualifiedName, Span, TaskDefinitionId,
     TaskId, WasiGeneration,
@@ -30,6 +30,7 @@ const TIMEOUT_MS: u64 = 20;
 const MEMORY: MemorySize = MemorySize::from_mib(8);
 /// Sandboxes of the pool.
 const SANDBOXES_MAX: usize = 4;
+const CODE_BOUNDS: CodeBounds = CodeBounds { components: 4, bytes: 1 << 30 };
 /// The tasks' slots in the ledger: the one whose calls are made here, and one that holds on to the code.
 const SLOT: u32 = 0;
 const KEEPER_SLOT: u32 = 1;
@@ -53,9 +54,8 @@ impl World {
         let local = LocalSet::new();
         let (ledger, _) = Ledger::create(1).expect("a ledger");
         let deps = Deps { ledger: ledger.clone(), code, logs: Rc::new(Discarded), events: Rc::new(|_| {}) };
-        let config = Config { worker: 0, sandboxes_max: SANDBOXES_MAX };
-        let sandboxes =
-            local.block_on(&runtime, async { Sandboxes::new(config, deps) }).expect("sandboxes");
+        let config = Config { worker: 0, sandboxes_max: SANDBOXES_MAX, code: CODE_BOUNDS };
+        let sandboxes = local.block_on(&runtime, async { Sandboxes::new(config, deps) }).expect("sandboxes");
         let timeouts = [Span::from_ms(TIMEOUT_MS), Span::from_ms(Limits::TIMEOUT_MS_MAX)];
         let report = skiff_sandbox::inspect(&std::fs::read(&component).expect("just built"));
         let report = report.expect("a sound component");

@@ -1,0 +1,104 @@
+//! A pool that is full: tasks take turns, and nobody waits for ever.
+
+use crate::support::{Guest, World, on_one_thread, until};
+use futures::future::{join, join_all};
+use skiff_ports::invoke::InvokeError;
+use skiff_types::{Reuse, Span, TaskId};
+use std::cell::{Cell, RefCell};
+
+/// Requests of each task.
+const REQUESTS: usize = 12;
+
+/// Takes both sandboxes of a pool of two, and gives them back after a while. Code of [`Guest::Misbehave`] is loaded by then.
+struct Holders<'a> {
+    world: &'a World,
+    tasks: [TaskId; 2],
+}
+
+impl<'a> Holders<'a> {
+    async fn start(world: &'a World) -> Self {
+        let holder = |()| world.run(Guest::Misbehave, |task| task.limits.timeout = Span::from_ms(1_000));
+        let tasks = [(); 2].map(holder);
+        world.text(tasks[0], "/").await.unwrap();
+        world.all_is_given_back(tasks[0]).await;
+        Self { world, tasks }
+    }
+
+    /// Runs the rest once both are taken.
+    async fn beside(self, rest: impl Future<Output = ()>) {
+        let (world, tasks) = (self.world, self.tasks);
+        let holding = join_all(tasks.map(|task| world.text(task, "/sleep")));
+        let rest = async {
+            let has_one = |task: &TaskId| world.slot(*task).totals().sandboxes == 1;
+            until("both sandboxes are taken", || tasks.iter().all(has_one)).await;
+            rest.await;
+        };
+        let (held, ()) = join(holding, rest).await;
+        assert!(held.iter().all(|held| *held == Err(InvokeError::TimedOut { limit_ms: 1_000 })), "{held:?}");
+    }
+}
+
+#[test]
+fn tasks_take_turns() {
+    for requests in [1, 100] {
+        on_one_thread(async {
+            let world = World::new(2, &[Guest::Misbehave]);
+            let tasks = [(); 4].map(|()| {
+                world.run(Guest::Misbehave, |task| task.limits.reuse = Reuse { requests, concurrent: 1 })
+            });
+            let drawn = |task: &TaskId| world.slot(*task).totals().sandboxes_drawn;
+            let ask = async |index: usize| {
+                world.text(tasks[index], "/").await.unwrap();
+                let drawn = tasks.map(|task| drawn(&task));
+                let (least, most) = (drawn.iter().min().unwrap(), drawn.iter().max().unwrap());
+                assert!(most - least <= 1, "{drawn:?} with {requests} requests a sandbox");
+            };
+            // All of the first task's come first.
+            let asked = async {
+                join_all((0..4 * REQUESTS).map(|number| ask(number / REQUESTS))).await;
+            };
+            Holders::start(&world).await.beside(asked).await;
+            for task in tasks {
+                world.leave_out(task);
+                world.all_is_given_back(task).await;
+            }
+        });
+    }
+}
+
+#[test]
+fn whoever_leaves_the_line_lets_the_next_one_go_on() {
+    on_one_thread(async {
+        let world = World::new(2, &[Guest::Misbehave]);
+        let timed = |ms| world.run(Guest::Misbehave, |task| task.limits.timeout = Span::from_ms(ms));
+        let (impatient, patient, later) = (timed(100), timed(30_000), timed(30_000));
+        let order = RefCell::new(Vec::new());
+        let ask = async |task| {
+            let answer = world.text(task, "/").await;
+            order.borrow_mut().push(task);
+            answer
+        };
+        let rest = async {
+            let answers = join_all([impatient, patient, later].map(ask)).await;
+            assert_eq!(answers[0], Err(InvokeError::TimedOut { limit_ms: 100 }));
+            assert!(answers[1].is_ok() && answers[2].is_ok(), "{answers:?}");
+        };
+        Holders::start(&world).await.beside(rest).await;
+        assert_eq!(order.take()[0], impatient);
+    });
+}
+
+#[test]
+fn a_command_waits_in_the_same_line() {
+    on_one_thread(async {
+        let world = World::new(2, &[Guest::Misbehave, Guest::Job]);
+        let command = Cell::new(None);
+        let rest = async {
+            let task = world.run(Guest::Job, |_| {});
+            command.set(Some(task));
+            world.end_of(task).await;
+        };
+        Holders::start(&world).await.beside(rest).await;
+        world.all_is_given_back(command.get().unwrap()).await;
+    });
+}
