@@ -6,6 +6,7 @@
 //! writing ([`crate::pool`]); those with much get it mapped, page by page as they touch it.
 
 use crate::pool::{MemorySlots, StackSlots};
+use crate::without::Without;
 use skiff_plan::capacity::SandboxCost;
 use skiff_types::WasiGeneration;
 use std::hash::{Hash, Hasher};
@@ -266,7 +267,7 @@ fn code_settings(flavour: Flavour) -> Config {
         .wasm_component_model(true)
         .wasm_component_model_async(is_concurrent)
         .concurrency_support(is_concurrent)
-        .epoch_interruption(true)
+        .epoch_interruption(!Without::get().epoch)
         .cranelift_opt_level(OptLevel::Speed)
         .parallel_compilation(true)
         .memory_init_cow(flavour.start == MemoryStart::Mapped)

@@ -44,6 +44,7 @@ mod sandboxes;
 mod state;
 mod task;
 mod turns;
+mod without;
 
 pub use code::CodeSource;
 pub use codes::CodeBounds;
@@ -51,3 +52,4 @@ pub use heap::CountingAllocator;
 pub use inspect::inspect;
 pub use logs::LogSink;
 pub use sandboxes::{Config, Deps, Sandboxes};
+pub use without::Without;

@@ -11,6 +11,7 @@ use crate::inspect::TABLE_ELEMENT_BYTES;
 use crate::logs::{Capture, LogQueue};
 use crate::task::Task;
 use crate::turns::Pause;
+use crate::without::Without;
 use http::HeaderName;
 use skiff_ledger::MemoryClaim;
 use skiff_ports::logs::LogStream;
@@ -81,7 +82,9 @@ pub(crate) fn new_store(
         slices: slices.clone(),
     };
     let mut store = Store::new(&code.engine, state);
-    store.limiter(|state| &mut state.memory);
+    if !Without::get().memory {
+        store.limiter(|state| &mut state.memory);
+    }
     store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
     store.set_max_component_handles(HANDLES_MAX);
     if let Some(table) = store.concurrent_resource_table() {

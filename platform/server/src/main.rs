@@ -8,9 +8,10 @@ mod meters;
 mod secrets;
 mod up;
 
+use anyhow::Context;
 use clap::Parser;
 use skiff_cli::{Cli, Command, CompileArgs};
-use skiff_sandbox::CountingAllocator;
+use skiff_sandbox::{CountingAllocator, Without};
 use std::process::ExitCode;
 
 /// A request makes and drops some hundred small allocations, most of them in wasmtime; glibc's allocator took a tenth
@@ -20,6 +21,9 @@ static ALLOCATOR: CountingAllocator<mimalloc::MiMalloc> = CountingAllocator(mima
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Err(error) = switch_off() {
+        return finish(Err(error));
+    }
     match cli.command {
         Command::Up(args) => finish(start_tracing().and_then(|()| up::run(args))),
         Command::Worker(args) => finish(start_tracing().and_then(|()| skiff_worker::run(args.supervisor))),
@@ -43,6 +47,14 @@ fn finish(result: anyhow::Result<()>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// `SKIFF_BENCH_WITHOUT` names quotas that are switched off, for the benchmark that shows what they cost.
+fn switch_off() -> anyhow::Result<()> {
+    let Ok(names) = std::env::var("SKIFF_BENCH_WITHOUT") else { return Ok(()) };
+    let without: Without = names.parse().map_err(anyhow::Error::msg).context("SKIFF_BENCH_WITHOUT")?;
+    without.switch_off();
+    Ok(())
 }
 
 /// Logs go to standard error; `SKIFF_LOG` chooses which, as `tracing_subscriber`'s `EnvFilter` has it.

@@ -1,7 +1,6 @@
 //! What each quota costs: the platform beside itself with one of them switched off.
 //!
-//! `skiff` is told by `SKIFF_BENCH_WITHOUT`, a setting for this measurement alone; it refuses a name that it does not
-//! know, by which this finds out whether it knows the setting at all.
+//! `skiff` is told by `SKIFF_BENCH_WITHOUT`, a setting for this measurement alone; it refuses a name that it does not know.
 
 use crate::bench::compare::ratio;
 use crate::bench::report::{Plot, Section, Table};
@@ -15,8 +14,6 @@ use skiff_plot::{Bar, bars};
 
 /// The setting.
 const WITHOUT: &str = "SKIFF_BENCH_WITHOUT";
-/// What no `skiff` can be without.
-const UNKNOWN: &str = "a-thing-that-does-not-exist";
 
 /// A platform, with all or without something.
 struct Variant {
@@ -32,16 +29,11 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Section> {
         variant(bench, "with everything".to_owned(), &[], &[])?,
         variant(bench, "without the access log".to_owned(), &["--access-log", "off"], &[])?,
     ];
-    if knows_the_setting(bench)? {
-        for without in &bench.settings.without {
-            match variant(bench, format!("without {without}"), &[], &[(WITHOUT, without)]) {
-                Ok(variant) => variants.push(variant),
-                Err(error) => left_out.push(format!("the cost of {without}: {error:#}")),
-            }
+    for without in &bench.settings.without {
+        match variant(bench, format!("without {without}"), &[], &[(WITHOUT, without)]) {
+            Ok(variant) => variants.push(variant),
+            Err(error) => left_out.push(format!("the cost of {without}: {error:#}")),
         }
-    } else {
-        let names = bench.settings.without.join(", ");
-        left_out.push(format!("the cost of {names}: this `skiff` does not know the setting {WITHOUT}"));
     }
     let core = Some(bench.cores.driver);
     for variant in &variants {
@@ -74,14 +66,6 @@ fn variant(
         _guard: None,
     };
     Ok(Variant { name, platform, running, rounds: Vec::new() })
-}
-
-/// Whether a platform refuses to start without what does not exist. One that does not know the setting starts.
-fn knows_the_setting(bench: &Bench) -> anyhow::Result<bool> {
-    match bench.platform(Some(bench.cores.server), &[], &[(WITHOUT, UNKNOWN)]) {
-        Ok((platform, _)) => platform.stop().map(|()| false),
-        Err(_) => Ok(true),
-    }
 }
 
 fn section(variants: &[Variant], left_out: Vec<String>) -> anyhow::Result<Section> {
