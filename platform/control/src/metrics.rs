@@ -168,6 +168,12 @@ const BY_WORKER: &[WorkerMetric] = &[
         MetricType::GAUGE,
         |worker| worker.mapped_code_bytes as f64,
     ),
+    (
+        "skiff_worker_pool_kept_bytes",
+        "Memory that idle slots of the worker's pool keep at most for sandboxes to come.",
+        MetricType::GAUGE,
+        |worker| worker.pool_kept_bytes as f64,
+    ),
 ];
 
 /// All metrics as text.

@@ -191,6 +191,8 @@ pub struct WorkerRow {
     pub mapped_components: Gauge,
     /// That code, in bytes.
     pub mapped_code_bytes: Gauge,
+    /// Memory that idle slots of its pool keep at most for sandboxes to come, in bytes.
+    pub pool_kept_bytes: Gauge,
 }
 
 /// What a slot's rows share.
@@ -284,9 +286,9 @@ impl Ledger {
     /// Closes every row of a dead worker among `slots`: gauges to 0, counters kept. Its own row says that nobody is there.
     pub fn close_worker(&self, worker: usize, slots: impl Iterator<Item = Slot>) {
         let row = self.worker(worker);
-        for gauge in [&row.heartbeat_ns, &row.connections, &row.mapped_components, &row.mapped_code_bytes] {
-            gauge.set(0);
-        }
+        let of_the_process =
+            [&row.connections, &row.mapped_components, &row.mapped_code_bytes, &row.pool_kept_bytes];
+        std::iter::once(&row.heartbeat_ns).chain(of_the_process).for_each(|gauge| gauge.set(0));
         slots.for_each(|slot| self.task(slot).row(worker).close());
     }
 

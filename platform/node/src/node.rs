@@ -180,6 +180,7 @@ impl Node {
                 platform_cpu: Duration::from_nanos(row.platform_cpu_ns.get()),
                 mapped_components: row.mapped_components.get(),
                 mapped_code_bytes: row.mapped_code_bytes.get(),
+                pool_kept_bytes: row.pool_kept_bytes.get(),
             }
         };
         self.shared.seats.iter().enumerate().map(status).collect()

@@ -68,4 +68,6 @@ pub struct WorkerStatus {
     pub mapped_components: u64,
     /// That code, in bytes.
     pub mapped_code_bytes: u64,
+    /// Memory that idle slots of its pool keep at most, in bytes.
+    pub pool_kept_bytes: u64,
 }

@@ -55,10 +55,12 @@ impl Machines {
         self.all.iter().map(|machine| machine.engine.clone()).collect()
     }
 
-    /// Gives back memory that sandboxes left behind and nobody came for. To be called every second.
-    pub(crate) fn trim(&self) {
+    /// Gives back memory that sandboxes left behind and nobody came for; says how many bytes are kept at most. To be
+    /// called every second.
+    pub(crate) fn trim(&self) -> usize {
         self.slots.memories.trim();
         self.slots.stacks.trim();
+        self.slots.memories.kept_bytes() + self.slots.stacks.kept_bytes_max()
     }
 }
 

@@ -135,7 +135,7 @@ async fn tend(host: Weak<Host>) {
     loop {
         interval.tick().await;
         let Some(host) = host.upgrade() else { break };
-        host.machines.trim();
+        host.row().pool_kept_bytes.set(host.machines.trim() as u64);
         keep::tend(&host);
         host.codes.tend(host.row());
     }

@@ -62,5 +62,6 @@ fn worker(status: WorkerStatus) -> WorkerReading {
         requests: status.requests,
         mapped_components: status.mapped_components,
         mapped_code_bytes: status.mapped_code_bytes,
+        pool_kept_bytes: status.pool_kept_bytes,
     }
 }

@@ -257,6 +257,7 @@ impl Meters for SetMeters {
             requests: 5,
             mapped_components: 0,
             mapped_code_bytes: 0,
+            pool_kept_bytes: 0,
         };
         NodeReading { pid: 1, uptime_seconds: 2.0, cpu_seconds: 0.1, memory_bytes: 1, workers: vec![worker] }
     }

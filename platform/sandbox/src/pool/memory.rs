@@ -43,8 +43,10 @@ struct Idle {
 #[derive(Debug)]
 struct IdleSlot {
     slot: usize,
-    /// The pass before which it was used; `None` once it keeps nothing.
-    since_pass: Option<u64>,
+    /// What it keeps for its next guest, in bytes.
+    kept_bytes: usize,
+    /// The pass before which it was used.
+    since_pass: u64,
 }
 
 impl MemorySlots {
@@ -63,19 +65,27 @@ impl MemorySlots {
         let pass = idle.pass;
         for (slot, open) in std::mem::take(&mut idle.unclean) {
             match slots.set_open(slot, open, 0) {
-                Ok(()) => idle.used.entry(0).or_default().push(IdleSlot { slot, since_pass: None }),
+                Ok(()) => {
+                    let idle_slot = IdleSlot { slot, kept_bytes: 0, since_pass: pass };
+                    idle.used.entry(0).or_default().push(idle_slot);
+                }
                 Err(_) => idle.unclean.push((slot, open)),
             }
         }
         for (&open, unused) in &mut idle.used {
-            let old = |slot: &&mut IdleSlot| slot.since_pass.is_some_and(|since| pass - since > KEPT_PASSES);
+            let old = |slot: &&mut IdleSlot| slot.kept_bytes > 0 && pass - slot.since_pass > KEPT_PASSES;
             for slot in unused.iter_mut().filter(old) {
                 // SAFETY: the slot is idle, and stays so while it is locked.
                 if unsafe { slots.region.forget(slots.offset(slot.slot), open) }.is_ok() {
-                    slot.since_pass = None;
+                    slot.kept_bytes = 0;
                 }
             }
         }
+    }
+
+    /// Bytes that slots keep which nobody uses.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.0.idle().used.values().flatten().map(|slot| slot.kept_bytes).sum()
     }
 }
 
@@ -111,15 +121,16 @@ impl Inner {
         }
     }
 
-    /// Makes a slot what the next guest must find.
-    fn reset(&self, slot: usize, minimum: usize, size: usize) -> rustix::io::Result<()> {
+    /// Makes a slot what the next guest must find; says how many bytes it keeps.
+    fn reset(&self, slot: usize, minimum: usize, size: usize) -> rustix::io::Result<usize> {
         self.set_open(slot, size, minimum)?;
         let offset = self.offset(slot);
         let searched = minimum.min(SEARCHED_BYTES_MAX);
         // SAFETY: its memory is being dropped, and with it the store, so nobody uses the slot.
         unsafe {
-            self.region.clear(&self.map, offset, searched, KEPT_BYTES_MAX)?;
-            self.region.forget(offset + searched, minimum - searched)
+            let kept_bytes = self.region.clear(&self.map, offset, searched, KEPT_BYTES_MAX)?;
+            self.region.forget(offset + searched, minimum - searched)?;
+            Ok(kept_bytes)
         }
     }
 }
@@ -187,8 +198,8 @@ impl Drop for Slot {
         let reset = self.slots.reset(self.slot, self.minimum, self.size);
         let mut idle = self.slots.idle();
         match reset {
-            Ok(()) => {
-                let slot = IdleSlot { slot: self.slot, since_pass: Some(idle.pass) };
+            Ok(kept_bytes) => {
+                let slot = IdleSlot { slot: self.slot, kept_bytes, since_pass: idle.pass };
                 idle.used.entry(self.minimum).or_default().push(slot);
             }
             Err(_) => idle.unclean.push((self.slot, self.size.max(self.minimum))),
@@ -276,12 +287,12 @@ mod tests {
         bytes(&mut *guest)[0] = 1;
         drop(guest);
         let is_kept = || slots.0.map.is_touched(start);
-        assert!(is_kept());
+        assert!(is_kept() && slots.kept_bytes() >= 4_096);
         for _ in 0..=KEPT_PASSES {
             assert!(is_kept());
             slots.trim();
         }
-        assert!(!is_kept());
+        assert!(!is_kept() && slots.kept_bytes() == 0);
         assert_eq!(bytes(&mut *memory(&slots, 2))[0], 0);
     }
 }

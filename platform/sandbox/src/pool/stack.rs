@@ -60,6 +60,11 @@ impl StackSlots {
             }
         }
     }
+
+    /// Bytes that stacks keep at most which nobody uses, once they are trimmed.
+    pub(crate) fn kept_bytes_max(&self) -> usize {
+        self.0.idle().used.len() * KEPT_BYTES
+    }
 }
 
 impl Inner {
