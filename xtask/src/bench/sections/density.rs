@@ -101,7 +101,9 @@ fn milliseconds(latency: &skiff_driver::Latency) -> String {
 fn holder(platform: &Platform, number: usize) -> anyhow::Result<String> {
     let (name, component) = (format!("holder-{number}"), misbehave());
     let concurrency = SANDBOXES_PER_SERVICE.to_string();
-    let quotas = ["--memory", "4GiB", "--timeout", "1h", "--concurrency", &concurrency];
+    // None is refused while all come at once.
+    let quotas =
+        ["--memory", "4GiB", "--timeout", "1h", "--concurrency", &concurrency, "--queue", &concurrency];
     let deploy = ["deploy", &component.to_string_lossy(), "--name", &name];
     platform.skiff_output(&[&deploy[..], &quotas].concat())?;
     Ok(format!("{name}.localhost"))

@@ -73,10 +73,11 @@ pub(super) fn start_spinner(
     bench: &Bench,
     platform: &Platform,
     name: &str,
+    connections: usize,
     core: Option<usize>,
 ) -> anyhow::Result<Guard> {
     let load = Load::new(bench, &platform.http, &format!("{name}.localhost"));
-    Load { path: "/spin".to_owned(), connections: 1, seconds: 3_600.0, core, ..load }.start(bench)
+    Load { path: "/spin".to_owned(), connections, seconds: 3_600.0, core, ..load }.start(bench)
 }
 
 /// Makes a native process spin on the server's core, until this is dropped.
@@ -104,7 +105,7 @@ pub(crate) fn spin() -> ! {
 
 fn round(bench: &Bench, platform: &Platform, hello: &Load) -> anyhow::Result<Round> {
     let alone = hello.run_soundly(bench)?;
-    let spinning = start_spinner(bench, platform, "spinner", hello.core)?;
+    let spinning = start_spinner(bench, platform, "spinner", 1, hello.core)?;
     sleep(SETTLE);
     let (before, started) = (cpu_seconds(platform, "spinner")?, Instant::now());
     let guest = hello.run_soundly(bench)?;
