@@ -32,6 +32,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 const SUPERVISOR_THREADS: usize = 2;
 /// The most threads that wait for the disk and for child processes.
 const SUPERVISOR_BLOCKING_THREADS_MAX: usize = 64;
+/// Connections that may wait to be accepted; the kernel takes `net.core.somaxconn` if that is less.
+const BACKLOG: i32 = 4_096;
 /// How long the API's calls may go on once the workers have ended.
 const API_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -237,6 +239,8 @@ fn bind(option: &str, address: SocketAddr, insecure: bool) -> anyhow::Result<Tcp
     }
     let listener = TcpListener::bind(address)
         .with_context(|| format!("can't listen on {address}; choose another address with --{option}"))?;
+    // The standard library lets 128 connections wait to be accepted; of a larger burst the rest would come a second late.
+    rustix::net::listen(&listener, BACKLOG)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
