@@ -21,8 +21,9 @@ use wasmtime::component::Component;
 
 /// Memory that the compiler can write to, in bytes.
 pub const MEMORY_BYTES_MAX: u64 = 2 << 30;
-/// Address space of the child, in bytes: the memory, and what an engine reserves without using it.
-pub const ADDRESS_SPACE_BYTES_MAX: u64 = MEMORY_BYTES_MAX + (48 << 30);
+/// Address space of the child, in bytes: the memory, and what is reserved without being used. Where a sandbox's memories
+/// are mapped, that is as much for slots as for the engine's own pool, some 33 GiB each.
+pub const ADDRESS_SPACE_BYTES_MAX: u64 = MEMORY_BYTES_MAX + (96 << 30);
 /// CPU time of the child over all its threads, in seconds.
 pub const CPU_SECONDS_MAX: u64 = 120;
 /// The largest component that is compiled, in bytes.

@@ -62,9 +62,17 @@ fn a_child_says_one_line_and_leaves_native_code() {
     let report = report.unwrap();
     assert!(report.native_bytes == native_bytes && native_bytes > 10_000, "{report:?}");
 
-    let text = dir.path().join("text.wasm");
-    std::fs::write(&text, "no component").unwrap();
-    assert!(matches!(run(&text).0, Err(PrepareError::Refused(_))));
+    let file = dir.path().join("component.wasm");
+    // So much that it is not copied into each sandbox, but mapped.
+    let data = "x".repeat(1 << 20);
+    let much = format!(
+        "(core module $much (memory 16) (data (i32.const 0) \"{data}\")) (core instance (instantiate $much))"
+    );
+    std::fs::write(&file, wat::parse_str(command_with(&much)).unwrap()).unwrap();
+    assert!(run(&file).0.unwrap().native_bytes > 1 << 20);
+
+    std::fs::write(&file, "no component").unwrap();
+    assert!(matches!(run(&file).0, Err(PrepareError::Refused(_))));
 }
 
 #[test]
