@@ -44,6 +44,43 @@
 //! }
 //! ```
 //!
+//! # Starting from a snapshot
+//!
+//! What takes long to prepare (a table to parse, a model to load) can be done once, when the component is deployed with
+//! `snapshot = true`; each sandbox then starts with the memory as it was left. State lives in a `static`; a `LazyLock`
+//! makes the same component right without a snapshot too, where the first request prepares it.
+//!
+//! ```
+//! use std::collections::HashMap;
+//! use std::sync::LazyLock;
+//!
+//! static TABLE: LazyLock<HashMap<u32, String>> =
+//!     LazyLock::new(|| (0..100_000).map(|number| (number, number.to_string())).collect());
+//!
+//! #[skiff_sdk::initialize]
+//! fn prepare() {
+//!     LazyLock::force(&TABLE);
+//! }
+//! ```
+//!
+//! The function takes nothing and returns what a `main` may: an error or a panic refuses the deploy, with what was
+//! written. It has 30 s and 256 MiB. It may read the environment and the clocks, and has no arguments, no network and no
+//! files. It must leave no stream or other resource of the host open, as `println!` does: write by the crate `log`, and
+//! whoever deploys reads it.
+//!
+//! What a snapshot holds is the same in every sandbox, so this is seen to, and this is yours:
+//!
+//! | | |
+//! | --- | --- |
+//! | `wasi:random` (the crates `getrandom`, `uuid`, `rand`) | refused while it initialises, so a generator that it feeds is first seeded in a sandbox, anew in each |
+//! | keys of hash maps (`RandomState`) | taken out of the snapshot: maps made in a sandbox have keys that its neighbours have not |
+//! | a `HashMap` that the initialisation made | keeps the keys it was made with; let no client choose what goes into it later |
+//! | generators seeded by the clock (`fastrand`) or by a constant | go on alike in every sandbox if they were used before: seed them in the handler |
+//! | the time, ids and tokens that were stored | are those of the deploy: take them in the handler |
+//! | the environment | is that of the deploy; another makes another snapshot |
+//!
+//! A snapshot is made again, and the function run again, when the platform's compiler changes or its cache is lost.
+//!
 //! # WASI 0.2 and 0.3
 //!
 //! The feature `p3` (the default) builds for WASI 0.3, `p2` for 0.2; both from the target `wasm32-wasip2`:
@@ -88,7 +125,7 @@ pub use http::StatusCode;
 #[cfg(feature = "log")]
 pub use log;
 pub use response::IntoResponse;
-pub use skiff_sdk_macros::{http, main};
+pub use skiff_sdk_macros::{http, initialize, main};
 
 /// An HTTP request; its body streams in.
 pub type Request<B = Body> = http::Request<B>;

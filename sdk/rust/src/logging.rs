@@ -22,10 +22,8 @@ pub(crate) fn install() {}
 
 /// Writes a line in one piece, so that lines of concurrent work do not mix.
 fn line(level: &str, target: &str, message: fmt::Arguments<'_>) {
-    use std::io::Write;
     let text = format!("{level} {target}: {message}\n");
-    // There is nowhere to report that stderr is closed.
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    crate::runtime::write_stderr(text.as_bytes());
 }
 
 #[cfg(feature = "log")]

@@ -32,6 +32,19 @@ pub fn main(arguments: TokenStream, function: TokenStream) -> TokenStream {
     quote!(#function ::skiff_sdk::__main!(#name);).into()
 }
 
+/// Makes a function the component's initialisation, which runs once for all sandboxes where it is deployed with
+/// `snapshot = true`. `skiff_sdk`'s own page shows how.
+#[proc_macro_attribute]
+pub fn initialize(arguments: TokenStream, function: TokenStream) -> TokenStream {
+    let function = parse_macro_input!(function as ItemFn);
+    let name = &function.sig.ident;
+    let errors = match initialize_error(&arguments, &function) {
+        Some(error) => error.into_compile_error(),
+        None => quote!(::skiff_sdk::__initialize!(#name);),
+    };
+    quote!(#function #errors).into()
+}
+
 fn http_error(arguments: &TokenStream, function: &ItemFn) -> Option<Error> {
     let signature = &function.sig;
     let error = |message| Some(Error::new_spanned(signature, message));
@@ -61,6 +74,21 @@ fn main_error(arguments: &TokenStream, function: &ItemFn) -> Option<Error> {
     }
     if !signature.generics.params.is_empty() || !signature.inputs.is_empty() {
         return error("`fn main` takes nothing; its arguments are in `std::env::args()`");
+    }
+    None
+}
+
+fn initialize_error(arguments: &TokenStream, function: &ItemFn) -> Option<Error> {
+    let signature = &function.sig;
+    let error = |message| Some(Error::new_spanned(signature, message));
+    if !arguments.is_empty() {
+        return Some(Error::new(Span::call_site(), "`#[skiff_sdk::initialize]` takes no arguments"));
+    }
+    if signature.asyncness.is_some() {
+        return error("an initialisation is a plain `fn`: it has nothing to wait for");
+    }
+    if !signature.generics.params.is_empty() || !signature.inputs.is_empty() {
+        return error("an initialisation takes nothing; what it makes stays in a `static`");
     }
     None
 }

@@ -41,6 +41,9 @@ pub(crate) mod private {
     /// Type-checks a handler that nothing calls here.
     pub fn check<Arguments>(_handler: impl Handler<Arguments>) {}
 
+    /// Type-checks an initialisation that nothing calls here.
+    pub fn check_initialize<T: Termination>(_initialize: impl FnOnce() -> T) {}
+
     /// Runs a job's `main`.
     pub fn run(main: impl Future<Output: Termination>) -> ! {
         crate::logging::install();
@@ -64,5 +67,13 @@ macro_rules! __main {
         fn main() {
             $crate::__private::run($main())
         }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __initialize {
+    ($initialize:ident) => {
+        const _: fn() = || $crate::__private::check_initialize($initialize);
     };
 }

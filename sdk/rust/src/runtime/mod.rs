@@ -1,8 +1,10 @@
 //! What lies below: WASI 0.2, WASI 0.3, or, on any other target, the host alone. Each has the same items: `block_on`,
-//! `sleep`, `exit`, the macros `__http!` and `__main!`, and in `private` what these expand to.
+//! `sleep`, `exit`, the macros `__http!`, `__main!` and `__initialize!`, and in `private` what these expand to.
 
 #[cfg(target_family = "wasm")]
 mod convert;
+#[cfg(target_family = "wasm")]
+pub(crate) mod snapshot;
 
 #[cfg(all(target_family = "wasm", feature = "p3"))]
 mod p3;
@@ -20,6 +22,27 @@ mod host;
 pub(crate) use host::*;
 
 use std::process::{ExitCode, Termination};
+
+/// Writes to stderr, as far as it takes it: there is nowhere to report that it is closed. The stream is open no longer
+/// than that, unlike the standard library's, or an initialisation could not log (no snapshot can hold a stream).
+#[cfg(target_family = "wasm")]
+pub(crate) fn write_stderr(text: &[u8]) {
+    /// The most bytes that WASI lets one blocking write take.
+    const BLOCKING_WRITE_BYTES: usize = 4096;
+    let stderr = wasip2::cli::stderr::get_stderr();
+    for chunk in text.chunks(BLOCKING_WRITE_BYTES) {
+        if stderr.blocking_write_and_flush(chunk).is_err() {
+            return;
+        }
+    }
+}
+
+/// The same on the host.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn write_stderr(text: &[u8]) {
+    use std::io::Write;
+    let _ = std::io::stderr().write_all(text);
+}
 
 /// The exit code of what a `main` returned; an error is printed to stderr, as the standard library does it. A code
 /// can't be read, but it can be compared.

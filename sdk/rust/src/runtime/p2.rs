@@ -214,12 +214,14 @@ async fn flush(stream: &OutputStream) -> Result<(), StreamError> {
 }
 
 pub(crate) mod private {
+    pub use crate::runtime::snapshot::{WORLD, draw_seeds, initialize, prepare_seeds};
     pub use wasip2;
     pub use wasip2::exports::http::incoming_handler::Guest;
     pub use wasip2::http::types::{IncomingRequest, ResponseOutparam};
 
     use crate::handler::Handler;
     use std::process::Termination;
+    pub(crate) use wit_bindgen::rt::run_ctors_once;
 
     /// Answers one request.
     pub fn serve<Arguments>(

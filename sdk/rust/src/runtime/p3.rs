@@ -127,6 +127,7 @@ fn trailer_fields(frame: http_body::Frame<Bytes>) -> Trailers {
 }
 
 pub(crate) mod private {
+    pub use crate::runtime::snapshot::{WORLD, draw_seeds, initialize, prepare_seeds};
     pub use wasip3;
     pub use wasip3::exports::cli::run::Guest as Program;
     pub use wasip3::exports::http::handler::Guest;
@@ -135,6 +136,7 @@ pub(crate) mod private {
     use crate::handler::Handler;
     use std::io::Write;
     use std::process::Termination;
+    pub(crate) use wasip3::wit_bindgen::rt::run_ctors_once;
 
     /// Answers one request.
     pub async fn serve<Arguments>(request: Request, handler: impl Handler<Arguments>) -> Response {

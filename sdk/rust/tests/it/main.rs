@@ -1,12 +1,18 @@
 //! The SDK and the WIT contract beside it agree. Components themselves are run by the platform's tests.
 
-use wit_parser::{Resolve, WorldItem};
+use wit_component::StringEncoding;
+use wit_parser::{PackageId, Resolve, WorldItem};
 
-#[test]
-fn the_contract_has_a_world_for_each_kind_and_generation() {
+fn contract() -> (Resolve, PackageId) {
     let mut resolve = Resolve::default();
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../wit");
     let (package, _) = resolve.push_path(folder).expect("the contract parses");
+    (resolve, package)
+}
+
+#[test]
+fn the_contract_has_a_world_for_each_kind_and_generation() {
+    let (resolve, package) = contract();
     for (name, export) in [
         ("http", "wasi:http/incoming-handler@0.2.12"),
         ("http-p3", "wasi:http/handler@0.3.2"),
@@ -19,4 +25,17 @@ fn the_contract_has_a_world_for_each_kind_and_generation() {
         let interfaces = world.imports.values().filter(|item| matches!(item, WorldItem::Interface { .. }));
         assert!(interfaces.count() > 30, "{name} imports both generations of WASI");
     }
+}
+
+/// What a component's module says of the world `snapshot` is what the contract says. With `SKIFF_UPDATE=1` it is made so.
+#[test]
+fn the_encoded_world_is_the_contracts() {
+    let (resolve, package) = contract();
+    let world = resolve.packages[package].worlds["snapshot"];
+    let encoded = wit_component::metadata::encode(&resolve, world, StringEncoding::UTF8, None).unwrap();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/runtime/snapshot.world");
+    if std::env::var_os("SKIFF_UPDATE").is_some() {
+        std::fs::write(file, &encoded).unwrap();
+    }
+    assert!(std::fs::read(file).unwrap() == encoded, "{file} is old; run this test with SKIFF_UPDATE=1");
 }
