@@ -31,6 +31,9 @@ pub struct RegisterTaskDefinition {
     /// Environment variables.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// Run the component's initialisation now, and let each sandbox start from where that ended.
+    #[serde(default)]
+    pub snapshot: bool,
 }
 
 /// The bounds that a user states.
@@ -131,6 +134,15 @@ pub struct Component {
     pub compile_ms: u64,
 }
 
+/// How a component's initialisation went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Initialization {
+    /// Time it took, in milliseconds.
+    pub took_ms: u64,
+    /// What it wrote to stdout and stderr, cut where that was long.
+    pub output: String,
+}
+
 /// One revision of a family. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskDefinition {
@@ -153,6 +165,12 @@ pub struct TaskDefinition {
     pub limits: TaskLimits,
     /// The component that the image held when the revision was registered.
     pub component: Component,
+    /// Whether its sandboxes start from a snapshot.
+    #[serde(default)]
+    pub snapshot: bool,
+    /// How the initialisation went, where they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initialization: Option<Initialization>,
     /// How many sandboxes one task can have at once: what its memory allows, `concurrency` at most.
     pub sandboxes_max: u32,
     /// When it was registered, in milliseconds since 1970.

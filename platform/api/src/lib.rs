@@ -24,7 +24,7 @@ mod usage;
 pub use client::{Client, ClientError};
 pub use cold_start::{ColdStartReport, ColdStartRequest, ColdStartSample};
 pub use definition::{
-    Component, LimitsSpec, RegisterTaskDefinition, TaskDefinition, TaskDefinitionListQuery,
+    Component, Initialization, LimitsSpec, RegisterTaskDefinition, TaskDefinition, TaskDefinitionListQuery,
     TaskDefinitionQuery, TaskLimits,
 };
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};

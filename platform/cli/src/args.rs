@@ -243,6 +243,17 @@ pub struct DeployArgs {
     /// each request]
     #[arg(long, value_name = "N[xN]")]
     pub reuse: Option<Reuse>,
+    /// Initialise the component once, now, and let each sandbox start from there: true or false [default: the manifest's,
+    /// else false]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true
+    )]
+    pub snapshot: Option<bool>,
     /// Do not wait until it serves
     #[arg(long)]
     pub no_wait: bool,

@@ -8,7 +8,7 @@ use crate::manifest::{self, Manifest, ManifestError};
 use crate::{human, progress};
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use skiff_api::{Client, LimitsSpec, RegisterTaskDefinition, TaskDefinition};
+use skiff_api::{Client, Initialization, LimitsSpec, RegisterTaskDefinition, TaskDefinition};
 use skiff_ports::runtime::ComponentReport;
 use skiff_types::{ImageReference, Kind, Name};
 use std::collections::BTreeMap;
@@ -115,6 +115,11 @@ impl Artifact {
         }
     }
 
+    /// Whether sandboxes start from a snapshot, where the command line does not say.
+    pub(crate) fn snapshot(&self) -> bool {
+        self.manifest.as_ref().and_then(|manifest| manifest.snapshot).unwrap_or(false)
+    }
+
     /// The bounds and the environment: what the command line says goes before what the manifest says.
     pub(crate) fn settings(&self, arguments: &LimitArgs) -> (LimitsSpec, BTreeMap<String, String>) {
         let manifest = self.manifest.as_ref();
@@ -138,6 +143,7 @@ impl Artifact {
         client: &Client,
         limits: LimitsSpec,
         environment: BTreeMap<String, String>,
+        snapshot: bool,
     ) -> anyhow::Result<TaskDefinition> {
         let image = match &self.content {
             Content::Image(image) => image.clone(),
@@ -149,12 +155,27 @@ impl Artifact {
             limits,
             arguments: Vec::new(),
             environment,
+            snapshot,
         };
-        let step = progress::step("compiling");
+        let step = progress::step(if snapshot { "initialising and compiling" } else { "compiling" });
         let definition = client.register_task_definition(&context.namespace, &body).await?;
         step.done(format!("registered {}", definition.id));
+        if let Some(initialization) = &definition.initialization {
+            progress::note(initialized(initialization));
+        }
         Ok(definition)
     }
+}
+
+/// How the initialisation went, and below it what it wrote.
+fn initialized(initialization: &Initialization) -> String {
+    let took = human::nanoseconds(initialization.took_ms * 1_000_000);
+    let mut text = format!("each sandbox starts from a snapshot; its initialisation took {took}");
+    for line in initialization.output.lines() {
+        text.push_str("\n  | ");
+        text.push_str(line);
+    }
+    text
 }
 
 /// Pushes a component as `NAME:latest`.

@@ -68,6 +68,7 @@ fn details(definition: &TaskDefinition) -> String {
         ("CPU", format!("{} units", limits.cpu)),
         ("Memory", format!("{}, for {} sandboxes at most", limits.memory, definition.sandboxes_max)),
         ("Memory of a sandbox", format!("{} at least", human::bytes(component.minimum_memory_bytes))),
+        ("Snapshot", snapshot(definition)),
         ("Timeout", limits.timeout.to_string()),
         ("Concurrency", format!("{}, and {} waiting", limits.concurrency, limits.queue)),
         ("Reuse", reuse(limits.reuse)),
@@ -95,6 +96,16 @@ fn reuse(reuse: Reuse) -> String {
         Reuse { requests: 1, .. } => "a fresh sandbox for each request".to_owned(),
         Reuse { requests, concurrent: 1 } => format!("{requests} requests of a sandbox, one after the other"),
         Reuse { requests, concurrent } => format!("{requests} requests of a sandbox, {concurrent} at once"),
+    }
+}
+
+fn snapshot(definition: &TaskDefinition) -> String {
+    match &definition.initialization {
+        Some(initialization) => {
+            let took = human::nanoseconds(initialization.took_ms * 1_000_000);
+            format!("yes; its initialisation took {took}")
+        }
+        None => "no".to_owned(),
     }
 }
 

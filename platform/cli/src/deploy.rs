@@ -30,7 +30,8 @@ pub(crate) async fn run(context: &Context, args: &DeployArgs) -> anyhow::Result<
     limits.timeout = args.timeout.or(limits.timeout);
     limits.concurrency = args.concurrency.or(limits.concurrency);
     limits.reuse = args.reuse.or(limits.reuse);
-    let definition = artifact.register(context, &client, limits, environment).await?;
+    let snapshot = args.snapshot.unwrap_or_else(|| artifact.snapshot());
+    let definition = artifact.register(context, &client, limits, environment, snapshot).await?;
     progress::note(memory_note(&definition));
     if definition.component.kind == Kind::Command {
         let source = &args.source;

@@ -16,7 +16,7 @@ pub const FILE_NAME: &str = "skiff.toml";
 /// Largest manifest, in bytes.
 pub const BYTES_MAX: u64 = 256 * 1024;
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "name",
     "kind",
     "component",
@@ -26,6 +26,7 @@ const KEYS: [&str; 11] = [
     "timeout",
     "concurrency",
     "reuse",
+    "snapshot",
     "environment",
     "service",
 ];
@@ -55,6 +56,8 @@ pub struct Manifest {
     pub concurrency: Option<u32>,
     /// Requests that one sandbox serves.
     pub reuse: Option<Reuse>,
+    /// Initialise the component once, when it is deployed, and let each sandbox start from there.
+    pub snapshot: Option<bool>,
     /// Environment variables.
     pub environment: BTreeMap<String, String>,
     /// How it is to run as a service.
@@ -137,6 +140,7 @@ impl Reader<'_> {
                 .map(|(key, value)| self.count(&key, value, 1))
                 .transpose()?,
             reuse: optional("reuse").map(|(key, value)| self.reuse(&key, value)).transpose()?,
+            snapshot: optional("snapshot").map(|(key, value)| self.switch(&key, value)).transpose()?,
             environment: optional("environment")
                 .map_or(Ok(BTreeMap::new()), |(_, value)| self.environment(value))?,
             service: optional("service")
@@ -252,6 +256,10 @@ impl Reader<'_> {
         count.ok_or_else(|| {
             self.wrong(key, value, &format!("a whole number from {least} upwards, without quotes"))
         })
+    }
+
+    fn switch(&self, key: &str, value: &Value<'_>) -> Result<bool, ManifestError> {
+        value.get_ref().as_bool().ok_or_else(|| self.wrong(key, value, "true or false, without quotes"))
     }
 
     fn list<T: FromStr<Err = ParseError>>(

@@ -29,9 +29,14 @@ pub(crate) async fn run(context: &Context, args: &RunArgs) -> anyhow::Result<Exi
             "{source} answers HTTP requests and has no end to run to; deploy it: `skiff deploy {source}`"
         )));
     }
-    // Arguments and environment are the task's own, so that runs that differ in them share one revision.
+    // Arguments and environment are the task's own, so that runs that differ in them share one revision. But a snapshot
+    // is of one environment: there it is the revision's.
     let (limits, environment) = artifact.settings(&args.limits);
-    let definition = artifact.register(context, &client, limits, Default::default()).await?;
+    let (shared, environment) = match artifact.snapshot() {
+        true => (environment, Default::default()),
+        false => (Default::default(), environment),
+    };
+    let definition = artifact.register(context, &client, limits, shared, artifact.snapshot()).await?;
     let body = RunTask {
         definition: TaskDefinitionReference::from(definition.id),
         arguments: Some(args.arguments.clone()),

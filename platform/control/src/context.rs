@@ -86,7 +86,7 @@ pub(crate) struct Context {
     pub(crate) drain: Drain,
     /// The platform is shutting down; the control plane itself goes on until the node has drained.
     pub(crate) winding_down: AtomicBool,
-    /// Components whose native code is ready, with the view's generation as of which it was.
+    /// Programs whose native code is ready, by key, with the view's generation as of which it was.
     prepared: Mutex<HashMap<Digest, u64>>,
 }
 
@@ -125,16 +125,16 @@ impl Context {
         *self.acknowledged.borrow() >= generation
     }
 
-    /// Since which generation of the view a component's native code is ready in this process's life, if it is.
-    pub(crate) fn prepared_since(&self, component: &Digest) -> Option<u64> {
-        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).get(component).copied()
+    /// Since which generation of the view a program's native code is ready in this process's life, if it is.
+    pub(crate) fn prepared_since(&self, program: &Digest) -> Option<u64> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).get(program).copied()
     }
 
-    /// A component's native code is ready. Counts as a change of the view: tasks of the component are now assigned.
-    pub(crate) fn set_prepared(&self, component: Digest) {
+    /// A program's native code is ready. Counts as a change of the view: tasks that run it are now assigned.
+    pub(crate) fn set_prepared(&self, program: Digest) {
         self.objects.read_mut(|view| {
             let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-            prepared.entry(component).or_insert_with(|| {
+            prepared.entry(program).or_insert_with(|| {
                 view.generation += 1;
                 view.generation
             });

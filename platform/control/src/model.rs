@@ -5,8 +5,8 @@
 use skiff_api::LimitsSpec;
 use skiff_ports::runtime::ComponentReport;
 use skiff_types::{
-    Digest, Group, ImageReference, Kind, Limits, Namespace, QualifiedName, ServiceSpec, StopCode, Task,
-    TaskDefinition, TaskDefinitionId, TaskId,
+    Command, Digest, Group, ImageReference, Kind, Limits, Namespace, Program, QualifiedName, ServiceSpec,
+    StopCode, Task, TaskDefinition, TaskDefinitionId, TaskId,
 };
 
 /// An image's tag.
@@ -145,6 +145,21 @@ impl TaskObject {
     pub(crate) fn owner(&self) -> QualifiedName {
         let (Group::Service(name) | Group::Family(name)) = &self.task.group;
         QualifiedName::new(self.task.namespace.clone(), name.clone())
+    }
+
+    /// What it is started with: what its definition says, with its own overrides.
+    pub(crate) fn command(&self, definition: &TaskDefinition) -> Command {
+        let mut command = definition.command.clone();
+        if let Some(overrides) = &self.task.overrides {
+            command.arguments.clone_from(&overrides.arguments);
+            command.environment.extend(overrides.environment.clone());
+        }
+        command
+    }
+
+    /// What it runs.
+    pub(crate) fn program(&self, definition: &TaskDefinition) -> Program {
+        definition.program(&self.command(definition).environment)
     }
 
     /// Whether a service started it.

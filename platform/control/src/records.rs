@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use skiff_api::LimitsSpec;
-use skiff_ports::runtime::ComponentReport;
+use skiff_ports::runtime::{ComponentReport, Initialization};
 use skiff_ports::store::Key;
 use skiff_types::{
     Command, CpuUnits, Digest, Group, HostPattern, ImageReference, Kind, Limits, MemorySize, Name, Namespace,
@@ -144,6 +144,7 @@ record!(ReportRecord = ComponentReport {
     component_bytes: u64,
     native_bytes: u64,
     compile_ms: u64,
+    initialization: Option<Initialization>,
 });
 
 record!(SpecRecord = ServiceSpec {
@@ -174,6 +175,8 @@ pub(crate) struct DefinitionRecord {
     limits: LimitsRecord,
     command: CommandRecord,
     report: ReportRecord,
+    #[serde(default)]
+    snapshot: bool,
     created_at_ms: u64,
     deregistered: bool,
 }
@@ -189,6 +192,7 @@ impl From<&Definition> for DefinitionRecord {
             limits: (&object.definition.limits).into(),
             command: (&object.definition.command).into(),
             report: (&object.report).into(),
+            snapshot: object.definition.snapshot,
             created_at_ms: object.definition.created_at_ms,
             deregistered: object.deregistered,
         }
@@ -205,6 +209,7 @@ impl From<DefinitionRecord> for Definition {
             generation: record.report.generation,
             limits: record.limits.into(),
             command: record.command.into(),
+            snapshot: record.snapshot,
             created_at_ms: record.created_at_ms,
         };
         Self {

@@ -1,7 +1,9 @@
-//! Makes components ready to run: checks and compiles each in a `skiff compile` child, and keeps what it made.
+//! Makes programs ready to run: checks, initialises (if it is a snapshot) and compiles each in a `skiff compile` child,
+//! and keeps what it made.
 //!
 //! Compiling can't be cancelled from inside a process, and takes what memory it likes; so a child does it, which bounds
-//! itself and is killed past its time. Nothing here parses what a user pushed.
+//! itself and is killed past its time. Nothing here parses what a user pushed, nor runs it. What is kept goes by the
+//! program's key; a snapshot is made again only when its native code is lost, or the engine is another.
 
 use crate::spawner::Spawner;
 use futures::FutureExt;
@@ -9,7 +11,7 @@ use futures::future::{BoxFuture, Shared};
 use skiff_ports::images::Images;
 use skiff_ports::runtime::{ComponentReport, PrepareError};
 use skiff_sandbox::cache::NativeCache;
-use skiff_types::Digest;
+use skiff_types::{Digest, Program};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,14 +21,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// How long one component may take to compile.
+/// How long one program may take to be made ready.
 const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
 /// The most a child may say, in bytes.
 const REPORT_BYTES_MAX: u64 = 1 << 20;
 
 type Preparing = Shared<BoxFuture<'static, Result<ComponentReport, PrepareError>>>;
 
-/// Prepares components; as many at once as there are cores, each one only once at a time. Cheap to clone.
+/// Prepares programs; as many at once as there are cores, each one only once at a time. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Compiler(Arc<Inner>);
 
@@ -37,7 +39,10 @@ struct Inner {
     scratch: PathBuf,
     spawner: Spawner,
     permits: Semaphore,
+    /// By key.
     running: Mutex<HashMap<Digest, Preparing>>,
+    /// What was asked for in this process's life, by key: so that code which is lost can be made again.
+    known: Mutex<HashMap<Digest, Program>>,
 }
 
 impl Compiler {
@@ -56,25 +61,27 @@ impl Compiler {
             _ => std::fs::create_dir_all(&scratch)?,
         }
         let permits = Semaphore::new(at_once);
-        let running = Mutex::default();
-        Ok(Self(Arc::new(Inner { images, cache, reports, scratch, spawner, permits, running })))
+        let (running, known) = (Mutex::default(), Mutex::default());
+        Ok(Self(Arc::new(Inner { images, cache, reports, scratch, spawner, permits, running, known })))
     }
 
-    /// The component's report, and its native code in the cache.
-    pub(crate) async fn prepare(&self, component: &Digest) -> Result<ComponentReport, PrepareError> {
+    /// The program's report, and its native code in the cache.
+    pub(crate) async fn prepare(&self, program: &Program) -> Result<ComponentReport, PrepareError> {
+        let key = program.key();
+        self.0.known.lock().expect("no holder panics").insert(key, program.clone());
         let preparing = {
             let mut running = self.0.running.lock().expect("no holder panics");
-            running.entry(*component).or_insert_with(|| self.start(*component)).clone()
+            running.entry(key).or_insert_with(|| self.start(key, program.clone())).clone()
         };
         preparing.await
     }
 
     /// Prepares in a task of its own: it ends, and gives back its place, even if nobody waits for it any more.
-    fn start(&self, component: Digest) -> Preparing {
+    fn start(&self, key: Digest, program: Program) -> Preparing {
         let compiler = self.clone();
         let task = tokio::spawn(async move {
-            let result = compiler.prepare_once(component).await;
-            compiler.0.running.lock().expect("no holder panics").remove(&component);
+            let result = compiler.prepare_once(key, program).await;
+            compiler.0.running.lock().expect("no holder panics").remove(&key);
             result
         });
         task.map(|joined| joined.unwrap_or_else(|error| Err(PrepareError::Internal(error.to_string()))))
@@ -82,58 +89,62 @@ impl Compiler {
             .shared()
     }
 
-    /// The component's native code, checked, in memory that nobody can change; compiled again if what is kept is
-    /// missing or damaged.
-    pub(crate) async fn native_code(&self, component: Digest) -> Result<OwnedFd, String> {
+    /// The native code of the program with this key, checked, in memory that nobody can change; made again if what is
+    /// kept is missing or damaged.
+    pub(crate) async fn native_code(&self, key: Digest) -> Result<OwnedFd, String> {
         for _ in 0..2 {
             let inner = self.0.clone();
-            let loaded = tokio::task::spawn_blocking(move || inner.cache.load(&component)).await;
+            let loaded = tokio::task::spawn_blocking(move || inner.cache.load(&key)).await;
             match loaded.map_err(|error| error.to_string())? {
                 Ok(Some(code)) => return Ok(code),
-                Ok(None) => drop(self.prepare(&component).await.map_err(|error| error.to_string())?),
+                Ok(None) => {
+                    let program = self.0.known.lock().expect("no holder panics").get(&key).cloned();
+                    let program = program.ok_or("its native code is gone, and no task runs it any more")?;
+                    drop(self.prepare(&program).await.map_err(|error| error.to_string())?);
+                }
                 Err(error) => return Err(format!("its native code can't be read: {error}")),
             }
         }
         Err("its native code was damaged as soon as it was written; check the disk".to_owned())
     }
 
-    /// Removes the native code and reports of all components but these.
-    pub(crate) async fn keep(&self, components: BTreeSet<Digest>) -> usize {
+    /// Removes the native code and reports of all programs but those with these keys.
+    pub(crate) async fn keep(&self, keys: BTreeSet<Digest>) -> usize {
+        self.0.known.lock().expect("no holder panics").retain(|key, _| keys.contains(key));
         let inner = self.0.clone();
         let collected = tokio::task::spawn_blocking(move || {
-            let stays: BTreeSet<String> =
-                components.iter().map(|component| inner.report_name(component)).collect();
+            let stays: BTreeSet<String> = keys.iter().map(|key| inner.report_name(key)).collect();
             for entry in std::fs::read_dir(&inner.reports).into_iter().flatten().flatten() {
                 if !stays.contains(entry.file_name().to_string_lossy().as_ref()) {
                     let _ = std::fs::remove_file(entry.path());
                 }
             }
-            inner.cache.keep(&components)
+            inner.cache.keep(&keys)
         });
         collected.await.unwrap_or(0)
     }
 
-    async fn prepare_once(&self, component: Digest) -> Result<ComponentReport, PrepareError> {
+    async fn prepare_once(&self, key: Digest, program: Program) -> Result<ComponentReport, PrepareError> {
         let internal = |error: io::Error| PrepareError::Internal(error.to_string());
-        if self.0.cache.contains(&component)
-            && let Some(report) = self.0.kept_report(&component)
+        if self.0.cache.contains(&key)
+            && let Some(report) = self.0.kept_report(&key)
         {
             return Ok(ComponentReport { compile_ms: 0, ..report });
         }
-        let path = self.0.images.component_path(&component);
+        let path = self.0.images.component_path(&program.component);
         if !path.exists() {
-            return Err(PrepareError::Missing(component));
+            return Err(PrepareError::Missing(program.component));
         }
         let _permit = self.0.permits.acquire().await.map_err(|error| internal(io::Error::other(error)))?;
-        let output = self.0.scratch.join(component.hex());
-        let report = self.run_child(&path, &component, &output).await?;
+        let output = self.0.scratch.join(key.hex());
+        let report = self.run_child(&path, &program, &output).await?;
         let inner = self.0.clone();
         let kept = report.clone();
         let keeping = tokio::task::spawn_blocking(move || {
-            inner.cache.store(&component, &std::fs::read(&output)?)?;
+            inner.cache.store(&key, &std::fs::read(&output)?)?;
             std::fs::remove_file(&output)?;
             let text = serde_json::to_vec(&kept).map_err(io::Error::other)?;
-            std::fs::write(inner.reports.join(inner.report_name(&component)), text)
+            std::fs::write(inner.reports.join(inner.report_name(&key)), text)
         });
         keeping.await.map_err(|error| internal(error.into()))?.map_err(internal)?;
         Ok(report)
@@ -142,24 +153,34 @@ impl Compiler {
     async fn run_child(
         &self,
         path: &Path,
-        component: &Digest,
+        program: &Program,
         output: &Path,
     ) -> Result<ComponentReport, PrepareError> {
         let internal = |error: io::Error| PrepareError::Internal(error.to_string());
         let mut command = Spawner::skiff("compile");
-        command.arg("--component").arg(path).arg("--digest").arg(component.to_string());
-        command.arg("--native").arg(output).stdout(Stdio::piped());
+        command.arg("--component").arg(path).arg("--digest").arg(program.component.to_string());
+        command.arg("--native").arg(output).stdin(Stdio::piped()).stdout(Stdio::piped());
+        if program.snapshot.is_some() {
+            command.arg("--snapshot");
+        }
+        // Not by the command line or the environment, which any process of this user can read.
+        let environment = program.snapshot.as_ref().map(serde_json::to_vec).transpose();
+        let environment = environment.map_err(|error| internal(error.into()))?;
         let mut child = self.0.spawner.spawn(command).await.map_err(internal)?;
+        let mut stdin = child.stdin.take().expect("piped above");
         let stdout = child.stdout.take().expect("piped above");
         let ended = KillOnDrop(child);
         let reading = tokio::task::spawn_blocking(move || {
+            // A child that does not read to the end says why on its standard output.
+            let _ = io::Write::write_all(&mut stdin, &environment.unwrap_or_default());
+            drop(stdin);
             let mut text = Vec::new();
             io::Read::read_to_end(&mut io::Read::take(stdout, REPORT_BYTES_MAX), &mut text).map(|_| text)
         });
         let Ok(text) = tokio::time::timeout(COMPILE_TIMEOUT, reading).await else {
             let seconds = COMPILE_TIMEOUT.as_secs();
             return Err(PrepareError::TooCostly(format!(
-                "compiling it took more than {seconds} s, the most there is; make the component smaller"
+                "making it ready took more than {seconds} s, the most there is; make the component smaller"
             )));
         };
         let text = text.map_err(|error| internal(error.into()))?.map_err(internal)?;
@@ -175,12 +196,12 @@ impl Compiler {
 }
 
 impl Inner {
-    fn report_name(&self, component: &Digest) -> String {
-        format!("{}.json", component.hex())
+    fn report_name(&self, key: &Digest) -> String {
+        format!("{}.json", key.hex())
     }
 
-    fn kept_report(&self, component: &Digest) -> Option<ComponentReport> {
-        let text = std::fs::read(self.reports.join(self.report_name(component))).ok()?;
+    fn kept_report(&self, key: &Digest) -> Option<ComponentReport> {
+        let text = std::fs::read(self.reports.join(self.report_name(key))).ok()?;
         serde_json::from_slice(&text).ok()
     }
 }

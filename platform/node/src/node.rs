@@ -17,7 +17,7 @@ use skiff_ports::images::Images;
 use skiff_ports::runtime::{ColdStart, ComponentReport, Desired, PrepareError, Runtime, TaskEvent};
 use skiff_ports::snapshot::{Assignment, Route, Target, Version};
 use skiff_sandbox::cache::NativeCache;
-use skiff_types::{Charge, Digest, Kind, StopCode, StoppedReason, TaskId};
+use skiff_types::{Charge, Digest, Kind, Program, StopCode, StoppedReason, TaskId};
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::net::TcpListener;
@@ -213,16 +213,16 @@ impl Runtime for Node {
         }
     }
 
-    async fn prepare(&self, component: &Digest) -> Result<ComponentReport, PrepareError> {
-        self.shared.compiler.prepare(component).await
+    async fn prepare(&self, program: &Program) -> Result<ComponentReport, PrepareError> {
+        self.shared.compiler.prepare(program).await
     }
 
     fn outstanding(&self, task: TaskId) -> u64 {
         self.shared.slots.lock().expect("no holder panics").outstanding(task)
     }
 
-    async fn keep_native(&self, components: &BTreeSet<Digest>) -> usize {
-        self.shared.compiler.keep(components.clone()).await
+    async fn keep_native(&self, keys: &BTreeSet<Digest>) -> usize {
+        self.shared.compiler.keep(keys.clone()).await
     }
 
     async fn measure_cold_start(

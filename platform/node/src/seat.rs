@@ -209,10 +209,10 @@ async fn listen(
                 drop(seat);
                 shared.seats_changed();
             }
-            FromWorker::FetchCode { request, component } => {
+            FromWorker::FetchCode { request, program } => {
                 let (compiler, outbox) = (shared.compiler.clone(), outbox.clone());
                 tokio::spawn(async move {
-                    let (result, descriptors) = match compiler.native_code(component).await {
+                    let (result, descriptors) = match compiler.native_code(program).await {
                         Ok(code) => (Ok(()), vec![code]),
                         Err(error) => (Err(error), Vec::new()),
                     };

@@ -174,7 +174,7 @@ mod tests {
             definition: "a:1".parse().unwrap(),
             kind: Kind::Http,
             generation: WasiGeneration::P2,
-            component: Digest::from_bytes([0; 32]),
+            program: Digest::from_bytes([0; 32]),
             limits: Limits::default(),
             command: Command::default(),
         }

@@ -2,7 +2,7 @@
 //!
 //! It deliberately never drops a task definition or an image that a user can still name.
 
-use skiff_types::{Digest, Namespace, Task, TaskId, TaskStatus};
+use skiff_types::{Digest, Namespace, Program, Task, TaskId, TaskStatus};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,21 +42,27 @@ pub fn stopped_to_forget<'a>(tasks: impl IntoIterator<Item = &'a Task>, now_ms: 
 pub struct Needed {
     /// Manifests, by digest.
     pub manifests: BTreeSet<Digest>,
-    /// Components and their native code, by the component's digest.
+    /// Components, by digest.
     pub components: BTreeSet<Digest>,
+    /// Native code, by its program's key.
+    pub programs: BTreeSet<Digest>,
 }
 
-/// What must stay on disk for these images (manifest and component) and task definitions (component).
+/// What must stay on disk for these images (manifest and component) and for what is run, or can be.
 pub fn needed(
     images: impl IntoIterator<Item = (Digest, Digest)>,
-    definitions: impl IntoIterator<Item = Digest>,
+    programs: impl IntoIterator<Item = Program>,
 ) -> Needed {
     let mut needed = Needed::default();
     for (manifest, component) in images {
         needed.manifests.insert(manifest);
         needed.components.insert(component);
+        needed.programs.insert(component);
     }
-    needed.components.extend(definitions);
+    for program in programs {
+        needed.components.insert(program.component);
+        needed.programs.insert(program.key());
+    }
     needed
 }
 
@@ -113,9 +119,11 @@ mod tests {
 
     #[test]
     fn a_component_stays_while_an_image_or_a_definition_names_it() {
-        let [manifest, tagged, defined] = [1, 2, 3].map(|byte| Digest::from_bytes([byte; 32]));
-        let needed = needed([(manifest, tagged)], [defined]);
+        let [manifest, tagged, defined, other] = [1, 2, 3, 4].map(|byte| Digest::from_bytes([byte; 32]));
+        let snapshot = Program::snapshot(other, [("A".to_owned(), "1".to_owned())].into());
+        let needed = needed([(manifest, tagged)], [Program::as_pushed(defined), snapshot.clone()]);
         assert_eq!(needed.manifests, [manifest].into());
-        assert_eq!(needed.components, [tagged, defined].into());
+        assert_eq!(needed.components, [tagged, defined, other].into());
+        assert_eq!(needed.programs, [tagged, defined, snapshot.key()].into());
     }
 }

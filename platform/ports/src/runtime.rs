@@ -3,7 +3,7 @@
 use crate::snapshot::{HostMatch, TaskSpec, Version};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use skiff_types::{Digest, Kind, PathPrefix, QualifiedName, StoppedReason, TaskId, WasiGeneration};
+use skiff_types::{Digest, Kind, PathPrefix, Program, QualifiedName, StoppedReason, TaskId, WasiGeneration};
 use std::collections::BTreeSet;
 
 /// Carries out tasks. Every call may be repeated; none depends on what was said before it.
@@ -18,14 +18,15 @@ pub trait Runtime: Send + Sync {
     /// The next thing that happened to a task; waits for it. One caller only.
     async fn next_event(&self) -> TaskEvent;
 
-    /// Checks a component, and compiles it unless its native code is kept already. Takes a `skiff compile` child.
-    async fn prepare(&self, component: &Digest) -> Result<ComponentReport, PrepareError>;
+    /// Checks a program's component, and compiles it (and initialises it before, where it is a snapshot) unless its
+    /// native code is kept already. Takes a `skiff compile` child.
+    async fn prepare(&self, program: &Program) -> Result<ComponentReport, PrepareError>;
 
     /// Requests of a task that have a sandbox or wait for one; 0 if it is not here.
     fn outstanding(&self, task: TaskId) -> u64;
 
-    /// Removes the native code of all components but these; says how many files went.
-    async fn keep_native(&self, components: &BTreeSet<Digest>) -> usize;
+    /// Removes the native code of all programs but those with these keys; says how many files went.
+    async fn keep_native(&self, keys: &BTreeSet<Digest>) -> usize;
 
     /// Measures cold starts of an `http` task, `rounds` times, by calling it with a GET of `path`.
     async fn measure_cold_start(
@@ -85,7 +86,8 @@ pub struct ComponentReport {
     pub imports: Vec<String>,
     /// The interfaces it exports, by name and version, sorted.
     pub exports: Vec<String>,
-    /// Bytes that one sandbox claims from the task's memory as soon as it is made.
+    /// Bytes that one sandbox claims from the task's memory as soon as it is made; of a snapshot, with what its
+    /// initialisation allocated.
     pub minimum_memory_bytes: u64,
     /// Size of the component, in bytes.
     pub component_bytes: u64,
@@ -93,6 +95,17 @@ pub struct ComponentReport {
     pub native_bytes: u64,
     /// Time the compiler took, in milliseconds; 0 where the native code was kept already.
     pub compile_ms: u64,
+    /// How the initialisation went, where it is a snapshot.
+    pub initialization: Option<Initialization>,
+}
+
+/// How a component's initialisation went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Initialization {
+    /// Time it took, in milliseconds.
+    pub took_ms: u64,
+    /// What it wrote to stdout and stderr, cut where that was long.
+    pub output: String,
 }
 
 /// Why a component can't be run.

@@ -44,8 +44,8 @@ pub struct TaskSpec {
     pub kind: Kind,
     /// Which WASI it speaks.
     pub generation: WasiGeneration,
-    /// The component to run.
-    pub component: Digest,
+    /// The key of the program to run: what its native code is asked for by.
+    pub program: Digest,
     /// Bounds.
     pub limits: Limits,
     /// Arguments and environment.

@@ -1,7 +1,7 @@
 //! The cache of native code: files that only whoever holds the key can make.
 //!
 //! Native code is run without further check, so a file is worth what its keyed digest is worth: BLAKE3, keyed, over
-//! every byte before it, header included. A file that is damaged, cut, made for another component, another engine or
+//! every byte before it, header included. A file that is damaged, cut, made for another program, another engine or
 //! with another key does not exist as far as [`NativeCache::load`] is concerned; it is removed, and compiled again. What
 //! was checked goes into memory that nobody can change any more, so that what is mapped is what was checked.
 //!
@@ -22,17 +22,18 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 const MAGIC: &[u8; 8] = b"skiffnat";
 /// Version of the layout below.
 const FORMAT: u32 = 1;
-/// Magic, format, component digest, digest of the compatibility, length of the code.
+/// Magic, format, the program's key, digest of the compatibility, length of the code.
 const HEADER_BYTES: usize = 8 + 4 + 32 + 32 + 8;
 /// The keyed digest at a file's end.
 const DIGEST_BYTES: usize = 32;
-/// The most native code one component can have, in bytes.
+/// The most native code one program can have, in bytes.
 const NATIVE_BYTES_MAX: u64 = 1 << 30;
 /// Ends of the names of files, and of those that are being written.
 const ENDING: &str = ".native";
 const UNFINISHED: &str = ".unfinished";
 
-/// Native code by component digest, for one engine. Cheap to clone; its calls wait for the disk.
+/// Native code by its program's key ([`skiff_types::Program::key`]), for one engine. Cheap to clone; its calls wait for the
+/// disk.
 #[derive(Clone)]
 pub struct NativeCache(Arc<Inner>);
 
@@ -61,22 +62,22 @@ impl NativeCache {
         Ok(Self(Arc::new(Inner { dir, key, compatibility, writes: AtomicU64::new(0) })))
     }
 
-    /// Whether there is a file for this component. Whether it is sound shows when it is loaded.
-    pub fn contains(&self, component: &Digest) -> bool {
-        self.0.path(component).exists()
+    /// Whether there is a file for this program. Whether it is sound shows when it is loaded.
+    pub fn contains(&self, program: &Digest) -> bool {
+        self.0.path(program).exists()
     }
 
     /// Keeps native code: whole, and on the disk, once this returns.
     ///
     /// # Errors
     /// The disk's; nothing is kept then.
-    pub fn store(&self, component: &Digest, native: &[u8]) -> io::Result<()> {
+    pub fn store(&self, program: &Digest, native: &[u8]) -> io::Result<()> {
         let inner = &self.0;
-        let header = inner.header(component, native.len() as u64);
+        let header = inner.header(program, native.len() as u64);
         let mut digest = blake3::Hasher::new_keyed(&inner.key);
         digest.update(&header).update(native);
 
-        let path = inner.path(component);
+        let path = inner.path(program);
         let number = inner.writes.fetch_add(1, Relaxed);
         let unfinished = path.with_extension(format!("{}-{number}{UNFINISHED}", std::process::id()));
         let write = || {
@@ -95,22 +96,22 @@ impl NativeCache {
         result
     }
 
-    /// The native code of a component in sealed memory, checked; `None`, and the file removed, if it is not sound.
+    /// The native code of a program in sealed memory, checked; `None`, and the file removed, if it is not sound.
     ///
     /// # Errors
     /// The disk's.
-    pub fn load(&self, component: &Digest) -> io::Result<Option<OwnedFd>> {
+    pub fn load(&self, program: &Digest) -> io::Result<Option<OwnedFd>> {
         let inner = &self.0;
-        let path = inner.path(component);
+        let path = inner.path(program);
         let bytes = match read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        match inner.checked(component, &bytes) {
+        match inner.checked(program, &bytes) {
             Some(native) => sealed(native).map(Some),
             None => {
-                tracing::warn!(%component, "native code in the cache is not sound; it will be compiled again");
+                tracing::warn!(%program, "native code in the cache is not sound; it will be compiled again");
                 match std::fs::remove_file(&path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                     _ => Ok(None),
@@ -119,9 +120,9 @@ impl NativeCache {
         }
     }
 
-    /// Removes everything but these components' code for this engine; says how many files went.
-    pub fn keep(&self, components: &BTreeSet<Digest>) -> usize {
-        let stays: BTreeSet<PathBuf> = components.iter().map(|component| self.0.path(component)).collect();
+    /// Removes everything but these programs' code for this engine; says how many files went.
+    pub fn keep(&self, programs: &BTreeSet<Digest>) -> usize {
+        let stays: BTreeSet<PathBuf> = programs.iter().map(|program| self.0.path(program)).collect();
         let Ok(entries) = std::fs::read_dir(&self.0.dir) else { return 0 };
         let paths = entries.flatten().map(|entry| entry.path());
         paths
@@ -132,16 +133,16 @@ impl NativeCache {
 }
 
 impl Inner {
-    fn path(&self, component: &Digest) -> PathBuf {
+    fn path(&self, program: &Digest) -> PathBuf {
         let engine = Digest::from_bytes(self.compatibility).short();
-        self.dir.join(format!("{}-{engine}{ENDING}", component.hex()))
+        self.dir.join(format!("{}-{engine}{ENDING}", program.hex()))
     }
 
-    fn header(&self, component: &Digest, native_bytes: u64) -> Vec<u8> {
+    fn header(&self, program: &Digest, native_bytes: u64) -> Vec<u8> {
         let parts: [&[u8]; 5] = [
             MAGIC,
             &FORMAT.to_le_bytes(),
-            component.as_bytes(),
+            program.as_bytes(),
             &self.compatibility,
             &native_bytes.to_le_bytes(),
         ];
@@ -149,7 +150,7 @@ impl Inner {
     }
 
     /// The native code in a file's bytes, if every one of them is as [`NativeCache::store`] wrote it.
-    fn checked<'a>(&self, component: &Digest, bytes: &'a [u8]) -> Option<&'a [u8]> {
+    fn checked<'a>(&self, program: &Digest, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let (signed, digest) = bytes.split_at_checked(bytes.len().checked_sub(DIGEST_BYTES)?)?;
         let expected = blake3::keyed_hash(&self.key, signed);
         let digest: [u8; DIGEST_BYTES] = digest.try_into().ok()?;
@@ -158,7 +159,7 @@ impl Inner {
             return None;
         }
         let (header, native) = signed.split_at_checked(HEADER_BYTES)?;
-        (header == self.header(component, native.len() as u64)).then_some(native)
+        (header == self.header(program, native.len() as u64)).then_some(native)
     }
 }
 

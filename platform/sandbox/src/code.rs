@@ -26,8 +26,9 @@ const PAGE_BYTES: u64 = 64 << 10;
 
 /// Where native code comes from: the supervisor, which checks it before it hands it over.
 pub trait CodeSource {
-    /// The native code of a component, in a memory file that is sealed against any change ([`crate::cache`] makes it).
-    fn fetch(&self, component: Digest) -> LocalBoxFuture<'_, Result<OwnedFd, String>>;
+    /// The native code of the program with this key, in a memory file that is sealed against any change
+    /// ([`crate::cache`] makes it).
+    fn fetch(&self, program: Digest) -> LocalBoxFuture<'_, Result<OwnedFd, String>>;
 }
 
 /// A component that can be instantiated.
@@ -67,11 +68,11 @@ pub(crate) struct Demand {
 /// Fetches, and records how long that took.
 pub(crate) async fn timed_fetch(
     host: Rc<Host>,
-    component: Digest,
+    program: Digest,
     account: Arc<Account>,
 ) -> Result<Rc<Code>, String> {
     let began_ns = clock::monotonic_ns();
-    let code = fetch(&host, component, account.spec.kind, account.spec.generation).await?;
+    let code = fetch(&host, program, account.spec.kind, account.spec.generation).await?;
     account.row().cold_start_load.record_ns(clock::monotonic_ns().saturating_sub(began_ns));
     Ok(Rc::new(code))
 }
@@ -79,11 +80,11 @@ pub(crate) async fn timed_fetch(
 /// Fetches, maps and links.
 pub(crate) async fn fetch(
     host: &Host,
-    component: Digest,
+    program: Digest,
     kind: Kind,
     generation: WasiGeneration,
 ) -> Result<Code, String> {
-    let native = host.code_source.fetch(component).await?;
+    let native = host.code_source.fetch(program).await?;
     let mut refusal = "there is no engine for it".to_owned();
     // The code says for which of them it was compiled: all others refuse it at its first bytes.
     for machine in host.machines.of(generation) {

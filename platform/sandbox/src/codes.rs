@@ -28,7 +28,7 @@ pub struct CodeBounds {
     pub bytes: u64,
 }
 
-/// The code of all components that a worker's tasks run.
+/// The code of all programs that a worker's tasks run.
 pub(crate) struct Codes {
     cells: RefCell<HashMap<Digest, Weak<CodeCell>>>,
     bounds: CodeBounds,
@@ -43,19 +43,19 @@ impl Codes {
         Self { cells: RefCell::default(), bounds, clock: Rc::default(), passes: RefCell::default() }
     }
 
-    /// The cell of a component's code, shared by all tasks that run it.
-    pub(crate) fn cell(&self, component: Digest) -> Rc<CodeCell> {
+    /// The cell of a program's code, shared by all tasks that run it.
+    pub(crate) fn cell(&self, program: Digest) -> Rc<CodeCell> {
         let mut cells = self.cells.borrow_mut();
-        if let Some(cell) = cells.get(&component).and_then(Weak::upgrade) {
+        if let Some(cell) = cells.get(&program).and_then(Weak::upgrade) {
             return cell;
         }
         let cell = Rc::new(CodeCell {
-            component,
+            program,
             state: RefCell::new(State::Unloaded),
             clock: self.clock.clone(),
             asked_at: Cell::new(0),
         });
-        cells.insert(component, Rc::downgrade(&cell));
+        cells.insert(program, Rc::downgrade(&cell));
         cell
     }
 
@@ -92,9 +92,9 @@ impl Codes {
     }
 }
 
-/// The code of one component, or the way to it.
+/// The code of one program, or the way to it.
 pub(crate) struct CodeCell {
-    component: Digest,
+    program: Digest,
     state: RefCell<State>,
     clock: Rc<Cell<u64>>,
     asked_at: Cell<u64>,
@@ -140,8 +140,7 @@ impl CodeCell {
             }
             State::Loading(loading) => loading.clone(),
             state @ State::Unloaded => {
-                let loading =
-                    timed_fetch(host.clone(), self.component, account.clone()).boxed_local().shared();
+                let loading = timed_fetch(host.clone(), self.program, account.clone()).boxed_local().shared();
                 *state = State::Loading(loading.clone());
                 loading
             }

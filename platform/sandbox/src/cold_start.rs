@@ -36,7 +36,7 @@ pub(crate) async fn measure(host: &Rc<Host>, task: &Rc<Task>, path: &str) -> Res
         return Err("only an http task answers requests".to_owned());
     }
     let began_ns = clock::monotonic_ns();
-    let code = Rc::new(code::fetch(host, spec.component, spec.kind, spec.generation).await?);
+    let code = Rc::new(code::fetch(host, spec.program, spec.kind, spec.generation).await?);
     let load_ns = clock::monotonic_ns().saturating_sub(began_ns);
 
     let short = |shortage: Shortage| format!("the task has no sandbox to spare: {shortage:?}");

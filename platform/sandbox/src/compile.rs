@@ -1,17 +1,20 @@
-//! The compile child: one component in, native code out, within bounds that it sets itself before it reads a byte.
+//! The compile child: one component in, native code out, within bounds that it sets itself before it reads a byte. What is
+//! to start from a snapshot is initialised in between ([`crate::initialize`]).
 //!
 //! Cranelift can't be stopped from inside a process, and what it is given is anybody's; so it runs in a process of its
 //! own, which the kernel ends when it takes too much. What it writes is not trusted until the supervisor has signed it.
 
 use crate::code;
 use crate::engine::{Flavour, PoolSize, Slots, compile_engine};
+use crate::initialize::{Bounds as InitializationBounds, Initialized, initialize};
 use crate::inspect::examine;
 use crate::link::Machine;
 use crate::room::Room;
 use rustix::process::{Resource, Rlimit};
 use sha2::{Digest as _, Sha256};
 use skiff_ports::runtime::{ComponentReport, PrepareError};
-use skiff_types::{Digest, Kind};
+use skiff_types::{Digest, Kind, Program};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -29,18 +32,28 @@ pub const CPU_SECONDS_MAX: u64 = 120;
 /// The largest component that is compiled, in bytes.
 pub const COMPONENT_BYTES_MAX: u64 = 256 << 20;
 
-/// All that `skiff compile --component PATH --digest DIGEST --native PATH` does: compiles within bounds, prints the result
-/// as one line of JSON (a `Result<ComponentReport, PrepareError>`), and succeeds if it could say anything at all.
-pub fn run_child(component: &Path, digest: &Digest, output: &Path) -> ExitCode {
+/// All that `skiff compile --component PATH --digest DIGEST --native PATH [--snapshot]` does: compiles within bounds,
+/// prints the result as one line of JSON (a `Result<ComponentReport, PrepareError>`), and succeeds if it could say
+/// anything at all. With `snapshot` it initialises first, in the environment that standard input holds as JSON.
+pub fn run_child(component: &Path, digest: &Digest, output: &Path, snapshot: bool) -> ExitCode {
     let result = bound_this_process()
         .map_err(|error| PrepareError::Internal(format!("its bounds can't be set: {error}")))
-        .and_then(|()| compile(component, digest, output));
+        .and_then(|()| snapshot.then(environment).transpose())
+        .and_then(|environment| {
+            let program = Program { component: *digest, snapshot: environment };
+            compile(component, &program, output, InitializationBounds::default())
+        });
     let mut stdout = io::stdout().lock();
     let written = serde_json::to_writer(&mut stdout, &result)
         .map_err(io::Error::from)
         .and_then(|()| stdout.write_all(b"\n"))
         .and_then(|()| stdout.flush());
     if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn environment() -> Result<BTreeMap<String, String>, PrepareError> {
+    serde_json::from_reader(io::stdin().lock())
+        .map_err(|error| PrepareError::Internal(format!("its environment can't be read: {error}")))
 }
 
 fn bound_this_process() -> io::Result<()> {
@@ -54,13 +67,19 @@ fn bound_this_process() -> io::Result<()> {
     Ok(())
 }
 
-/// Checks, compiles and links the component at `component`, and leaves its native code at `output`. What is compiled is
-/// what `digest` is of, whatever the disk has made of it.
+/// Checks, compiles and links the program whose component is at `component`, and leaves its native code at `output`. What
+/// is compiled has the program's digest, whatever the disk has made of it; a snapshot is initialised before, within
+/// `bounds`.
 ///
 /// # Errors
 /// [`PrepareError::Refused`] for what its author can mend, [`PrepareError::TooCostly`] for what is too large,
 /// [`PrepareError::Damaged`] for other bytes than were pushed, [`PrepareError::Internal`] for the rest.
-pub fn compile(component: &Path, digest: &Digest, output: &Path) -> Result<ComponentReport, PrepareError> {
+pub fn compile(
+    component: &Path,
+    program: &Program,
+    output: &Path,
+    bounds: InitializationBounds,
+) -> Result<ComponentReport, PrepareError> {
     let internal = |error: &dyn std::fmt::Display| PrepareError::Internal(error.to_string());
     let component_bytes = std::fs::metadata(component).map_err(|error| internal(&error))?.len();
     if component_bytes > COMPONENT_BYTES_MAX {
@@ -69,10 +88,14 @@ pub fn compile(component: &Path, digest: &Digest, output: &Path) -> Result<Compo
         )));
     }
     let bytes = std::fs::read(component).map_err(|error| internal(&error))?;
-    if Digest::from_bytes(Sha256::digest(&bytes).into()) != *digest {
-        return Err(PrepareError::Damaged(*digest));
+    if Digest::from_bytes(Sha256::digest(&bytes).into()) != program.component {
+        return Err(PrepareError::Damaged(program.component));
     }
-    let (mut report, data_bytes) = examine(&bytes)?;
+    let examined = examine(&bytes)?;
+    let (bytes, (mut report, data_bytes)) = match &program.snapshot {
+        Some(environment) => initialized(&bytes, examined.0, environment, bounds)?,
+        None => (bytes, examined),
+    };
     let flavour = Flavour::of(report.generation, data_bytes);
 
     let began = Instant::now();
@@ -86,6 +109,24 @@ pub fn compile(component: &Path, digest: &Digest, output: &Path) -> Result<Compo
     try_to_link(&native, flavour, report.kind)?;
     std::fs::write(output, &native).map_err(|error| internal(&error))?;
     Ok(report)
+}
+
+/// The component as its initialisation leaves it, its report, and the bytes of data that its memories start with then.
+/// What a sandbox takes is what the snapshot takes; what it imports and exports is what was pushed.
+fn initialized(
+    component: &[u8],
+    report: ComponentReport,
+    environment: &BTreeMap<String, String>,
+    bounds: InitializationBounds,
+) -> Result<(Vec<u8>, (ComponentReport, u64)), PrepareError> {
+    let Initialized { component, initialization } = initialize(component, &report, environment, bounds)?;
+    let (ComponentReport { minimum_memory_bytes, .. }, data_bytes) =
+        examine(&component).map_err(|error| {
+            PrepareError::Refused(format!("the component can't be snapshotted: as initialised, {error}"))
+        })?;
+    let initialization = Some(initialization);
+    let report = ComponentReport { minimum_memory_bytes, initialization, ..report };
+    Ok((component, (report, data_bytes)))
 }
 
 /// Loads and links as a worker will, so that what can't run is refused now and not at the first request.

@@ -91,29 +91,7 @@ impl Failure {
         if out_of_memory && trap.is_none_or(|trap| *trap != Trap::StackOverflow) {
             return Self { kind: FailureKind::OutOfMemory, message: account.out_of_memory(), detail };
         }
-        let message = match trap {
-            Some(Trap::UnreachableCodeReached) => {
-                "the guest trapped: it reached an `unreachable` instruction (a panic or an abort; its log may say why)"
-                    .to_owned()
-            }
-            Some(Trap::StackOverflow) => {
-                "the guest trapped: its call stack is exhausted (a recursion without end?)".to_owned()
-            }
-            Some(Trap::MemoryOutOfBounds) => {
-                "the guest trapped: it reached beyond its memory (a wild pointer, or a recursion without end?)".to_owned()
-            }
-            Some(Trap::AsyncDeadlock) => "the guest trapped: it waits for what can never happen".to_owned(),
-            Some(trap) => format!("the guest trapped: {}", trap.to_string().trim_start_matches("wasm trap: ")),
-            None => match error.root_cause().downcast_ref() {
-                Some(ResourceTableError::Full) => {
-                    "the guest was ended: it has as many handles as a sandbox may hold (requests, headers, streams, timers \
-                     and the like); it should drop those that it is done with"
-                        .to_owned()
-                }
-                _ => format!("the guest was ended: {}", error.root_cause()),
-            },
-        };
-        Self { kind: FailureKind::Trapped, message, detail }
+        Self { kind: FailureKind::Trapped, message: why_it_ended(error), detail }
     }
 
     pub(crate) fn into_invoke_error(self) -> InvokeError {
@@ -122,5 +100,31 @@ impl Failure {
             FailureKind::NoRoom => InvokeError::Busy { reason: self.message, retry_after_s: RETRY_AFTER_S },
             _ => InvokeError::Failed(self.message),
         }
+    }
+}
+
+/// Why the engine ended a guest, as a sentence.
+pub(crate) fn why_it_ended(error: &wasmtime::Error) -> String {
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::UnreachableCodeReached) => {
+            "the guest trapped: it reached an `unreachable` instruction (a panic or an abort; its log may say why)"
+                .to_owned()
+        }
+        Some(Trap::StackOverflow) => {
+            "the guest trapped: its call stack is exhausted (a recursion without end?)".to_owned()
+        }
+        Some(Trap::MemoryOutOfBounds) => {
+            "the guest trapped: it reached beyond its memory (a wild pointer, or a recursion without end?)".to_owned()
+        }
+        Some(Trap::AsyncDeadlock) => "the guest trapped: it waits for what can never happen".to_owned(),
+        Some(trap) => format!("the guest trapped: {}", trap.to_string().trim_start_matches("wasm trap: ")),
+        None => match error.root_cause().downcast_ref() {
+            Some(ResourceTableError::Full) => {
+                "the guest was ended: it has as many handles as a sandbox may hold (requests, headers, streams, timers and \
+                 the like); it should drop those that it is done with"
+                    .to_owned()
+            }
+            _ => format!("the guest was ended: {}", error.root_cause()),
+        },
     }
 }

@@ -18,7 +18,7 @@ pub(crate) const TABLE_ELEMENT_BYTES: u64 = 8;
 /// Where a memory does not say otherwise, its pages have this many bytes.
 const PAGE_BYTES_LOG2: u32 = 16;
 
-/// Checks a component. In the report, `native_bytes` and `compile_ms` are 0.
+/// Checks a component. In the report, `native_bytes` and `compile_ms` are 0, and nothing is initialised.
 ///
 /// # Errors
 /// [`PrepareError::Refused`] with a sentence for the component's author.
@@ -74,6 +74,7 @@ pub(crate) fn examine(component: &[u8]) -> Result<(ComponentReport, u64), Prepar
         component_bytes: component.len() as u64,
         native_bytes: 0,
         compile_ms: 0,
+        initialization: None,
     };
     Ok((report, found.cost.data_bytes))
 }

@@ -5,7 +5,7 @@
 //! | process | part |
 //! | --- | --- |
 //! | supervisor, CLI | [`inspect`] (parses, links no engine to it), [`cache`] (native code on disk, keyed digests) |
-//! | `skiff compile` | [`compile`] |
+//! | `skiff compile` | [`compile`], which also initialises what is to start from a snapshot |
 //! | `skiff worker` | [`Sandboxes`]: code to map, the pool, quotas, WASI, calls of guests |
 //!
 //! It deliberately knows no route, no connection and no store: requests come as function calls, code comes from a
@@ -31,6 +31,7 @@ mod epoch;
 mod failure;
 mod heap;
 mod host;
+mod initialize;
 mod inspect;
 mod keep;
 mod link;
@@ -49,6 +50,7 @@ mod without;
 pub use code::CodeSource;
 pub use codes::CodeBounds;
 pub use heap::CountingAllocator;
+pub use initialize::Bounds as InitializationBounds;
 pub use inspect::inspect;
 pub use logs::LogSink;
 pub use sandboxes::{Config, Deps, Sandboxes};

@@ -7,6 +7,8 @@ use skiff_types::WasiGeneration;
 use std::rc::Rc;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
+use wasmtime_wasi::WasiView;
+use wasmtime_wasi_http::WasiHttpView;
 
 /// What components of one flavour run on.
 pub(crate) struct Machine {
@@ -66,7 +68,10 @@ impl Machines {
 
 /// Links everything in [`crate::offered`]: to components of WASI 0.2 that, to those of 0.3 both, since the standard
 /// libraries of many languages still import 0.2.
-pub(crate) fn linker(engine: &Engine, generation: WasiGeneration) -> wasmtime::Result<Linker<SandboxState>> {
+pub(crate) fn linker<T: WasiView + WasiHttpView + 'static>(
+    engine: &Engine,
+    generation: WasiGeneration,
+) -> wasmtime::Result<Linker<T>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;

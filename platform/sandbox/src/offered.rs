@@ -110,6 +110,8 @@ pub(crate) fn refusal_of_newer(generation: WasiGeneration, imports: &[String]) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::{Flavour, compile_engine};
+    use crate::state::SandboxState;
 
     /// A function of each interface that has any; the others have types alone, which need nobody to provide them.
     const FUNCTIONS: &[(&str, &str, &str)] = &[
@@ -141,9 +143,8 @@ mod tests {
 
     #[test]
     fn what_is_offered_is_in_the_linker() {
-        let engine =
-            crate::engine::compile_engine(crate::engine::Flavour::of(WasiGeneration::P3, 0)).unwrap();
-        let linker = crate::link::linker(&engine, WasiGeneration::P3).unwrap();
+        let engine = compile_engine(Flavour::of(WasiGeneration::P3, 0)).unwrap();
+        let linker = crate::link::linker::<SandboxState>(&engine, WasiGeneration::P3).unwrap();
         let defines = |interface: &str, version: &str, function: &str| {
             // What is there can't be defined a second time.
             let mut linker = linker.clone();

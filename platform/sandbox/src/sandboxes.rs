@@ -90,7 +90,7 @@ impl Sandboxes {
             return;
         }
         let account = Account::new(assignment, &host.ledger, host.worker);
-        let task = Rc::new(Task::new(account, host.codes.cell(assignment.task.component)));
+        let task = Rc::new(Task::new(account, host.codes.cell(assignment.task.program)));
         host.tasks.borrow_mut().insert(assignment.task.id, task.clone());
         if assignment.task.kind == Kind::Command {
             tokio::task::spawn_local(command::run(host.clone(), task));

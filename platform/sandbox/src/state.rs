@@ -28,7 +28,7 @@ use wasmtime_wasi_http::{
 /// allocates for most.
 pub(crate) const SANDBOX_OVERHEAD_BYTES: u64 = GUEST_STACK_BYTES as u64 + HEAP_PREPAID_BYTES;
 /// Host resources (streams, requests, headers, timers) that a sandbox can hold at once.
-const RESOURCES_MAX: usize = 1_024;
+pub(crate) const RESOURCES_MAX: usize = 1_024;
 /// Handles that a sandbox can hold at once, its own resources included.
 const HANDLES_MAX: usize = 16_384;
 /// Tasks, streams and futures of WASI 0.3 that a sandbox can hold at once.
@@ -36,7 +36,7 @@ const CONCURRENT_MAX: usize = 8_192;
 /// Bytes that a guest can hand to the host in one call.
 const HOST_CALL_BYTES_MAX: usize = 2 << 20;
 /// Bytes that one set of headers can take in memory.
-const FIELDS_BYTES_MAX: usize = 64 << 10;
+pub(crate) const FIELDS_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a body that are copied out of a guest at a time.
 const BODY_CHUNK_BYTES: usize = 64 << 10;
 /// Random bytes that a guest can ask for in one call.

@@ -34,7 +34,9 @@ fn main() -> ExitCode {
 
 fn compile(args: &CompileArgs) -> ExitCode {
     match skiff_node::die_with(args.supervisor) {
-        Ok(()) => skiff_sandbox::compile::run_child(&args.component, &args.digest, &args.output),
+        Ok(()) => {
+            skiff_sandbox::compile::run_child(&args.component, &args.digest, &args.output, args.snapshot)
+        }
         Err(error) => finish(Err(error.into())),
     }
 }

@@ -1,7 +1,7 @@
 //! Task definitions: what to run and with which limits. A revision never changes once it is registered.
 
 use crate::text::{ParseError, serde_as_text};
-use crate::{CpuUnits, Digest, ImageReference, MemorySize, Name, Span};
+use crate::{CpuUnits, Digest, ImageReference, MemorySize, Name, Program, Span};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -215,6 +215,18 @@ pub struct TaskDefinition {
     pub limits: Limits,
     /// Arguments and environment.
     pub command: Command,
+    /// Whether its sandboxes start from a snapshot: initialised once, when the revision was registered.
+    pub snapshot: bool,
     /// When it was registered, in milliseconds since 1970.
     pub created_at_ms: u64,
+}
+
+impl TaskDefinition {
+    /// What a task in this environment runs: the definition's own, or that with the task's overrides.
+    pub fn program(&self, environment: &BTreeMap<String, String>) -> Program {
+        match self.snapshot {
+            true => Program::snapshot(self.component, environment.clone()),
+            false => Program::as_pushed(self.component),
+        }
+    }
 }

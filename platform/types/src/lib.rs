@@ -6,6 +6,7 @@
 mod definition;
 mod image;
 mod name;
+mod program;
 mod service;
 mod size;
 mod task;
@@ -18,6 +19,7 @@ pub use definition::{
 };
 pub use image::{Digest, ImageReference};
 pub use name::{DEFAULT_NAMESPACE, Name, Namespace, QualifiedName};
+pub use program::Program;
 pub use service::{HostPattern, PathPrefix, RouteError, ServiceSpec};
 pub use size::{CpuUnits, MemorySize, Span};
 pub use task::{Group, StopCode, StoppedReason, Task, TaskId, TaskStatus};

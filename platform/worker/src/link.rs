@@ -99,11 +99,11 @@ impl Link {
 }
 
 impl CodeSource for Link {
-    fn fetch(&self, component: Digest) -> LocalBoxFuture<'_, Result<OwnedFd, String>> {
+    fn fetch(&self, program: Digest) -> LocalBoxFuture<'_, Result<OwnedFd, String>> {
         let request = self.next_request.replace(self.next_request.get() + 1);
         let (reply, answer) = oneshot::channel();
         self.waiting.borrow_mut().insert(request, reply);
-        self.send(FromWorker::FetchCode { request, component });
+        self.send(FromWorker::FetchCode { request, program });
         Box::pin(async move { answer.await.unwrap_or_else(|_| Err("the supervisor is gone".to_owned())) })
     }
 }

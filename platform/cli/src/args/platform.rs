@@ -129,6 +129,9 @@ pub struct CompileArgs {
     /// Its SHA-256: nothing else is compiled
     #[arg(long, value_name = "DIGEST")]
     pub digest: Digest,
+    /// Initialise it first, in the environment that standard input has as a JSON object
+    #[arg(long)]
+    pub snapshot: bool,
     /// Where to write the native code
     #[arg(id = "native", long = "native", value_name = "FILE")]
     pub output: PathBuf,

@@ -73,8 +73,14 @@ impl<'a> Trials<'a> {
         let started = Instant::now();
         self.client.push_image(namespace, &image, component, |_| {}).await?;
         let pushed = started.elapsed();
-        let (limits, arguments, environment) = (LimitsSpec::default(), Vec::new(), Default::default());
-        let body = RegisterTaskDefinition { family: name.clone(), image, limits, arguments, environment };
+        let body = RegisterTaskDefinition {
+            family: name.clone(),
+            image,
+            limits: LimitsSpec::default(),
+            arguments: Vec::new(),
+            environment: Default::default(),
+            snapshot: false,
+        };
         let definition = self.client.register_task_definition(namespace, &body).await?;
         let registered = started.elapsed();
         let definition = TaskDefinitionReference::from(definition.id);

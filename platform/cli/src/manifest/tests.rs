@@ -12,6 +12,7 @@ memory = "64MiB"
 timeout = "10s"
 concurrency = 50
 reuse = { requests = 128, concurrent = 16 }
+snapshot = true
 
 [environment]
 LOG = "debug"
@@ -40,6 +41,7 @@ fn a_whole_manifest() {
     assert_eq!(manifest.timeout, Some(Span::from_ms(10_000)));
     assert_eq!(manifest.concurrency, Some(50));
     assert_eq!(manifest.reuse, "128x16".parse().ok());
+    assert_eq!(manifest.snapshot, Some(true));
     let environment =
         [("EMPTY", ""), ("LOG", "debug")].map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(manifest.environment, BTreeMap::from(environment));
@@ -99,6 +101,7 @@ fn every_error_names_file_line_and_value() {
             "concurrency = \"10\"",
             "3: concurrency: \"10\" is not a whole number from 1 upwards, without quotes",
         ),
+        ("snapshot = \"yes\"", "3: snapshot: \"yes\" is not true or false, without quotes"),
         ("build = \"\"", "3: build: \"\" is not a text that says something"),
         ("build = [\"make\"]", "3: build: [\"make\"] is not a text in quotes"),
         ("environment = 1", "3: environment: 1 is not a section: [environment] and its keys below it"),

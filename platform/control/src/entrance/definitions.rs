@@ -14,14 +14,15 @@ use skiff_api::{
 use skiff_ports::runtime::ComponentReport;
 use skiff_ports::store::Expect;
 use skiff_types::{
-    Command, Digest, Kind, Limits, MemorySize, Namespace, Reuse, TaskDefinition, TaskDefinitionId,
+    Command, Digest, Kind, Limits, MemorySize, Namespace, Program, Reuse, TaskDefinition, TaskDefinitionId,
     TaskStatus, WasiGeneration,
 };
 use std::collections::BTreeSet;
 use tracing::info;
 
 impl Entrance {
-    /// Checks and compiles a component and registers the next revision; or finds the newest that says the same.
+    /// Checks, initialises (where it is to start from a snapshot) and compiles a component, and registers the next
+    /// revision; or finds the newest that says the same.
     pub(crate) async fn register_definition(
         &self,
         namespace: &Namespace,
@@ -32,12 +33,16 @@ impl Entrance {
         // Until the definition names it, only this keeps the component.
         let _kept = self.context.keeping.read().await;
         let image = self.resolve_image(namespace, &request.image).await?;
-        let report = self.context.runtime.prepare(&image.component).await?;
-        self.context.set_prepared(image.component);
-        check_memory(&limits, &report)?;
-        check_reuse(limits.reuse, &report)?;
         let command =
             Command { arguments: request.arguments.clone(), environment: request.environment.clone() };
+        let program = match request.snapshot {
+            true => Program::snapshot(image.component, request.environment.clone()),
+            false => Program::as_pushed(image.component),
+        };
+        let report = self.context.runtime.prepare(&program).await?;
+        self.context.set_prepared(program.key());
+        check_memory(&limits, &report)?;
+        check_reuse(limits.reuse, &report)?;
         for _ in 0..WRITE_ATTEMPTS {
             let prefix = keys::family(namespace, &request.family);
             let revisions = self.context.objects.load_all::<Definition>(&prefix).await?;
@@ -58,6 +63,7 @@ impl Entrance {
                     generation: report.generation,
                     limits: limits.clone(),
                     command: command.clone(),
+                    snapshot: request.snapshot,
                     created_at_ms: self.context.now_ms(),
                 },
                 requested: request.limits.clone(),
@@ -184,6 +190,7 @@ fn says_the_same(
         && known.definition.image == request.image
         && known.definition.limits == *limits
         && known.definition.command == *command
+        && known.definition.snapshot == request.snapshot
         && known.requested == request.limits
 }
 

@@ -5,8 +5,8 @@ use crate::model::{Definition, Image, Service, ServiceNotes, TaskObject};
 use crate::reconcile::is_complete;
 use crate::view::Held;
 use skiff_api::{
-    Component, Deployment, DeploymentState, ServiceEvent, ServiceSpec, ServiceState, ServiceStatus,
-    TaskLimits, TaskUsage,
+    Component, Deployment, DeploymentState, Initialization, ServiceEvent, ServiceSpec, ServiceState,
+    ServiceStatus, TaskLimits, TaskUsage,
 };
 use skiff_ledger::{StatusClass, Totals};
 use skiff_plan::routes::{self, Host};
@@ -64,6 +64,11 @@ pub(super) fn definition(object: &Definition, reveal: &BTreeSet<&str>) -> skiff_
             native_bytes: report.native_bytes,
             compile_ms: report.compile_ms,
         },
+        snapshot: definition.snapshot,
+        initialization: report.initialization.as_ref().map(|initialization| Initialization {
+            took_ms: initialization.took_ms,
+            output: initialization.output.clone(),
+        }),
         sandboxes_max: object.sandboxes_max(),
         created_at_ms: definition.created_at_ms,
     }

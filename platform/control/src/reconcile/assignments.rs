@@ -72,7 +72,7 @@ fn desired(view: &View, prepared: &dyn Fn(&Digest) -> bool) -> Desired {
     let assigned = view.tasks.all().filter(|held| lifecycle::is_assigned(held.value.task.status));
     let tasks: Vec<TaskSpec> = assigned
         .filter_map(|held| task_spec(view, &held.value))
-        .filter(|spec| prepared(&spec.component))
+        .filter(|spec| prepared(&spec.program))
         .collect();
     let assigned: HashSet<TaskId> = tasks.iter().map(|spec| spec.id).collect();
     Desired { routes: desired_routes(view, &assigned), tasks }
@@ -82,11 +82,7 @@ fn desired(view: &View, prepared: &dyn Fn(&Digest) -> bool) -> Desired {
 fn task_spec(view: &View, object: &TaskObject) -> Option<TaskSpec> {
     let task = &object.task;
     let definition = &view.definition(&task.namespace, &task.definition)?.value.definition;
-    let mut command = definition.command.clone();
-    if let Some(overrides) = &task.overrides {
-        command.arguments.clone_from(&overrides.arguments);
-        command.environment.extend(overrides.environment.clone());
-    }
+    let command = object.command(definition);
     Some(TaskSpec {
         id: task.id,
         owner: object.owner(),
@@ -94,7 +90,7 @@ fn task_spec(view: &View, object: &TaskObject) -> Option<TaskSpec> {
         definition: task.definition.clone(),
         kind: definition.kind,
         generation: definition.generation,
-        component: definition.component,
+        program: definition.program(&command.environment).key(),
         limits: definition.limits.clone(),
         command,
     })

@@ -73,20 +73,18 @@ async fn collect(context: &Context) {
             return None;
         }
         let images = view.images.all().map(|held| (held.value.manifest, held.value.component));
-        // A revision that was taken back may still be run by a task that is ending.
-        let in_use = |definition: &Definition| {
-            let tasks = view.tasks.all().map(|held| &held.value.task);
-            let (namespace, id) = (&definition.namespace, &definition.definition.id);
-            tasks
-                .filter(|task| task.status != TaskStatus::Stopped)
-                .any(|task| task.namespace == *namespace && task.definition == *id)
-        };
-        let definitions = view
-            .definitions
-            .all()
-            .filter(|held| !held.value.deregistered || in_use(&held.value))
-            .map(|held| held.value.definition.component);
-        Some(retention::needed(images, definitions))
+        let definitions = view.definitions.all().filter(|held| !held.value.deregistered).map(|held| {
+            let definition = &held.value.definition;
+            definition.program(&definition.command.environment)
+        });
+        // A task may run a revision that was taken back, or a snapshot that its own environment makes another.
+        let tasks = view.tasks.all().filter(|held| held.value.task.status != TaskStatus::Stopped);
+        let tasks = tasks.filter_map(|held| {
+            let task = &held.value.task;
+            let definition = view.definition(&task.namespace, &task.definition)?;
+            Some(held.value.program(&definition.value.definition))
+        });
+        Some(retention::needed(images, definitions.chain(tasks)))
     });
     let Some(needed) = needed else {
         return warn!("nothing is removed from disk: records that may need it can't be read");
@@ -96,8 +94,8 @@ async fn collect(context: &Context) {
         Ok(blobs) => info!(blobs, "removed what no image and no task definition needs"),
         Err(error) => warn!(%error, "the image store could not be tidied"),
     }
-    context.keep_prepared(|component| needed.components.contains(component));
-    let files = context.runtime.keep_native(&needed.components).await;
+    context.keep_prepared(|program| needed.programs.contains(program));
+    let files = context.runtime.keep_native(&needed.programs).await;
     if files > 0 {
         info!(files, "removed native code that nothing needs");
     }

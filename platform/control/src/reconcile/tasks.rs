@@ -12,14 +12,14 @@ use crate::view::Held;
 use futures::{StreamExt, stream};
 use skiff_plan::lifecycle::{self, Known, Step};
 use skiff_ports::runtime::PrepareError;
-use skiff_types::{Digest, Span, StopCode, StoppedReason, TaskStatus};
+use skiff_types::{Digest, Program, Span, StopCode, StoppedReason, TaskStatus};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-/// Components that are made ready at a time; the node compiles fewer, the others wait there for their turn.
+/// Programs that are made ready at a time; the node compiles fewer, the others wait there for their turn.
 const PREPARES_AT_ONCE: usize = 64;
 /// How often a task that finishes its requests is asked how many are left, in milliseconds.
 const DRAIN_POLL_MS: u64 = 10;
@@ -28,13 +28,13 @@ const DRAIN_POLL_MS: u64 = 10;
 #[derive(Default)]
 struct Preparing {
     set: JoinSet<(Digest, Result<(), PrepareError>)>,
-    components: HashSet<Digest>,
+    programs: HashSet<Digest>,
 }
 
-/// A task, and what it runs: its component and how long its requests may take.
+/// A task, and what it runs: its program and how long its requests may take.
 struct Due {
     held: Held<TaskObject>,
-    runs: Option<(Digest, Span)>,
+    runs: Option<(Program, Span)>,
 }
 
 /// What a look found.
@@ -68,14 +68,14 @@ pub(super) async fn run(context: Arc<Context>) {
             () = context.objects.wakes.tasks.notified() => {}
             () = tokio::time::sleep(wait) => {}
             Some(prepared) = preparing.set.join_next() => match prepared {
-                Ok((component, result)) => {
-                    preparing.components.remove(&component);
-                    prepared_or_failed(&context, component, result).await;
+                Ok((program, result)) => {
+                    preparing.programs.remove(&program);
+                    prepared_or_failed(&context, program, result).await;
                 }
                 Err(error) => {
-                    // Which component it was is not known; each is asked for again.
+                    // Which program it was is not known; each is asked for again.
                     warn!(%error, "making native code ready was cut short");
-                    preparing.components.clear();
+                    preparing.programs.clear();
                 }
             },
         }
@@ -88,8 +88,9 @@ fn look(context: &Arc<Context>, preparing: &mut Preparing) -> Look {
         let due = |held: &Held<TaskObject>| {
             let task = &held.value.task;
             let definition = view.definition(&task.namespace, &task.definition);
-            let runs = definition.map(|definition| {
-                (definition.value.definition.component, definition.value.definition.limits.timeout)
+            let runs = definition.map(|held_definition| {
+                let definition = &held_definition.value.definition;
+                (held.value.program(definition), definition.limits.timeout)
             });
             Due { held: held.clone(), runs }
         };
@@ -105,9 +106,9 @@ fn look(context: &Arc<Context>, preparing: &mut Preparing) -> Look {
             look.writes.push((held, Change::Stop(reason)));
             continue;
         }
-        let timeout_ms = runs.map_or(0, |(_, timeout)| timeout.ms());
+        let timeout_ms = runs.as_ref().map_or(0, |(_, timeout)| timeout.ms());
         let draining = task.status == TaskStatus::Stopping;
-        let prepared_since = runs.and_then(|(component, _)| context.prepared_since(&component));
+        let prepared_since = runs.as_ref().and_then(|(program, _)| context.prepared_since(&program.key()));
         let since = held.generation.max(prepared_since.unwrap_or(0));
         let known = Known {
             kind: held.value.kind,
@@ -121,8 +122,8 @@ fn look(context: &Arc<Context>, preparing: &mut Preparing) -> Look {
         match lifecycle::next(task, &known, now_ms) {
             Step::Advance(to) => look.writes.push((held, Change::Advance(to))),
             Step::Prepare => {
-                if let Some((component, _)) = runs {
-                    prepare(context, preparing, component);
+                if let Some((program, _)) = runs {
+                    prepare(context, preparing, program);
                 }
             }
             Step::WaitUntil(at_ms) => again_in(at_ms.saturating_sub(now_ms).max(1)),
@@ -134,27 +135,30 @@ fn look(context: &Arc<Context>, preparing: &mut Preparing) -> Look {
 }
 
 /// Has native code made ready, unless that is under way or enough others are.
-fn prepare(context: &Arc<Context>, preparing: &mut Preparing, component: Digest) {
-    if preparing.components.len() >= PREPARES_AT_ONCE || !preparing.components.insert(component) {
+fn prepare(context: &Arc<Context>, preparing: &mut Preparing, program: Program) {
+    let key = program.key();
+    if preparing.programs.len() >= PREPARES_AT_ONCE || !preparing.programs.insert(key) {
         return;
     }
     let runtime = context.runtime.clone();
-    preparing.set.spawn(async move { (component, runtime.prepare(&component).await.map(drop)) });
+    preparing.set.spawn(async move { (key, runtime.prepare(&program).await.map(drop)) });
 }
 
-/// Says of a component's native code that it is ready; or stops the tasks that wait for it, with the reason.
-async fn prepared_or_failed(context: &Context, component: Digest, result: Result<(), PrepareError>) {
-    let Err(error) = result else { return context.set_prepared(component) };
+/// Says of a program's native code that it is ready; or stops the tasks that wait for it, with the reason.
+async fn prepared_or_failed(context: &Context, program: Digest, result: Result<(), PrepareError>) {
+    let Err(error) = result else { return context.set_prepared(program) };
     let waiting: Vec<_> = context.objects.read(|view| {
         let waits = |held: &&Held<TaskObject>| {
             let task = &held.value.task;
             let definition = view.definition(&task.namespace, &task.definition);
             matches!(task.status, TaskStatus::Pending | TaskStatus::Activating)
-                && definition.is_some_and(|held| held.value.definition.component == component)
+                && definition.is_some_and(|definition| {
+                    held.value.program(&definition.value.definition).key() == program
+                })
         };
         view.unsettled().filter(waits).cloned().collect()
     });
-    warn!(%component, %error, tasks = waiting.len(), "native code could not be made ready");
+    warn!(%program, %error, tasks = waiting.len(), "native code could not be made ready");
     let reason = StoppedReason { code: StopCode::TaskFailedToStart, message: error.to_string() };
     let writes = waiting.into_iter().map(|held| (held, Change::Stop(reason.clone()))).collect();
     // What can't be written now is found again: the task asks for its native code once more.

@@ -2,9 +2,9 @@
 
 use crate::fixture::{Platform, name, namespace, one_off, registration, until, wanted};
 use futures::StreamExt;
-use skiff_api::{ErrorCode, LogQuery, PutService, ScaleService, StopTask};
+use skiff_api::{ErrorCode, LogQuery, PutService, RegisterTaskDefinition, ScaleService, StopTask};
 use skiff_ports::snapshot::HostMatch;
-use skiff_types::{StopCode, TaskStatus};
+use skiff_types::{Program, StopCode, TaskStatus};
 
 #[tokio::test]
 async fn a_service_is_created_updated_scaled_rolled_back_and_removed() {
@@ -226,6 +226,32 @@ async fn what_is_in_use_stays_and_what_is_not_is_collected() {
     deregister(third.id).await.unwrap();
     platform.push("hello", "http four").await;
     assert_eq!(platform.register("hello", "hello").await.id.revision, 4, "a number is never given twice");
+}
+
+#[tokio::test]
+async fn a_snapshot_is_a_revision_and_native_code_of_its_own() {
+    let platform = Platform::start().await;
+    let plain = platform.deploy("hello", "http", 1).await;
+    let register = |environment: &str| {
+        let environment = [("MODE".to_owned(), environment.to_owned())].into();
+        RegisterTaskDefinition { snapshot: true, environment, ..registration("hello", "hello") }
+    };
+    let client = &platform.client;
+    let one = client.register_task_definition(&namespace(), &register("one")).await.unwrap();
+    assert_eq!(one.initialization.map(|initialization| initialization.output).as_deref(), Some("ready"));
+    assert!(one.snapshot && !plain.snapshot && plain.initialization.is_none());
+    assert_eq!(client.register_task_definition(&namespace(), &register("one")).await.unwrap().id, one.id);
+    let other = client.register_task_definition(&namespace(), &register("other")).await.unwrap();
+    assert_eq!([plain.id.revision, one.id.revision, other.id.revision], [1, 2, 3]);
+
+    // The collector looks when something was taken back: what stays is the other two's.
+    client.deregister_task_definition(&namespace(), &one.id).await.unwrap();
+    let snapshot = Program::snapshot(other.component.digest, register("other").environment);
+    let expected = [plain.component.digest, snapshot.key()].into();
+    until("the native code of both is kept", || async {
+        (platform.node.kept_native() == Some(std::collections::BTreeSet::clone(&expected))).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

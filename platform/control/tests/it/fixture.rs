@@ -201,6 +201,7 @@ pub(crate) fn registration(family: &str, image: &str) -> RegisterTaskDefinition 
         limits: Default::default(),
         arguments: vec![],
         environment: [("GREETING".to_owned(), "secret".to_owned())].into(),
+        snapshot: false,
     }
 }
 

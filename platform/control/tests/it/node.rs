@@ -8,9 +8,13 @@ use futures::stream::{BoxStream, StreamExt};
 use skiff_control::{Meters, NodeReading, Readings, WorkerReading, WorkerState};
 use skiff_ports::images::Images;
 use skiff_ports::logs::{LogLine, LogQuery, LogStream, Logs};
-use skiff_ports::runtime::{ColdStart, ComponentReport, Desired, PrepareError, Runtime, TaskEvent};
+use skiff_ports::runtime::{
+    ColdStart, ComponentReport, Desired, Initialization, PrepareError, Runtime, TaskEvent,
+};
 use skiff_ports::snapshot::Version;
-use skiff_types::{Charge, Digest, Kind, QualifiedName, StopCode, StoppedReason, TaskId, WasiGeneration};
+use skiff_types::{
+    Charge, Digest, Kind, Program, QualifiedName, StopCode, StoppedReason, TaskId, WasiGeneration,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
@@ -20,7 +24,8 @@ struct State {
     version: Version,
     desired: Desired,
     started: BTreeSet<TaskId>,
-    prepared: BTreeSet<Digest>,
+    /// Components by the key of the program that they are run as.
+    prepared: HashMap<Digest, Digest>,
     outstanding: HashMap<TaskId, u64>,
     kept_native: Option<BTreeSet<Digest>>,
     holds: bool,
@@ -91,12 +96,13 @@ impl Runtime for Node {
     fn assign(&self, desired: Desired) -> Version {
         let mut state = self.state.lock().unwrap();
         for task in &desired.tasks {
-            if !state.prepared.contains(&task.component) {
+            let component = state.prepared.get(&task.program).copied();
+            if component.is_none() {
                 state.wrongs.push(format!("{} was assigned without native code", task.id));
             }
             if task.kind == Kind::Command && state.started.insert(task.id) {
                 self.events.send(TaskEvent::Started { task: task.id }).unwrap();
-                let program = self.program(&task.component).unwrap_or_default();
+                let program = component.and_then(|component| self.program(&component)).unwrap_or_default();
                 if let Some(code) = program.strip_prefix("exit ") {
                     let exit_code = code.lines().next().and_then(|code| code.parse().ok());
                     self.end(task.id, exit_code, StopCode::Exited);
@@ -127,12 +133,16 @@ impl Runtime for Node {
         self.next_events.lock().await.recv().await.unwrap()
     }
 
-    async fn prepare(&self, component: &Digest) -> Result<ComponentReport, PrepareError> {
-        let program = self.program(component).ok_or(PrepareError::Missing(*component))?;
+    async fn prepare(&self, program: &Program) -> Result<ComponentReport, PrepareError> {
+        let key = program.key();
+        let component = program.component;
+        let initialization =
+            program.snapshot.is_some().then(|| Initialization { took_ms: 7, output: "ready".to_owned() });
+        let program = self.program(&component).ok_or(PrepareError::Missing(component))?;
         if let Some(why) = program.strip_prefix("refuse ") {
             return Err(PrepareError::Refused(why.to_owned()));
         }
-        self.state.lock().unwrap().prepared.insert(*component);
+        self.state.lock().unwrap().prepared.insert(key, component);
         let needs = program.lines().find_map(|line| line.strip_prefix("needs "));
         Ok(ComponentReport {
             kind: if program.starts_with("http") { Kind::Http } else { Kind::Command },
@@ -143,6 +153,7 @@ impl Runtime for Node {
             component_bytes: program.len() as u64,
             native_bytes: 1,
             compile_ms: 1,
+            initialization,
         })
     }
 
@@ -150,8 +161,8 @@ impl Runtime for Node {
         self.state.lock().unwrap().outstanding.get(&task).copied().unwrap_or(0)
     }
 
-    async fn keep_native(&self, components: &BTreeSet<Digest>) -> usize {
-        self.state.lock().unwrap().kept_native = Some(components.clone());
+    async fn keep_native(&self, keys: &BTreeSet<Digest>) -> usize {
+        self.state.lock().unwrap().kept_native = Some(keys.clone());
         0
     }
 

@@ -78,12 +78,12 @@ pub struct WorkerSetup {
 pub enum FromWorker {
     /// It acts on this version.
     Acknowledged(Version),
-    /// It needs the native code of a component.
+    /// It needs the native code of a program.
     FetchCode {
         /// To be named in the answer.
         request: RequestId,
-        /// Which component.
-        component: Digest,
+        /// Which program, by its key.
+        program: Digest,
     },
     /// Something happened to a task.
     Task(TaskEvent),

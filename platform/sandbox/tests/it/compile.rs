@@ -1,6 +1,6 @@
 //! The compile child.
 
-use crate::support::{Guest, sha256};
+use crate::support::{Guest, compile_as_pushed, sha256};
 use skiff_ports::runtime::{ComponentReport, PrepareError};
 use skiff_sandbox::compile;
 use skiff_types::Digest;
@@ -15,7 +15,7 @@ fn of_text(text: &str) -> Result<ComponentReport, PrepareError> {
     let component = dir.path().join("component.wasm");
     std::fs::write(&component, wat::parse_str(text).unwrap()).unwrap();
     let output = dir.path().join("native");
-    let result = compile::compile(&component, &sha256(&component), &output);
+    let result = compile_as_pushed(&component, &sha256(&component), &output);
     assert_eq!(result.is_ok(), output.exists());
     result
 }
@@ -36,7 +36,7 @@ fn command_with(inside: &str) -> String {
 fn the_child() {
     if let (Some(component), Some(output)) = (std::env::var_os(COMPONENT), std::env::var_os(OUTPUT)) {
         let component = Path::new(&component);
-        let code = compile::run_child(component, &sha256(component), Path::new(&output));
+        let code = compile::run_child(component, &sha256(component), Path::new(&output), false);
         std::process::exit(if code == ExitCode::SUCCESS { 0 } else { 1 });
     }
 }
@@ -79,7 +79,7 @@ fn a_child_says_one_line_and_leaves_native_code() {
 fn what_the_disk_has_changed_is_not_compiled() {
     let (component, output) = (Guest::Hello.path(), tempfile::NamedTempFile::new().unwrap());
     let pushed = Digest::from_bytes([7; 32]);
-    assert_eq!(compile::compile(&component, &pushed, output.path()), Err(PrepareError::Damaged(pushed)));
+    assert_eq!(compile_as_pushed(&component, &pushed, output.path()), Err(PrepareError::Damaged(pushed)));
     assert_eq!(output.as_file().metadata().unwrap().len(), 0);
 }
 

@@ -5,6 +5,7 @@ mod calls;
 mod codes;
 mod commands;
 mod compile;
+mod initialize;
 mod inspect;
 mod quotas;
 mod reuse;

@@ -9,11 +9,15 @@ use skiff_ledger::{Ledger, TaskSlot};
 use skiff_ports::body::{self, Body};
 use skiff_ports::invoke::{Invoke, InvokeError};
 use skiff_ports::logs::{LogLine, LogStream};
-use skiff_ports::runtime::TaskEvent;
+use skiff_ports::runtime::{ComponentReport, PrepareError, TaskEvent};
 use skiff_ports::snapshot::{Assignment, TaskSpec};
 use skiff_sandbox::cache::NativeCache;
-use skiff_sandbox::{CodeBounds, CodeSource, Config, Deps, LogSink, Sandboxes, compile, engine};
-use skiff_types::{Command, Digest, Kind, Limits, Name, Namespace, QualifiedName, TaskDefinitionId, TaskId};
+use skiff_sandbox::{
+    CodeBounds, CodeSource, Config, Deps, InitializationBounds, LogSink, Sandboxes, compile, engine,
+};
+use skiff_types::{
+    Command, Digest, Kind, Limits, Name, Namespace, Program, QualifiedName, TaskDefinitionId, TaskId,
+};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -22,6 +26,8 @@ use std::rc::Rc;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+/// More code stays mapped than any test has that says nothing else.
+const CODE_BOUNDS: CodeBounds = CodeBounds { components: 100, bytes: 1 << 30 };
 /// How long a test waits for what must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -42,6 +48,8 @@ pub(crate) enum Guest {
     Job,
     /// The same on 0.3.
     JobP3,
+    /// Is initialised as its environment says, on WASI 0.2.
+    Snapshot,
 }
 
 impl Guest {
@@ -56,6 +64,7 @@ impl Guest {
             Self::StartP3 => (GUESTS, "misbehave-start-p3", "misbehave_start_p3.wasm"),
             Self::Job => (GUESTS, "misbehave-job", "misbehave-job.wasm"),
             Self::JobP3 => (GUESTS, "job-p3", "job_p3.wasm"),
+            Self::Snapshot => (GUESTS, "snapshot", "snapshot.wasm"),
         }
     }
 
@@ -82,6 +91,16 @@ impl Guest {
         std::fs::read(self.path()).expect("just built")
     }
 
+    /// Its native code after an initialisation in this environment, the report on it, and the key that it goes by.
+    pub(crate) fn initialized(
+        self,
+        environment: &[(&str, &str)],
+        bounds: InitializationBounds,
+    ) -> Result<Compiled, PrepareError> {
+        let environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        compiled(&self.path(), Program::snapshot(self.digest(), environment.collect()), bounds)
+    }
+
     fn digest(self) -> Digest {
         sha256(&self.path())
     }
@@ -94,11 +113,46 @@ impl Guest {
             .entry(self)
             .or_insert_with(|| {
                 let output = tempfile::NamedTempFile::new().expect("a file");
-                compile::compile(&self.path(), &self.digest(), output.path()).expect("it compiles");
+                compile_as_pushed(&self.path(), &self.digest(), output.path()).expect("it compiles");
                 Arc::new(std::fs::read(output.path()).expect("written"))
             })
             .clone()
     }
+}
+
+/// A program's native code.
+pub(crate) struct Compiled {
+    pub(crate) key: Digest,
+    pub(crate) native: Arc<Vec<u8>>,
+    pub(crate) report: ComponentReport,
+}
+
+/// Compiles a component as it was pushed.
+pub(crate) fn compile_as_pushed(
+    component: &Path,
+    digest: &Digest,
+    output: &Path,
+) -> Result<ComponentReport, PrepareError> {
+    compile::compile(component, &Program::as_pushed(*digest), output, InitializationBounds::default())
+}
+
+/// Initialises and compiles a component in the text format.
+pub(crate) fn compile_text(text: &str) -> Result<Compiled, PrepareError> {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), wat::parse_str(text).expect("sound text")).expect("written");
+    let program = Program::snapshot(sha256(file.path()), Default::default());
+    compiled(file.path(), program, InitializationBounds::default())
+}
+
+fn compiled(
+    component: &Path,
+    program: Program,
+    bounds: InitializationBounds,
+) -> Result<Compiled, PrepareError> {
+    let output = tempfile::NamedTempFile::new().expect("a file");
+    let report = compile::compile(component, &program, output.path(), bounds)?;
+    let native = std::fs::read(output.path()).expect("written").into();
+    Ok(Compiled { key: program.key(), native, report })
 }
 
 /// The digest of a component's file.
@@ -128,12 +182,12 @@ struct Source {
 }
 
 impl CodeSource for Source {
-    fn fetch(&self, component: Digest) -> LocalBoxFuture<'_, Result<OwnedFd, String>> {
-        self.fetched.borrow_mut().push(component);
+    fn fetch(&self, program: Digest) -> LocalBoxFuture<'_, Result<OwnedFd, String>> {
+        self.fetched.borrow_mut().push(program);
         async move {
             // As over a socket, the answer does not come at once.
             tokio::task::yield_now().await;
-            let loaded = self.cache.load(&component).map_err(|error| error.to_string())?;
+            let loaded = self.cache.load(&program).map_err(|error| error.to_string())?;
             loaded.ok_or_else(|| "it is not in the cache".to_owned())
         }
         .boxed_local()
@@ -151,17 +205,33 @@ impl LogSink for Lines {
 impl World {
     /// A world with room for `sandboxes_max` sandboxes, in which these guests can be run.
     pub(crate) fn new(sandboxes_max: usize, guests: &[Guest]) -> Self {
-        Self::with_code(sandboxes_max, guests, CodeBounds { components: 100, bytes: 1 << 30 })
+        Self::with_code(sandboxes_max, guests, CODE_BOUNDS)
     }
 
     /// The same, with these bounds on what code stays mapped.
     pub(crate) fn with_code(sandboxes_max: usize, guests: &[Guest], code: CodeBounds) -> Self {
+        Self::build(sandboxes_max, guests.iter().map(|guest| (guest.digest(), guest.native())), code)
+    }
+
+    /// A world in which these programs can be run: the key of each, and its native code.
+    pub(crate) fn of(
+        sandboxes_max: usize,
+        programs: impl IntoIterator<Item = (Digest, Arc<Vec<u8>>)>,
+    ) -> Self {
+        Self::build(sandboxes_max, programs, CODE_BOUNDS)
+    }
+
+    fn build(
+        sandboxes_max: usize,
+        programs: impl IntoIterator<Item = (Digest, Arc<Vec<u8>>)>,
+        code: CodeBounds,
+    ) -> Self {
         static COMPATIBILITY: OnceLock<String> = OnceLock::new();
         let compatibility = COMPATIBILITY.get_or_init(|| engine::compatibility().expect("an engine"));
         let dir = tempfile::tempdir().expect("a folder");
         let cache = NativeCache::open(dir.path(), [7; 32], compatibility.clone()).expect("a cache");
-        for guest in guests {
-            cache.store(&guest.digest(), &guest.native()).expect("kept");
+        for (key, native) in programs {
+            cache.store(&key, &native).expect("kept");
         }
         let (ledger, _) = Ledger::create(1).expect("a ledger");
         let lines: Rc<RefCell<Vec<LogLine>>> = Rc::default();
@@ -199,7 +269,7 @@ impl World {
             definition: TaskDefinitionId { family: name, revision: 1 },
             kind: report.kind,
             generation: report.generation,
-            component: guest.digest(),
+            program: guest.digest(),
             limits: Limits { cpu: "4096".parse().expect("units"), ..Limits::default() },
             command: Command::default(),
         };

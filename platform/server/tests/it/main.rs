@@ -11,6 +11,7 @@ mod harness;
 mod lifecycle;
 mod neighbour;
 mod quotas;
+mod snapshot;
 mod soak;
 mod templates;
 mod usage;

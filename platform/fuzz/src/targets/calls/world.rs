@@ -9,10 +9,12 @@ use skiff_ports::invoke::{Invoke, InvokeError};
 use skiff_ports::logs::LogLine;
 use skiff_ports::snapshot::{Assignment, TaskSpec};
 use skiff_sandbox::cache::NativeCache;
-use skiff_sandbox::{CodeBounds, CodeSource, Config, Deps, LogSink, Sandboxes, compile, engine};
+use skiff_sandbox::{
+    CodeBounds, CodeSource, Config, Deps, InitializationBounds, LogSink, Sandboxes, compile, engine,
+};
 use skiff_types::{
-    Command, CpuUnits, Digest, Limits, MemorySize, Name, Namespace, QualifiedName, Span, TaskDefinitionId,
-    TaskId, WasiGeneration,
+    Command, CpuUnits, Digest, Limits, MemorySize, Name, Namespace, Program, QualifiedName, Span,
+    TaskDefinitionId, TaskId, WasiGeneration,
 };
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -165,7 +167,7 @@ fn task(
         definition: TaskDefinitionId { family: name, revision: 1 },
         kind: report.kind,
         generation: report.generation,
-        component,
+        program: component,
         limits: Limits {
             cpu: CpuUnits::new(CpuUnits::MAX).expect("within bounds"),
             memory: MEMORY,
@@ -204,7 +206,8 @@ impl Source {
     fn of(component: &Path, digest: Digest) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let native = dir.path().join("native");
-        compile::compile(component, &digest, &native).expect("it compiles");
+        let bounds = InitializationBounds::default();
+        compile::compile(component, &Program::as_pushed(digest), &native, bounds).expect("it compiles");
         let compatibility = engine::compatibility().expect("an engine");
         let cache = NativeCache::open(dir.path().join("cache"), [7; 32], compatibility).expect("a cache");
         cache.store(&digest, &std::fs::read(native).expect("written")).expect("kept");
@@ -213,8 +216,8 @@ impl Source {
 }
 
 impl CodeSource for Source {
-    fn fetch(&self, component: Digest) -> LocalBoxFuture<'_, Result<OwnedFd, String>> {
-        let loaded = self.cache.load(&component).map_err(|error| error.to_string());
+    fn fetch(&self, program: Digest) -> LocalBoxFuture<'_, Result<OwnedFd, String>> {
+        let loaded = self.cache.load(&program).map_err(|error| error.to_string());
         async { loaded?.ok_or_else(|| "it is not in the cache".to_owned()) }.boxed_local()
     }
 }
