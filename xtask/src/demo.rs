@@ -1,4 +1,4 @@
-//! The main job, shown: from three components to answers through the load balancer, and what their cold starts cost.
+//! The main job, shown: from four components to answers through the load balancer, and what their cold starts cost.
 
 use crate::platform::Platform;
 use crate::shell::{self, build_guests, cargo, root};
@@ -34,6 +34,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         platform.skiff(&["bench", "cold-start", example, "--requests", "200"])?;
         println!();
     }
+    show_snapshot(&platform)?;
     platform.skiff(&["status"])?;
     if args.keep {
         println!("\nIt stays up: try `target/debug/skiff ps`. End it with `kill {}`.", platform.pid());
@@ -42,6 +43,21 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     }
     platform.stop()?;
     println!("\nAll of it ran on the embedded default, and ended in order.");
+    Ok(())
+}
+
+/// The same component from a snapshot and without: what a request costs that finds no sandbox alive.
+fn show_snapshot(platform: &Platform) -> anyhow::Result<()> {
+    let without = ["--name", "table-unprepared", "--snapshot=false"];
+    for (service, arguments) in [("table", &[][..]), ("table-unprepared", &without)] {
+        platform.skiff(&[&["deploy", "examples/table"], arguments].concat())?;
+        println!(
+            "\nGET http://{service}.localhost/SKU-000042\n{}\n",
+            platform.get(service, "/SKU-000042")?.trim_end()
+        );
+        platform.skiff(&["bench", "cold-start", service, "--requests", "10"])?;
+        println!();
+    }
     Ok(())
 }
 

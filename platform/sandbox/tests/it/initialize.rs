@@ -1,6 +1,8 @@
 //! Snapshot start: what sandboxes of a snapshot have in common and what not, and what is refused.
 
-use crate::support::{Compiled, Guest, World, compile_text, on_one_thread};
+use crate::support::{Compiled, Guest, World, compile_text, on_one_thread, request};
+use skiff_ports::body;
+use skiff_ports::invoke::Invoke;
 use skiff_ports::logs::LogStream;
 use skiff_ports::runtime::PrepareError;
 use skiff_sandbox::InitializationBounds;
@@ -72,9 +74,27 @@ fn what_was_logged_before_does_not_keep_a_request_from_printing() {
 #[test]
 fn without_a_snapshot_nothing_is_initialised() {
     on_one_thread(async {
-        let world = World::new(4, &[Guest::Snapshot]);
+        let world = World::new(4, &[Guest::Snapshot, Guest::Table]);
         let task = world.run(Guest::Snapshot, |_| {});
         assert_eq!(world.text(task, "/initialized").await.unwrap(), "0");
+        let table = world.run(Guest::Table, |task| task.limits.memory = "512MiB".parse().unwrap());
+        assert!(world.text(table, "/SKU-000042").await.unwrap().contains("no. 42:"));
+    });
+}
+
+#[test]
+fn a_large_table_is_read_once() {
+    let compiled = Guest::Table.initialized(&[], InitializationBounds::default()).unwrap();
+    on_one_thread(async {
+        assert_eq!(compiled.report.initialization.as_ref().unwrap().output, "INFO table: 120000 products\n");
+        let pushed = skiff_sandbox::inspect(&Guest::Table.component()).unwrap();
+        let read_bytes = compiled.report.minimum_memory_bytes - pushed.minimum_memory_bytes;
+        assert!(read_bytes > 120_000 * 40, "a sandbox is charged with what was read: {read_bytes}");
+        let (world, task) = task_of(Guest::Table, &compiled);
+        assert!(world.text(task, "/SKU-000042").await.unwrap().contains("no. 42:"));
+        assert!(world.text(task, "/SKU-119999").await.unwrap().contains("no. 119999:"));
+        let missing = world.sandboxes.invoke(task, request("/SKU-120000", body::empty())).await.unwrap();
+        assert_eq!(missing.status(), 404);
     });
 }
 

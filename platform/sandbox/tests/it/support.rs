@@ -50,6 +50,8 @@ pub(crate) enum Guest {
     JobP3,
     /// Is initialised as its environment says, on WASI 0.2.
     Snapshot,
+    /// The example that reads a large table first, on WASI 0.3.
+    Table,
 }
 
 impl Guest {
@@ -65,6 +67,7 @@ impl Guest {
             Self::Job => (GUESTS, "misbehave-job", "misbehave-job.wasm"),
             Self::JobP3 => (GUESTS, "job-p3", "job_p3.wasm"),
             Self::Snapshot => (GUESTS, "snapshot", "snapshot.wasm"),
+            Self::Table => ("examples", "table", "table.wasm"),
         }
     }
 

@@ -14,15 +14,16 @@ fn example(name: &str) -> String {
 #[tokio::test]
 async fn the_examples_answer_through_the_load_balancer() {
     let platform = Platform::start(&[]);
-    for name in ["hello", "hello-p3"] {
+    let examples = [("hello", "/", "Hello"), ("hello-p3", "/", "Hello"), ("table", "/SKU-000042", "no. 42:")];
+    for (name, path, text) in examples {
         platform.ok(&["deploy", &example(name)]);
-        let answer = platform.get(name, "/").await;
-        assert_eq!(answer.status, 200);
-        assert!(answer.text.contains("Hello"), "{}", answer.text);
+        let answer = platform.get(name, path).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert!(answer.text.contains(text), "{}", answer.text);
         assert!(answer.headers.contains_key("x-request-id"));
     }
     let services = platform.json(&["service", "ls"]);
-    assert_eq!(services["items"].as_array().or(services.as_array()).unwrap().len(), 2);
+    assert_eq!(services["items"].as_array().or(services.as_array()).unwrap().len(), examples.len());
     assert_eq!(platform.get("nobody", "/").await.status, 404);
 }
 
