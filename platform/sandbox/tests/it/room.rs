@@ -46,12 +46,14 @@ fn tasks_take_turns() {
             let tasks = [(); 4].map(|()| {
                 world.run(Guest::Misbehave, |task| task.limits.reuse = Reuse { requests, concurrent: 1 })
             });
-            let drawn = |task: &TaskId| world.slot(*task).totals().sandboxes_drawn;
             let ask = async |index: usize| {
                 world.text(tasks[index], "/").await.unwrap();
-                let drawn = tasks.map(|task| drawn(&task));
-                let (least, most) = (drawn.iter().min().unwrap(), drawn.iter().max().unwrap());
-                assert!(most - least <= 1, "{drawn:?} with {requests} requests a sandbox");
+                let totals = tasks.map(|task| world.slot(task).totals());
+                let most = totals.iter().map(|totals| totals.sandboxes_drawn).max().unwrap();
+                // One whose guest was paused for others' sake has its sandbox still, and waits for none.
+                let waiting = totals.iter().filter(|totals| totals.sandboxes == 0);
+                let least = waiting.map(|totals| totals.sandboxes_drawn).min().unwrap_or(most);
+                assert!(least + 2 >= most, "{least} and {most} with {requests} requests a sandbox");
             };
             // All of the first task's come first.
             let asked = async {
