@@ -5,7 +5,7 @@
 //! What always holds: an owner's counters never go down while the owner exists, whatever becomes of its tasks.
 
 use skiff_ledger::Totals;
-use skiff_types::{Charge, QualifiedName, TaskId};
+use skiff_types::{Charge, Group, Namespace, QualifiedName, TaskId};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -94,7 +94,7 @@ pub struct WorkerReading {
 /// What a worker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkerState {
-    /// It has not yet acknowledged a snapshot.
+    /// It has not yet acknowledged a version.
     Starting,
     /// It serves.
     Running,
@@ -104,11 +104,26 @@ pub enum WorkerState {
     Dead,
 }
 
-/// Whose sums: a service, or a family of one-off tasks.
+/// Whom tasks belong to: a service, or a family of one-off tasks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Owner {
     pub(crate) name: QualifiedName,
     pub(crate) in_service: bool,
+}
+
+impl Owner {
+    /// That of a group's tasks.
+    pub(crate) fn of_group(namespace: &Namespace, group: &Group) -> Self {
+        let (Group::Service(name) | Group::Family(name)) = group;
+        let name = QualifiedName::new(namespace.clone(), name.clone());
+        Self { name, in_service: matches!(group, Group::Service(_)) }
+    }
+
+    /// The group of its tasks in its namespace.
+    pub(crate) fn group(&self) -> Group {
+        let name = self.name.name.clone();
+        if self.in_service { Group::Service(name) } else { Group::Family(name) }
+    }
 }
 
 /// The sums of all owners, with those of tasks that are gone.

@@ -32,8 +32,8 @@ use std::time::Duration;
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// The wait after a look that failed.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
-/// Objects that one reconciler writes at a time.
-const WRITES_AT_ONCE: usize = 32;
+/// Objects that one reconciler writes at a time: what waits together is on the disk together.
+const WRITES_AT_ONCE: usize = 256;
 
 /// Starts all reconcilers; they end when the context's drain begins.
 pub(crate) fn start(context: &Arc<Context>) {

@@ -73,7 +73,7 @@ impl Handle {
         self.api
     }
 
-    /// Ends once the workers act on the first snapshot.
+    /// Ends once the workers act on the first version.
     pub async fn ready(&self) {
         let mut acknowledged = self.context.acknowledged.subscribe();
         // The sender lives in the context that `self` holds.

@@ -5,9 +5,13 @@
 //! What always holds: an object is only ever replaced by a later revision of itself, and every change has a
 //! *generation* of its own: who has seen a generation has seen every change up to it.
 
+mod askers;
+
 use crate::keys;
+use crate::meters::Owner;
 use crate::model::{Definition, Image, Service, ServiceNotes, TaskObject};
 use crate::records::Stored;
+use askers::Askers;
 use skiff_ports::store::{Key, Revision};
 use skiff_types::{Group, Name, Namespace, QualifiedName, TaskDefinitionId, TaskId, TaskStatus};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -81,6 +85,12 @@ pub(crate) struct View {
     pub(crate) unreadable: BTreeSet<Key>,
     /// Services of which something changed since their reconciler last looked.
     pub(crate) services_to_look_at: BTreeSet<QualifiedName>,
+    /// Services and families of which something changed since the node was last told what to do.
+    pub(crate) owners_to_assign: BTreeSet<Owner>,
+    /// Whether a task definition went since then, so that every owner is to be looked at.
+    pub(crate) definition_went: bool,
+    /// Who asks for which hosts and paths.
+    pub(crate) askers: Askers,
     tasks_of: HashMap<(Namespace, Group), BTreeSet<Key>>,
     task_keys: HashMap<TaskId, Key>,
     /// Services whose deployment was not yet seen to be complete.
@@ -189,6 +199,12 @@ impl View {
         keys.into_iter().flatten().filter_map(|key| self.tasks.get(key))
     }
 
+    /// Every service, and all else that tasks belong to.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = Owner> {
+        let services = self.services.all().map(|held| Owner { name: held.value.name(), in_service: true });
+        services.chain(self.tasks_of.keys().map(|(namespace, group)| Owner::of_group(namespace, group)))
+    }
+
     /// Tasks on their way somewhere.
     pub(crate) fn unsettled(&self) -> impl Iterator<Item = &Held<TaskObject>> {
         self.unsettled.iter().filter_map(|key| self.tasks.get(key))
@@ -231,7 +247,9 @@ impl Viewed for Definition {
         &mut view.definitions
     }
 
-    fn index(_: &mut View, _: &Key, _: Option<&Self>, _: Option<&Self>) {}
+    fn index(view: &mut View, _: &Key, _: Option<&Self>, after: Option<&Self>) {
+        view.definition_went |= after.is_none();
+    }
 }
 
 impl Viewed for Service {
@@ -244,7 +262,11 @@ impl Viewed for Service {
     }
 
     fn index(view: &mut View, _: &Key, before: Option<&Self>, after: Option<&Self>) {
-        view.services_to_look_at.extend(after.or(before).map(Service::name));
+        let Some(name) = after.or(before).map(Service::name) else { return };
+        view.owners_to_assign.insert(Owner { name: name.clone(), in_service: true });
+        view.services_to_look_at.insert(name);
+        before.into_iter().for_each(|service| view.askers.remove(service));
+        after.into_iter().for_each(|service| view.askers.add(service));
     }
 }
 
@@ -293,6 +315,7 @@ impl Viewed for TaskObject {
         if object.in_service() {
             view.services_to_look_at.insert(object.owner());
         }
+        view.owners_to_assign.insert(Owner { name: object.owner(), in_service: object.in_service() });
         let settled = after.is_none_or(|object| match object.task.status {
             TaskStatus::Stopped => true,
             TaskStatus::Running => object.task.stop.is_none(),

@@ -15,6 +15,7 @@ use skiff_kit::clock::monotonic_ns;
 use skiff_ledger::{Ledger, WorkerRow};
 use skiff_ports::invoke::Invoke;
 use skiff_ports::snapshot::Route;
+use skiff_types::QualifiedName;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::error::Error;
 use std::future::poll_fn;
@@ -89,10 +90,12 @@ impl Edge {
         }))
     }
 
-    /// Replaces the routing table. Requests that found their service go on with it.
-    pub fn apply(&self, routes: &[Route]) {
-        let table = Table::build(routes, &self.deps.ledger);
-        drop(self.table.replace(table));
+    /// Routes to these services as it is told here, and no more to those withdrawn; all others stay as they are. Requests
+    /// that found their service go on with it.
+    pub fn route<'a>(&self, routes: impl IntoIterator<Item = &'a Route>, withdrawn: &[QualifiedName]) {
+        let mut table = self.table.borrow_mut();
+        routes.into_iter().for_each(|route| table.set(route, &self.deps.ledger));
+        withdrawn.iter().for_each(|service| table.remove(service));
     }
 
     /// Serves a connection to its end; it counts from the call on. Must be called and run in a `LocalSet`.

@@ -13,7 +13,9 @@ pub struct Routing(Table);
 impl Routing {
     /// The table of these routes.
     pub fn new(routes: &[Route], ledger: &Ledger) -> Self {
-        Self(Table::build(routes, ledger))
+        let mut table = Table::default();
+        routes.iter().for_each(|route| table.set(route, ledger));
+        Self(table)
     }
 
     /// Looks a host and a path up, and picks a target of the service: its place, if there is one.

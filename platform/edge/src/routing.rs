@@ -2,14 +2,14 @@
 //!
 //! Of all routes that match, the one with the most specific host wins (a name before a wildcard before every host),
 //! and among those the longest path. Two routes with the same host and path can't both be had, `control` sees to
-//! that; if it happens while they change hands, the first one given stays.
+//! that; if it happens while they change hands, the one given last has it.
 //!
 //! A lookup costs a few hashes however many services there are: one for each kind of host, and one for each
-//! *length* that a host's paths have.
+//! *length* that a host's paths have. A change costs what it changes.
 
 use skiff_ledger::{Ledger, TaskSlot};
 use skiff_ports::snapshot::{HostMatch, Route};
-use skiff_types::TaskId;
+use skiff_types::{PathPrefix, QualifiedName, TaskId};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -18,22 +18,38 @@ use std::rc::Rc;
 /// the next request starts one further.
 const COMPARED_MAX: usize = 16;
 
-/// All routes. Never changes: a new one takes its place.
+/// All routes.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     names: HashMap<Box<str>, Paths>,
     /// By what follows `*.`.
     wildcards: HashMap<Box<str>, Paths>,
     any: Paths,
+    services: HashMap<QualifiedName, Placed>,
+}
+
+/// A service, and where it lies in the table.
+#[derive(Debug)]
+struct Placed {
+    service: Rc<Service>,
+    hosts: Box<[HostMatch]>,
+    paths: Box<[PathPrefix]>,
 }
 
 /// The paths of one host.
 #[derive(Debug, Default)]
 struct Paths {
     root: Option<Rc<Service>>,
+    /// All others; most hosts have none.
+    below: Option<Box<Below>>,
+}
+
+/// Paths below the root.
+#[derive(Debug, Default)]
+struct Below {
     prefixes: HashMap<Box<str>, Rc<Service>>,
-    /// The lengths of `prefixes`, longest first.
-    lengths: Vec<usize>,
+    /// The lengths of `prefixes`, longest first, and how many have each.
+    lengths: Vec<(usize, usize)>,
 }
 
 /// A service, as far as requests need it.
@@ -41,7 +57,7 @@ struct Paths {
 pub(crate) struct Service {
     /// `NAMESPACE/NAME`.
     pub(crate) label: Box<str>,
-    pub(crate) targets: Vec<Target>,
+    pub(crate) targets: Box<[Target]>,
     turn: Cell<usize>,
 }
 
@@ -55,16 +71,29 @@ pub(crate) struct Target {
 }
 
 impl Table {
-    pub(crate) fn build(routes: &[Route], ledger: &Ledger) -> Self {
-        let mut table = Self::default();
-        for route in routes {
-            let service = Rc::new(Service::new(route, ledger));
-            for host in &route.hosts {
-                let paths = table.paths_of(host);
-                route.paths.iter().for_each(|path| paths.insert(path.as_str(), &service));
+    /// Gives a service these routes instead of those it has.
+    pub(crate) fn set(&mut self, route: &Route, ledger: &Ledger) {
+        self.remove(&route.service);
+        let service = Rc::new(Service::new(route, ledger));
+        for host in &route.hosts {
+            let paths = self.paths_of(host);
+            route.paths.iter().for_each(|path| paths.insert(path.as_str(), &service));
+        }
+        let placed =
+            Placed { service, hosts: route.hosts.as_slice().into(), paths: route.paths.as_slice().into() };
+        self.services.insert(route.service.clone(), placed);
+    }
+
+    /// Takes a service's routes away.
+    pub(crate) fn remove(&mut self, service: &QualifiedName) {
+        let Some(Placed { service, hosts, paths }) = self.services.remove(service) else { return };
+        for host in &hosts {
+            let of_host = self.paths_of(host);
+            paths.iter().for_each(|path| of_host.remove(path.as_str(), &service));
+            if of_host.root.is_none() && of_host.below.is_none() {
+                self.forget(host);
             }
         }
-        table
     }
 
     /// The service for a normalised host and a path.
@@ -86,18 +115,67 @@ impl Table {
             },
         }
     }
+
+    /// Forgets a host that has no paths.
+    fn forget(&mut self, host: &HostMatch) {
+        if let HostMatch::Pattern(pattern) = host {
+            match pattern.wildcard_suffix() {
+                Some(suffix) => self.wildcards.remove(suffix),
+                None => self.names.remove(pattern.as_str()),
+            };
+        }
+    }
 }
 
 impl Paths {
     fn insert(&mut self, prefix: &str, service: &Rc<Service>) {
+        match prefix {
+            "/" => self.root = Some(service.clone()),
+            prefix => self.below.get_or_insert_default().insert(prefix, service),
+        }
+    }
+
+    /// Takes a path away from a service, unless another has it by now.
+    fn remove(&mut self, prefix: &str, service: &Rc<Service>) {
         if prefix == "/" {
-            self.root.get_or_insert_with(|| service.clone());
+            self.root.take_if(|holder| Rc::ptr_eq(holder, service));
+        } else if let Some(below) = &mut self.below {
+            below.remove(prefix, service);
+            self.below.take_if(|below| below.prefixes.is_empty());
+        }
+    }
+
+    fn find(&self, path: &str) -> Option<&Rc<Service>> {
+        let below = self.below.as_ref().and_then(|below| below.find(path));
+        below.or(self.root.as_ref().filter(|_| path.starts_with('/')))
+    }
+}
+
+impl Below {
+    fn insert(&mut self, prefix: &str, service: &Rc<Service>) {
+        if self.prefixes.insert(prefix.into(), service.clone()).is_some() {
             return;
         }
-        self.prefixes.entry(prefix.into()).or_insert_with(|| service.clone());
-        if let Err(place) = self.lengths.binary_search_by(|length| prefix.len().cmp(length)) {
-            self.lengths.insert(place, prefix.len());
+        match self.place_of(prefix.len()) {
+            Ok(place) => self.lengths[place].1 += 1,
+            Err(place) => self.lengths.insert(place, (prefix.len(), 1)),
         }
+    }
+
+    fn remove(&mut self, prefix: &str, service: &Rc<Service>) {
+        if !self.prefixes.get(prefix).is_some_and(|holder| Rc::ptr_eq(holder, service)) {
+            return;
+        }
+        self.prefixes.remove(prefix);
+        let place = self.place_of(prefix.len()).expect("each prefix is counted");
+        self.lengths[place].1 -= 1;
+        if self.lengths[place].1 == 0 {
+            self.lengths.remove(place);
+        }
+    }
+
+    fn place_of(&self, prefix_length: usize) -> Result<usize, usize> {
+        self.lengths.binary_search_by(|(length, _)| prefix_length.cmp(length))
     }
 
     fn find(&self, path: &str) -> Option<&Rc<Service>> {
@@ -105,9 +183,8 @@ impl Paths {
             Some(byte) => *byte == b'/',
             None => path.len() == length,
         };
-        let lengths = self.lengths.iter().filter(|&&length| ends_at(length));
-        let longest = lengths.filter_map(|&length| self.prefixes.get(&path[..length])).next();
-        longest.or(self.root.as_ref().filter(|_| path.starts_with('/')))
+        let lengths = self.lengths.iter().map(|(length, _)| *length).filter(|length| ends_at(*length));
+        lengths.filter_map(|length| self.prefixes.get(&path[..length])).next()
     }
 }
 
@@ -163,6 +240,12 @@ mod tests {
         Ledger::create(2).unwrap().0
     }
 
+    fn built(routes: &[Route], ledger: &Ledger) -> Table {
+        let mut table = Table::default();
+        routes.iter().for_each(|route| table.set(route, ledger));
+        table
+    }
+
     #[test]
     fn the_most_specific_host_wins_then_the_longest_path() {
         let routes = [
@@ -171,7 +254,7 @@ mod tests {
             route("wildcard", vec![host("*.example.com")], &["/api/v1"], &[]),
             route("any", vec![HostMatch::Any], &["/", "/api/v1/x"], &[]),
         ];
-        let table = Table::build(&routes, &ledger());
+        let table = built(&routes, &ledger());
         let find = |host, path| table.find(host, path).map(|service| service.label.to_string());
         for (host, path, service) in [
             ("a.example.com", "/", "name"),
@@ -191,14 +274,73 @@ mod tests {
     }
 
     #[test]
-    fn of_two_routes_with_the_same_host_and_path_the_first_stays() {
+    fn a_host_and_path_that_changes_hands_is_the_last_ones_and_never_nobodys() {
+        let ledger = ledger();
+        let one = route("one", vec![host("a")], &["/", "/x"], &[]);
+        let two = route("two", vec![host("a")], &["/", "/x"], &[]);
+        let mut table = built(&[one.clone(), two], &ledger);
+        let holds = |table: &Table, service: &str| {
+            ["/", "/x"].iter().all(|path| &*table.find("a", path).unwrap().label == service)
+        };
+        assert!(holds(&table, "default/two"));
+        table.remove(&one.service);
+        assert!(holds(&table, "default/two"), "only what one still had goes with it");
+        table.set(&one, &ledger);
+        assert!(holds(&table, "default/one"));
+    }
+
+    #[test]
+    fn what_is_withdrawn_leaves_nothing_behind() {
+        let ledger = ledger();
         let routes = [
-            route("one", vec![host("a")], &["/", "/x"], &[]),
-            route("two", vec![host("a")], &["/", "/x"], &[]),
+            route("one", vec![host("a"), host("*.a"), HostMatch::Any], &["/", "/x", "/y", "/xyz"], &[1]),
+            route("two", vec![host("a"), HostMatch::Any], &["/z"], &[2]),
         ];
-        let table = Table::build(&routes, &ledger());
-        for path in ["/", "/x"] {
-            assert_eq!(&*table.find("a", path).unwrap().label, "default/one");
+        let mut table = built(&routes, &ledger);
+        table.set(&route("one", vec![host("b")], &["/q"], &[1]), &ledger);
+        assert_eq!(table.find("a", "/x").map(|service| &*service.label), None);
+        assert_eq!(table.find("a", "/z").map(|service| &*service.label), Some("default/two"));
+        routes.iter().for_each(|route| table.remove(&route.service));
+        assert!(table.names.is_empty() && table.wildcards.is_empty() && table.services.is_empty());
+        assert!(table.any.root.is_none() && table.any.below.is_none());
+    }
+
+    #[test]
+    fn a_table_kept_by_changes_is_one_built_from_scratch() {
+        let ledger = ledger();
+        let hosts = [host("a"), host("b.a"), host("*.a"), HostMatch::Any];
+        for seed in 0..200 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let (mut kept, mut routes) = (Table::default(), HashMap::new());
+            for _ in 0..random.usize(1..40) {
+                let number = random.usize(0..5);
+                // No two ask for the same.
+                let paths: Vec<String> =
+                    (0..random.usize(1..4)).map(|_| format!("/{number}/{}", random.u8(0..3))).collect();
+                let paths: Vec<&str> =
+                    paths.iter().map(String::as_str).chain([["/", "/x"][number % 2]]).collect();
+                let paths = if number < 2 { &paths[..] } else { &paths[..paths.len() - 1] };
+                let some_hosts = random.choose_multiple(hosts.clone(), 2);
+                let route = route(&format!("s{number}"), some_hosts, paths, &[number as u32]);
+                if random.bool() {
+                    kept.set(&route, &ledger);
+                    routes.insert(route.service.clone(), route);
+                } else {
+                    kept.remove(&route.service);
+                    routes.remove(&route.service);
+                }
+            }
+            let routes: Vec<Route> = routes.into_values().collect();
+            let anew = built(&routes, &ledger);
+            assert_eq!((kept.names.len(), kept.wildcards.len()), (anew.names.len(), anew.wildcards.len()));
+            for host in ["a", "b.a", "c.a", "z"] {
+                for path in (0..5).flat_map(|number| (0..3).map(move |sub| format!("/{number}/{sub}/y"))) {
+                    for path in [&path, "/", "/x", "/q"] {
+                        let label = |table: &Table| table.find(host, path).map(|found| found.label.clone());
+                        assert_eq!(label(&kept), label(&anew), "seed {seed}: {host} {path}");
+                    }
+                }
+            }
         }
     }
 
@@ -221,7 +363,7 @@ mod tests {
                 paths.map(move |prefix| (rank, prefix.as_str().len()))
             });
             if let Some(rank) = rank.max()
-                && best.is_none_or(|(known, _)| rank > known)
+                && best.is_none_or(|(known, _)| rank >= known)
             {
                 best = Some((rank, route));
             }
@@ -264,7 +406,7 @@ mod tests {
                     (0..random.usize(1..3)).map(|_| paths[random.usize(0..paths.len())].as_str()).collect();
                 routes.push(route(&format!("s{index}"), some_hosts, &some_paths, &[]));
             }
-            let table = Table::build(&routes, &ledger);
+            let table = built(&routes, &ledger);
             for host in &asked_hosts {
                 for path in &asked_paths {
                     let expected = naive(&routes, host, path).map(|route| route.service.to_string());
@@ -280,8 +422,10 @@ mod tests {
         let routes: Vec<Route> = (0..20_000)
             .map(|n| route(&format!("s{n}"), vec![HostMatch::Any], &[&format!("/s/{n}")], &[]))
             .collect();
-        let table = Table::build(&routes, &ledger());
-        assert_eq!(table.any.lengths, [8, 7, 6, 5, 4]);
+        let table = built(&routes, &ledger());
+        let lengths = &table.any.below.as_ref().unwrap().lengths;
+        let lengths: Vec<usize> = lengths.iter().map(|(length, _)| *length).collect();
+        assert_eq!(lengths, [8, 7, 6, 5, 4]);
         for n in [0, 7, 999, 19_999] {
             assert_eq!(*table.find("h", &format!("/s/{n}/x")).unwrap().label, format!("default/s{n}"));
         }
@@ -293,7 +437,7 @@ mod tests {
     #[test]
     fn the_target_with_the_fewest_outstanding_requests_is_picked_and_ties_take_turns() {
         let ledger = ledger();
-        let table = Table::build(&[route("s", vec![host("a")], &["/"], &[0, 1, 2])], &ledger);
+        let table = built(&[route("s", vec![host("a")], &["/"], &[0, 1, 2])], &ledger);
         let service = table.find("a", "/").unwrap();
         let mut picked = [0; 3];
         (0..30).for_each(|_| picked[service.pick().unwrap()] += 1);
@@ -308,12 +452,12 @@ mod tests {
     #[test]
     fn of_many_targets_each_gets_its_share() {
         let slots: Vec<u32> = (0..100).collect();
-        let table = Table::build(&[route("s", vec![host("a")], &["/"], &slots)], &ledger());
+        let table = built(&[route("s", vec![host("a")], &["/"], &slots)], &ledger());
         let service = table.find("a", "/").unwrap();
         let mut picked = [0; 100];
         (0..1_000).for_each(|_| picked[service.pick().unwrap()] += 1);
         assert_eq!(picked, [10; 100]);
-        let none = Table::build(&[route("s", vec![host("a")], &["/"], &[])], &ledger());
+        let none = built(&[route("s", vec![host("a")], &["/"], &[])], &ledger());
         assert_eq!(none.find("a", "/").unwrap().pick(), None);
     }
 }

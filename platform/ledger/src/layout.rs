@@ -10,13 +10,14 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 /// Tasks that a node can account for at once.
 pub const SLOTS: usize = 32_768;
 /// Workers that a node can have.
 pub const WORKERS_MAX: usize = 64;
 /// First word of the mapping: tells a ledger of this layout from anything else.
-const MAGIC: u64 = u64::from_le_bytes(*b"skifflg3");
+const MAGIC: u64 = u64::from_le_bytes(*b"skifflg4");
 
 /// A task's place in the ledger, below [`SLOTS`].
 pub type Slot = u32;
@@ -219,6 +220,8 @@ pub struct TaskSlot {
 
 impl Ledger {
     const HEADER_BYTES: usize = 4096;
+    /// A bit for each slot: whether anybody has had one of its rows in hand since it was last cleared.
+    const USED_BYTES: usize = SLOTS / 8;
 
     /// Makes an empty ledger for `workers` workers; the descriptor is for handing to them.
     pub fn create(workers: usize) -> Result<(Self, OwnedFd), LedgerError> {
@@ -271,7 +274,7 @@ impl Ledger {
     /// The row in which `worker` speaks of itself.
     pub fn worker(&self, worker: usize) -> &WorkerRow {
         assert!(worker < self.workers, "worker {worker} of {}", self.workers);
-        let offset = Self::HEADER_BYTES + worker * size_of::<WorkerRow>();
+        let offset = Self::HEADER_BYTES + Self::USED_BYTES + worker * size_of::<WorkerRow>();
         // SAFETY: in bounds and aligned by `length` and `HEADER_BYTES`; all fields are atomics, for which every bit
         // pattern is valid and which other processes may change at any time.
         unsafe { &*self.map.as_ptr().add(offset).cast::<WorkerRow>() }
@@ -289,7 +292,23 @@ impl Ledger {
         let of_the_process =
             [&row.connections, &row.mapped_components, &row.mapped_code_bytes, &row.pool_kept_bytes];
         std::iter::once(&row.heartbeat_ns).chain(of_the_process).for_each(|gauge| gauge.set(0));
-        slots.for_each(|slot| self.task(slot).row(worker).close());
+        let used = slots.map(|slot| self.task(slot)).filter(TaskSlot::is_used);
+        used.for_each(|slot| slot.row(worker).close());
+    }
+
+    /// The slots that were used since they were last cleared, without a look at the others.
+    pub fn used(&self) -> impl Iterator<Item = Slot> {
+        (0..SLOTS as Slot / u64::BITS).flat_map(|word| {
+            let bits = self.used_word(word).load(Relaxed);
+            (0..u64::BITS).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| word * u64::BITS + bit)
+        })
+    }
+
+    fn used_word(&self, word: u32) -> &AtomicU64 {
+        let offset = Self::HEADER_BYTES + word as usize * size_of::<u64>();
+        assert!(offset < Self::HEADER_BYTES + Self::USED_BYTES, "word {word} of the used slots");
+        // SAFETY: in bounds by the line above and aligned by `HEADER_BYTES`; an atomic, see `Ledger::worker`.
+        unsafe { &*self.map.as_ptr().add(offset).cast::<AtomicU64>() }
     }
 
     fn map(fd: &OwnedFd, workers: usize) -> Result<Self, LedgerError> {
@@ -307,19 +326,43 @@ impl Ledger {
     }
 
     fn length(workers: usize) -> usize {
-        Self::HEADER_BYTES + Self::workers_bytes(workers) + SLOTS * Self::slot_bytes(workers)
+        Self::HEADER_BYTES
+            + Self::USED_BYTES
+            + Self::workers_bytes(workers)
+            + SLOTS * Self::slot_bytes(workers)
     }
 
     fn slot_offset(&self, slot: Slot) -> usize {
         Self::HEADER_BYTES
+            + Self::USED_BYTES
             + Self::workers_bytes(self.workers)
             + slot as usize * Self::slot_bytes(self.workers)
     }
 }
 
 impl TaskSlot {
-    /// The account of this task in `worker`.
+    /// The account of this task in `worker`, for somebody who may write it: from here on the slot counts as used.
     pub fn row(&self, worker: usize) -> &TaskRow {
+        let (word, bit) = self.used_bit();
+        if word.load(Relaxed) & bit == 0 {
+            // Sequentially consistent, so that who claims something sees every slot that another claimed before.
+            word.fetch_or(bit, SeqCst);
+        }
+        self.row_unmarked(worker)
+    }
+
+    /// Whether anybody has had one of its rows in hand since the slot was last cleared: until then all of them are zero,
+    /// and nobody who only reads makes the kernel find memory for them.
+    pub fn is_used(&self) -> bool {
+        let (word, bit) = self.used_bit();
+        word.load(SeqCst) & bit != 0
+    }
+
+    fn used_bit(&self) -> (&AtomicU64, u64) {
+        (self.ledger.used_word(self.slot / u64::BITS), 1 << (self.slot % u64::BITS))
+    }
+
+    fn row_unmarked(&self, worker: usize) -> &TaskRow {
         assert!(worker < self.ledger.workers, "worker {worker} of {}", self.ledger.workers);
         let offset =
             self.ledger.slot_offset(self.slot) + size_of::<SlotHead>() + worker * size_of::<TaskRow>();
@@ -334,9 +377,10 @@ impl TaskSlot {
         unsafe { &(*self.ledger.map.as_ptr().add(offset).cast::<SlotHead>()).cpu_bucket }
     }
 
-    /// All rows of the task.
+    /// All rows of the task, for reading; none as long as the slot is unused.
     pub fn rows(&self) -> impl Iterator<Item = &TaskRow> {
-        (0..self.ledger.workers).map(|worker| self.row(worker))
+        let rows = if self.is_used() { self.ledger.workers } else { 0 };
+        (0..rows).map(|worker| self.row_unmarked(worker))
     }
 
     /// Memory the whole task holds, in bytes.
@@ -379,8 +423,12 @@ impl TaskSlot {
 
     /// Makes the slot as new, for its next task. Only when no worker uses it any more.
     pub fn clear(&self) {
-        self.cpu_bucket().store(0, std::sync::atomic::Ordering::Relaxed);
-        self.rows().for_each(TaskRow::clear);
+        let (word, bit) = self.used_bit();
+        // First of all: what is written late marks the slot again.
+        if word.fetch_and(!bit, SeqCst) & bit != 0 {
+            self.cpu_bucket().store(0, Relaxed);
+            (0..self.ledger.workers).for_each(|worker| self.row_unmarked(worker).clear());
+        }
     }
 }
 
@@ -458,8 +506,29 @@ mod tests {
 
     #[test]
     fn an_unused_slot_costs_no_memory() {
-        let (_, fd) = Ledger::create(2).unwrap();
+        let (ledger, fd) = Ledger::create(2).unwrap();
+        for slot in 0..SLOTS as Slot {
+            let slot = ledger.task(slot);
+            assert_eq!((slot.totals(), slot.outstanding(), slot.is_used()), (Totals::default(), 0, false));
+            slot.clear();
+        }
+        ledger.close_worker(1, 0..SLOTS as Slot);
         let blocks = rustix::fs::fstat(&fd).unwrap().st_blocks;
-        assert!(blocks * 512 <= 4096, "{blocks} blocks");
+        // The header, the bits that say what is used, and the workers' rows.
+        assert!(blocks * 512 <= 3 * 4096, "{blocks} blocks");
+    }
+
+    #[test]
+    fn a_slot_is_used_from_its_first_row_in_hand_until_it_is_cleared() {
+        let (mine, theirs) = ledger();
+        let used = || mine.used().collect::<Vec<_>>();
+        assert_eq!(used(), []);
+        for slot in [0, 63, 64, SLOTS as Slot - 1] {
+            theirs.task(slot).row(1).cpu_ns.add(1);
+        }
+        assert_eq!(used(), [0, 63, 64, SLOTS as Slot - 1]);
+        mine.task(63).clear();
+        assert_eq!(used(), [0, 64, SLOTS as Slot - 1]);
+        assert_eq!(theirs.task(63).totals(), Totals::default());
     }
 }

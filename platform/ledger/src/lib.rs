@@ -7,7 +7,8 @@
 //!
 //! It deliberately does not know what limits a task has, nor what a slot is called outside.
 //!
-//! The mapping is anonymous memory (`memfd_create`), sparse: a slot that was never used costs nothing.
+//! The mapping is anonymous memory (`memfd_create`), sparse: a slot that was never used costs nothing, and reading one
+//! keeps it so, because a bit for each slot says whether there is anything to read.
 
 mod account;
 mod histogram;

@@ -1,7 +1,7 @@
 //! The life of tasks and workers on one host, seen from the supervisor.
 //!
 //! [`Node`] is the runtime port on processes: it starts a worker per seat and restarts what dies, sends each worker
-//! the snapshot that it must act on and waits for its acknowledgement, hands out native code that it has checked,
+//! what changes of what it is to run, waits for its acknowledgement, hands out native code that it has checked,
 //! compiles in children that it can kill, and keeps what guests write. It runs no guest, and decides nothing about
 //! what should run: that is `control`'s.
 //!

@@ -8,17 +8,19 @@ use crate::spawner::Spawner;
 use crate::status::{ProcessStatus, WorkerState, WorkerStatus};
 use crate::usage::Books;
 use crate::wire::{ToWorker, WorkerRoom};
-use crate::world::{Home, World};
+use crate::world::World;
 use async_trait::async_trait;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use skiff_kit::Drain;
 use skiff_ledger::Ledger;
 use skiff_ports::images::Images;
-use skiff_ports::runtime::{ColdStart, ComponentReport, Desired, PrepareError, Runtime, TaskEvent};
+use skiff_ports::runtime::{
+    ColdStart, ComponentReport, DesiredChange, DesiredRoute, DesiredTask, PrepareError, Runtime, TaskEvent,
+};
 use skiff_ports::snapshot::{Assignment, Route, Target, Version};
 use skiff_sandbox::cache::NativeCache;
-use skiff_types::{Charge, Digest, Kind, Program, StopCode, StoppedReason, TaskId};
-use std::collections::{BTreeSet, HashSet};
+use skiff_types::{Charge, Digest, Program, StopCode, StoppedReason, TaskId};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -88,7 +90,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts the workers, which accept from `listener` as soon as they have a first snapshot.
+    /// Starts the workers, which accept from `listener` as soon as they have a first version.
     pub fn start(
         config: Config,
         listener: TcpListener,
@@ -109,7 +111,7 @@ impl Node {
             ledger_fd,
             listener: Mutex::new(Some(listener.into())),
             inboxes: inboxes.map_err(system("make sockets for its workers"))?,
-            world: Mutex::default(),
+            world: Mutex::new(World::new(config.workers)),
             version: watch::Sender::new(0),
             seats: (0..config.workers).map(|_| Mutex::default()).collect(),
             spawner,
@@ -189,8 +191,8 @@ impl Node {
 
 #[async_trait]
 impl Runtime for Node {
-    fn assign(&self, desired: Desired) -> Version {
-        self.shared.assign(desired)
+    fn assign(&self, change: DesiredChange) -> Version {
+        self.shared.assign(change)
     }
 
     async fn acknowledged(&self, version: Version) {
@@ -243,38 +245,33 @@ impl Runtime for Node {
 }
 
 impl Shared {
-    fn assign(&self, desired: Desired) -> Version {
+    fn assign(&self, change: DesiredChange) -> Version {
         let mut world = self.world.lock().expect("no holder panics");
         let mut slots = self.slots.lock().expect("no holder panics");
         let version = world.version + 1;
-        let wanted: HashSet<TaskId> = desired.tasks.iter().map(|task| task.id).collect();
-        slots.retain(version, |task| wanted.contains(task));
-        world.homes.retain(|task, _| wanted.contains(task));
-        world.ended.retain(|task| wanted.contains(task));
-        let mut assignments = Vec::with_capacity(desired.tasks.len());
-        for task in desired.tasks {
-            let Some(slot) = slots.take(&task) else {
+        for task in change.ended {
+            slots.release(task, version);
+            world.end(task);
+        }
+        for DesiredTask { id, owner, in_service, spec } in change.tasks {
+            if world.has(id) {
+                continue;
+            }
+            let Some(slot) = slots.take(id, &owner, in_service) else {
                 let message =
                     format!("this node can account for {} tasks, and has them", skiff_ledger::SLOTS);
                 let reason = StoppedReason { code: StopCode::TaskFailedToStart, message };
-                let _ = self.events.send(TaskEvent::Ended { task: task.id, exit_code: None, reason });
+                let _ = self.events.send(TaskEvent::Ended { task: id, exit_code: None, reason });
                 continue;
             };
-            if task.kind == Kind::Command && !world.homes.contains_key(&task.id) {
-                let home = Home { worker: world.emptiest(self.config.workers), cpu: task.limits.cpu };
-                world.homes.insert(task.id, home);
-            }
-            assignments.push(Assignment { task, slot });
+            world.run(Assignment { task: id, owner, in_service, spec, slot });
         }
-        let target = |task: &TaskId| slots.get(*task).map(|slot| Target { task: *task, slot });
-        let routes = desired.routes.into_iter().map(|route| Route {
-            targets: route.targets.iter().filter_map(target).collect(),
-            service: route.service,
-            hosts: route.hosts,
-            paths: route.paths,
-        });
-        world.routes = routes.collect();
-        world.assignments = assignments;
+        for DesiredRoute { service, hosts, paths, targets } in change.routes {
+            let target = |task| slots.get(task).map(|slot| Target { task, slot });
+            let targets = targets.into_iter().filter_map(target).collect();
+            world.route(Route { service, hosts, paths, targets });
+        }
+        change.withdrawn.iter().for_each(|service| world.withdraw(service));
         world.version = version;
         self.version.send_replace(version);
         version
@@ -300,7 +297,7 @@ impl Shared {
     /// Passes an event on; a `command` task that ended is never started again.
     pub(crate) fn task_event(&self, event: TaskEvent) {
         if let TaskEvent::Ended { task, .. } = &event
-            && !self.world.lock().expect("no holder panics").ended.insert(*task)
+            && !self.world.lock().expect("no holder panics").has_ended(*task)
         {
             return;
         }

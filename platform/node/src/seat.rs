@@ -1,12 +1,12 @@
 //! One seat: the place of one worker, and of its successor when it dies.
 //!
 //! The seat owns what a worker must not take with it: its inbox of connections, its row in the ledger. It never decides
-//! what a worker runs; it passes on the newest snapshot, and answers what the worker asks.
+//! what a worker runs; it passes on what is new of it, and answers what the worker asks.
 
 use crate::node::Shared;
 use crate::spawner::Spawner;
 use crate::status::WorkerState;
-use crate::wire::{FrameReader, FrameWriter, FromWorker, RequestId, ToWorker, WorkerSetup, frames};
+use crate::wire::{FrameReader, FrameWriter, FromWorker, RequestId, ToWorker, WorkerSetup, frames, pieces};
 use skiff_kit::{Backoff, clock};
 use skiff_ports::runtime::{ColdStart, TaskEvent};
 use skiff_ports::snapshot::Version;
@@ -102,9 +102,10 @@ fn vacate(shared: &Shared, worker: usize) {
         seat.measuring.clear();
     }
     shared.slots.lock().expect("no holder panics").close_worker(worker);
-    let residents = match shared.stopping() {
-        true => Vec::new(),
-        false => shared.world.lock().expect("no holder panics").residents(worker),
+    let residents = {
+        let mut world = shared.world.lock().expect("no holder panics");
+        world.forget(worker);
+        if shared.stopping() { Vec::new() } else { world.residents(worker) }
     };
     for task in residents {
         let message = format!("worker {worker}, the process it ran in, died");
@@ -167,7 +168,7 @@ fn of_worker(path: &Path, worker: usize) -> PathBuf {
     path.with_file_name(format!("{stem}-{worker}{}", extension.unwrap_or_default()))
 }
 
-/// Sends snapshots as they come, only ever the newest, and what else is to be said.
+/// Sends what is new as it comes, always all that there is by then, and what else is to be said.
 async fn speak(
     shared: &Shared,
     worker: usize,
@@ -181,8 +182,10 @@ async fn speak(
             changed = version.changed() => {
                 changed.map_err(io::Error::other)?;
                 version.mark_unchanged();
-                let snapshot = shared.world.lock().expect("no holder panics").snapshot(worker);
-                writer.send(&ToWorker::Snapshot(snapshot), &[]).await?;
+                let difference = shared.world.lock().expect("no holder panics").difference(worker);
+                for piece in pieces(difference) {
+                    writer.send(&ToWorker::Change(piece), &[]).await?;
+                }
             }
             Some((message, descriptors)) = parcels.recv() => {
                 let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();

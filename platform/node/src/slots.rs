@@ -1,11 +1,11 @@
 //! Which task has which slot of the ledger, and what is kept of those that have none any more.
 //!
-//! A slot is given again only after every living worker has acknowledged a snapshot without its last task, and then as
+//! A slot is given again only after every living worker has acknowledged a version without its last task, and then as
 //! the last of the free ones: a response that a slow client is still reading is accounted for late, and must not meet
 //! the slot's next task. What comes late is charged to the task that had the slot; it is cleared when it is given again.
 
 use skiff_ledger::{Ledger, SLOTS, Slot, Totals};
-use skiff_ports::snapshot::{TaskSpec, Version};
+use skiff_ports::snapshot::Version;
 use skiff_types::{Account, Charge, Group, QualifiedName, TaskId, Usage};
 use std::collections::{HashMap, VecDeque};
 
@@ -25,7 +25,7 @@ pub struct TaskUsage {
 /// All accounts at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Accounts {
-    /// Of tasks that have a slot.
+    /// Of tasks that have a slot and used anything.
     pub living: Vec<TaskUsage>,
     /// Of tasks whose slot was given back since the last reading, as they last were.
     pub ended: Vec<TaskUsage>,
@@ -47,7 +47,7 @@ struct Holder {
 struct Free {
     slot: Slot,
     /// Whose it was.
-    last: Option<Holder>,
+    last: Option<Box<Holder>>,
 }
 
 /// The table of slots.
@@ -55,6 +55,8 @@ struct Free {
 pub(crate) struct Slots {
     ledger: Ledger,
     taken: HashMap<TaskId, Holder>,
+    /// Which task has which slot: the other way round.
+    tasks: HashMap<Slot, TaskId>,
     leaving: Vec<(Version, Holder)>,
     free: VecDeque<Free>,
     ended: Vec<TaskUsage>,
@@ -68,12 +70,20 @@ const LATE_SLOTS_MAX: usize = 1_024;
 impl Slots {
     pub(crate) fn new(ledger: Ledger) -> Self {
         let free = (0..SLOTS as Slot).map(|slot| Free { slot, last: None }).collect();
-        Self { ledger, taken: HashMap::new(), leaving: Vec::new(), free, ended: Vec::new(), late: Vec::new() }
+        Self {
+            ledger,
+            taken: HashMap::new(),
+            tasks: HashMap::new(),
+            leaving: Vec::new(),
+            free,
+            ended: Vec::new(),
+            late: Vec::new(),
+        }
     }
 
     /// The task's slot, given now if it has none; `None` if there is none left.
-    pub(crate) fn take(&mut self, task: &TaskSpec) -> Option<Slot> {
-        if let Some(holder) = self.taken.get(&task.id) {
+    pub(crate) fn take(&mut self, task: TaskId, owner: &QualifiedName, in_service: bool) -> Option<Slot> {
+        if let Some(holder) = self.taken.get(&task) {
             return Some(holder.slot);
         }
         let Free { slot, last } = self.free.pop_front()?;
@@ -81,9 +91,9 @@ impl Slots {
             self.late.extend(last.charge(&self.ledger, skiff_ledger::now_ms()));
             self.ledger.task(slot).clear();
         }
-        let (owner, in_service, charged) = (task.owner.clone(), task.in_service, Usage::default());
-        let holder = Holder { task: task.id, owner, in_service, slot, charged };
-        self.taken.insert(task.id, holder);
+        let holder = Holder { task, owner: owner.clone(), in_service, slot, charged: Usage::default() };
+        self.taken.insert(task, holder);
+        self.tasks.insert(slot, task);
         Some(slot)
     }
 
@@ -91,18 +101,22 @@ impl Slots {
         self.taken.get(&task).map(|holder| holder.slot)
     }
 
-    /// Lets go of every task that `stays` does not keep, as of `version`.
-    pub(crate) fn retain(&mut self, version: Version, stays: impl Fn(&TaskId) -> bool) {
-        let leaving = self.taken.extract_if(|task, _| !stays(task));
-        self.leaving.extend(leaving.map(|(_, holder)| (version, holder)));
+    /// Lets go of a task, as of `version`.
+    pub(crate) fn release(&mut self, task: TaskId, version: Version) {
+        if let Some(holder) = self.taken.remove(&task) {
+            self.tasks.remove(&holder.slot);
+            self.leaving.push((version, holder));
+        }
     }
 
     /// Gives back the slots of tasks that every living worker has let go of.
     pub(crate) fn acknowledged(&mut self, version: Version) {
         let Self { ledger, leaving, free, ended, .. } = self;
         for (_, holder) in leaving.extract_if(.., |(at, _)| *at <= version) {
-            ended.push(usage(ledger, &holder));
-            free.push_back(Free { slot: holder.slot, last: Some(holder) });
+            if ledger.task(holder.slot).is_used() {
+                ended.push(usage(ledger, &holder));
+            }
+            free.push_back(Free { slot: holder.slot, last: Some(Box::new(holder)) });
         }
     }
 
@@ -119,12 +133,16 @@ impl Slots {
 
     /// What every task used since the call before; each charge is handed over once.
     pub(crate) fn charges(&mut self) -> Vec<Charge> {
-        let Self { ledger, taken, leaving, free, late, .. } = self;
+        let Self { ledger, taken, tasks, leaving, free, late, .. } = self;
         let now_ms = skiff_ledger::now_ms();
-        let gone = free.iter_mut().rev().take(LATE_SLOTS_MAX).filter_map(|free| free.last.as_mut());
-        let here = taken.values_mut().chain(leaving.iter_mut().map(|(_, holder)| holder));
         let mut charges = std::mem::take(late);
-        charges.extend(here.chain(gone).filter_map(|holder| holder.charge(ledger, now_ms)));
+        for slot in ledger.used() {
+            let holder = tasks.get(&slot).and_then(|task| taken.get_mut(task));
+            charges.extend(holder.and_then(|holder| holder.charge(ledger, now_ms)));
+        }
+        let gone = free.iter_mut().rev().take(LATE_SLOTS_MAX).filter_map(|free| free.last.as_deref_mut());
+        let going = leaving.iter_mut().map(|(_, holder)| holder).chain(gone);
+        charges.extend(going.filter_map(|holder| holder.charge(ledger, now_ms)));
         charges
     }
 
@@ -132,8 +150,11 @@ impl Slots {
         self.get(task).map_or(0, |slot| self.ledger.task(slot).outstanding())
     }
 
+    /// Who has a slot and has used it.
     fn holders(&self) -> impl Iterator<Item = &Holder> {
-        self.taken.values().chain(self.leaving.iter().map(|(_, holder)| holder))
+        let taken = self.ledger.used().filter_map(|slot| self.taken.get(self.tasks.get(&slot)?));
+        let leaving = self.leaving.iter().map(|(_, holder)| holder);
+        taken.chain(leaving.filter(|holder| self.ledger.task(holder.slot).is_used()))
     }
 }
 
@@ -164,41 +185,34 @@ fn usage(ledger: &Ledger, holder: &Holder) -> TaskUsage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skiff_types::{Command, Digest, Kind, Limits, WasiGeneration};
 
-    fn task(number: u8) -> TaskSpec {
-        TaskSpec {
-            id: TaskId::from_parts(u64::from(number), [number; 10]),
-            owner: "default/a".parse().unwrap(),
-            in_service: true,
-            definition: "a:1".parse().unwrap(),
-            kind: Kind::Http,
-            generation: WasiGeneration::P2,
-            program: Digest::from_bytes([0; 32]),
-            limits: Limits::default(),
-            command: Command::default(),
-        }
+    fn id(number: u8) -> TaskId {
+        TaskId::from_parts(u64::from(number), [number; 10])
+    }
+
+    fn take(slots: &mut Slots, number: u8) -> Option<Slot> {
+        slots.take(id(number), &"default/a".parse().unwrap(), true)
     }
 
     #[test]
     fn a_slot_is_given_again_only_when_all_have_let_go() {
         let (ledger, _fd) = Ledger::create(1).unwrap();
         let mut slots = Slots::new(ledger.clone());
-        let slot = slots.take(&task(1)).unwrap();
-        assert_eq!(slots.take(&task(1)), Some(slot), "the same task keeps its slot");
+        let slot = take(&mut slots, 1).unwrap();
+        assert_eq!(take(&mut slots, 1), Some(slot), "the same task keeps its slot");
         ledger.task(slot).row(0).cpu_ns.add(7);
-        slots.retain(5, |_| false);
+        slots.release(id(1), 5);
         slots.acknowledged(4);
-        assert_ne!(slots.take(&task(2)), Some(slot));
+        assert_ne!(take(&mut slots, 2), Some(slot));
         let accounts = slots.read();
         assert_eq!(
             (accounts.living.len(), accounts.ended.len()),
-            (2, 0),
-            "what it used counts until it is closed"
+            (1, 0),
+            "what it used counts until it is closed; who used nothing is not there"
         );
         slots.acknowledged(5);
         let accounts = slots.read();
-        assert_eq!((accounts.living.len(), accounts.ended.len(), accounts.ended[0].totals.cpu_ns), (1, 1, 7));
+        assert_eq!((accounts.living.len(), accounts.ended.len(), accounts.ended[0].totals.cpu_ns), (0, 1, 7));
         assert_eq!(slots.read().ended.len(), 0, "handed over once");
         let last = slots.free.back().map(|free| free.slot);
         assert_eq!((slots.free.len(), last), (SLOTS - 1, Some(slot)), "given again after all others");
@@ -206,7 +220,7 @@ mod tests {
 
     fn cpu_ns(charges: &[Charge], of: u8) -> Vec<u64> {
         let is_of = |charge: &&Charge| match &charge.account {
-            Account::Group { task: Some(id), .. } => *id == task(of).id,
+            Account::Group { task: Some(task), .. } => *task == id(of),
             _ => false,
         };
         charges.iter().filter(is_of).map(|charge| charge.used.cpu_ns).collect()
@@ -216,21 +230,21 @@ mod tests {
     fn what_a_task_used_is_charged_to_it_once_whatever_becomes_of_its_slot() {
         let (ledger, _fd) = Ledger::create(1).unwrap();
         let mut slots = Slots::new(ledger.clone());
-        let slot = slots.take(&task(1)).unwrap();
+        let slot = take(&mut slots, 1).unwrap();
         let use_cpu = |ns| ledger.task(slot).row(0).cpu_ns.add(ns);
         use_cpu(7);
         assert_eq!(cpu_ns(&slots.charges(), 1), [7]);
         assert_eq!(slots.charges(), []);
         use_cpu(1);
-        slots.retain(1, |_| false);
+        slots.release(id(1), 1);
         use_cpu(2);
         assert_eq!(cpu_ns(&slots.charges(), 1), [3], "while it leaves");
         slots.acknowledged(1);
         use_cpu(4);
         assert_eq!(cpu_ns(&slots.charges(), 1), [4], "what comes late");
         use_cpu(8);
-        while slots.take(&task(2)) != Some(slot) {
-            slots.retain(2, |_| false);
+        while take(&mut slots, 2) != Some(slot) {
+            slots.release(id(2), 2);
             slots.acknowledged(2);
         }
         assert_eq!(ledger.task(slot).totals(), Totals::default(), "the next task begins with nothing");

@@ -34,7 +34,7 @@ impl ProcessStatus {
 /// Where a worker is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WorkerState {
-    /// It has not acknowledged a snapshot yet.
+    /// It has not acknowledged a version yet.
     #[default]
     Starting,
     /// It serves.

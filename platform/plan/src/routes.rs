@@ -8,7 +8,7 @@ use skiff_types::{HostPattern, PathPrefix, QualifiedName, RouteError, TaskId};
 use std::collections::BTreeMap;
 
 /// Which hosts a route takes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Host {
     /// This host, or one label below this domain.
     Pattern(HostPattern),
@@ -72,6 +72,20 @@ pub fn effective(
     (effective_hosts, effective_paths)
 }
 
+/// Every host and path that a service asks for: who asks for none of them concerns it in no way.
+pub fn asked(
+    service: &QualifiedName,
+    hosts: &[HostPattern],
+    paths: &[PathPrefix],
+) -> impl Iterator<Item = (Host, PathPrefix)> {
+    let (mut hosts, mut paths) = effective(service, hosts, paths);
+    hosts.sort_unstable();
+    hosts.dedup();
+    paths.sort_unstable();
+    paths.dedup();
+    hosts.into_iter().flat_map(move |host| paths.clone().into_iter().map(move |path| (host.clone(), path)))
+}
+
 /// Whether `candidate` can have its routes beside those of `others`; itself among them is passed over.
 pub fn check(candidate: &Routed<'_>, others: &[Routed<'_>]) -> Result<(), RouteError> {
     let (hosts, paths) = effective(candidate.service, candidate.hosts, candidate.paths);
@@ -90,7 +104,8 @@ pub fn check(candidate: &Routed<'_>, others: &[Routed<'_>]) -> Result<(), RouteE
     Ok(())
 }
 
-/// The routing table of these services.
+/// The routing table of these services. Services that [ask](asked) for nothing that another does have the same routes
+/// whether the other is among them or not, so a part of a table can be made anew by itself.
 pub fn table(mut services: Vec<Routed<'_>>) -> Vec<ServiceRoute> {
     services.sort_by(|a, b| (a.created_at_ms, a.service).cmp(&(b.created_at_ms, b.service)));
     let mut taken: BTreeMap<Host, Vec<PathPrefix>> = BTreeMap::new();

@@ -5,12 +5,14 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use skiff_types::{Digest, Kind, PathPrefix, Program, QualifiedName, StoppedReason, TaskId, WasiGeneration};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-/// Carries out tasks. Every call may be repeated; none depends on what was said before it.
+/// Carries out tasks. Every call may be repeated.
 #[async_trait]
 pub trait Runtime: Send + Sync {
-    /// Replaces what runs and where requests go. Returns at once; the version can be waited for.
-    fn assign(&self, desired: Desired) -> Version;
+    /// Changes what runs and where requests go; all that is not named stays as it is. Returns at once; the version can
+    /// be waited for.
+    fn assign(&self, change: DesiredChange) -> Version;
 
     /// Ends when every living worker acts on `version` or a later one.
     async fn acknowledged(&self, version: Version);
@@ -37,13 +39,35 @@ pub trait Runtime: Send + Sync {
     ) -> Result<Vec<ColdStart>, String>;
 }
 
-/// What a node is to run from now on.
+/// What a node is to do otherwise than before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Desired {
-    /// Its tasks. One that is left out is ended, whatever it does.
-    pub tasks: Vec<TaskSpec>,
-    /// Its routing table.
+pub struct DesiredChange {
+    /// Tasks to run. One that it knows already goes on: what a task runs never changes.
+    pub tasks: Vec<DesiredTask>,
+    /// Services whose routes are new or have changed, each whole.
     pub routes: Vec<DesiredRoute>,
+    /// Services that have no routes any more.
+    pub withdrawn: Vec<QualifiedName>,
+    /// Tasks to end, whatever they do.
+    pub ended: Vec<TaskId>,
+}
+
+impl DesiredChange {
+    /// Whether all is to stay as it is.
+    pub fn is_empty(&self) -> bool {
+        let Self { tasks, routes, withdrawn, ended } = self;
+        tasks.is_empty() && routes.is_empty() && withdrawn.is_empty() && ended.is_empty()
+    }
+}
+
+/// A task for a node; see [`crate::snapshot::Assignment`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are those of `snapshot::Assignment`")]
+pub struct DesiredTask {
+    pub id: TaskId,
+    pub owner: QualifiedName,
+    pub in_service: bool,
+    pub spec: Arc<TaskSpec>,
 }
 
 /// A service's routes and the tasks behind them; see [`crate::snapshot::Route`].

@@ -1,43 +1,51 @@
-//! What a worker must know, as one versioned value: what it runs, and where requests go.
+//! What a worker must know: what it runs, and where requests go, told as differences between versions.
 
 use serde::{Deserialize, Serialize};
 use skiff_types::{
     Command, Digest, HostPattern, Kind, Limits, PathPrefix, QualifiedName, TaskDefinitionId, TaskId,
     WasiGeneration,
 };
+use std::sync::Arc;
 
-/// Counts the snapshots of one supervisor's life, from 1.
+/// Counts the changes of one supervisor's life, from 1.
 pub type Version = u64;
 
-/// All that one worker must know. A newer one replaces an older one whole.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Snapshot {
-    /// Which one this is.
+/// What one worker must know beyond what it was told before. To be carried out in the order of the fields, so that
+/// a new task is in the routes before an old one leaves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// What it was told last; 0 if nothing yet.
+    pub base: Version,
+    /// What it knows once it has carried this out.
     pub version: Version,
-    /// Every `http` task of the node, and the `command` tasks that live in this worker.
+    /// Tasks to run: `http` tasks, and the `command` tasks that live in this worker.
     pub assignments: Vec<Assignment>,
-    /// Where requests go.
-    pub routes: Vec<Route>,
+    /// Services whose routes are new or have changed, each whole.
+    pub routes: Vec<Arc<Route>>,
+    /// Services that have no routes any more.
+    pub withdrawn: Vec<QualifiedName>,
+    /// Tasks to end.
+    pub ended: Vec<TaskId>,
 }
 
 /// One task for one worker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
-    /// What to run.
-    pub task: TaskSpec,
-    /// The task's slot in the ledger.
-    pub slot: u32,
-}
-
-/// All that running a task takes, worked out from its definition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TaskSpec {
     /// The task.
-    pub id: TaskId,
+    pub task: TaskId,
     /// Its service, or the family of a one-off task: the name its logs and metrics go by.
     pub owner: QualifiedName,
     /// Whether `owner` is a service.
     pub in_service: bool,
+    /// What to run.
+    pub spec: Arc<TaskSpec>,
+    /// The task's slot in the ledger.
+    pub slot: u32,
+}
+
+/// All that running a task takes, worked out from its definition; shared by all tasks that run the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TaskSpec {
     /// Family and revision.
     pub definition: TaskDefinitionId,
     /// What the component's exports make of it.

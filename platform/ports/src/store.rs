@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use std::fmt;
+use std::sync::Arc;
 
 /// The largest value, in bytes (JetStream's default message limit is 1 MiB, headers included).
 pub const VALUE_BYTES_MAX: usize = 1024 * 1024 - 1024;
@@ -17,7 +18,7 @@ pub type Revision = u64;
 
 /// Tokens of `A-Za-z0-9_-` joined by `.`, as in `service.default.hello`; 1 to 8 tokens, 256 bytes at most.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(Box<str>);
+pub struct Key(Arc<str>);
 
 impl Key {
     /// Most tokens in a key.

@@ -7,7 +7,8 @@ use crate::logs::LogMeter;
 use skiff_kit::TokenBucket;
 use skiff_ledger::{Ledger, TaskRow, TaskSlot};
 use skiff_ports::snapshot::{Assignment, TaskSpec};
-use skiff_types::{CpuUnits, Kind};
+use skiff_types::{CpuUnits, Kind, QualifiedName, TaskId};
+use std::sync::Arc;
 
 /// How long a task may run at full speed after it was idle, in nanoseconds of wall time: its bucket holds that much of
 /// its share.
@@ -15,7 +16,11 @@ const CPU_BURST_NS: u64 = 100_000_000;
 
 /// One task's account in this worker.
 pub(crate) struct Account {
-    pub(crate) spec: TaskSpec,
+    pub(crate) task: TaskId,
+    /// Its service or family: the name its logs go by.
+    pub(crate) owner: QualifiedName,
+    pub(crate) in_service: bool,
+    pub(crate) spec: Arc<TaskSpec>,
     pub(crate) slot: TaskSlot,
     pub(crate) worker: usize,
     /// As WASI takes it; made once, not per request.
@@ -27,8 +32,8 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    pub(crate) fn new(assignment: &Assignment, ledger: &Ledger, worker: usize) -> Self {
-        let spec = assignment.task.clone();
+    pub(crate) fn new(assignment: Assignment, ledger: &Ledger, worker: usize) -> Self {
+        let Assignment { task, owner, in_service, spec, slot } = assignment;
         let units = u64::from(spec.limits.cpu.get());
         // A command lives in one worker and has the rate to itself; an http task's is spread over all of them.
         let sharers = match spec.kind {
@@ -37,7 +42,10 @@ impl Account {
         };
         let program = spec.definition.family.to_string();
         Self {
-            slot: ledger.task(assignment.slot),
+            task,
+            owner,
+            in_service,
+            slot: ledger.task(slot),
             worker,
             environment: spec.command.environment.clone().into_iter().collect(),
             arguments: std::iter::once(program).chain(spec.command.arguments.iter().cloned()).collect(),

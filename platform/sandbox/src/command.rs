@@ -18,7 +18,7 @@ use wasmtime::Store;
 /// Runs the task's program and says how it ended; says nothing if the task was taken away meanwhile.
 pub(crate) async fn run(host: Rc<Host>, task: Rc<Task>) {
     // A drain waits for what was asked for once; what a service keeps running has no end to wait for.
-    let _in_flight = (!task.account.spec.in_service).then(|| host.call_begins());
+    let _in_flight = (!task.account.in_service).then(|| host.call_begins());
     let result = start_and_wait(&host, &task).await;
     if task.has_ended() {
         return;
@@ -30,7 +30,7 @@ pub(crate) async fn run(host: Rc<Host>, task: Rc<Task>) {
     }
     let (exit_code, code, message) = ending(result);
     let reason = StoppedReason { code, message };
-    (host.events)(TaskEvent::Ended { task: task.account.spec.id, exit_code, reason });
+    (host.events)(TaskEvent::Ended { task: task.account.task, exit_code, reason });
 }
 
 fn ending(result: Result<i32, Failure>) -> (Option<i32>, StopCode, String) {
@@ -82,7 +82,7 @@ async fn program(host: Rc<Host>, task: Rc<Task>, code: Rc<Code>, blank: Blank) -
     let mut store = new_store(&host, &task, &code, claim, prepaid_bytes);
     let started = |store: &Store<SandboxState>| {
         made(&task, &code, store, began_ns);
-        (host.events)(TaskEvent::Started { task: task.account.spec.id });
+        (host.events)(TaskEvent::Started { task: task.account.task });
     };
     let result = async {
         match &code.entry {

@@ -47,7 +47,7 @@ pub(crate) struct LogQueue {
 
 impl LogQueue {
     fn push(&self, account: &Arc<Account>, stream: LogStream, text: String) {
-        let line = LogLine { at_ms: clock::unix_ms(), task: account.spec.id, stream, text };
+        let line = LogLine { at_ms: clock::unix_ms(), task: account.task, stream, text };
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).push_back((account.clone(), line));
         self.waiting.store(true, Relaxed);
     }
@@ -61,7 +61,7 @@ impl LogQueue {
         let mut bytes = 0;
         for (account, line) in lines {
             bytes += line.text.len() as u64;
-            sink.write(&account.spec.owner, line);
+            sink.write(&account.owner, line);
         }
         bytes
     }

@@ -18,7 +18,6 @@ use skiff_ports::invoke::{Invoke, InvokeError};
 use skiff_ports::runtime::{ColdStart, TaskEvent};
 use skiff_ports::snapshot::Assignment;
 use skiff_types::{Kind, TaskId};
-use std::collections::HashSet;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -66,34 +65,28 @@ impl Sandboxes {
         Ok(Rc::new(Self { host }))
     }
 
-    /// Runs exactly these tasks from now on. What is new is taken on (a `command` starts at once, and only once for its
-    /// id), what is left out is ended, whatever it does; what a known id runs never changes.
-    pub fn apply(self: &Rc<Self>, assignments: &[Assignment]) {
-        let wanted: HashSet<TaskId> = assignments.iter().map(|assignment| assignment.task.id).collect();
-        let mut ended = Vec::new();
-        self.host.tasks.borrow_mut().retain(|id, task| {
-            let stays = wanted.contains(id);
-            if !stays {
-                ended.push(task.clone());
-            }
-            stays
-        });
-        ended.iter().for_each(|task| task.end());
-        for assignment in assignments {
-            self.take_on(assignment);
-        }
-    }
-
-    fn take_on(&self, assignment: &Assignment) {
+    /// Runs a task from now on, beside the others: a `command` starts at once, and only once for its id. What a known id
+    /// runs never changes.
+    pub fn run(&self, assignment: Assignment) {
         let host = &self.host;
-        if host.tasks.borrow().contains_key(&assignment.task.id) {
+        let id = assignment.task;
+        if host.tasks.borrow().contains_key(&id) {
             return;
         }
         let account = Account::new(assignment, &host.ledger, host.worker);
-        let task = Rc::new(Task::new(account, host.codes.cell(assignment.task.program)));
-        host.tasks.borrow_mut().insert(assignment.task.id, task.clone());
-        if assignment.task.kind == Kind::Command {
+        let (program, kind) = (account.spec.program, account.spec.kind);
+        let task = Rc::new(Task::new(account, host.codes.cell(program)));
+        host.tasks.borrow_mut().insert(id, task.clone());
+        if kind == Kind::Command {
             tokio::task::spawn_local(command::run(host.clone(), task));
+        }
+    }
+
+    /// Ends a task, whatever it does.
+    pub fn end(&self, task: TaskId) {
+        let ended = self.host.tasks.borrow_mut().remove(&task);
+        if let Some(task) = ended {
+            task.end();
         }
     }
 

@@ -68,7 +68,7 @@ pub const DEFAULT_TIMEOUT_MS: u64 = 30_000;
 pub const DEFAULT_CONCURRENCY: u32 = 100;
 
 /// The bounds that hold for one task, over all its sandboxes in all workers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Limits {
     /// A ceiling on CPU time per wall time: 1024 units are one core.
     pub cpu: CpuUnits,
@@ -92,7 +92,7 @@ pub struct Limits {
 }
 
 /// How many requests one sandbox serves before it is given back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reuse {
     /// In all.
     pub requests: u32,
@@ -190,7 +190,7 @@ impl fmt::Display for TaskDefinitionId {
 serde_as_text!(TaskDefinitionId);
 
 /// What a `command` task is started with; for an `http` task only the environment counts.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Command {
     /// Arguments after the program's name.
     pub arguments: Vec<String>,

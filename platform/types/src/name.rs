@@ -3,13 +3,14 @@
 use crate::text::{ParseError, serde_as_text};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// The namespace that is meant where none is given.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
 /// A DNS label (RFC 1035): 1 to 63 of `a-z`, `0-9` and `-`, starting with a letter, not ending with `-`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Box<str>);
+pub struct Name(Arc<str>);
 
 impl Name {
     /// Longest name, in bytes (RFC 1035, section 2.3.4).

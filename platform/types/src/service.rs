@@ -4,6 +4,7 @@ use crate::text::{ParseError, serde_as_text};
 use crate::{Name, TaskDefinitionId};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Keeps a desired count of tasks of one task definition running.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub struct RouteError {
 
 /// A host to match: a DNS name in lower case, or `*.` and a DNS name for exactly one label more.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HostPattern(Box<str>);
+pub struct HostPattern(Arc<str>);
 
 impl HostPattern {
     /// The pattern as text.
@@ -80,7 +81,7 @@ impl fmt::Display for HostPattern {
 
 /// A path to match together with all that lies below it: `/api` takes `/api` and `/api/x`, not `/apix`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PathPrefix(Box<str>);
+pub struct PathPrefix(Arc<str>);
 
 impl PathPrefix {
     /// Longest prefix, in bytes.

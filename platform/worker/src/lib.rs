@@ -3,7 +3,7 @@
 //! It wires; what the parts do is theirs. It holds no store and no keys. All it needs comes over its control socket,
 //! which is its standard input; when that closes, its supervisor is gone, and it ends at once.
 //!
-//! Invariant: nothing is accepted before the first snapshot, so no request meets an empty routing table.
+//! Invariant: nothing is accepted before the first version is known whole, so no request meets an empty routing table.
 
 mod link;
 
@@ -13,8 +13,8 @@ use skiff_edge::accept::Acceptor;
 use skiff_edge::{Edge, Proto, access_log};
 use skiff_kit::clock;
 use skiff_ledger::Ledger;
-use skiff_node::wire::{FrameReader, FromWorker, ToWorker, WorkerSetup, frames};
-use skiff_ports::snapshot::Snapshot;
+use skiff_node::wire::{FrameReader, FromWorker, Received, Specs, ToWorker, WorkerSetup, frames};
+use skiff_ports::snapshot::Version;
 use skiff_sandbox::{CodeBounds, Sandboxes};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
@@ -46,7 +46,10 @@ struct Worker {
     edge: Rc<Edge>,
     sandboxes: Rc<Sandboxes>,
     link: Rc<Link>,
-    /// What to accept with; taken at the first snapshot.
+    /// The version that it acts on; 0 before the first.
+    version: Version,
+    specs: Specs,
+    /// What to accept with; taken with the first version.
     acceptor: Option<Acceptor>,
 }
 
@@ -106,7 +109,8 @@ impl Worker {
         )?;
         let acceptor =
             Acceptor { listener, inbox, peers: descriptors.collect(), worker: index, ledger: ledger.clone() };
-        Ok(Self { setup, ledger, edge, sandboxes, link, acceptor: Some(acceptor) })
+        let (version, specs) = (0, Specs::default());
+        Ok(Self { setup, ledger, edge, sandboxes, link, version, specs, acceptor: Some(acceptor) })
     }
 
     /// Says again and again that the event loop lives, and accounts for the CPU time that no task is charged with.
@@ -134,7 +138,12 @@ impl Worker {
             };
             match message {
                 ToWorker::Hello(_) => bail!("the supervisor greeted twice"),
-                ToWorker::Snapshot(snapshot) => self.apply(snapshot),
+                ToWorker::Change(piece) => {
+                    let received = self.specs.receive(piece).context("a piece of a change is damaged")?;
+                    self.carry_out(received)?;
+                    // A change may have many pieces, and they may all be here: others get their turn between two.
+                    tokio::task::yield_now().await;
+                }
                 ToWorker::Code { request, result } => {
                     let code = result.and_then(|()| {
                         descriptors
@@ -159,10 +168,20 @@ impl Worker {
         }
     }
 
-    fn apply(&mut self, snapshot: Snapshot) {
-        self.sandboxes.apply(&snapshot.assignments);
-        self.edge.apply(&snapshot.routes);
-        if snapshot.version > 0
+    /// Runs what is new, routes to it, and only then ends what is to end.
+    fn carry_out(&mut self, received: Received) -> anyhow::Result<()> {
+        let Received { difference, more } = received;
+        if difference.base != self.version {
+            bail!("told what changed since version {}, and knows {}", difference.base, self.version);
+        }
+        difference.assignments.into_iter().for_each(|assignment| self.sandboxes.run(assignment));
+        self.edge.route(difference.routes.iter().map(|route| &**route), &difference.withdrawn);
+        difference.ended.into_iter().for_each(|task| self.sandboxes.end(task));
+        if more {
+            return Ok(());
+        }
+        self.version = difference.version;
+        if self.version > 0
             && let Some(acceptor) = self.acceptor.take()
         {
             let edge = self.edge.clone();
@@ -173,7 +192,8 @@ impl Worker {
                 }
             });
         }
-        self.link.send(FromWorker::Acknowledged(snapshot.version));
+        self.link.send(FromWorker::Acknowledged(self.version));
+        Ok(())
     }
 
     /// Finishes what is in flight, says so, and passes on what guests wrote last.

@@ -23,7 +23,7 @@ impl Entrance {
         }
     }
 
-    /// Whether the platform takes work: from the first snapshot that its workers act on, until it drains; not while all
+    /// Whether the platform takes work: from the first version that its workers act on, until it drains; not while all
     /// workers are dead.
     pub(crate) fn health(&self) -> HealthState {
         let workers = || self.context.accounts.node().workers;

@@ -218,15 +218,15 @@ impl Entrance {
             if !is_http(service) {
                 return Ok(());
             }
-            let others: Vec<(QualifiedName, &Service)> = view
-                .services
-                .all()
-                .map(|held| &*held.value)
-                .filter(|other| !other.removed && is_http(other))
-                .map(|other| (other.name(), other))
+            let name = service.name();
+            let asked = routes::asked(&name, &service.spec.hosts, &service.spec.paths);
+            let askers: BTreeSet<&QualifiedName> = asked.flat_map(|route| view.askers.of(&route)).collect();
+            let others: Vec<(&QualifiedName, &Service)> = askers
+                .into_iter()
+                .filter_map(|other| Some((other, &*view.service(other)?.value)))
+                .filter(|(_, other)| !other.removed && is_http(other))
                 .collect();
             let others: Vec<Routed<'_>> = others.iter().map(|(name, other)| routed(name, other)).collect();
-            let name = service.name();
             routes::check(&routed(&name, service), &others).map_err(|error| {
                 let message = format!("{error}; give this one other hosts or paths");
                 ApiError::new(ErrorCode::Conflict, message)

@@ -16,7 +16,7 @@ use skiff_types::{Digest, Program, Span, StopCode, StoppedReason, TaskStatus};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tracing::{info, warn};
 
 /// Programs that are made ready at a time; the node compiles fewer, the others wait there for their turn.
@@ -27,9 +27,12 @@ const DRAIN_POLL_MS: u64 = 10;
 /// What is under way beside the tasks' objects.
 #[derive(Default)]
 struct Preparing {
-    set: JoinSet<(Digest, Result<(), PrepareError>)>,
+    set: JoinSet<Prepared>,
     programs: HashSet<Digest>,
 }
+
+/// A program, and whether its native code is ready.
+type Prepared = (Digest, Result<(), PrepareError>);
 
 /// A task, and what it runs: its program and how long its requests may take.
 struct Due {
@@ -67,17 +70,28 @@ pub(super) async fn run(context: Arc<Context>) {
             () = context.drain.begun() => return,
             () = context.objects.wakes.tasks.notified() => {}
             () = tokio::time::sleep(wait) => {}
-            Some(prepared) = preparing.set.join_next() => match prepared {
-                Ok((program, result)) => {
-                    preparing.programs.remove(&program);
-                    prepared_or_failed(&context, program, result).await;
+            Some(prepared) = preparing.set.join_next() => {
+                take_in(&context, &mut preparing, prepared).await;
+                // A look costs as much as there are tasks on their way: one for all that is ready by now.
+                while let Some(prepared) = preparing.set.try_join_next() {
+                    take_in(&context, &mut preparing, prepared).await;
                 }
-                Err(error) => {
-                    // Which program it was is not known; each is asked for again.
-                    warn!(%error, "making native code ready was cut short");
-                    preparing.programs.clear();
-                }
-            },
+            }
+        }
+    }
+}
+
+/// Notes that native code is ready, or why it can't be.
+async fn take_in(context: &Context, preparing: &mut Preparing, prepared: Result<Prepared, JoinError>) {
+    match prepared {
+        Ok((program, result)) => {
+            preparing.programs.remove(&program);
+            prepared_or_failed(context, program, result).await;
+        }
+        Err(error) => {
+            // Which program it was is not known; each is asked for again.
+            warn!(%error, "making native code ready was cut short");
+            preparing.programs.clear();
         }
     }
 }

@@ -9,7 +9,8 @@ use skiff_control::{Meters, NodeReading, Readings, WorkerReading, WorkerState};
 use skiff_ports::images::Images;
 use skiff_ports::logs::{LogLine, LogQuery, LogStream, Logs};
 use skiff_ports::runtime::{
-    ColdStart, ComponentReport, Desired, Initialization, PrepareError, Runtime, TaskEvent,
+    ColdStart, ComponentReport, DesiredChange, DesiredRoute, DesiredTask, Initialization, PrepareError,
+    Runtime, TaskEvent,
 };
 use skiff_ports::snapshot::Version;
 use skiff_types::{
@@ -18,6 +19,13 @@ use skiff_types::{
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
+
+/// What it was told to do, all changes together.
+#[derive(Clone, Default)]
+pub(crate) struct Desired {
+    pub(crate) tasks: Vec<DesiredTask>,
+    pub(crate) routes: Vec<DesiredRoute>,
+}
 
 #[derive(Default)]
 struct State {
@@ -93,14 +101,14 @@ impl Node {
 
 #[async_trait]
 impl Runtime for Node {
-    fn assign(&self, desired: Desired) -> Version {
+    fn assign(&self, change: DesiredChange) -> Version {
         let mut state = self.state.lock().unwrap();
-        for task in &desired.tasks {
-            let component = state.prepared.get(&task.program).copied();
+        for task in &change.tasks {
+            let component = state.prepared.get(&task.spec.program).copied();
             if component.is_none() {
                 state.wrongs.push(format!("{} was assigned without native code", task.id));
             }
-            if task.kind == Kind::Command && state.started.insert(task.id) {
+            if task.spec.kind == Kind::Command && state.started.insert(task.id) {
                 self.events.send(TaskEvent::Started { task: task.id }).unwrap();
                 let program = component.and_then(|component| self.program(&component)).unwrap_or_default();
                 if let Some(code) = program.strip_prefix("exit ") {
@@ -109,15 +117,23 @@ impl Runtime for Node {
                 }
             }
         }
-        for route in &desired.routes {
-            let is_assigned = |id: &TaskId| desired.tasks.iter().any(|task| task.id == *id);
-            if !route.targets.iter().all(is_assigned) {
-                state.wrongs.push(format!("{} routes to a task that does not run", route.service));
-            }
+        for route in &change.routes {
             state.targets.entry(route.service.to_string()).or_default().push(route.targets.len());
         }
+        let Desired { tasks, routes } = &mut state.desired;
+        tasks.retain(|task| !change.ended.contains(&task.id));
+        tasks.extend(change.tasks);
+        let is_new = |service: &QualifiedName| change.routes.iter().any(|route| route.service == *service);
+        routes.retain(|route| !is_new(&route.service) && !change.withdrawn.contains(&route.service));
+        routes.extend(change.routes);
+        let is_assigned = |id: &TaskId| state.desired.tasks.iter().any(|task| task.id == *id);
+        let astray = |route: &&DesiredRoute| !route.targets.iter().all(is_assigned);
+        let astray: Vec<_> = state.desired.routes.iter().filter(astray).collect();
+        let wrongs =
+            astray.iter().map(|route| format!("{} routes to a task that does not run", route.service));
+        let wrongs: Vec<String> = wrongs.collect();
+        state.wrongs.extend(wrongs);
         state.version += 1;
-        state.desired = desired;
         if !state.holds {
             self.acknowledged.send_replace(state.version);
         }

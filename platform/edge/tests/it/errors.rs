@@ -66,7 +66,7 @@ fn a_request_without_a_route_or_a_target_is_told_so() {
         let raw = bench.raw(&ask("empty.localhost")).await;
         check(&raw, 503, "no_target", "default/empty");
         assert!(raw.contains("retry-after: 1\r\n"), "{raw}");
-        bench.edge.apply(&[]);
+        bench.edge.route([], &["default/hello".parse().unwrap()]);
         check(&bench.raw(&ask("hello.localhost")).await, 404, "no_route", "hello.localhost");
     });
 }

@@ -202,7 +202,7 @@ pub(crate) fn edge(
     let access_log = log.map(access_log::Config::new);
     let config = Config { worker, limits, access_log, forwarded_proto: Proto::Http, forwarded_port };
     let edge = Edge::new(config, Deps { invoke, ledger: ledger.clone() }).unwrap();
-    edge.apply(&[route("hello", &[3]), route("pair", &[4, 5]), route("empty", &[])]);
+    edge.route(&[route("hello", &[3]), route("pair", &[4, 5]), route("empty", &[])], &[]);
     edge
 }
 

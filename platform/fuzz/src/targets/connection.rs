@@ -48,7 +48,7 @@ impl Fixture {
             Config { worker: 0, limits, access_log: None, forwarded_proto: Proto::Http, forwarded_port: 80 };
         let deps = Deps { invoke: Rc::new(Tasks { routes: routes() }), ledger: ledger.clone() };
         let edge = Edge::new(config, deps).expect("an edge without a log");
-        edge.apply(&routes());
+        edge.route(&routes(), &[]);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         Self { runtime, edge, ledger }
     }

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-/// The longest payload, in bytes: a snapshot of some tens of thousands of tasks.
-pub const FRAME_BYTES_MAX: usize = 256 << 20;
+/// The longest payload, in bytes: far more than any message has, which are all bounded by themselves.
+pub const FRAME_BYTES_MAX: usize = 64 << 20;
 /// The most descriptors in a frame; the kernel's own bound is 253.
 const DESCRIPTORS_MAX: usize = 128;
 const HEADER_BYTES: usize = 5;

@@ -3,13 +3,15 @@
 //! Both ends are the same build of the same program, so messages carry no version; their bytes are postcard's.
 
 mod frame;
+mod piece;
 
 pub use frame::{FRAME_BYTES_MAX, FrameReader, FrameWriter, frames};
+pub use piece::{Piece, Received, Specs, pieces};
 
 use serde::{Deserialize, Serialize};
 use skiff_ports::logs::LogLine;
 use skiff_ports::runtime::{ColdStart, TaskEvent};
-use skiff_ports::snapshot::{Snapshot, Version};
+use skiff_ports::snapshot::Version;
 use skiff_types::{Digest, QualifiedName, TaskId};
 use std::path::PathBuf;
 
@@ -22,8 +24,8 @@ pub enum ToWorker {
     /// First of all. Comes with descriptors: the ledger, the listening socket, the worker's inbox, then the sending
     /// ends of all workers' inboxes in the order of their seats.
     Hello(WorkerSetup),
-    /// Act on this from now on, and acknowledge its version.
-    Snapshot(Snapshot),
+    /// Act on this from now on; with the last piece of a difference, acknowledge its version.
+    Change(Piece),
     /// The answer to [`FromWorker::FetchCode`]; with one descriptor if it is `Ok`.
     Code {
         /// Which question.

@@ -97,7 +97,7 @@ fn a_command_runs_once_and_ends_when_it_is_left_out() {
         for guest in BOTH {
             let done = start(&world, guest, &["print"]);
             world.end_of(done).await;
-            // Each start applies all assignments again.
+            world.run_again(done);
             let asleep = start(&world, guest, &["sleep"]);
             let busy = start(&world, guest, &["spin"]);
             for task in [asleep, busy] {

@@ -173,9 +173,8 @@ pub(crate) struct World {
     lines: Rc<RefCell<Vec<LogLine>>>,
     events: Rc<RefCell<Vec<TaskEvent>>>,
     fetched: Rc<RefCell<Vec<Digest>>>,
-    assignments: RefCell<Vec<Assignment>>,
     /// Of every task there ever was.
-    slots: RefCell<HashMap<TaskId, u32>>,
+    assignments: RefCell<HashMap<TaskId, Assignment>>,
 }
 
 struct Source {
@@ -248,27 +247,16 @@ impl World {
             events: Rc::new(move |event| told.borrow_mut().push(event)),
         };
         let sandboxes = Sandboxes::new(Config { worker: 0, sandboxes_max, code }, deps).expect("sandboxes");
-        Self {
-            sandboxes,
-            ledger,
-            lines,
-            events,
-            fetched,
-            assignments: RefCell::default(),
-            slots: RefCell::default(),
-        }
+        Self { sandboxes, ledger, lines, events, fetched, assignments: RefCell::default() }
     }
 
     /// Runs one more task; `set` changes its specification.
     pub(crate) fn run(&self, guest: Guest, set: impl FnOnce(&mut TaskSpec)) -> TaskId {
-        let mut assignments = self.assignments.borrow_mut();
-        let number = self.slots.borrow().len() as u8;
+        let number = self.assignments.borrow().len() as u8;
         let name: Name = "guest".parse().expect("a name");
         let report = skiff_sandbox::inspect(&guest.component()).expect("a sound component");
-        let mut task = TaskSpec {
-            id: TaskId::from_parts(1, [number; 10]),
-            owner: QualifiedName::new(Namespace::default(), name.clone()),
-            in_service: report.kind == Kind::Http,
+        let owner = QualifiedName::new(Namespace::default(), name.clone());
+        let mut spec = TaskSpec {
             definition: TaskDefinitionId { family: name, revision: 1 },
             kind: report.kind,
             generation: report.generation,
@@ -277,26 +265,30 @@ impl World {
             command: Command::default(),
         };
         if matches!(guest, Guest::Start | Guest::StartP3) {
-            task.command.environment.insert("AT_START".to_owned(), "spin".to_owned());
+            spec.command.environment.insert("AT_START".to_owned(), "spin".to_owned());
         }
-        set(&mut task);
-        let id = task.id;
-        self.slots.borrow_mut().insert(id, u32::from(number));
-        assignments.push(Assignment { task, slot: u32::from(number) });
-        self.sandboxes.apply(&assignments);
-        id
+        set(&mut spec);
+        let task = TaskId::from_parts(1, [number; 10]);
+        let (in_service, spec, slot) = (report.kind == Kind::Http, Arc::new(spec), u32::from(number));
+        let assignment = Assignment { task, owner, in_service, spec, slot };
+        self.assignments.borrow_mut().insert(task, assignment);
+        self.run_again(task);
+        task
+    }
+
+    /// Says once more that a task is to run.
+    pub(crate) fn run_again(&self, task: TaskId) {
+        self.sandboxes.run(self.assignments.borrow()[&task].clone());
     }
 
     /// Leaves a task out from now on.
     pub(crate) fn leave_out(&self, task: TaskId) {
-        let mut assignments = self.assignments.borrow_mut();
-        assignments.retain(|assignment| assignment.task.id != task);
-        self.sandboxes.apply(&assignments);
+        self.sandboxes.end(task);
     }
 
     /// Its accounts.
     pub(crate) fn slot(&self, task: TaskId) -> TaskSlot {
-        self.ledger.task(self.slots.borrow()[&task])
+        self.ledger.task(self.assignments.borrow()[&task].slot)
     }
 
     /// A GET.

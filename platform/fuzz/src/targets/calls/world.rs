@@ -20,6 +20,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
@@ -61,8 +62,7 @@ impl World {
         let timeouts = [Span::from_ms(TIMEOUT_MS), Span::from_ms(Limits::TIMEOUT_MS_MAX)];
         let report = skiff_sandbox::inspect(&std::fs::read(&component).expect("just built"));
         let report = report.expect("a sound component");
-        let assignment =
-            |slot: u32| Assignment { task: task(slot, digest, &report, timeouts[slot as usize]), slot };
+        let assignment = |slot: u32| assignment(slot, digest, &report, timeouts[slot as usize]);
         let world =
             Self { runtime, local, sandboxes, ledger, assignments: [SLOT, KEEPER_SLOT].map(assignment) };
         world.load();
@@ -72,8 +72,8 @@ impl World {
     /// Lets the task that has the time for it load the code, on behalf of both.
     fn load(&self) {
         self.local.block_on(&self.runtime, async {
-            self.sandboxes.apply(&self.assignments);
-            let id = self.assignments[KEEPER_SLOT as usize].task.id;
+            self.assignments.iter().for_each(|assignment| self.sandboxes.run(assignment.clone()));
+            let id = self.assignments[KEEPER_SLOT as usize].task;
             let called = self.sandboxes.invoke(id, Client::new([0; 3]).request(&[]));
             let answer = called.await.expect("the empty program is answered");
             assert_eq!(answer.status(), http::StatusCode::OK);
@@ -91,7 +91,7 @@ impl World {
 
     /// The call, until it has ended or its client has had enough.
     async fn interrupted(&self, client: &Client, program: &[u8]) {
-        let id = self.assignments[SLOT as usize].task.id;
+        let id = self.assignments[SLOT as usize].task;
         let call = pin!(async {
             match self.sandboxes.invoke(id, client.request(program)).await {
                 Ok(response) => {
@@ -111,9 +111,9 @@ impl World {
             Interruption::TaskEnds(turns) => match futures::future::select(call, pin!(turn(turns))).await {
                 Either::Left((ended, _)) => ended,
                 Either::Right(((), call)) => {
-                    self.sandboxes.apply(&self.assignments[KEEPER_SLOT as usize..]);
+                    self.sandboxes.end(self.assignments[SLOT as usize].task);
                     let ended = call.await;
-                    self.sandboxes.apply(&self.assignments);
+                    self.sandboxes.run(self.assignments[SLOT as usize].clone());
                     ended
                 }
             },
@@ -153,17 +153,15 @@ async fn turn(turns: u8) {
     }
 }
 
-fn task(
+fn assignment(
     slot: u32,
     component: Digest,
     report: &skiff_ports::runtime::ComponentReport,
     timeout: Span,
-) -> TaskSpec {
+) -> Assignment {
     let name: Name = "guest".parse().expect("a name");
-    TaskSpec {
-        id: TaskId::from_parts(1, [slot as u8; 10]),
-        owner: QualifiedName::new(Namespace::default(), name.clone()),
-        in_service: true,
+    let owner = QualifiedName::new(Namespace::default(), name.clone());
+    let spec = TaskSpec {
         definition: TaskDefinitionId { family: name, revision: 1 },
         kind: report.kind,
         generation: report.generation,
@@ -175,7 +173,9 @@ fn task(
             ..Limits::default()
         },
         command: Command::default(),
-    }
+    };
+    let task = TaskId::from_parts(1, [slot as u8; 10]);
+    Assignment { task, owner, in_service: true, spec: Arc::new(spec), slot }
 }
 
 /// Where the guest's component lies, built if need be.

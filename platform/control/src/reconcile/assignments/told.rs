@@ -1,0 +1,228 @@
+//! What the node was told, and how what it is to do differs from that.
+//!
+//! Pure bookkeeping over the view. What always holds: the changes that were given out, one after the other, add up to
+//! what a look at everything would say of every owner, as of when that owner was last looked at.
+
+use crate::meters::Owner;
+use crate::model::{Service, TaskObject};
+use crate::view::View;
+use skiff_plan::lifecycle;
+use skiff_plan::routes::{self, Host, Routed, ServiceRoute};
+use skiff_ports::runtime::{DesiredChange, DesiredRoute, DesiredTask};
+use skiff_ports::snapshot::{HostMatch, TaskSpec};
+use skiff_types::{
+    Command, Digest, Kind, Namespace, PathPrefix, QualifiedName, TaskDefinitionId, TaskId, TaskStatus,
+};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// Whether a program's native code is ready.
+type Prepared<'a> = &'a dyn Fn(&Digest) -> bool;
+
+/// What the node was told.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Each list sorted.
+    tasks: HashMap<Owner, Vec<TaskId>>,
+    routes: HashMap<QualifiedName, ServiceRoute>,
+    /// What tasks without overrides run, shared by all that run the same.
+    specs: HashMap<(Namespace, TaskDefinitionId), Arc<TaskSpec>>,
+    /// Owners of tasks that wait for native code.
+    unprepared: HashMap<Digest, BTreeSet<Owner>>,
+    /// Owners whose task definition is not there.
+    undefined: BTreeSet<Owner>,
+    /// Every owner is to be looked at again.
+    doubted: bool,
+}
+
+impl Told {
+    /// Has the next look be one at everything.
+    pub(super) fn doubt_all(&mut self) {
+        self.doubted = true;
+    }
+
+    /// Who is to be looked at: those of whom something changed, and those who waited for what is there now.
+    pub(super) fn owners_to_look_at(&mut self, view: &mut View, prepared: Prepared<'_>) -> Vec<Owner> {
+        let mut owners = std::mem::take(&mut view.owners_to_assign);
+        owners.append(&mut self.undefined);
+        let ready = self.unprepared.extract_if(|program, _| prepared(program));
+        ready.for_each(|(_, mut waited)| owners.append(&mut waited));
+        if std::mem::take(&mut view.definition_went) | std::mem::take(&mut self.doubted) {
+            owners.extend(view.owners());
+            owners.extend(self.tasks.keys().cloned());
+            owners.extend(self.routes.keys().map(|name| Owner { name: name.clone(), in_service: true }));
+            self.unprepared.clear();
+            self.specs.retain(|_, spec| Arc::strong_count(spec) > 1);
+        }
+        owners.into_iter().collect()
+    }
+
+    /// What the node is to do otherwise now, as far as these owners are concerned.
+    pub(super) fn look(&mut self, view: &View, owners: &[Owner], prepared: Prepared<'_>) -> DesiredChange {
+        let mut change = DesiredChange::default();
+        for owner in owners {
+            self.look_at_tasks(view, owner, prepared, &mut change);
+        }
+        let services = owners.iter().filter(|owner| owner.in_service).map(|owner| &owner.name);
+        self.look_at_routes(view, services, &mut change);
+        change
+    }
+
+    fn look_at_tasks(
+        &mut self,
+        view: &View,
+        owner: &Owner,
+        prepared: Prepared<'_>,
+        change: &mut DesiredChange,
+    ) {
+        let mut tasks = Vec::new();
+        let before = self.tasks.remove(owner).unwrap_or_default();
+        for held in view.tasks_of(&owner.name.namespace, &owner.group()) {
+            let task = &held.value.task;
+            if !lifecycle::is_assigned(task.status) {
+                continue;
+            }
+            let Some(spec) = self.spec(view, &held.value) else {
+                self.undefined.insert(owner.clone());
+                continue;
+            };
+            if !prepared(&spec.program) {
+                self.unprepared.entry(spec.program).or_default().insert(owner.clone());
+                continue;
+            }
+            if before.binary_search(&task.id).is_err() {
+                let Owner { name, in_service } = owner.clone();
+                change.tasks.push(DesiredTask { id: task.id, owner: name, in_service, spec });
+            }
+            tasks.push(task.id);
+        }
+        tasks.sort_unstable();
+        change.ended.extend(before.into_iter().filter(|task| tasks.binary_search(task).is_err()));
+        if !tasks.is_empty() {
+            self.tasks.insert(owner.clone(), tasks);
+        }
+    }
+
+    /// All that running a task takes; `None` if its definition is gone.
+    fn spec(&mut self, view: &View, object: &TaskObject) -> Option<Arc<TaskSpec>> {
+        let task = &object.task;
+        let definition = &view.definition(&task.namespace, &task.definition)?.value.definition;
+        let spec = |command: Command| {
+            Arc::new(TaskSpec {
+                definition: task.definition.clone(),
+                kind: definition.kind,
+                generation: definition.generation,
+                program: definition.program(&command.environment).key(),
+                limits: definition.limits.clone(),
+                command,
+            })
+        };
+        Some(match task.overrides {
+            None => {
+                let key = (task.namespace.clone(), task.definition.clone());
+                self.specs.entry(key).or_insert_with(|| spec(definition.command.clone())).clone()
+            }
+            Some(_) => spec(object.command(definition)),
+        })
+    }
+
+    fn look_at_routes<'a>(
+        &mut self,
+        view: &View,
+        services: impl Iterator<Item = &'a QualifiedName>,
+        change: &mut DesiredChange,
+    ) {
+        let concerned = self.concerned(view, services);
+        let routed: Vec<Routed<'_>> =
+            concerned.iter().filter_map(|service| self.routed(view, service)).collect();
+        let mut table: HashMap<QualifiedName, ServiceRoute> =
+            routes::table(routed).into_iter().map(|route| (route.service.clone(), route)).collect();
+        for service in concerned {
+            match table.remove(&service) {
+                Some(route) if self.routes.get(&service) == Some(&route) => {}
+                Some(route) => {
+                    change.routes.push(desired_route(route.clone()));
+                    self.routes.insert(service, route);
+                }
+                None if self.routes.remove(&service).is_some() => change.withdrawn.push(service),
+                None => {}
+            }
+        }
+    }
+
+    /// These services and all whose routes may depend on theirs: those that ask for a host and path that one of them has
+    /// or asks for, and so on.
+    fn concerned<'a>(
+        &self,
+        view: &View,
+        services: impl Iterator<Item = &'a QualifiedName>,
+    ) -> BTreeSet<QualifiedName> {
+        let mut concerned: BTreeSet<QualifiedName> = services.cloned().collect();
+        let mut unseen: Vec<QualifiedName> = concerned.iter().cloned().collect();
+        while let Some(service) = unseen.pop() {
+            let had = self.routes.get(&service).into_iter().flat_map(pairs);
+            let asks = view
+                .service(&service)
+                .into_iter()
+                .flat_map(|held| routes::asked(&service, &held.value.spec.hosts, &held.value.spec.paths));
+            for route in had.chain(asks) {
+                let askers = view.askers.of(&route).iter();
+                unseen.extend(askers.filter(|asker| concerned.insert(QualifiedName::clone(asker))).cloned());
+            }
+        }
+        concerned
+    }
+
+    /// What a service asks for, if it takes part in the routing: because it is to answer, or because it still does.
+    fn routed<'a>(&mut self, view: &'a View, name: &'a QualifiedName) -> Option<Routed<'a>> {
+        let service: &'a Service = &view.service(name)?.value;
+        let definition = view.definition(&service.namespace, &service.spec.definition);
+        let answers = definition.is_some_and(|held| held.value.definition.kind == Kind::Http);
+        let owner = Owner { name: name.clone(), in_service: true };
+        if definition.is_none() {
+            self.undefined.insert(owner.clone());
+        }
+        let takes_requests = |object: &TaskObject| {
+            object.kind == Kind::Http
+                && object.task.status == TaskStatus::Running
+                && object.task.stop.is_none()
+        };
+        let assigned = self.tasks.get(&owner);
+        let targets: Vec<TaskId> = view
+            .tasks_of(&service.namespace, &service.group())
+            .filter(|held| takes_requests(&held.value))
+            .map(|held| held.value.task.id)
+            .filter(|id| assigned.is_some_and(|assigned| assigned.binary_search(id).is_ok()))
+            .collect();
+        let takes_part = (answers && !service.removed) || !targets.is_empty();
+        takes_part.then_some(Routed {
+            service: name,
+            hosts: &service.spec.hosts,
+            paths: &service.spec.paths,
+            created_at_ms: service.created_at_ms,
+            targets,
+        })
+    }
+}
+
+/// Every host and path of a route.
+fn pairs(route: &ServiceRoute) -> impl Iterator<Item = (Host, PathPrefix)> {
+    let paths = |host: &Host| route.paths.iter().map(|path| (host.clone(), path.clone())).collect::<Vec<_>>();
+    route.hosts.iter().flat_map(paths)
+}
+
+fn desired_route(route: ServiceRoute) -> DesiredRoute {
+    let host = |host| match host {
+        Host::Pattern(pattern) => HostMatch::Pattern(pattern),
+        Host::Any => HostMatch::Any,
+    };
+    DesiredRoute {
+        service: route.service,
+        hosts: route.hosts.into_iter().map(host).collect(),
+        paths: route.paths,
+        targets: route.targets,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+//! A difference on its way to a worker: in pieces, each of which is carried out at once and fits a frame many times over,
+//! so that neither end holds more than one of them, and the worker's event loop goes on between two.
+//!
+//! What many tasks share is sent once in a piece, and shared again at the other end.
+
+use serde::{Deserialize, Serialize};
+use skiff_ports::snapshot::{Assignment, Difference, Route, TaskSpec, Version};
+use skiff_types::{QualifiedName, TaskId};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// A piece takes no more once it has about so many bytes.
+const PIECE_BYTES: usize = 128 << 10;
+/// What anything takes beside its texts, in bytes, roughly.
+const ITEM_BYTES: usize = 64;
+
+/// A part of a [`Difference`]. Pieces come in the order in which they are to be carried out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Piece {
+    base: Version,
+    version: Version,
+    /// Whether there is more to come of the same difference.
+    more: bool,
+    /// What the tasks of this piece run, each once.
+    specs: Vec<TaskSpec>,
+    tasks: Vec<TaskOnWire>,
+    routes: Vec<Route>,
+    withdrawn: Vec<QualifiedName>,
+    ended: Vec<TaskId>,
+}
+
+/// An [`Assignment`], with the place of its specification among those of its piece.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct TaskOnWire {
+    task: TaskId,
+    owner: QualifiedName,
+    in_service: bool,
+    spec: u32,
+    slot: u32,
+}
+
+/// Cuts a difference into its pieces, at least one, as they are asked for.
+pub fn pieces(difference: Difference) -> impl Iterator<Item = Piece> {
+    let Difference { base, version, assignments, routes, withdrawn, ended } = difference;
+    let (mut assignments, mut routes) = (assignments.into_iter().peekable(), routes.into_iter().peekable());
+    let (mut withdrawn, mut ended) = (withdrawn.into_iter().peekable(), ended.into_iter().peekable());
+    let mut done = false;
+    std::iter::from_fn(move || {
+        if done {
+            return None;
+        }
+        let mut room = Room(PIECE_BYTES);
+        let mut places = HashMap::new();
+        let mut piece = Piece {
+            base,
+            version,
+            more: true,
+            specs: Vec::new(),
+            tasks: Vec::new(),
+            routes: Vec::new(),
+            withdrawn: Vec::new(),
+            ended: Vec::new(),
+        };
+        while let Some(assignment) = room.take(&mut assignments, |_| 0) {
+            let place = *places.entry(Arc::as_ptr(&assignment.spec)).or_insert_with(|| {
+                room.spend(spec_bytes(&assignment.spec));
+                piece.specs.push(TaskSpec::clone(&assignment.spec));
+                piece.specs.len() as u32 - 1
+            });
+            let Assignment { task, owner, in_service, slot, spec: _ } = assignment;
+            piece.tasks.push(TaskOnWire { task, owner, in_service, spec: place, slot });
+        }
+        while let Some(route) = room.take(&mut routes, |route| route_bytes(route)) {
+            piece.routes.push(Arc::unwrap_or_clone(route));
+        }
+        piece.withdrawn.extend(std::iter::from_fn(|| room.take(&mut withdrawn, |_| 0)));
+        piece.ended.extend(std::iter::from_fn(|| room.take(&mut ended, |_| 0)));
+        piece.more = assignments.peek().is_some()
+            || routes.peek().is_some()
+            || withdrawn.peek().is_some()
+            || ended.peek().is_some();
+        done = !piece.more;
+        Some(piece)
+    })
+}
+
+/// What a piece has room for, in bytes. One thing always fits in what is left, however large it is.
+struct Room(usize);
+
+impl Room {
+    fn take<T>(&mut self, items: &mut impl Iterator<Item = T>, bytes: impl FnOnce(&T) -> usize) -> Option<T> {
+        let item = if self.0 > 0 { items.next()? } else { return None };
+        self.spend(ITEM_BYTES + bytes(&item));
+        Some(item)
+    }
+
+    fn spend(&mut self, bytes: usize) {
+        self.0 = self.0.saturating_sub(bytes);
+    }
+}
+
+fn spec_bytes(spec: &TaskSpec) -> usize {
+    let arguments = spec.command.arguments.iter().map(String::len);
+    let environment = spec.command.environment.iter().map(|(name, value)| name.len() + value.len());
+    4 * ITEM_BYTES + arguments.chain(environment).map(|bytes| ITEM_BYTES + bytes).sum::<usize>()
+}
+
+fn route_bytes(route: &Route) -> usize {
+    let paths = route.paths.iter().map(|path| path.as_str().len()).sum::<usize>();
+    paths + ITEM_BYTES * (route.hosts.len() + route.paths.len() + route.targets.len())
+}
+
+/// A piece as the worker takes it.
+#[derive(Debug)]
+pub struct Received {
+    /// What is to be carried out.
+    pub difference: Difference,
+    /// Whether there is more to come of the same difference: only then is its version reached.
+    pub more: bool,
+}
+
+/// Specifications that tasks of a worker run, each once.
+#[derive(Debug, Default)]
+pub struct Specs {
+    known: HashSet<Arc<TaskSpec>>,
+}
+
+impl Specs {
+    /// Takes a piece in; `None` if it names a specification that it has not.
+    pub fn receive(&mut self, piece: Piece) -> Option<Received> {
+        let Piece { base, version, more, specs, tasks, routes, withdrawn, ended } = piece;
+        self.known.retain(|spec| Arc::strong_count(spec) > 1);
+        let specs: Vec<Arc<TaskSpec>> = specs.into_iter().map(|spec| self.share(spec)).collect();
+        let assignment = |TaskOnWire { task, owner, in_service, spec, slot }| {
+            let spec = specs.get(spec as usize)?.clone();
+            Some(Assignment { task, owner, in_service, spec, slot })
+        };
+        let assignments = tasks.into_iter().map(assignment).collect::<Option<_>>()?;
+        let routes = routes.into_iter().map(Arc::new).collect();
+        let difference = Difference { base, version, assignments, routes, withdrawn, ended };
+        Some(Received { difference, more })
+    }
+
+    fn share(&mut self, spec: TaskSpec) -> Arc<TaskSpec> {
+        if let Some(known) = self.known.get(&spec) {
+            return known.clone();
+        }
+        let spec = Arc::new(spec);
+        self.known.insert(spec.clone());
+        spec
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skiff_ports::snapshot::{HostMatch, Target};
+    use skiff_types::{Command, Digest, Kind, Limits, WasiGeneration};
+
+    fn spec(number: u8, environment_bytes: usize) -> Arc<TaskSpec> {
+        let environment = [("TEXT".to_owned(), "x".repeat(environment_bytes))].into();
+        Arc::new(TaskSpec {
+            definition: "a:1".parse().unwrap(),
+            kind: Kind::Http,
+            generation: WasiGeneration::P2,
+            program: Digest::from_bytes([number; 32]),
+            limits: Limits::default(),
+            command: Command { arguments: vec![], environment },
+        })
+    }
+
+    fn id(number: u32) -> TaskId {
+        TaskId::from_parts(u64::from(number), [0; 10])
+    }
+
+    fn name(number: u32) -> QualifiedName {
+        format!("default/s{number}").parse().unwrap()
+    }
+
+    fn difference(tasks: u32, specs: &[Arc<TaskSpec>]) -> Difference {
+        let assignment = |number: u32| Assignment {
+            task: id(number),
+            owner: name(number),
+            in_service: true,
+            spec: specs[number as usize % specs.len()].clone(),
+            slot: number,
+        };
+        let route = |number: u32| {
+            Arc::new(Route {
+                service: name(number),
+                hosts: vec![HostMatch::Any],
+                paths: vec!["/".parse().unwrap()],
+                targets: vec![Target { task: id(number), slot: number }],
+            })
+        };
+        Difference {
+            base: 3,
+            version: 9,
+            assignments: (0..tasks).map(assignment).collect(),
+            routes: (0..tasks).map(route).collect(),
+            withdrawn: (0..tasks).map(|number| name(tasks + number)).collect(),
+            ended: (0..tasks).map(|number| id(tasks + number)).collect(),
+        }
+    }
+
+    /// Sends a difference and puts together what comes out: the difference, the pieces, the largest in bytes.
+    fn sent(difference: Difference, specs: &mut Specs) -> (Difference, usize, usize) {
+        let (mut whole, mut count, mut largest, mut more) = (Difference::default(), 0, 0, true);
+        for piece in pieces(difference) {
+            assert!(more, "a piece came after the last");
+            let bytes = postcard::to_stdvec(&piece).unwrap();
+            let received = specs.receive(postcard::from_bytes(&bytes).unwrap()).unwrap();
+            let Difference { base, version, assignments, routes, withdrawn, ended } = received.difference;
+            assert!(assignments.is_empty() || whole.routes.is_empty(), "a task after routes");
+            assert!(routes.is_empty() || whole.ended.is_empty(), "a route after an end");
+            (whole.base, whole.version) = (base, version);
+            whole.assignments.extend(assignments);
+            whole.routes.extend(routes);
+            whole.withdrawn.extend(withdrawn);
+            whole.ended.extend(ended);
+            (count, largest, more) = (count + 1, bytes.len().max(largest), received.more);
+        }
+        assert!(!more, "the last piece says that more is to come");
+        (whole, count, largest)
+    }
+
+    #[test]
+    fn what_is_cut_into_pieces_is_whole_again() {
+        let mut table = Specs::default();
+        let specs = [spec(1, 10), spec(2, 10), spec(3, 0)];
+        for tasks in [0, 1, 700, 20_000] {
+            let difference = difference(tasks, &specs);
+            let (received, count, largest) = sent(difference.clone(), &mut table);
+            assert_eq!(received, difference);
+            assert!((count == 1) == (tasks < 2), "{tasks} tasks in {count} pieces");
+            assert!(largest < 2 * PIECE_BYTES, "{tasks} tasks: a piece of {largest} bytes");
+        }
+    }
+
+    #[test]
+    fn what_tasks_share_is_sent_once_and_shared_again() {
+        let mut table = Specs::default();
+        let specs = [spec(1, 50_000)];
+        let (received, count, _) = sent(difference(100, &specs), &mut table);
+        assert_eq!(count, 1);
+        let one = received.assignments[0].spec.clone();
+        assert!(received.assignments.iter().all(|assignment| Arc::ptr_eq(&assignment.spec, &one)));
+        let (later, ..) = sent(difference(1, &specs), &mut table);
+        assert!(Arc::ptr_eq(&later.assignments[0].spec, &one), "a later difference shares it too");
+        drop((received, later, one));
+        sent(difference(0, &specs), &mut table);
+        assert!(table.known.is_empty(), "what no task runs is forgotten");
+    }
+
+    #[test]
+    fn what_is_large_gets_pieces_of_its_own() {
+        let specs: Vec<_> = (0..10).map(|number| spec(number, 3 * PIECE_BYTES)).collect();
+        let difference = difference(10, &specs);
+        let (received, count, largest) = sent(difference.clone(), &mut Specs::default());
+        assert_eq!(received, difference);
+        assert!(count >= 10 && largest < 4 * PIECE_BYTES, "{count} pieces, the largest of {largest} bytes");
+    }
+
+    #[test]
+    fn a_piece_that_names_what_it_has_not_is_refused() {
+        let mut piece = pieces(difference(1, &[spec(1, 0)])).next().unwrap();
+        piece.specs.clear();
+        assert!(Specs::default().receive(piece).is_none());
+    }
+}

@@ -1,0 +1,161 @@
+//! The world against what workers make of the differences that they are told.
+
+use super::*;
+use proptest::prelude::*;
+use skiff_ports::snapshot::{HostMatch, Target, TaskSpec};
+use skiff_types::{Command, Digest, Limits, WasiGeneration};
+use std::collections::BTreeMap;
+
+const WORKERS: usize = 2;
+
+fn id(number: u8) -> TaskId {
+    TaskId::from_parts(0, [number; 10])
+}
+
+fn service(number: u8) -> QualifiedName {
+    format!("default/s{number}").parse().unwrap()
+}
+
+fn assignment(number: u8, kind: Kind, units: &str) -> Assignment {
+    let spec = TaskSpec {
+        definition: "a:1".parse().unwrap(),
+        kind,
+        generation: WasiGeneration::P2,
+        program: Digest::from_bytes([0; 32]),
+        limits: Limits { cpu: units.parse().unwrap(), ..Limits::default() },
+        command: Command::default(),
+    };
+    let slot = u32::from(number);
+    Assignment { task: id(number), owner: service(number), in_service: true, spec: Arc::new(spec), slot }
+}
+
+fn route(number: u8, targets: &[u8]) -> Route {
+    let target = |&number: &u8| Target { task: id(number), slot: u32::from(number) };
+    Route {
+        service: service(number),
+        hosts: vec![HostMatch::Any],
+        paths: vec![format!("/{number}").parse().unwrap()],
+        targets: targets.iter().map(target).collect(),
+    }
+}
+
+#[test]
+fn commands_spread_by_their_cpu_units() {
+    let mut world = World::new(WORKERS);
+    let mut settle = |number: u8, units: &str| {
+        world.run(assignment(number, Kind::Command, units));
+        (0..WORKERS).find(|worker| world.residents(*worker).contains(&id(number)))
+    };
+    assert_eq!(settle(1, "1024"), Some(0));
+    let next = [(2, "256"), (3, "512"), (4, "128")].map(|(number, units)| settle(number, units));
+    assert_eq!(next, [Some(1); 3]);
+    assert_eq!(settle(5, "512"), Some(1));
+    assert_eq!(settle(6, "512"), Some(0));
+    // One that has ended takes nothing any more.
+    assert!(world.has_ended(id(1)));
+    assert!(!world.has_ended(id(1)), "it ends once");
+    world.run(assignment(7, Kind::Command, "1024"));
+    assert!(world.residents(0).contains(&id(7)));
+}
+
+#[test]
+fn of_what_changed_often_only_the_newest_is_told() {
+    let mut world = World::new(WORKERS);
+    world.version = 1;
+    world.difference(0);
+    for round in 0..100 {
+        world.run(assignment(1, Kind::Http, "256"));
+        world.route(route(1, &[1]));
+        world.run(assignment(round, Kind::Http, "256"));
+        world.end(id(round));
+        world.version += 1;
+    }
+    world.route(route(1, &[]));
+    let told = &world.told[0];
+    assert!(told.tasks.len() <= 100 && told.routes.len() == 1, "{told:?}");
+    let difference = world.difference(0);
+    assert_eq!((difference.base, difference.version), (1, 101));
+    assert_eq!(difference.routes, [Arc::new(route(1, &[]))]);
+    assert_eq!(world.difference(0), Difference { base: 101, version: 101, ..Difference::default() });
+    assert!(world.told[1].tasks.is_empty(), "nothing is kept for a worker that was told nothing");
+}
+
+/// A worker, as far as it knows what it was told.
+#[derive(Debug, Default, PartialEq)]
+struct Worker {
+    version: Version,
+    tasks: BTreeMap<TaskId, Assignment>,
+    routes: BTreeMap<QualifiedName, Arc<Route>>,
+}
+
+impl Worker {
+    fn carry_out(&mut self, difference: Difference) {
+        assert_eq!(difference.base, self.version, "told what it can't know the base of");
+        self.version = difference.version;
+        self.tasks.extend(difference.assignments.into_iter().map(|assignment| (assignment.task, assignment)));
+        self.routes.extend(difference.routes.into_iter().map(|route| (route.service.clone(), route)));
+        difference.withdrawn.iter().for_each(|service| drop(self.routes.remove(service)));
+        difference.ended.iter().for_each(|task| drop(self.tasks.remove(task)));
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Run(u8, bool),
+    End(u8),
+    EndedByItself(u8),
+    Route(u8, Vec<u8>),
+    Withdraw(u8),
+    Tell(usize),
+    Die(usize),
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let number = 0..6_u8;
+    let event = prop_oneof![
+        4 => (number.clone(), any::<bool>()).prop_map(|(number, http)| Event::Run(number, http)),
+        2 => number.clone().prop_map(Event::End),
+        1 => number.clone().prop_map(Event::EndedByItself),
+        3 => (number.clone(), prop::collection::vec(0..6_u8, 0..3)).prop_map(|(number, to)| Event::Route(number, to)),
+        1 => number.prop_map(Event::Withdraw),
+        3 => (0..WORKERS).prop_map(Event::Tell),
+        1 => (0..WORKERS).prop_map(Event::Die),
+    ];
+    prop::collection::vec(event, 0..60)
+}
+
+proptest! {
+    /// However its changes are cut into differences, and whoever dies between two of them: a worker knows what a worker
+    /// that starts now would be told.
+    #[test]
+    fn what_is_told_by_differences_is_what_is_told_at_once(events in events()) {
+        let mut world = World::new(WORKERS);
+        let mut workers: Vec<Worker> = (0..WORKERS).map(|_| Worker::default()).collect();
+        for event in events {
+            match event {
+                Event::Run(number, http) if !world.has(id(number)) => {
+                    let kind = if http { Kind::Http } else { Kind::Command };
+                    world.run(assignment(number, kind, "256"));
+                }
+                Event::Run(..) => {}
+                Event::End(number) => world.end(id(number)),
+                Event::EndedByItself(number) => drop(world.has_ended(id(number))),
+                Event::Route(number, to) => world.route(route(number, &to)),
+                Event::Withdraw(number) => world.withdraw(&service(number)),
+                Event::Tell(worker) => workers[worker].carry_out(world.difference(worker)),
+                Event::Die(worker) => {
+                    world.forget(worker);
+                    workers[worker] = Worker::default();
+                }
+            }
+            world.version += 1;
+        }
+        for (worker, mut known) in workers.into_iter().enumerate() {
+            known.carry_out(world.difference(worker));
+            world.forget(worker);
+            let mut newborn = Worker::default();
+            newborn.carry_out(world.difference(worker));
+            prop_assert_eq!(known, newborn);
+        }
+    }
+}
