@@ -100,10 +100,9 @@ fn milliseconds(latency: &skiff_driver::Latency) -> String {
 /// Deploys a service whose sandboxes wait; its host.
 fn holder(platform: &Platform, number: usize) -> anyhow::Result<String> {
     let (name, component) = (format!("holder-{number}"), misbehave());
-    let concurrency = SANDBOXES_PER_SERVICE.to_string();
-    // None is refused while all come at once.
-    let quotas =
-        ["--memory", "4GiB", "--timeout", "1h", "--concurrency", &concurrency, "--queue", &concurrency];
+    // Twice what comes, so that none is refused while all come at once.
+    let concurrency = (2 * SANDBOXES_PER_SERVICE).to_string();
+    let quotas = ["--memory", "4GiB", "--timeout", "1h", "--concurrency", &concurrency];
     let deploy = ["deploy", &component.to_string_lossy(), "--name", &name];
     platform.skiff_output(&[&deploy[..], &quotas].concat())?;
     Ok(format!("{name}.localhost"))
