@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 const SANDBOXES_PER_SERVICE: usize = 250;
 /// Requests to `hello` per second, beside the sandboxes that wait.
 const RATE: f64 = 500.0;
-/// The sandboxes are all there once their number has not changed for this long.
-const SETTLED: Duration = Duration::from_secs(3);
+/// The sandboxes are all there once their number has not changed for this long: a client whose connection found no place
+/// to wait in tries again after 1, 3 and 7 seconds.
+const SETTLED: Duration = Duration::from_secs(8);
 /// Longest wait for them to come, or to go.
 const PATIENCE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(100);
