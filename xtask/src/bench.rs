@@ -29,7 +29,7 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask bench                          everything: half an hour, and the builds
+  cargo xtask bench                          everything: an hour and more, and the builds
   cargo xtask bench throughput latency       two sections
   cargo xtask bench --quick                  a short form of everything, to try whether it works")]
 pub(crate) struct Args {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// Passes of [`Codes::tend`] for which code stays that nobody asks for.
 const IDLE_PASSES: usize = 60;
 
-/// How much native code a worker has mapped at most, of components that have no sandbox.
+/// How much native code a worker has mapped at most. What sandboxes run or wait in stays beyond it.
 #[derive(Debug, Clone, Copy)]
 pub struct CodeBounds {
     /// Components.
