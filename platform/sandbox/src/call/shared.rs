@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::heap::HeapMeter;
 use crate::host::{CallGuard, Host};
 use crate::live::Live;
+use crate::room::Room;
 use crate::run::{GuestRun, NEVER_NS};
 use crate::task::Task;
 use futures::stream::{FuturesUnordered, Stream};
@@ -20,12 +21,16 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 /// How often the calls of a sandbox are looked through for those whose time is up.
 const DEADLINE_CHECK: Duration = Duration::from_millis(100);
+
+/// How often a guest that wakes itself is polled before others get their turn.
+const POLLS_MAX: usize = 4;
 
 /// Names one call of a sandbox.
 pub(crate) type CallId = u64;
@@ -35,6 +40,8 @@ pub(crate) struct Shared {
     host: Rc<Host>,
     task: Rc<Task>,
     pub(crate) heap: Rc<HeapMeter>,
+    /// What it has a place in.
+    room: Rc<Room>,
     /// `None` once it has ended.
     run: RefCell<Option<GuestRun<()>>>,
     inbox: Rc<Inbox>,
@@ -65,15 +72,45 @@ struct Inbox {
 }
 
 /// What wakes the task that drives a sandbox; and the calls that ended since it looked.
+///
+/// Most of what a guest waits for, it brings about itself: then it is polled again on the spot, and nobody is woken.
 #[derive(Default)]
 pub(crate) struct Nudge {
+    driven: AtomicU8,
     keeper: Mutex<Option<Waker>>,
     ended: Mutex<Vec<CallId>>,
 }
 
+/// [`Nudge::driven`]: nobody polls the guest.
+const AT_REST: u8 = 0;
+/// Somebody does.
+const DRIVEN: u8 = 1;
+/// And is to do so once more.
+const DRIVEN_AGAIN: u8 = 2;
+
+impl Nudge {
+    fn driving_begins(&self) {
+        self.driven.store(DRIVEN, Ordering::Relaxed);
+    }
+
+    /// Whether the guest was woken meanwhile.
+    fn driving_ends(&self) -> bool {
+        self.driven.swap(AT_REST, Ordering::AcqRel) == DRIVEN_AGAIN
+    }
+}
+
 impl Wake for Nudge {
     fn wake(self: Arc<Self>) {
-        if let Some(keeper) = &*lock(&self.keeper) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let noted = self.driven.fetch_update(Ordering::AcqRel, Ordering::Acquire, |driven| {
+            (driven != AT_REST).then_some(DRIVEN_AGAIN)
+        });
+        if noted.is_err()
+            && let Some(keeper) = &*lock(&self.keeper)
+        {
             keeper.wake_by_ref();
         }
     }
@@ -94,7 +131,7 @@ impl Drop for CallCord {
     fn drop(&mut self) {
         if let Some(nudge) = self.nudge.take() {
             lock(&nudge.ended).push(self.id);
-            nudge.wake();
+            nudge.wake_by_ref();
         }
     }
 }
@@ -103,12 +140,14 @@ impl Shared {
     /// Starts a sandbox that takes requests as soon as it is made.
     pub(crate) fn start(host: &Rc<Host>, task: &Rc<Task>, code: Rc<Code>, blank: Blank) -> Rc<Self> {
         let (inbox, heap) = (Rc::<Inbox>::default(), HeapMeter::new(&task.account));
+        let room = code.room.clone();
         let guest = serve(host.clone(), task.clone(), code, blank, heap.clone(), inbox.clone());
         let run = GuestRun::new(host, task, NEVER_NS, None, heap.clone(), Box::pin(guest));
         let shared = Rc::new(Self {
             host: host.clone(),
             task: task.clone(),
             heap,
+            room,
             run: RefCell::new(Some(run)),
             inbox,
             nudge: Arc::default(),
@@ -122,10 +161,12 @@ impl Shared {
         shared
     }
 
-    /// Whether it can take one more request.
+    /// Whether it can take one more request; while other tasks wait for its room it ends what it has, or they would wait
+    /// for as long as requests come.
     pub(crate) fn has_room(&self) -> bool {
         let reuse = self.task.account.spec.limits.reuse;
         !self.retired.get()
+            && !self.room.is_wanted_by_others(&self.task)
             && self.taken.get() < reuse.requests
             && self.calls.borrow().len() < reuse.concurrent as usize
     }
@@ -183,7 +224,7 @@ impl Shared {
     /// Takes no more requests, and ends with the last that it works on.
     pub(crate) fn retire(&self) {
         self.retired.set(true);
-        self.nudge.clone().wake();
+        self.nudge.wake_by_ref();
     }
 
     /// Since when it has had nothing to do; `None` if it has.
@@ -191,18 +232,26 @@ impl Shared {
         self.calls.borrow().is_empty().then(|| self.idle_since_ns.get())
     }
 
-    /// Polls the guest once, as the keeper would.
+    /// Polls the guest, as the keeper would, until it waits for something else than itself.
     pub(crate) fn drive(&self) {
-        self.forget_ended_calls();
-        let Ok(mut running) = self.run.try_borrow_mut() else { return };
-        let Some(run) = running.as_mut() else { return };
-        let waker = Waker::from(self.nudge.clone());
-        let polled = pin!(run).poll(&mut Context::from_waker(&waker));
-        if let Poll::Ready(result) = polled {
-            *running = None;
-            drop(running);
-            self.ended(result.err());
+        for _ in 0..POLLS_MAX {
+            self.forget_ended_calls();
+            let Ok(mut running) = self.run.try_borrow_mut() else { return };
+            let Some(run) = running.as_mut() else { return };
+            let waker = Waker::from(self.nudge.clone());
+            self.nudge.driving_begins();
+            let polled = pin!(run).poll(&mut Context::from_waker(&waker));
+            let again = self.nudge.driving_ends();
+            if let Poll::Ready(result) = polled {
+                *running = None;
+                drop(running);
+                return self.ended(result.err());
+            }
+            if !again {
+                return;
+            }
         }
+        self.nudge.wake_by_ref();
     }
 
     /// Whether it has ended, or is to end and has nothing to do any more.
@@ -243,7 +292,12 @@ impl Shared {
         let is_last = self.calls.borrow().is_empty();
         if is_last {
             self.idle_since_ns.set(clock::monotonic_ns());
-            if self.retired.get() || self.taken.get() >= self.task.account.spec.limits.reuse.requests {
+            // Like one that serves a request at a time, it is not kept while other tasks wait for its room.
+            let is_wanted = self.room.is_wanted_by_others(&self.task);
+            if is_wanted
+                || self.retired.get()
+                || self.taken.get() >= self.task.account.spec.limits.reuse.requests
+            {
                 self.inbox.closed.set(true);
                 self.retired.set(true);
                 let run = self.run.try_borrow_mut().map(|mut run| run.take());

@@ -90,6 +90,51 @@ fn whoever_leaves_the_line_lets_the_next_one_go_on() {
     });
 }
 
+/// A pool of two, and three tasks whose sandboxes serve many requests each.
+fn sharing() -> (World, [TaskId; 3]) {
+    let world = World::new(2, &[Guest::MisbehaveP3]);
+    let reuse = Reuse { requests: Reuse::REQUESTS_MAX, concurrent: 16 };
+    let tasks = [(); 3].map(|()| world.run(Guest::MisbehaveP3, |task| task.limits.reuse = reuse));
+    (world, tasks)
+}
+
+#[test]
+fn a_sandbox_of_several_requests_goes_to_who_waits_when_its_last_one_ends() {
+    on_one_thread(async {
+        let (world, [one, other, waiting]) = sharing();
+        let stream = world.get(one, "/drip?chunks=1000000&ms=1").await.unwrap();
+        let _other_stream = world.get(other, "/drip?chunks=1000000&ms=1").await.unwrap();
+        let end = async {
+            until("it waits", || world.slot(waiting).totals().queued == 1).await;
+            drop(stream);
+        };
+        let (answer, ()) = join(world.text(waiting, "/"), end).await;
+        answer.unwrap();
+    });
+}
+
+#[test]
+fn a_sandbox_of_several_requests_takes_no_more_while_others_wait() {
+    on_one_thread(async {
+        let (world, [streaming, steady, waiting]) = sharing();
+        let _stream = world.get(streaming, "/drip?chunks=1000000&ms=1").await.unwrap();
+        let is_answered = Cell::new(false);
+        // At any moment one of them is at work.
+        let ask = async |_| {
+            while !is_answered.get() {
+                world.text(steady, "/sleep?ms=2").await.unwrap();
+            }
+        };
+        let wait = async {
+            until("the steady ones are at work", || world.slot(steady).totals().in_flight == 4).await;
+            world.text(waiting, "/").await.unwrap();
+            is_answered.set(true);
+        };
+        join(join_all((0..4).map(ask)), wait).await;
+        assert_eq!(world.slot(waiting).totals().sandboxes_drawn, 1);
+    });
+}
+
 #[test]
 fn a_command_waits_in_the_same_line() {
     on_one_thread(async {
