@@ -57,8 +57,12 @@ impl Task {
     /// Charges CPU time that was used up to `now_ns`.
     pub(crate) fn charge_cpu(&self, used_ns: u64, now_ns: u64) {
         self.account.charge_cpu(used_ns, now_ns);
-        self.place
-            .charge(used_ns * u64::from(CpuUnits::PER_VCPU) / u64::from(self.account.spec.limits.cpu.get()));
+        self.place.charge(self.virtual_ns(used_ns));
+    }
+
+    /// How far CPU time moves the task's virtual time: the farther, the fewer units it has.
+    pub(crate) fn virtual_ns(&self, cpu_ns: u64) -> u64 {
+        cpu_ns * u64::from(CpuUnits::PER_VCPU) / u64::from(self.account.spec.limits.cpu.get())
     }
 
     /// Ends every guest of the task, and every wait for one.

@@ -3,7 +3,8 @@
 //! One of them gets the thread at a time, and between two of them everything else goes first: so a short request waits
 //! for at most one slice of a long one, however many long ones there are. Among those that wait, tasks get the thread in
 //! proportion to their CPU units (start-time fair queueing): each has a virtual time, which CPU time moves forward the
-//! faster the fewer units the task has, and whose is lowest is next.
+//! faster the fewer units the task has, and whose is lowest is next. CPU time that a task used while nobody was kept
+//! waiting by it must not be held against it for long, so nobody starts more than a bounded time behind the others.
 
 use crate::host::Host;
 use crate::task::Task;
@@ -12,6 +13,10 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+
+/// What of the CPU time that a task used before it queues up is held against it, in nanoseconds: several slices, so that
+/// those who take turns are told apart.
+const DEBT_MAX_NS: u64 = 10_000_000;
 
 thread_local! {
     static SLICE_IS_OVER: Cell<bool> = const { Cell::new(false) };
@@ -97,7 +102,9 @@ impl Turns {
     /// Queues up for a slice.
     pub(crate) fn wait(host: &Rc<Host>, task: &Rc<Task>) -> Rc<Turn> {
         let (turns, place) = (&host.turns, &task.place);
-        place.virtual_ns.set(place.virtual_ns.get().max(turns.now_ns.get()));
+        let now_ns = turns.now_ns.get();
+        let latest_ns = now_ns.saturating_add(task.virtual_ns(DEBT_MAX_NS));
+        place.virtual_ns.set(place.virtual_ns.get().clamp(now_ns, latest_ns));
         let turn = Rc::new(Turn::default());
         let mut queue = place.turns.borrow_mut();
         if queue.is_empty() {

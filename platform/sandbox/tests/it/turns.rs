@@ -42,6 +42,27 @@ fn on_a_busy_core_tasks_get_it_in_proportion_to_their_units() {
 }
 
 #[test]
+fn short_requests_are_not_held_against_a_long_one_that_follows() {
+    on_one_thread(async {
+        let world = World::new(8, &BOTH);
+        for guest in BOTH {
+            let spinner = || world.run(guest, |task| task.limits.timeout = Span::from_ms(400));
+            let (quick, other) = (spinner(), spinner());
+            let used_ms = |task| world.slot(task).totals().cpu_ns as f64 / 1e6;
+            world.text(other, "/").await.unwrap();
+            // More than the other can use up before both are ended.
+            while used_ms(quick) < 600.0 {
+                world.text(quick, "/").await.unwrap();
+            }
+            let before = [quick, other].map(used_ms);
+            join(world.text(quick, "/spin"), world.text(other, "/spin")).await;
+            let [quick_ms, other_ms] = [used_ms(quick) - before[0], used_ms(other) - before[1]];
+            assert!(quick_ms > other_ms / 2.0, "{guest:?}: {quick_ms} ms beside {other_ms} ms");
+        }
+    });
+}
+
+#[test]
 fn a_short_request_waits_for_a_slice_of_one_however_many_spin() {
     on_one_thread(async {
         let world = World::new(32, &[Guest::Hello, Guest::Misbehave]);
