@@ -32,7 +32,7 @@ pub(crate) struct GuestRun<T> {
     timer: Option<Pin<Box<Sleep>>>,
     timer_ns: u64,
     sleeper: Option<u64>,
-    /// Waited for since its slice was over.
+    /// Waited for since its slice was over, or those of the task's other guests were.
     turn: Option<Rc<Turn>>,
     heap: Rc<HeapMeter>,
     /// Given back when the guest has ended.
@@ -66,22 +66,25 @@ impl<T> GuestRun<T> {
         }
     }
 
-    /// Runs `step` on the guest and charges its task with the CPU time that it took and the memory that it left behind;
-    /// false beside its result if there is no room for that in the task's memory limit.
-    fn metered<R>(&mut self, began_ns: u64, step: impl FnOnce(&mut Option<Guest<T>>) -> R) -> (R, bool) {
+    /// Runs `step` on the guest and charges its task with the CPU time that it took and the memory that it left behind.
+    fn metered<R>(&mut self, began_ns: u64, step: impl FnOnce(&mut Option<Guest<T>>) -> R) -> (R, After) {
         self.host.epoch.enter();
         let result = self.heap.metered(|| step(&mut self.guest));
         self.heap.left(self.host.logs.flush(&*self.host.log_sink));
         let fits = self.heap.claim_held();
         self.host.epoch.leave();
+        let after = After { fits, slice_is_over: slice_is_over() };
         if Without::get().cpu {
-            return (result, fits);
+            return (result, after);
         }
         let ended_ns = clock::monotonic_ns();
         let used_ns = self.host.cpu_meter.used_ns(began_ns, ended_ns);
         self.task.charge_cpu(used_ns, ended_ns);
+        if !after.slice_is_over {
+            self.task.place.ran_short(used_ns);
+        }
         self.host.guest_cpu_ns.set(self.host.guest_cpu_ns.get() + used_ns);
-        (result, fits)
+        (result, after)
     }
 
     fn end(&mut self) {
@@ -100,6 +103,15 @@ impl<T> GuestRun<T> {
             let now_ns = now_ns.unwrap_or_else(clock::monotonic_ns);
             self.task.account.row().throttled_ns.add(now_ns.saturating_sub(since_ns));
         }
+    }
+
+    /// Has this future polled again when its turn has come, when its time is up, and when the task ends.
+    fn wait_for_turn(&mut self, cx: &mut Context<'_>, now_ns: u64) {
+        let turn = Turns::wait(&self.host, &self.task);
+        turn.has_come(cx.waker());
+        self.turn = Some(turn);
+        let deadline_ns = self.deadline_ns;
+        self.sleep_until(cx, now_ns, deadline_ns);
     }
 
     /// Has this future polled again at `at_ns`, and when the task ends.
@@ -123,6 +135,14 @@ impl<T> GuestRun<T> {
     }
 }
 
+/// What is known of a guest after a step.
+struct After {
+    /// Whether the task's memory limit has room for what the step left behind.
+    fits: bool,
+    /// Whether it stopped only because its slice was over.
+    slice_is_over: bool,
+}
+
 impl<T> Future for GuestRun<T> {
     type Output = Result<T, Failure>;
 
@@ -141,7 +161,7 @@ impl<T> Future for GuestRun<T> {
             self.sleep_until(cx, now_ns, deadline_ns);
             return Poll::Pending;
         }
-        self.turn = None;
+        let has_turn = self.turn.take().is_some();
         let wait_ns = self.task.account.cpu_wait_ns(now_ns);
         if wait_ns > 0 {
             self.throttled_since_ns.get_or_insert(now_ns);
@@ -150,8 +170,12 @@ impl<T> Future for GuestRun<T> {
             return Poll::Pending;
         }
         self.count_throttled(Some(now_ns));
+        if !has_turn && self.task.place.must_wait(now_ns) {
+            self.wait_for_turn(cx, now_ns);
+            return Poll::Pending;
+        }
 
-        let (poll, fits) = self.metered(now_ns, |guest| match guest {
+        let (poll, after) = self.metered(now_ns, |guest| match guest {
             Some(running) => {
                 let poll = running.as_mut().poll(cx);
                 if poll.is_ready() {
@@ -163,20 +187,19 @@ impl<T> Future for GuestRun<T> {
         });
         match poll {
             Poll::Ready(_) => self.end(),
-            Poll::Pending if !fits => {
+            Poll::Pending if !after.fits => {
                 let failure = Failure::out_of_memory(&self.task.account);
                 self.end();
                 return Poll::Ready(Err(failure));
             }
+            Poll::Pending if after.slice_is_over => self.wait_for_turn(cx, now_ns),
             Poll::Pending => {
-                if slice_is_over() {
-                    let turn = Turns::wait(&self.host, &self.task);
-                    turn.has_come(cx.waker());
-                    self.turn = Some(turn);
-                }
                 let deadline_ns = self.deadline_ns;
                 self.sleep_until(cx, now_ns, deadline_ns);
             }
+        }
+        if has_turn && !after.slice_is_over {
+            self.host.turns.pass_on(&self.task);
         }
         poll
     }

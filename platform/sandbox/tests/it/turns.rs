@@ -3,7 +3,8 @@
 use crate::support::{Guest, World, on_one_thread};
 use futures::future::{join, join_all};
 use skiff_ports::invoke::InvokeError;
-use skiff_types::Span;
+use skiff_types::{Span, TaskId};
+use std::collections::BTreeSet;
 
 const BOTH: [Guest; 2] = [Guest::Misbehave, Guest::MisbehaveP3];
 
@@ -55,11 +56,39 @@ fn short_requests_are_not_held_against_a_long_one_that_follows() {
                 world.text(quick, "/").await.unwrap();
             }
             let before = [quick, other].map(used_ms);
-            join(world.text(quick, "/spin"), world.text(other, "/spin")).await;
+            let _ = join(world.text(quick, "/spin"), world.text(other, "/spin")).await;
             let [quick_ms, other_ms] = [used_ms(quick) - before[0], used_ms(other) - before[1]];
             assert!(quick_ms > other_ms / 2.0, "{guest:?}: {quick_ms} ms beside {other_ms} ms");
         }
     });
+}
+
+/// For how long short requests wait for the CPU time of these tasks, in milliseconds, while each asks for that path: sorted.
+async fn waits_beside(world: &World, hogs: &[TaskId], path: &str) -> Vec<f64> {
+    let hello = world.run(Guest::Hello, |_| {});
+    world.text(hello, "/").await.unwrap();
+    let used_ms = || {
+        let distinct: BTreeSet<_> = hogs.iter().collect();
+        let used_ns: u64 = distinct.iter().map(|hog| world.slot(**hog).totals().cpu_ns).sum();
+        used_ns as f64 / 1e6
+    };
+    let spins = join_all(hogs.iter().map(|&hog| world.text(hog, path)));
+    let short = async {
+        let mut waits = Vec::new();
+        for _ in 0..60 {
+            let before = used_ms();
+            // As a request does that comes in while others run: behind all that is ready.
+            tokio::task::yield_now().await;
+            world.text(hello, "/").await.unwrap();
+            waits.push(used_ms() - before);
+        }
+        waits.sort_by(f64::total_cmp);
+        waits
+    };
+    let (spins, waits) = join(spins, short).await;
+    assert!(spins.iter().all(|spin| *spin == Err(InvokeError::TimedOut { limit_ms: 2_000 })), "{spins:?}");
+    assert!(waits[waits.len() - 1] > 0.0, "nobody else ran");
+    waits
 }
 
 #[test]
@@ -68,30 +97,23 @@ fn a_short_request_waits_for_a_slice_of_one_however_many_spin() {
         let world = World::new(32, &[Guest::Hello, Guest::Misbehave]);
         let hogs =
             [(); 12].map(|()| world.run(Guest::Misbehave, |task| task.limits.timeout = Span::from_ms(2_000)));
-        let hello = world.run(Guest::Hello, |_| {});
-        world.text(hello, "/").await.unwrap();
-        let used_ms = || {
-            let used_ns: u64 = hogs.iter().map(|&hog| world.slot(hog).totals().cpu_ns).sum();
-            used_ns as f64 / 1e6
-        };
-        let spins = join_all(hogs.map(|hog| world.text(hog, "/spin")));
-        let short = async {
-            let mut waits = Vec::new();
-            for _ in 0..60 {
-                let before = used_ms();
-                // As a request does that comes in while others run: behind all that is ready.
-                tokio::task::yield_now().await;
-                world.text(hello, "/").await.unwrap();
-                waits.push(used_ms() - before);
-            }
-            waits.sort_by(f64::total_cmp);
-            waits
-        };
-        let (spins, waits) = join(spins, short).await;
-        assert!(spins.iter().all(|spin| *spin == Err(InvokeError::TimedOut { limit_ms: 2_000 })));
+        let waits = waits_beside(&world, &hogs, "/spin").await;
         // Twelve slices are twelve milliseconds at least.
         let median = waits[waits.len() / 2];
         assert!(median < 6.0, "short requests waited for {median} ms of others' CPU time: {waits:?}");
-        assert!(waits[waits.len() - 1] > 0.0, "nobody else ran");
+    });
+}
+
+#[test]
+fn guests_of_one_task_that_pause_before_their_slice_ends_share_one() {
+    on_one_thread(async {
+        let world = World::new(64, &[Guest::Hello, Guest::Misbehave, Guest::MisbehaveP3]);
+        for guest in BOTH {
+            let hog = world.run(guest, |task| task.limits.timeout = Span::from_ms(2_000));
+            let waits = waits_beside(&world, &[hog; 25], "/spin-and-pause?us=800").await;
+            // All of them in a row are twenty milliseconds.
+            let median = waits[waits.len() / 2];
+            assert!(median < 8.0, "{guest:?}: {median} ms of others' CPU time: {waits:?}");
+        }
     });
 }

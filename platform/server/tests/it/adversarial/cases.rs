@@ -122,6 +122,7 @@ pub(crate) const CASES: &[Case] = &[
     // Time.
     case("endless loop in the handler", BOTH, "/spin", TIMED_OUT, Timeouts, TIMEOUT),
     case("endless loop of host calls", BOTH, "/spin-in-host-calls", TIMED_OUT, Timeouts, TIMEOUT),
+    case("endless loop that pauses before each slice ends", BOTH, "/spin-and-pause", TIMED_OUT, Timeouts, TIMEOUT),
     case("endless loop in start-up", &["start-spin", "start-spin-p3"], "/", TIMED_OUT, Timeouts, TIMEOUT),
     case("endless loop in a destructor", BOTH, "/destructor/spin", TIMED_OUT, Timeouts, TIMEOUT),
     case("sleep for ever", BOTH, "/sleep", TIMED_OUT, Timeouts, TIMEOUT),

@@ -73,6 +73,14 @@ pub fn spin(ms: Option<u64>) -> u64 {
     }
 }
 
+/// Computes for so many microseconds: short of a slice, if they are few.
+pub fn spin_briefly(us: u64) {
+    let end = Instant::now() + Duration::from_micros(us);
+    while Instant::now() < end {
+        black_box(());
+    }
+}
+
 /// Memory with every page of it touched. If there is none, the guest aborts, as Rust does.
 pub fn allocate(mib: u64) -> Vec<u8> {
     let bytes = usize::try_from(mib << 20).unwrap_or(usize::MAX);

@@ -27,6 +27,11 @@ impl Guest for Misbehave {
             "/" => reply(200, "misbehave\n"),
             "/count" => reply(200, guest_common::count().to_string()),
             "/spin" => reply(200, format!("{} rounds", guest_common::spin(target.number("ms")))),
+            // The shortest sleep there is.
+            "/spin-and-pause" => loop {
+                guest_common::spin_briefly(target.number_or("us", 900));
+                monotonic_clock::wait_for(1).await;
+            },
             "/allocate" => {
                 let memory = guest_common::allocate(target.number_or("mib", 16));
                 sleep(target.number_or("hold_ms", 0)).await;

@@ -32,6 +32,11 @@ impl Guest for Misbehave {
                 let rounds = guest_common::spin(target.number("ms"));
                 reply(out, 200, &format!("{rounds} rounds"));
             }
+            // The shortest sleep there is.
+            "/spin-and-pause" => loop {
+                guest_common::spin_briefly(target.number_or("us", 900));
+                monotonic_clock::subscribe_duration(1).block();
+            },
             "/allocate" => {
                 let memory = guest_common::allocate(target.number_or("mib", 16));
                 sleep(target.number_or("hold_ms", 0));
