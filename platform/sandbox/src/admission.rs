@@ -7,7 +7,6 @@
 use crate::call::shared::Shared;
 use crate::code::Code;
 use crate::engine::PoolSize;
-use crate::host::Host;
 use crate::live::Live;
 use crate::room::Room;
 use crate::state::SANDBOX_OVERHEAD_BYTES;
@@ -79,11 +78,11 @@ pub(crate) enum Shortage {
 }
 
 /// Claims a seat and a sandbox, or says what there is too little of at present; the task remembers it.
-pub(crate) fn try_admit(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Admitted, Shortage> {
-    draw(host, task, code).inspect_err(|&shortage| task.shortage.set(shortage))
+pub(crate) fn try_admit(task: &Rc<Task>, code: &Code) -> Result<Admitted, Shortage> {
+    draw(task, code).inspect_err(|&shortage| task.shortage.set(shortage))
 }
 
-fn draw(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Admitted, Shortage> {
+fn draw(task: &Rc<Task>, code: &Code) -> Result<Admitted, Shortage> {
     let seat = Seat::claim(task).ok_or(Shortage::Concurrency)?;
     if let Some(shared) = task.keep.shared_with_room() {
         return Ok(Admitted { seat, sandbox: Drawn::Shared(shared) });
@@ -91,7 +90,7 @@ fn draw(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Admitted, Short
     if let Some(live) = task.keep.take() {
         return Ok(Admitted { seat, sandbox: Drawn::Own(Own::Kept(Box::new(live))) });
     }
-    match Blank::claim(host, task, code) {
+    match Blank::claim(task, code) {
         Ok(blank) => Ok(Admitted { seat, sandbox: Drawn::Own(Own::Blank(blank)) }),
         Err(shortage) => {
             seat.give_back_quietly();
@@ -101,16 +100,25 @@ fn draw(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Admitted, Short
 }
 
 impl Blank {
-    /// Claims a sandbox, or says what there is too little of at present.
-    pub(crate) fn claim(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Self, Shortage> {
+    /// Claims a sandbox, or says what there is too little of at present. Those that wait for a request make room for it.
+    pub(crate) fn claim(task: &Rc<Task>, code: &Code) -> Result<Self, Shortage> {
+        loop {
+            match Self::claim_free(task, code) {
+                Err(Shortage::Pool)
+                    if !code.room.is_wanted_by_others(task) && code.room.kept.retire_oldest() => {}
+                claimed => return claimed,
+            }
+        }
+    }
+
+    /// Claims a sandbox of what nobody has, or says what there is too little of at present.
+    pub(crate) fn claim_free(task: &Rc<Task>, code: &Code) -> Result<Self, Shortage> {
         let (demand, room) = (code.demand.pool, &code.room);
         if !room.is_fair_share(task, demand) {
             return Err(Shortage::Share);
         }
-        while !room.is_free_for(task, demand) {
-            if room.is_wanted_by_others(task) || !host.retire_a_kept_one(room) {
-                return Err(Shortage::Pool);
-            }
+        if !room.is_free_for(task, demand) {
+            return Err(Shortage::Pool);
         }
         let account = &task.account;
         let prepaid_bytes = code.demand.minimum_bytes.get();
@@ -237,12 +245,7 @@ impl Ticket {
     }
 
     /// Waits until a sandbox may be made.
-    pub(crate) async fn admit(
-        self,
-        host: &Rc<Host>,
-        code: &Code,
-        deadline_ns: u64,
-    ) -> Result<Admitted, InvokeError> {
+    pub(crate) async fn admit(self, code: &Code, deadline_ns: u64) -> Result<Admitted, InvokeError> {
         let task = &self.turn.task;
         loop {
             if task.has_ended() {
@@ -260,7 +263,7 @@ impl Ticket {
                 self.turn.wait_to_be_first(left).await;
                 continue;
             }
-            match try_admit(host, task, code) {
+            match try_admit(task, code) {
                 Ok(admitted) => return Ok(admitted),
                 Err(shortage) => self.turn.wait(&code.room, shortage, left).await,
             }

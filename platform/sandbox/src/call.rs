@@ -65,8 +65,9 @@ pub(crate) async fn call(
             return call_shared(host, task, shared, seat, guard, deadline_ns, request).await;
         }
         Drawn::Own(Own::Blank(blank)) if limits.reuse.concurrent > 1 && code.is_concurrent() => {
+            let room = code.room.clone();
             let shared = Shared::start(&host, &task, code, blank);
-            keep::share(&host, &task, shared.clone());
+            keep::share(&task, &room, shared.clone());
             return call_shared(host, task, shared, seat, guard, deadline_ns, request).await;
         }
         Drawn::Own(own) => {
@@ -238,11 +239,11 @@ async fn admit(
     let limits = &task.account.spec.limits;
     if let Some(code) = task.code.loaded() {
         if task.waiting.borrow().is_empty()
-            && let Ok(admitted) = try_admit(host, task, &code)
+            && let Ok(admitted) = try_admit(task, &code)
         {
             return Ok((code, admitted));
         }
-        let admitted = Ticket::take(task, limits.queue)?.admit(host, &code, deadline_ns).await?;
+        let admitted = Ticket::take(task, limits.queue)?.admit(&code, deadline_ns).await?;
         return Ok((code, admitted));
     }
     // There may be sandboxes enough for all of these; only, nobody can tell yet.
@@ -258,7 +259,7 @@ async fn admit(
         }
         Err(_) => return Err(admission::timed_out(task)),
     };
-    let admitted = ticket.admit(host, &code, deadline_ns).await?;
+    let admitted = ticket.admit(&code, deadline_ns).await?;
     Ok((code, admitted))
 }
 
@@ -309,7 +310,7 @@ async fn serve(
     let called = live.call(request, head).await;
     called.map_err(|error| failed((error, live.store.data().out_of_memory())))?;
     if live.requests < task.account.spec.limits.reuse.requests {
-        keep::put(&host, &task, &code.room, live);
+        keep::put(&task, &code.room, live);
     }
     Ok(())
 }

@@ -41,7 +41,7 @@ pub(crate) async fn measure(host: &Rc<Host>, task: &Rc<Task>, path: &str) -> Res
 
     let short = |shortage: Shortage| format!("the task has no sandbox to spare: {shortage:?}");
     let seat = Seat::claim(task).ok_or_else(|| short(Shortage::Concurrency))?;
-    let blank = Blank::claim(host, task, &code).map_err(short)?;
+    let blank = Blank::claim(task, &code).map_err(short)?;
     let requests = [request(path)?, request(path)?];
     let heap = HeapMeter::new(&task.account);
     let deadline_ns =

@@ -53,12 +53,12 @@ fn ending(result: Result<i32, Failure>) -> (Option<i32>, StopCode, String) {
 async fn start_and_wait(host: &Rc<Host>, task: &Rc<Task>) -> Result<i32, Failure> {
     let loaded = task.code.load(host, &task.account).await;
     let code = loaded.map_err(|reason| crate::code::unavailable(&reason))?;
-    let blank = admit(host, task, &code).await?;
+    let blank = admit(task, &code).await?;
     let program = program(host.clone(), task.clone(), code, blank);
     GuestRun::new(host, task, NEVER_NS, None, HeapMeter::new(&task.account), Box::pin(program)).await
 }
 
-async fn admit(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Blank, Failure> {
+async fn admit(task: &Rc<Task>, code: &Code) -> Result<Blank, Failure> {
     let turn = Turn::take(task);
     loop {
         if task.has_ended() {
@@ -68,7 +68,7 @@ async fn admit(host: &Rc<Host>, task: &Rc<Task>, code: &Code) -> Result<Blank, F
             task.account.row().out_of_memory.add(1);
             return Err(Failure::new(FailureKind::OutOfMemory, reason));
         }
-        match Blank::claim(host, task, code) {
+        match Blank::claim(task, code) {
             Ok(blank) => return Ok(blank),
             Err(shortage) => turn.wait(&code.room, shortage, clock::until(NEVER_NS)).await,
         }

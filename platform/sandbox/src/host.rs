@@ -8,7 +8,6 @@ use crate::epoch::EpochClock;
 use crate::failure::{Failure, FailureKind};
 use crate::link::Machines;
 use crate::logs::{LogQueue, LogSink};
-use crate::room::Room;
 use crate::sandboxes::Deps;
 use crate::task::Task;
 use crate::turns::Turns;
@@ -37,8 +36,6 @@ pub(crate) struct Host {
     pub(crate) guest_cpu_ns: Cell<u64>,
     pub(crate) tasks: RefCell<HashMap<TaskId, Rc<Task>>>,
     pub(crate) codes: Codes,
-    /// Tasks that may have sandboxes which wait for a request; each once, or more often for a moment.
-    pub(crate) keepers: RefCell<Vec<Rc<Task>>>,
     calls_begun: Cell<u64>,
     calls: Cell<usize>,
     calls_ended: Notify,
@@ -67,7 +64,6 @@ impl Host {
             guest_cpu_ns: Cell::new(0),
             tasks: RefCell::default(),
             codes,
-            keepers: RefCell::default(),
             calls_begun: Cell::new(0),
             calls: Cell::new(0),
             calls_ended: Notify::new(),
@@ -97,27 +93,6 @@ impl Host {
             self.logs.remark(account, detail);
         }
         self.logs.flush(&*self.log_sink);
-    }
-
-    /// Gives back the sandbox in this room that has waited longest for a request; false if none does.
-    pub(crate) fn retire_a_kept_one(&self, room: &Rc<Room>) -> bool {
-        let oldest = {
-            let is_there =
-                |task: &Rc<Task>| task.code.peek().is_some_and(|code| Rc::ptr_eq(&code.room, room));
-            let keepers = self.keepers().into_iter().filter(is_there);
-            let idle = keepers.filter_map(|task| Some((task.keep.oldest_ns()?, task)));
-            idle.min_by_key(|(since_ns, _)| *since_ns).map(|(_, task)| task)
-        };
-        oldest.is_some_and(|task| task.keep.retire_oldest())
-    }
-
-    /// The tasks whose sandboxes wait for requests.
-    pub(crate) fn keepers(&self) -> Vec<Rc<Task>> {
-        let mut keepers = self.keepers.borrow_mut();
-        keepers.retain(|task| task.keep.holds_any());
-        keepers.sort_by_key(Rc::as_ptr);
-        keepers.dedup_by(|one, other| Rc::ptr_eq(one, other));
-        keepers.clone()
     }
 
     /// Requests and one-off programs that began so far.

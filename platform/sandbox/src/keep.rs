@@ -1,6 +1,7 @@
 //! Sandboxes of a task that wait for a request: made ahead of it, or left by one that may be followed by others.
 //!
-//! How many are made ahead follows from how often requests came lately; they are made while nothing else is to be done.
+//! How many are made ahead follows from how often requests came lately; they are made while nothing else is to be done, in
+//! room that nobody has.
 //! Whatever is kept counts as the task's memory and takes its place in the pool, so it is given back as soon as somebody
 //! needs that, and when no request came for it in a while.
 
@@ -43,6 +44,8 @@ pub(crate) struct Keep {
     shared: RefCell<Vec<Rc<Shared>>>,
     rate: Rate,
     making: Cell<bool>,
+    /// Whether the task is noted among those of its room ([`crate::kept`]).
+    pub(crate) is_noted: Cell<bool>,
 }
 
 impl Keep {
@@ -129,26 +132,22 @@ impl Rate {
 }
 
 /// Puts a sandbox aside for the task's next request, unless the task has ended or others wait for room.
-pub(crate) fn put(host: &Host, task: &Rc<Task>, room: &Room, mut live: Live) {
+pub(crate) fn put(task: &Rc<Task>, room: &Room, mut live: Live) {
     if task.has_ended() || room.is_wanted_by_others(task) {
         return;
     }
     live.idle_since_ns = clock::monotonic_ns();
-    let mut lives = task.keep.lives.borrow_mut();
-    if lives.is_empty() {
-        host.keepers.borrow_mut().push(task.clone());
-    }
-    lives.push_back(live);
-    drop(lives);
+    room.kept.note(task, live.idle_since_ns);
+    task.keep.lives.borrow_mut().push_back(live);
     task.wake_first();
 }
 
 /// Keeps a sandbox for whatever requests it has room for.
-pub(crate) fn share(host: &Host, task: &Rc<Task>, shared: Rc<Shared>) {
+pub(crate) fn share(task: &Rc<Task>, room: &Room, shared: Rc<Shared>) {
     let mut all = task.keep.shared.borrow_mut();
     all.retain(|shared| !shared.is_over());
     all.push(shared);
-    host.keepers.borrow_mut().push(task.clone());
+    room.kept.note(task, clock::monotonic_ns());
 }
 
 /// Has sandboxes made ahead, if the task's requests are worth more than there are.
@@ -186,7 +185,7 @@ async fn make_one(host: &Rc<Host>, task: &Rc<Task>) -> Option<()> {
     if kept_bytes > limits.memory.bytes() / MEMORY_SHARE {
         return None;
     }
-    let blank = Blank::claim(host, task, &code).ok()?;
+    let blank = Blank::claim_free(task, &code).ok()?;
     let heap = HeapMeter::new(account);
     let deadline_ns = clock::monotonic_ns().saturating_add(limits.timeout.ms().saturating_mul(1_000_000));
     let guest = {
@@ -196,7 +195,7 @@ async fn make_one(host: &Rc<Host>, task: &Rc<Task>) -> Option<()> {
             let live = made.map_err(|(error, out_of_memory)| {
                 Failure::from_error(&error, &task.account, out_of_memory)
             })?;
-            put(&host, &task, &code.room, live);
+            put(&task, &code.room, live);
             Ok(())
         }
     };
@@ -206,13 +205,15 @@ async fn make_one(host: &Rc<Host>, task: &Rc<Task>) -> Option<()> {
 
 /// Gives back those that waited too long, and all of a task whose requests wait at another worker for memory.
 pub(crate) fn tend(host: &Host) {
-    let now_ns = clock::monotonic_ns();
-    let keepers = host.keepers();
-    for task in keepers {
-        let too_old = |since_ns: u64| now_ns.saturating_sub(since_ns) > IDLE_MAX_NS;
-        task.keep.shared.borrow_mut().retain(|shared| !shared.is_over());
-        let needed_elsewhere = task.account.slot.rows().any(|row| row.queued.get() > 0);
-        while task.keep.oldest_ns().is_some_and(|since_ns| needed_elsewhere || too_old(since_ns)) {
+    let too_old_ns = clock::monotonic_ns().saturating_sub(IDLE_MAX_NS);
+    for room in host.machines.rooms() {
+        for task in room.kept.tasks() {
+            task.keep.shared.borrow_mut().retain(|shared| !shared.is_over());
+            if task.account.slot.rows().any(|row| row.queued.get() > 0) {
+                while task.keep.retire_oldest() {}
+            }
+        }
+        while let Some(task) = room.kept.oldest_before(too_old_ns) {
             task.keep.retire_oldest();
         }
     }

@@ -34,6 +34,7 @@ mod host;
 mod initialize;
 mod inspect;
 mod keep;
+mod kept;
 mod link;
 mod live;
 mod logs;

@@ -53,6 +53,17 @@ impl Machines {
         self.all.iter().filter(move |machine| machine.flavour.generation == generation)
     }
 
+    /// Where all sandboxes are counted.
+    pub(crate) fn rooms(&self) -> Vec<Rc<Room>> {
+        let mut rooms: Vec<Rc<Room>> = Vec::new();
+        for machine in &self.all {
+            if !rooms.iter().any(|room| Rc::ptr_eq(room, &machine.room)) {
+                rooms.push(machine.room.clone());
+            }
+        }
+        rooms
+    }
+
     pub(crate) fn engines(&self) -> Vec<Engine> {
         self.all.iter().map(|machine| machine.engine.clone()).collect()
     }

@@ -5,6 +5,7 @@
 //! those behind it waiting until enough is there, which they, too, will be glad of one day.
 
 use crate::engine::PoolSize;
+use crate::kept::Kept;
 use crate::task::Task;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -34,11 +35,13 @@ pub(crate) struct Room {
     in_use: InUse,
     /// Tasks with a request that waits for room, each once; the first is next.
     line: RefCell<VecDeque<Rc<Task>>>,
+    /// Tasks whose sandboxes here wait for a request.
+    pub(crate) kept: Kept,
 }
 
 impl Room {
     pub(crate) fn new(size: PoolSize) -> Self {
-        Self { size, in_use: InUse::default(), line: RefCell::default() }
+        Self { size, in_use: InUse::default(), line: RefCell::default(), kept: Kept::default() }
     }
 
     pub(crate) fn size(&self) -> PoolSize {

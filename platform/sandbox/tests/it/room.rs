@@ -2,6 +2,7 @@
 
 use crate::support::{Guest, World, on_one_thread, until};
 use futures::future::{join, join_all};
+use http_body_util::BodyExt;
 use skiff_ports::invoke::InvokeError;
 use skiff_types::{Reuse, Span, TaskId};
 use std::cell::{Cell, RefCell};
@@ -132,6 +133,51 @@ fn a_sandbox_of_several_requests_takes_no_more_while_others_wait() {
         };
         join(join_all((0..4).map(ask)), wait).await;
         assert_eq!(world.slot(waiting).totals().sandboxes_drawn, 1);
+    });
+}
+
+/// Has a sandbox made ahead for the task's next request, and leaves it.
+async fn warm(world: &World, task: TaskId) {
+    let is_warm = || {
+        let totals = world.slot(task).totals();
+        totals.sandboxes == 1 && totals.in_flight == 0
+    };
+    let asked_before = world.slot(task).totals().sandboxes_drawn;
+    while world.slot(task).totals().sandboxes_drawn < asked_before + 3 || !is_warm() {
+        world.text(task, "/count").await.unwrap();
+        // None is made where there is no time or room for it.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[test]
+fn requests_take_the_room_of_what_waits_longest_and_what_is_made_ahead_takes_none() {
+    on_one_thread(async {
+        let world = World::new(4, &[Guest::Misbehave]);
+        let tasks = [(); 4].map(|()| world.run(Guest::Misbehave, |_| {}));
+        for task in tasks {
+            warm(&world, task).await;
+        }
+        // In another order than that in which they began.
+        let order = [2, 0, 3, 1].map(|index| tasks[index]);
+        for task in order {
+            warm(&world, task).await;
+        }
+        let has_one = || order.map(|task| world.slot(task).totals().sandboxes == 1);
+        assert_eq!(has_one(), [true; 4]);
+        let other = world.run(Guest::Misbehave, |_| {});
+        for _ in 0..2 {
+            world.text(other, "/").await.unwrap();
+        }
+        // One would be made ahead now, if there were room for it.
+        let mut drip = world.get(other, "/drip?chunks=1000000&ms=1").await.unwrap().into_body();
+        for _ in 0..20 {
+            drip.frame().await.expect("a chunk").expect("no error");
+        }
+        assert_eq!(world.slot(other).totals().sandboxes, 1);
+        assert_eq!(has_one(), [false, true, true, true]);
     });
 }
 
