@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// First bytes of a file.
 const MAGIC: &[u8; 8] = b"skiffnat";
 /// Version of the layout below.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Magic, format, the program's key, digest of the compatibility, length of the code.
 const HEADER_BYTES: usize = 8 + 4 + 32 + 32 + 8;
 /// The keyed digest at a file's end.

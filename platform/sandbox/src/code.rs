@@ -5,6 +5,7 @@ use crate::engine::PoolSize;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::link::Machine;
+use crate::native;
 use crate::room::Room;
 use crate::state::SandboxState;
 use futures::future::LocalBoxFuture;
@@ -85,13 +86,14 @@ pub(crate) async fn fetch(
     generation: WasiGeneration,
 ) -> Result<Code, String> {
     let native = host.code_source.fetch(program).await?;
+    let (instances, native_bytes) = native::instances(&native)?;
     let mut refusal = "there is no engine for it".to_owned();
     // The code says for which of them it was compiled: all others refuse it at its first bytes.
     for machine in host.machines.of(generation) {
         match map(&machine.engine, &native) {
             Ok(component) => {
-                let native_bytes = rustix::fs::fstat(&native).map_or(0, |stat| stat.st_size.unsigned_abs());
-                return link(machine, &component, kind, native_bytes).map_err(|error| format!("{error:#}"));
+                return link(machine, &component, kind, instances, native_bytes)
+                    .map_err(|error| format!("{error:#}"));
             }
             Err(reason) => refusal = reason,
         }
@@ -119,11 +121,12 @@ fn map(engine: &Engine, native: &OwnedFd) -> Result<Component, String> {
     Ok(component)
 }
 
-/// Links a component and finds what to call.
+/// Links a component and finds what to call. `instances` are those of components that can be in the middle of a call.
 pub(crate) fn link(
     machine: &Machine,
     component: &Component,
     kind: Kind,
+    instances: u32,
     native_bytes: u64,
 ) -> wasmtime::Result<Code> {
     let generation = machine.flavour.generation;
@@ -143,10 +146,11 @@ pub(crate) fn link(
         None => (1, 1, 0),
     };
     let largest_bytes = largest_pages.saturating_mul(PAGE_BYTES);
-    // A function of WASI 0.2 runs to its end on one fiber. In WASI 0.3 each instance that blocks in a call keeps its own.
+    // A function of WASI 0.2 runs to its end on one fiber. In WASI 0.3 each instance of a component that blocks in a
+    // call keeps its own.
     let fibers = match generation {
         WasiGeneration::P2 => 1,
-        WasiGeneration::P3 => 1 + memories,
+        WasiGeneration::P3 => 1 + instances as usize,
     };
     let pool = PoolSize { sandboxes: 1, memories, tables, fibers };
     Ok(Code {

@@ -7,8 +7,9 @@
 use crate::code;
 use crate::engine::{Flavour, PoolSize, Slots, compile_engine};
 use crate::initialize::{Bounds as InitializationBounds, Initialized, initialize};
-use crate::inspect::examine;
+use crate::inspect::{Inside, examine};
 use crate::link::Machine;
+use crate::native;
 use crate::room::Room;
 use rustix::process::{Resource, Rlimit};
 use sha2::{Digest as _, Sha256};
@@ -92,11 +93,11 @@ pub fn compile(
         return Err(PrepareError::Damaged(program.component));
     }
     let examined = examine(&bytes)?;
-    let (bytes, (mut report, data_bytes)) = match &program.snapshot {
+    let (bytes, (mut report, inside)) = match &program.snapshot {
         Some(environment) => initialized(&bytes, examined.0, environment, bounds)?,
         None => (bytes, examined),
     };
-    let flavour = Flavour::of(report.generation, data_bytes);
+    let flavour = Flavour::of(report.generation, inside.data_bytes);
 
     let began = Instant::now();
     let engine = compile_engine(flavour).map_err(|error| internal(&error))?;
@@ -104,33 +105,39 @@ pub fn compile(
         .precompile_component(&bytes)
         .map_err(|error| PrepareError::Refused(format!("the component can't be compiled: {error:#}")))?;
     report.compile_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    report.native_bytes = native.len() as u64;
+    try_to_link(&native, flavour, report.kind, inside.callable_instances)?;
 
-    try_to_link(&native, flavour, report.kind)?;
+    let native = native::with_instances(native, inside.callable_instances);
+    report.native_bytes = native.len() as u64;
     std::fs::write(output, &native).map_err(|error| internal(&error))?;
     Ok(report)
 }
 
-/// The component as its initialisation leaves it, its report, and the bytes of data that its memories start with then.
-/// What a sandbox takes is what the snapshot takes; what it imports and exports is what was pushed.
+/// The component as its initialisation leaves it, its report, and what else is known of it then. What a sandbox takes is
+/// what the snapshot takes; what it imports and exports is what was pushed.
 fn initialized(
     component: &[u8],
     report: ComponentReport,
     environment: &BTreeMap<String, String>,
     bounds: InitializationBounds,
-) -> Result<(Vec<u8>, (ComponentReport, u64)), PrepareError> {
+) -> Result<(Vec<u8>, (ComponentReport, Inside)), PrepareError> {
     let Initialized { component, initialization } = initialize(component, &report, environment, bounds)?;
-    let (ComponentReport { minimum_memory_bytes, .. }, data_bytes) =
+    let (ComponentReport { minimum_memory_bytes, .. }, inside) =
         examine(&component).map_err(|error| {
             PrepareError::Refused(format!("the component can't be snapshotted: as initialised, {error}"))
         })?;
     let initialization = Some(initialization);
     let report = ComponentReport { minimum_memory_bytes, initialization, ..report };
-    Ok((component, (report, data_bytes)))
+    Ok((component, (report, inside)))
 }
 
 /// Loads and links as a worker will, so that what can't run is refused now and not at the first request.
-fn try_to_link(native: &[u8], flavour: Flavour, kind: Kind) -> Result<(), PrepareError> {
+fn try_to_link(
+    native: &[u8],
+    flavour: Flavour,
+    kind: Kind,
+    instances: u32,
+) -> Result<(), PrepareError> {
     let internal = |error: &dyn std::fmt::Display| PrepareError::Internal(error.to_string());
     let room = Rc::new(Room::new(PoolSize::of(1)));
     let machine = Slots::reserve(room.size()).and_then(|slots| Machine::new(flavour, room, &slots));
@@ -140,7 +147,7 @@ fn try_to_link(native: &[u8], flavour: Flavour, kind: Kind) -> Result<(), Prepar
     let component = component.map_err(|error| {
         PrepareError::Refused(format!("the component is larger than a sandbox can be: {error:#}"))
     })?;
-    code::link(&machine, &component, kind, native.len() as u64).map_err(|error| {
+    code::link(&machine, &component, kind, instances, native.len() as u64).map_err(|error| {
         PrepareError::Refused(format!(
             "the component's imports or exports have other types than WASI's: {error:#}"
         ))

@@ -31,6 +31,8 @@ pub(crate) const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 64;
 pub(crate) const MEMORIES_PER_COMPONENT_MAX: u32 = 8;
 /// Tables that one component can have.
 pub(crate) const TABLES_PER_COMPONENT_MAX: u32 = 32;
+/// Instances of components with functions of their own that one component can be made of.
+pub(crate) const CALLABLE_INSTANCES_PER_COMPONENT_MAX: u32 = 16;
 /// Linear memories or tables that one core module can define.
 const MEMORIES_PER_MODULE_MAX: u32 = 4;
 const TABLES_PER_MODULE_MAX: u32 = 8;
@@ -76,7 +78,8 @@ impl PoolSize {
             // Never fewer than one component may have, or it could be deployed and yet never run.
             memories: (sandboxes * SLOTS_OF_ONE.memories).max(MEMORIES_PER_COMPONENT_MAX as usize),
             tables: (sandboxes * SLOTS_OF_ONE.tables).max(TABLES_PER_COMPONENT_MAX as usize),
-            fibers: (sandboxes * SLOTS_OF_ONE.fibers).max(1 + MEMORIES_PER_COMPONENT_MAX as usize),
+            fibers: (sandboxes * SLOTS_OF_ONE.fibers)
+                .max(1 + CALLABLE_INSTANCES_PER_COMPONENT_MAX as usize),
         }
     }
 

@@ -3,13 +3,16 @@
 //! It parses and validates what anybody may have pushed, so it runs no code, needs no engine and never panics. Whether
 //! the types of the imports fit is not seen here but when the component is linked ([`crate::compile`]).
 
-use crate::engine::{CORE_INSTANCES_PER_COMPONENT_MAX, MEMORIES_PER_COMPONENT_MAX, TABLES_PER_COMPONENT_MAX};
+use crate::engine::{
+    CALLABLE_INSTANCES_PER_COMPONENT_MAX, CORE_INSTANCES_PER_COMPONENT_MAX, MEMORIES_PER_COMPONENT_MAX,
+    TABLES_PER_COMPONENT_MAX,
+};
 use crate::offered;
 use crate::state::SANDBOX_OVERHEAD_BYTES;
 use skiff_ports::runtime::{ComponentReport, PrepareError};
 use skiff_types::{Kind, WasiGeneration};
 use wasmparser::{
-    ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentTypeRef,
+    CanonicalFunction, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentTypeRef,
     DataKind, Instance, Parser, Payload, TypeBounds, Validator, WasmFeatures,
 };
 
@@ -26,8 +29,17 @@ pub fn inspect(component: &[u8]) -> Result<ComponentReport, PrepareError> {
     examine(component).map(|(report, _)| report)
 }
 
-/// As [`inspect`]; with the report, the bytes of data that a sandbox's memories start with.
-pub(crate) fn examine(component: &[u8]) -> Result<(ComponentReport, u64), PrepareError> {
+/// What else is known of a component.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inside {
+    /// Bytes of data that a sandbox's memories start with.
+    pub(crate) data_bytes: u64,
+    /// Instances of components that have functions of their own, and so can be in the middle of a call.
+    pub(crate) callable_instances: u32,
+}
+
+/// As [`inspect`], with what else is known.
+pub(crate) fn examine(component: &[u8]) -> Result<(ComponentReport, Inside), PrepareError> {
     if Parser::is_core_wasm(component) {
         return Err(PrepareError::Refused(
             "this is a core WebAssembly module, not a component; build it for a target that makes components (`cargo \
@@ -76,7 +88,8 @@ pub(crate) fn examine(component: &[u8]) -> Result<(ComponentReport, u64), Prepar
         compile_ms: 0,
         initialization: None,
     };
-    Ok((report, found.cost.data_bytes))
+    let callable_instances = u32::try_from(found.cost.callable_instances).unwrap_or(u32::MAX);
+    Ok((report, Inside { data_bytes: found.cost.data_bytes, callable_instances }))
 }
 
 /// Why no slot of a worker's pool can hold this, as a sentence.
@@ -85,6 +98,7 @@ fn refusal_of_size(cost: &Cost) -> Option<String> {
         (cost.core_instances, CORE_INSTANCES_PER_COMPONENT_MAX, "instances of core modules"),
         (cost.memories, MEMORIES_PER_COMPONENT_MAX, "linear memories"),
         (cost.tables, TABLES_PER_COMPONENT_MAX, "tables"),
+        (cost.callable_instances, CALLABLE_INSTANCES_PER_COMPONENT_MAX, "instances of components"),
     ];
     let (count, most, what) = bounds.into_iter().find(|&(count, most, _)| count > u64::from(most))?;
     Some(format!(
@@ -123,6 +137,8 @@ struct Cost {
     core_instances: u64,
     memories: u64,
     tables: u64,
+    /// Instances of components that lift functions out of core modules.
+    callable_instances: u64,
 }
 
 impl Cost {
@@ -132,6 +148,7 @@ impl Cost {
         self.core_instances = self.core_instances.saturating_add(other.core_instances);
         self.memories = self.memories.saturating_add(other.memories);
         self.tables = self.tables.saturating_add(other.tables);
+        self.callable_instances = self.callable_instances.saturating_add(other.callable_instances);
         // Kept far from the end of the range, for the multiplication that follows.
         self.table_elements = self.table_elements.saturating_add(other.table_elements).min(u64::MAX / 16);
     }
@@ -141,6 +158,8 @@ impl Cost {
 #[derive(Default)]
 struct Frame {
     is_component: bool,
+    /// Whether it lifts functions.
+    lifts: bool,
     cost: Cost,
     modules: Vec<Cost>,
     components: Vec<Cost>,
@@ -160,7 +179,8 @@ fn walk(bytes: &[u8]) -> wasmparser::Result<Found> {
         }
         let depth = frames.len();
         if let Payload::End(_) = &payload {
-            let Some(frame) = frames.pop() else { continue };
+            let Some(mut frame) = frames.pop() else { continue };
+            frame.cost.add(Cost { callable_instances: frame.lifts.into(), ..Cost::default() });
             match frames.last_mut() {
                 Some(parent) if frame.is_component => parent.components.push(frame.cost),
                 Some(parent) => parent.modules.push(frame.cost),
@@ -224,6 +244,15 @@ fn count(frames: &mut [Frame], payload: Payload<'_>) -> wasmparser::Result<()> {
                     let cost = at(frames, |frame| &frame.modules, module_index);
                     add(frames, cost);
                     add(frames, Cost { core_instances: 1, ..Cost::default() });
+                }
+            }
+        }
+        Payload::ComponentCanonicalSection(section) => {
+            for function in section {
+                if let CanonicalFunction::Lift { .. } = function?
+                    && let Some(frame) = frames.last_mut()
+                {
+                    frame.lifts = true;
                 }
             }
         }
@@ -310,4 +339,36 @@ fn push(frames: &mut [Frame], kind: ComponentExternalKind, cost: Cost) {
 
 fn at(frames: &[Frame], list: fn(&Frame) -> &Vec<Cost>, index: u32) -> Cost {
     frames.last().and_then(|frame| list(frame).get(index as usize)).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instances_that_lift_functions_are_counted() {
+        let callable = |parts: &str| {
+            let text = format!(
+                "(component
+                   (core module $m (func (export \"run\") (result i32) i32.const 0))
+                   (component $shim)
+                   (component $part
+                     (core instance $c (instantiate $m))
+                     (func (export \"go\") (result (result)) (canon lift (core func $c \"run\"))))
+                   (component $pair (instance (instantiate $part)) (instance (instantiate $part)))
+                   (core instance $c (instantiate $m))
+                   (func $run (result (result)) (canon lift (core func $c \"run\")))
+                   (instance $i (export \"run\" (func $run)))
+                   {parts}
+                   (export \"wasi:cli/run@0.2.0\" (instance $i)))"
+            );
+            examine(&wat::parse_str(text).expect("sound text")).map(|(_, inside)| inside.callable_instances)
+        };
+        let (shim, pair) = ("(instance (instantiate $shim))", "(instance (instantiate $pair))");
+        assert_eq!(callable("").unwrap(), 1);
+        assert_eq!(callable(shim).unwrap(), 1, "it has no functions of its own");
+        assert_eq!(callable(&pair.repeat(2)).unwrap(), 5);
+        let refused = callable(&pair.repeat(8)).unwrap_err().to_string();
+        assert!(refused.contains("17 instances of components, and 16 is the most"), "{refused}");
+    }
 }

@@ -38,6 +38,7 @@ mod kept;
 mod link;
 mod live;
 mod logs;
+mod native;
 mod offered;
 mod pool;
 mod room;

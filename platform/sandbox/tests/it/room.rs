@@ -1,9 +1,10 @@
 //! A pool that is full: tasks take turns, and nobody waits for ever.
 
-use crate::support::{Guest, World, on_one_thread, until};
+use crate::support::{Compiled, Guest, World, compile_text_as_it_is, on_one_thread, until};
 use futures::future::{join, join_all};
 use http_body_util::BodyExt;
 use skiff_ports::invoke::InvokeError;
+use skiff_ports::runtime::TaskEvent;
 use skiff_types::{Reuse, Span, TaskId};
 use std::cell::{Cell, RefCell};
 
@@ -178,6 +179,59 @@ fn requests_take_the_room_of_what_waits_longest_and_what_is_made_ahead_takes_non
         }
         assert_eq!(world.slot(other).totals().sandboxes, 1);
         assert_eq!(has_one(), [false, true, true, true]);
+    });
+}
+
+/// A command of so many components in a row, each of which waits in a call of the next; the last sleeps. None has a memory.
+fn chain(components: usize) -> Compiled {
+    let links: String = (1..components)
+        .map(|number| {
+            format!(
+                "(instance $i{number} (instantiate $link (with \"next\" (func $i{} \"go\"))))",
+                number - 1
+            )
+        })
+        .collect();
+    let text = format!(
+        "(component
+           (import \"wasi:clocks/monotonic-clock@0.3.0\" (instance $clock
+             (export \"wait-for\" (func async (param \"how-long\" u64)))))
+           (component $link
+             (import \"next\" (func $next async (param \"how-long\" u64)))
+             (core func $next (canon lower (func $next)))
+             (core module $m
+               (import \"\" \"next\" (func $next (param i64)))
+               (func (export \"go\") (param i64) (call $next (local.get 0))))
+             (core instance $c (instantiate $m (with \"\" (instance (export \"next\" (func $next))))))
+             (func (export \"go\") async (param \"how-long\" u64) (canon lift (core func $c \"go\"))))
+           (instance $i0 (instantiate $link (with \"next\" (func $clock \"wait-for\"))))
+           {links}
+           (component $program
+             (import \"first\" (func $first async (param \"how-long\" u64)))
+             (core func $first (canon lower (func $first)))
+             (core module $m
+               (import \"\" \"first\" (func $first (param i64)))
+               (func (export \"run\") (result i32) (call $first (i64.const 50000000)) i32.const 0))
+             (core instance $c (instantiate $m (with \"\" (instance (export \"first\" (func $first))))))
+             (func (export \"run\") async (result (result)) (canon lift (core func $c \"run\"))))
+           (instance $program (instantiate $program (with \"first\" (func $i{} \"go\"))))
+           (instance $run (export \"run\" (func $program \"run\")))
+           (export \"wasi:cli/run@0.3.0\" (instance $run)))",
+        components - 1
+    );
+    compile_text_as_it_is(&text).unwrap()
+}
+
+#[test]
+fn stacks_of_components_that_wait_for_each_other_are_waited_for() {
+    let compiled = chain(12);
+    on_one_thread(async {
+        let world = World::of(4, [(compiled.key, compiled.native.clone())]);
+        let run = |()| world.run(Guest::JobP3, |task| task.program = compiled.key);
+        for task in [(); 3].map(run) {
+            let ended = world.end_of(task).await;
+            assert!(matches!(ended, TaskEvent::Ended { exit_code: Some(0), .. }), "{ended:?}");
+        }
     });
 }
 

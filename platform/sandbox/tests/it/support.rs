@@ -147,6 +147,13 @@ pub(crate) fn compile_text(text: &str) -> Result<Compiled, PrepareError> {
     compiled(file.path(), program, InitializationBounds::default())
 }
 
+/// Compiles a component in the text format as it is.
+pub(crate) fn compile_text_as_it_is(text: &str) -> Result<Compiled, PrepareError> {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), wat::parse_str(text).expect("sound text")).expect("written");
+    compiled(file.path(), Program::as_pushed(sha256(file.path())), InitializationBounds::default())
+}
+
 fn compiled(
     component: &Path,
     program: Program,
