@@ -121,7 +121,7 @@ impl Blank {
             return Err(Shortage::Pool);
         }
         let account = &task.account;
-        let prepaid_bytes = code.demand.minimum_bytes.get();
+        let prepaid_bytes = task.start_bytes(code);
         let limit_bytes = account.spec.limits.memory.bytes();
         let mut claim = MemoryClaim::new(account.slot.clone(), account.worker, limit_bytes);
         if !claim.grow(SANDBOX_OVERHEAD_BYTES + prepaid_bytes) {
@@ -138,7 +138,7 @@ impl Blank {
 /// Whether not even one sandbox of this code fits into the task's memory; then waiting is no use.
 pub(crate) fn never_fits(task: &Task, code: &Code) -> Option<String> {
     let limit = task.account.spec.limits.memory;
-    let needed_bytes = SANDBOX_OVERHEAD_BYTES + code.demand.minimum_bytes.get();
+    let needed_bytes = SANDBOX_OVERHEAD_BYTES + task.start_bytes(code);
     (needed_bytes > limit.bytes()).then(|| {
         format!("out of memory: one sandbox takes {needed_bytes} bytes at once, the task's limit is {limit}; raise --memory")
     })

@@ -12,7 +12,6 @@ use futures::future::LocalBoxFuture;
 use rustix::fs::SealFlags;
 use skiff_kit::clock;
 use skiff_types::{Digest, Kind, WasiGeneration};
-use std::cell::Cell;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -62,8 +61,8 @@ pub(crate) enum Entry {
 /// What a sandbox of the component takes.
 pub(crate) struct Demand {
     pub(crate) pool: PoolSize,
-    /// Bytes of memories and tables as they are made; set right by the first instance.
-    pub(crate) minimum_bytes: Cell<u64>,
+    /// Bytes of the largest memory as it is made.
+    pub(crate) memory_bytes: u64,
 }
 
 /// Fetches, and records how long that took.
@@ -156,7 +155,7 @@ pub(crate) fn link(
     Ok(Code {
         engine: machine.engine.clone(),
         entry,
-        demand: Demand { pool, minimum_bytes: Cell::new(largest_bytes) },
+        demand: Demand { pool, memory_bytes: largest_bytes },
         room: machine.room.clone(),
         native_bytes,
     })

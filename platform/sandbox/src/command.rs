@@ -81,7 +81,7 @@ async fn program(host: Rc<Host>, task: Rc<Task>, code: Rc<Code>, blank: Blank) -
     let Blank { permit: _permit, claim, prepaid_bytes } = blank;
     let mut store = new_store(&host, &task, &code, claim, prepaid_bytes);
     let started = |store: &Store<SandboxState>| {
-        made(&task, &code, store, began_ns);
+        made(&task, store, began_ns);
         (host.events)(TaskEvent::Started { task: task.account.task });
     };
     let result = async {

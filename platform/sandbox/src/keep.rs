@@ -180,7 +180,7 @@ async fn make_one(host: &Rc<Host>, task: &Rc<Task>) -> Option<()> {
     let code = task.code.peek()?;
     let account = &task.account;
     let limits = &account.spec.limits;
-    let one_bytes = crate::state::SANDBOX_OVERHEAD_BYTES + code.demand.minimum_bytes.get();
+    let one_bytes = crate::state::SANDBOX_OVERHEAD_BYTES + task.start_bytes(&code);
     let kept_bytes = one_bytes * (1 + task.keep.lives.borrow().len() as u64);
     if kept_bytes > limits.memory.bytes() / MEMORY_SHARE {
         return None;

@@ -40,7 +40,7 @@ impl Live {
         let mut store = new_store(host, task, code, claim, prepaid_bytes);
         match Instance::new(code, &mut store).await {
             Ok(instance) => {
-                made(task, code, &store, began_ns);
+                made(task, &store, began_ns);
                 Ok(Self {
                     store,
                     instance,
@@ -62,11 +62,10 @@ impl Live {
     }
 }
 
-/// Records that a store has its instance: the stage's time, and what the next sandbox of this code is to prepay.
-pub(crate) fn made(task: &Task, code: &Code, store: &Store<SandboxState>, began_ns: u64) {
+/// Records that a store has its instance: the stage's time, and what the task's next sandbox is to prepay.
+pub(crate) fn made(task: &Task, store: &Store<SandboxState>, began_ns: u64) {
     let took_ns = clock::monotonic_ns().saturating_sub(began_ns);
     task.account.row().cold_start_instantiate.record_ns(took_ns);
     let state = store.data();
-    let minimum_bytes = state.claimed_bytes() - state.unused_prepaid_bytes() - SANDBOX_OVERHEAD_BYTES;
-    code.demand.minimum_bytes.set(minimum_bytes);
+    task.started_with(state.claimed_bytes() - state.unused_prepaid_bytes() - SANDBOX_OVERHEAD_BYTES);
 }

@@ -2,6 +2,7 @@
 
 use crate::account::Account;
 use crate::admission::Shortage;
+use crate::code::Code;
 use crate::codes::CodeCell;
 use crate::keep::Keep;
 use crate::room::InUse;
@@ -26,6 +27,8 @@ pub(crate) struct Task {
     pub(crate) keep: Keep,
     /// What it has of the pool.
     pub(crate) in_use: InUse,
+    /// Bytes of memories and tables that its last sandbox had when it was made; start-up may depend on the environment.
+    start_bytes: Cell<Option<u64>>,
     /// What there was too little of when a sandbox was last asked for in vain.
     pub(crate) shortage: Cell<Shortage>,
     ended: Cell<bool>,
@@ -43,6 +46,7 @@ impl Task {
             place: Place::default(),
             keep: Keep::default(),
             in_use: InUse::default(),
+            start_bytes: Cell::new(None),
             shortage: Cell::new(Shortage::Concurrency),
             ended: Cell::new(false),
             sleepers: RefCell::default(),
@@ -63,6 +67,16 @@ impl Task {
     /// How far CPU time moves the task's virtual time: the farther, the fewer units it has.
     pub(crate) fn virtual_ns(&self, cpu_ns: u64) -> u64 {
         cpu_ns * u64::from(CpuUnits::PER_VCPU) / u64::from(self.account.spec.limits.cpu.get())
+    }
+
+    /// Bytes of memories and tables that one of its sandboxes will have when it is made, as far as that is known.
+    pub(crate) fn start_bytes(&self, code: &Code) -> u64 {
+        self.start_bytes.get().unwrap_or(code.demand.memory_bytes)
+    }
+
+    /// Notes what one had.
+    pub(crate) fn started_with(&self, bytes: u64) {
+        self.start_bytes.set(Some(bytes));
     }
 
     /// Ends every guest of the task, and every wait for one.

@@ -150,6 +150,26 @@ fn a_limit_below_one_sandbox_is_said_at_once() {
 }
 
 #[test]
+fn what_start_up_takes_in_one_task_is_not_taken_for_another_s() {
+    on_one_thread(async {
+        let world = World::new(4, &[Guest::Start]);
+        let run = |at_start: &str, memory| {
+            world.run(Guest::Start, |task| {
+                task.command.environment.insert("AT_START".to_owned(), at_start.to_owned());
+                task.limits.memory = MemorySize::from_mib(memory);
+            })
+        };
+        let (large, small) = (run("allocate", 128), run("nothing", 8));
+        for _ in 0..2 {
+            world.text(large, "/").await.unwrap();
+            world.text(small, "/").await.unwrap();
+        }
+        let peak = |task| world.slot(task).totals().memory_peak_bytes;
+        assert!(peak(large) > 32 << 20 && peak(small) < 8 << 20, "{} {}", peak(large), peak(small));
+    });
+}
+
+#[test]
 fn what_the_host_holds_for_a_guest_counts_as_its_memory() {
     on_one_thread(async {
         let world = World::new(4, &[Guest::Misbehave]);

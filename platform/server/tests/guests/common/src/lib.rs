@@ -152,6 +152,10 @@ pub extern "C" fn misbehave_at_start() {
         "grow" => grow_forever(),
         "trap" => trap(),
         "sleep" => std::thread::sleep(Duration::MAX),
+        "allocate" => {
+            allocate(32).leak();
+        }
+        "nothing" => {}
         "flood" => flood(1 << 10),
         other => panic!("nothing to do at the start: {other:?}"),
     }
