@@ -322,8 +322,8 @@ impl http_body::Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        // Who knows the length may stop before the end is read out; then the guest may go on.
-        let whole = self.ended || self.declared_bytes == Some(self.passed_bytes);
+        // Who sees the end, or knows the length, may stop before it is read out; then the guest may go on.
+        let whole = self.is_end_stream() || self.declared_bytes == Some(self.passed_bytes);
         if !whole && let Some(cord) = self.cord.take() {
             cord.cut();
         }

@@ -180,6 +180,7 @@ pub(crate) const CASES: &[Case] = &[
     case("a request's body never read, no answer either", BOTH, "/sleep", TIMED_OUT, Timeouts, TIMEOUT).sending(8 << 20),
     // After the answer.
     case("endless loop after the last byte", BOTH, "/answer/and-spin", Gets(200, "spin"), Timeouts, TIMEOUT),
+    case("endless loop after a body of any length", BOTH, "/answer/end-and-spin", Gets(200, "spin"), Timeouts, TIMEOUT),
     case("endless loop beside the handler", &[P3], "/outlive/spin", TIMED_OUT, Timeouts, TIMEOUT),
     case("subtasks that outlive the answer", &[P3], "/outlive/subtasks", Gets(200, "answered"), Nothing, ""),
     case("subtasks within each other that outlive the answer", &[P3], "/outlive/deep", Gets(200, "answered"), Nothing, ""),

@@ -63,6 +63,13 @@ pub(crate) fn answer(how: &str) -> Response {
             drop(to);
             guest_common::spin(None);
         }),
+        // The same without a word on how many bytes there are.
+        "end-and-spin" => ended_before(async || guest_common::spin(None)),
+        // After the last byte it goes on for a while, and says so.
+        "end-and-log" => ended_before(async || {
+            sleep(100).await;
+            println!("went on");
+        }),
         "shorter" => with_length("100", async |mut to| write(&mut to, "four").await),
         "longer" => with_length("2", async |mut to| write(&mut to, "four").await),
         "headers" => {
@@ -84,6 +91,20 @@ pub(crate) fn answer(how: &str) -> Response {
         }
         other => panic!("no such answer: {other}"),
     }
+}
+
+/// A response that is whole before `rest` begins.
+fn ended_before<T>(rest: impl AsyncFnOnce() -> T + 'static) -> Response {
+    let (mut to, contents) = wit_stream::new();
+    let (end, trailers) = wit_future::new(|| Ok(None));
+    spawn_local(async move {
+        write(&mut to, "spin").await;
+        drop((to, end));
+        // Lets the host see that.
+        sleep(1).await;
+        rest().await;
+    });
+    Response::new(Fields::new(), Some(contents), trailers).0
 }
 
 /// A response that promises so many bytes.

@@ -53,6 +53,21 @@ pub(crate) fn answer(how: &str, out: ResponseOutparam) {
             finish(body, stream, None);
             guest_common::spin(None);
         }
+        // The same without a word on how many bytes there are.
+        "end-and-spin" => {
+            let (body, mut stream) = begin(out, &[]);
+            write(&mut stream, "spin");
+            finish(body, stream, None);
+            guest_common::spin(None);
+        }
+        // After the last byte the handler goes on for a while, and says so.
+        "end-and-log" => {
+            let (body, mut stream) = begin(out, &[]);
+            write(&mut stream, "log");
+            finish(body, stream, None);
+            crate::sleep(100);
+            println!("went on");
+        }
         "shorter" | "longer" => {
             let promised = if how == "shorter" { "100" } else { "2" };
             let (body, mut stream) = begin(out, &[("content-length", promised)]);
