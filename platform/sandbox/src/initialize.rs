@@ -147,10 +147,10 @@ impl Trial<'_> {
         };
         let ended = self.timed(initializing).await;
         let instance = ended.map_err(|error| self.refused("its initialisation", &error, &store))?;
-        if store.data().holds_resources() {
+        if store.data().holds_resources() || holds_concurrent(&mut store) {
             return Err(with_output(
-                "the component can't be snapshotted: its initialisation ended with streams, requests or other \
-                 resources of the host still open, which no snapshot can hold; open them when a request needs them, \
+                "the component can't be snapshotted: its initialisation ended with streams, requests, calls or \
+                 other resources of the host still open, which no snapshot can hold; open them when a request needs them, \
                  and do not print (`println!` leaves its stream open; skiff_sdk::log does not)",
                 &store.data().output(),
             ));
@@ -196,6 +196,11 @@ impl Trial<'_> {
             &store.data().output(),
         )
     }
+}
+
+/// Whether the engine still holds anything of WASI 0.3's for the guest: ends of streams and futures, subtasks, sets of these.
+fn holds_concurrent(store: &mut Store<Guest>) -> bool {
+    store.concurrent_resource_table().is_some_and(|table| !table.is_empty())
 }
 
 /// What Wizer can't do with the component.

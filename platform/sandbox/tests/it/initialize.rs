@@ -178,6 +178,42 @@ fn what_wizer_can_not_do_is_refused_with_its_reason() {
     }
 }
 
+/// A command of WASI 0.3 whose initialisation makes a stream, and then does this to its two ends.
+fn streaming(then: &str) -> Result<Compiled, PrepareError> {
+    compile_text(&format!(
+        "(component
+           (type $s (stream u8))
+           (core func $new (canon stream.new $s))
+           (core func $drop-readable (canon stream.drop-readable $s))
+           (core func $drop-writable (canon stream.drop-writable $s))
+           (core module $m
+             (import \"\" \"new\" (func $new (result i64)))
+             (import \"\" \"drop-readable\" (func $drop-readable (param i32)))
+             (import \"\" \"drop-writable\" (func $drop-writable (param i32)))
+             {RUN}
+             (func (export \"initialize\") (local $ends i64) (local.set $ends (call $new)) {then}))
+           (core instance $c (instantiate $m (with \"\" (instance
+             (export \"new\" (func $new)) (export \"drop-readable\" (func $drop-readable))
+             (export \"drop-writable\" (func $drop-writable))))))
+           (func $run async (result (result)) (canon lift (core func $c \"run\")))
+           (instance $i (export \"run\" (func $run)))
+           (export \"wasi:cli/run@0.3.0\" (instance $i))
+           (func $initialize (canon lift (core func $c \"initialize\")))
+           (export \"wizer-initialize\" (func $initialize)))"
+    ))
+}
+
+#[test]
+fn what_the_engine_holds_can_not_be_in_a_snapshot_either() {
+    let drop_readable = "(call $drop-readable (i32.wrap_i64 (local.get $ends)))";
+    let drop_writable = "(call $drop-writable (i32.wrap_i64 (i64.shr_u (local.get $ends) (i64.const 32))))";
+    assert!(streaming(&format!("{drop_readable} {drop_writable}")).is_ok());
+    for open in ["", drop_readable, drop_writable] {
+        let reason = refusal(streaming(open));
+        assert!(reason.contains("still open"), "{open:?}: {reason}");
+    }
+}
+
 /// As [`text`], of a module that imports `$seed`, and has these functions besides `run`.
 fn drawing(functions: &str, exports: &str) -> Result<Compiled, PrepareError> {
     text(&format!(
