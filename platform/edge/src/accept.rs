@@ -5,6 +5,9 @@
 //! that the supervisor keeps open too: what waits there when a worker dies is served by the next one. A connection is
 //! handed over once at most, and kept if that would mean waiting.
 //!
+//! A worker that has no room for what it accepts, and no other to hand it to, keeps it waiting and closes the connection
+//! that has been idle longest.
+//!
 //! How many connections a worker has, it writes down itself, those in its inbox included; whoever hands one over adds
 //! it at once, so that a burst spreads evenly. A worker without a heartbeat is handed none.
 
@@ -85,23 +88,40 @@ impl Acceptor {
         // Only told by it when something waits, which is the same for all kinds of Unix sockets.
         let inbox = UnixDatagram::from_std(self.inbox.into())?;
         let peers = Peers { inboxes: self.peers, worker: self.worker, ledger: self.ledger };
-        let mut inbox_is_open = true;
+        let (mut inbox_is_open, mut waiting) = (true, None);
         loop {
+            if edge.has_room()
+                && let Some((stream, peer)) = waiting.take()
+            {
+                peers.take(stream, peer, &edge);
+                continue;
+            }
             tokio::select! {
                 biased;
                 () = edge.drain_begun() => break,
                 () = edge.room(), if !edge.has_room() => {}
-                ready = inbox.readable(), if inbox_is_open && edge.has_room() => {
+                ready = inbox.readable(), if inbox_is_open && (edge.has_room() || !edge.is_crowded()) => {
                     ready?;
-                    inbox_is_open = empty_inbox(&inbox, &edge).await?;
+                    match edge.has_room() {
+                        true => inbox_is_open = empty_inbox(&inbox, &edge).await?,
+                        false => edge.make_room(),
+                    }
                 }
-                accepted = listener.accept(), if edge.has_room() => match accepted {
-                    Ok((stream, peer)) => peers.take(stream, peer, &edge),
+                accepted = listener.accept(), if waiting.is_none() => match accepted {
+                    Ok((stream, peer)) if edge.has_room() => peers.take(stream, peer, &edge),
+                    Ok((stream, _)) if peers.hand_over(&stream, &edge) => {}
+                    Ok(accepted) => {
+                        waiting = Some(accepted);
+                        edge.make_room();
+                    }
                     Err(error) => check_accept_error(error).await?,
                 },
             }
         }
         drop(listener);
+        if let Some((stream, peer)) = waiting {
+            serve(stream, peer, &edge);
+        }
         // What others handed over before they saw that this worker drains.
         while inbox_is_open {
             tokio::select! {
@@ -147,13 +167,19 @@ struct Peers {
 impl Peers {
     /// Serves a connection, or gives it to the worker that should have it.
     fn take(&self, stream: TcpStream, peer: SocketAddr, edge: &Rc<Edge>) {
-        if let Some(worker) = self.choose(edge.connections() as u64)
-            && send(self.inboxes[worker].as_fd(), stream.as_fd()).is_ok()
-        {
-            self.ledger.worker(worker).connections.add(1);
-        } else {
+        if !self.hand_over(&stream, edge) {
             serve(stream, peer, edge);
         }
+    }
+
+    /// Gives a connection to the worker that should have it; false if that is this one.
+    fn hand_over(&self, stream: &TcpStream, edge: &Edge) -> bool {
+        let worker = self.choose(edge.connections() as u64);
+        let sent = worker.filter(|&worker| send(self.inboxes[worker].as_fd(), stream.as_fd()).is_ok());
+        if let Some(worker) = sent {
+            self.ledger.worker(worker).connections.add(1);
+        }
+        sent.is_some()
     }
 
     fn choose(&self, own: u64) -> Option<usize> {

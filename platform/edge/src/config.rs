@@ -40,7 +40,7 @@ impl Proto {
 /// Bounds on what clients may do, for each worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections held open at once; past it nothing is accepted until one ends.
+    /// Connections held open at once; for the next one, the one that has been idle longest is closed.
     pub connections_max: usize,
     /// Bytes of a request's head: target, names and values of its headers. 431 past it.
     pub header_bytes_max: usize,

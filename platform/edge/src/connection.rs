@@ -36,6 +36,8 @@ pub(crate) enum Cut {
     SlowClose,
     #[error("the load balancer stopped before the response ended")]
     Drained,
+    #[error("the client sent nothing, and others needed the room")]
+    Crowded,
 }
 
 /// What a connection has been told to do.
@@ -98,6 +100,18 @@ impl Activity {
             return Verdict::Cut(Cut::SlowHead);
         }
         if over(self.idle_since_ns, limits.keep_alive_timeout) { Verdict::Close } else { Verdict::Keep }
+    }
+
+    /// Since when it has been idle, in no way about to end.
+    pub(crate) fn idle_since_ns(&self) -> Option<u64> {
+        let is_idle = self.active == 0 && self.head_since_ns == 0 && self.closing_since_ns == 0;
+        is_idle.then_some(self.idle_since_ns)
+    }
+
+    /// How to end it for others' sake, if it is idle.
+    pub(crate) fn way_out(&self, now_ns: u64) -> Order {
+        let is_silent = !self.was_asked && now_ns.saturating_sub(self.idle_since_ns) >= CLOSE_GRACE_FRESH_NS;
+        if is_silent { Order::Cut(Cut::Crowded) } else { Order::Finish }
     }
 }
 
@@ -393,6 +407,22 @@ mod tests {
         check(fresh, 76, Verdict::Keep);
         check(fresh, 77, Verdict::Cut(Cut::SlowClose));
         check(Activity { head_since_ns: 76 * S, ..fresh }, 80, Verdict::Keep);
+    }
+
+    #[test]
+    fn who_is_idle_can_make_room_for_others() {
+        let idle = Activity { idle_since_ns: S, was_asked: true, ..Activity::default() };
+        assert_eq!((idle.idle_since_ns(), idle.way_out(2 * S)), (Some(S), Order::Finish));
+        let fresh = Activity { was_asked: false, ..idle };
+        assert_eq!(fresh.way_out(S + CLOSE_GRACE_FRESH_NS - 1), Order::Finish);
+        assert_eq!(fresh.way_out(S + CLOSE_GRACE_FRESH_NS), Order::Cut(Cut::Crowded));
+        for busy in [
+            Activity { active: 1, ..idle },
+            Activity { head_since_ns: 2 * S, ..idle },
+            Activity { closing_since_ns: 2 * S, ..idle },
+        ] {
+            assert_eq!(busy.idle_since_ns(), None);
+        }
     }
 
     #[test]

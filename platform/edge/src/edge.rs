@@ -63,6 +63,8 @@ pub struct Edge {
     drain: Drain,
     /// Told whenever a connection ends.
     room: Notify,
+    /// Whether a connection has waited for that since the last one ended.
+    crowded: Cell<bool>,
     /// Where other workers put connections for this one.
     inbox: OnceCell<OwnedFd>,
 }
@@ -84,6 +86,7 @@ impl Edge {
             sweeps: Cell::new(false),
             drain: Drain::new(),
             room: Notify::new(),
+            crowded: Cell::new(false),
             inbox: OnceCell::new(),
             config,
             deps,
@@ -195,6 +198,24 @@ impl Edge {
         self.connections() < self.config.limits.connections_max
     }
 
+    /// Whether a connection waits for room.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.crowded.get()
+    }
+
+    /// Has the connection go that has been idle longest, now or as soon as one is idle, for another that waits: so whoever
+    /// holds many of them keeps nobody out.
+    pub(crate) fn make_room(&self) {
+        self.crowded.set(true);
+        let connections = self.connections.borrow();
+        let idle = connections
+            .iter()
+            .filter_map(|connection| Some((connection.activity().idle_since_ns()?, connection)));
+        if let Some((_, longest)) = idle.min_by_key(|(since_ns, _)| *since_ns) {
+            longest.tell(longest.activity().way_out(monotonic_ns()));
+        }
+    }
+
     /// Ends when a connection has ended since the last call.
     pub(crate) async fn room(&self) {
         self.room.notified().await;
@@ -231,6 +252,9 @@ impl Edge {
                 Verdict::Close => connection.tell(Order::Finish),
                 Verdict::Cut(cut) => connection.tell(Order::Cut(cut)),
             }
+        }
+        if self.is_crowded() {
+            self.make_room();
         }
         self.publish_connections();
         if let Some(log) = &self.access_log {
@@ -342,6 +366,7 @@ impl Drop for Open {
         }
         drop(connections);
         self.edge.publish_connections();
+        self.edge.crowded.set(false);
         self.edge.room.notify_one();
     }
 }

@@ -122,22 +122,16 @@ fn initialized(
     bounds: InitializationBounds,
 ) -> Result<(Vec<u8>, (ComponentReport, Inside)), PrepareError> {
     let Initialized { component, initialization } = initialize(component, &report, environment, bounds)?;
-    let (ComponentReport { minimum_memory_bytes, .. }, inside) =
-        examine(&component).map_err(|error| {
-            PrepareError::Refused(format!("the component can't be snapshotted: as initialised, {error}"))
-        })?;
+    let (ComponentReport { minimum_memory_bytes, .. }, inside) = examine(&component).map_err(|error| {
+        PrepareError::Refused(format!("the component can't be snapshotted: as initialised, {error}"))
+    })?;
     let initialization = Some(initialization);
     let report = ComponentReport { minimum_memory_bytes, initialization, ..report };
     Ok((component, (report, inside)))
 }
 
 /// Loads and links as a worker will, so that what can't run is refused now and not at the first request.
-fn try_to_link(
-    native: &[u8],
-    flavour: Flavour,
-    kind: Kind,
-    instances: u32,
-) -> Result<(), PrepareError> {
+fn try_to_link(native: &[u8], flavour: Flavour, kind: Kind, instances: u32) -> Result<(), PrepareError> {
     let internal = |error: &dyn std::fmt::Display| PrepareError::Internal(error.to_string());
     let room = Rc::new(Room::new(PoolSize::of(1)));
     let machine = Slots::reserve(room.size()).and_then(|slots| Machine::new(flavour, room, &slots));

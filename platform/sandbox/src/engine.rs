@@ -78,8 +78,7 @@ impl PoolSize {
             // Never fewer than one component may have, or it could be deployed and yet never run.
             memories: (sandboxes * SLOTS_OF_ONE.memories).max(MEMORIES_PER_COMPONENT_MAX as usize),
             tables: (sandboxes * SLOTS_OF_ONE.tables).max(TABLES_PER_COMPONENT_MAX as usize),
-            fibers: (sandboxes * SLOTS_OF_ONE.fibers)
-                .max(1 + CALLABLE_INSTANCES_PER_COMPONENT_MAX as usize),
+            fibers: (sandboxes * SLOTS_OF_ONE.fibers).max(1 + CALLABLE_INSTANCES_PER_COMPONENT_MAX as usize),
         }
     }
 

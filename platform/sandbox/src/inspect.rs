@@ -12,8 +12,8 @@ use crate::state::SANDBOX_OVERHEAD_BYTES;
 use skiff_ports::runtime::{ComponentReport, PrepareError};
 use skiff_types::{Kind, WasiGeneration};
 use wasmparser::{
-    CanonicalFunction, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentTypeRef,
-    DataKind, Instance, Parser, Payload, TypeBounds, Validator, WasmFeatures,
+    CanonicalFunction, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
+    ComponentTypeRef, DataKind, Instance, Parser, Payload, TypeBounds, Validator, WasmFeatures,
 };
 
 /// Bytes that one element of a table takes in the host.

@@ -45,6 +45,36 @@ fn an_idle_connection_is_closed_on_both_versions() {
 }
 
 #[test]
+fn a_full_edge_closes_who_has_been_idle_longest() {
+    run(async {
+        let bench = Bench::with(Limits { connections_max: 3, ..Limits::default() }, says("hi"));
+        let mut clients = [bench.http1().await, bench.http1().await, bench.http1().await];
+        for index in [1, 2, 0] {
+            assert_eq!(text(clients[index].send_request(get()).await.unwrap()).await, "hi");
+        }
+        let mut next = bench.http1().await;
+        assert_eq!(text(next.send_request(get()).await.unwrap()).await, "hi");
+        eventually("the client is told", || clients[1].is_closed()).await;
+        let [first, _, third] = &mut clients;
+        for client in [first, third, &mut next] {
+            assert_eq!(text(client.send_request(get()).await.unwrap()).await, "hi");
+        }
+    });
+}
+
+#[test]
+fn who_holds_all_connections_keeps_nobody_out() {
+    run(async {
+        let bench = Bench::with(Limits { connections_max: 8, ..Limits::default() }, says("hi"));
+        let mut silent = Vec::new();
+        for _ in 0..20 {
+            silent.push(bench.connect().await);
+        }
+        assert_eq!(text(bench.http1().await.send_request(get()).await.unwrap()).await, "hi");
+    });
+}
+
+#[test]
 fn a_request_that_takes_its_time_is_not_an_idle_connection() {
     run(async {
         let limits = Limits { keep_alive_timeout: SHORT, header_read_timeout: SHORT, ..Limits::default() };
