@@ -88,3 +88,26 @@ impl Account {
         }
     }
 }
+
+#[cfg(test)]
+impl Account {
+    /// That of a task with so much memory, in a ledger of its own.
+    pub(crate) fn of_any_task(memory_bytes: u64) -> Self {
+        use skiff_types::{
+            Command, Digest, Limits, MemorySize, Namespace, TaskDefinitionId, WasiGeneration,
+        };
+        let name: skiff_types::Name = "guest".parse().expect("a name");
+        let spec = TaskSpec {
+            definition: TaskDefinitionId { family: name.clone(), revision: 1 },
+            kind: Kind::Http,
+            generation: WasiGeneration::P2,
+            program: Digest::from_bytes([1; 32]),
+            limits: Limits { memory: MemorySize::from_bytes(memory_bytes), ..Limits::default() },
+            command: Command::default(),
+        };
+        let (task, owner) = (TaskId::from_parts(1, [1; 10]), QualifiedName::new(Namespace::default(), name));
+        let assignment = Assignment { task, owner, in_service: true, spec: Arc::new(spec), slot: 0 };
+        let (ledger, _) = Ledger::create(1).expect("a ledger");
+        Self::new(assignment, &ledger, 0)
+    }
+}

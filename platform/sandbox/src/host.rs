@@ -6,6 +6,7 @@ use crate::codes::Codes;
 use crate::cpu_meter::CpuMeter;
 use crate::epoch::EpochClock;
 use crate::failure::{Failure, FailureKind};
+use crate::keep::Ahead;
 use crate::link::Machines;
 use crate::logs::{LogQueue, LogSink};
 use crate::sandboxes::Deps;
@@ -36,6 +37,7 @@ pub(crate) struct Host {
     pub(crate) guest_cpu_ns: Cell<u64>,
     pub(crate) tasks: RefCell<HashMap<TaskId, Rc<Task>>>,
     pub(crate) codes: Codes,
+    pub(crate) ahead: Ahead,
     calls_begun: Cell<u64>,
     calls: Cell<usize>,
     calls_ended: Notify,
@@ -64,6 +66,7 @@ impl Host {
             guest_cpu_ns: Cell::new(0),
             tasks: RefCell::default(),
             codes,
+            ahead: Ahead::default(),
             calls_begun: Cell::new(0),
             calls: Cell::new(0),
             calls_ended: Notify::new(),

@@ -43,6 +43,7 @@ pub(crate) struct Keep {
     /// Those that serve several requests at once, idle or not.
     shared: RefCell<Vec<Rc<Shared>>>,
     rate: Rate,
+    /// Whether one is being made ahead, or will be when there is time.
     making: Cell<bool>,
     /// Whether the task is noted among those of its room ([`crate::kept`]).
     pub(crate) is_noted: Cell<bool>,
@@ -108,6 +109,31 @@ impl Keep {
     }
 }
 
+/// The tasks of a worker that want sandboxes made ahead, and whoever waits for time to make them: one for all.
+#[derive(Default)]
+pub(crate) struct Ahead {
+    tasks: RefCell<VecDeque<Rc<Task>>>,
+    somebody_waits: Cell<bool>,
+}
+
+impl Ahead {
+    /// Puts a task behind the others; says whether nobody waits for time yet.
+    fn line_up(&self, task: &Rc<Task>) -> bool {
+        if task.keep.making.replace(true) {
+            return false;
+        }
+        self.tasks.borrow_mut().push_back(task.clone());
+        !self.somebody_waits.replace(true)
+    }
+
+    /// The task that is next; after the last, nobody waits any more.
+    fn next(&self) -> Option<Rc<Task>> {
+        let next = self.tasks.borrow_mut().pop_front();
+        self.somebody_waits.set(next.is_some());
+        next
+    }
+}
+
 /// How often something happens lately: each time counts for less the longer ago it was.
 #[derive(Default)]
 struct Rate {
@@ -153,26 +179,34 @@ pub(crate) fn share(task: &Rc<Task>, room: &Room, shared: Rc<Shared>) {
 /// Has sandboxes made ahead, if the task's requests are worth more than there are.
 pub(crate) fn replenish(host: &Rc<Host>, task: &Rc<Task>) {
     let is_shared = task.account.spec.limits.reuse.concurrent > 1;
-    if !is_shared && !task.keep.making.get() && !task.has_ended() && !task.keep.has_enough() {
-        task.keep.making.set(true);
-        tokio::task::spawn_local(make_ahead(host.clone(), task.clone()));
+    if !is_shared && !task.has_ended() && !task.keep.has_enough() && host.ahead.line_up(task) {
+        tokio::task::spawn_local(make_ahead(host.clone()));
     }
 }
 
-async fn make_ahead(host: Rc<Host>, task: Rc<Task>) {
-    while !task.has_ended() && !task.keep.has_enough() {
+/// Has sandboxes made for one task after the other whenever the worker has nothing else to do.
+async fn make_ahead(host: Rc<Host>) {
+    loop {
         let calls = host.calls_begun();
         tokio::task::yield_now().await;
         if host.calls_begun() != calls {
             tokio::time::sleep(BUSY_PAUSE).await;
             continue;
         }
-        // What can't be made now is not missed: requests make their own.
-        if make_one(&host, &task).await.is_none() {
-            break;
-        }
+        let Some(task) = host.ahead.next() else { break };
+        // One whose start-up takes its time keeps only its own task waiting.
+        tokio::task::spawn_local(make_and_look_again(host.clone(), task));
     }
+}
+
+async fn make_and_look_again(host: Rc<Host>, task: Rc<Task>) {
+    let is_wanted = !task.has_ended() && !task.keep.has_enough();
+    let made = if is_wanted { make_one(&host, &task).await } else { None };
     task.keep.making.set(false);
+    // What can't be made now is not missed: requests make their own.
+    if made.is_some() {
+        replenish(&host, &task);
+    }
 }
 
 /// Makes one, if the task's memory has room for more than that.
@@ -216,5 +250,30 @@ pub(crate) fn tend(host: &Host) {
         while let Some(task) = room.kept.oldest_before(too_old_ns) {
             task.keep.retire_oldest();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Account;
+    use crate::codes::{CodeBounds, Codes};
+
+    #[test]
+    fn one_waits_for_time_on_behalf_of_all_tasks() {
+        let codes = Codes::new(CodeBounds { components: 1, bytes: 1 });
+        let [one, other] = [(); 2].map(|()| {
+            let account = Account::of_any_task(1 << 20);
+            let cell = codes.cell(account.spec.program);
+            Rc::new(Task::new(account, cell))
+        });
+        let ahead = Ahead::default();
+        assert_eq!([&one, &other, &one].map(|task| ahead.line_up(task)), [true, false, false]);
+        for expected in [&one, &other] {
+            assert!(ahead.next().is_some_and(|next| Rc::ptr_eq(&next, expected)));
+            expected.keep.making.set(false);
+        }
+        assert!(ahead.next().is_none());
+        assert!(ahead.line_up(&other), "the last one has gone");
     }
 }
