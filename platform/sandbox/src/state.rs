@@ -76,7 +76,7 @@ pub(crate) fn new_store(
         wasi: None,
         http,
         hooks: Hooks { account: account.clone(), logs: logs.clone() },
-        memory: MemoryBound { account: account.clone(), claim, prepaid_bytes, refused: false },
+        memory: MemoryBound::new(account.clone(), claim, prepaid_bytes),
         account: account.clone(),
         logs: logs.clone(),
         slices: slices.clone(),
@@ -191,10 +191,17 @@ struct MemoryBound {
     claim: MemoryClaim,
     prepaid_bytes: u64,
     refused: bool,
+    /// Bytes that were granted last: prepaid, and claimed.
+    granted: (u64, u64),
 }
 
 impl MemoryBound {
+    fn new(account: Arc<Account>, claim: MemoryClaim, prepaid_bytes: u64) -> Self {
+        Self { account, claim, prepaid_bytes, refused: false, granted: (0, 0) }
+    }
+
     fn grow(&mut self, current: usize, desired: usize, maximum: Option<usize>, unit_bytes: u64) -> bool {
+        self.granted = (0, 0);
         if maximum.is_some_and(|maximum| desired > maximum) {
             return false;
         }
@@ -203,10 +210,18 @@ impl MemoryBound {
         let granted = bytes == prepaid || self.claim.grow(bytes - prepaid);
         if granted {
             self.prepaid_bytes -= prepaid;
+            self.granted = (prepaid, bytes - prepaid);
         } else if !std::mem::replace(&mut self.refused, true) {
             self.account.row().out_of_memory.add(1);
         }
         granted
+    }
+
+    /// Gives back what was granted last.
+    fn give_back(&mut self) {
+        let (prepaid, claimed) = std::mem::take(&mut self.granted);
+        self.prepaid_bytes += prepaid;
+        self.claim.shrink(claimed);
     }
 }
 
@@ -220,6 +235,15 @@ impl ResourceLimiter for MemoryBound {
         Ok(self.grow(current, desired, maximum, 1))
     }
 
+    // The kernel had none, or no slot is that large. The engine asks before every growth of a memory that it may tell to have
+    // failed, but for pages of other sizes, which it is not told to support; a table it also tells of without having asked,
+    // and never after.
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        tracing::debug!(task = %self.account.task, "a memory could not be grown: {error:#}");
+        self.give_back();
+        Ok(())
+    }
+
     fn table_growing(
         &mut self,
         current: usize,
@@ -227,5 +251,31 @@ impl ResourceLimiter for MemoryBound {
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         Ok(self.grow(current, desired, maximum, TABLE_ELEMENT_BYTES))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: usize = 64 << 10;
+
+    #[test]
+    fn what_could_not_be_grown_is_given_back() {
+        let account = Arc::new(Account::of_any_task(10 * PAGE as u64));
+        let claim = MemoryClaim::new(account.slot.clone(), 0, account.spec.limits.memory.bytes());
+        let mut bound = MemoryBound::new(account, claim, PAGE as u64);
+        let mut grow = |from: usize, to: usize, fails: bool| {
+            let granted = bound.memory_growing(from * PAGE, to * PAGE, None).unwrap();
+            if granted && fails {
+                bound.memory_grow_failed(wasmtime::Error::msg("no memory")).unwrap();
+            }
+            (granted, bound.prepaid_bytes as usize / PAGE, bound.claim.bytes() as usize / PAGE)
+        };
+        assert_eq!(grow(0, 10, true), (true, 1, 0));
+        assert_eq!(grow(0, 3, false), (true, 0, 2));
+        assert_eq!(grow(3, 11, true), (true, 0, 2));
+        assert_eq!(grow(3, 11, false), (true, 0, 10));
+        assert_eq!(grow(11, 12, false), (false, 0, 10));
     }
 }
