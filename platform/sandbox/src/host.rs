@@ -95,7 +95,12 @@ impl Host {
         if let Some(detail) = &failure.detail {
             self.logs.remark(account, detail);
         }
-        self.logs.flush(&*self.log_sink);
+        self.flush_logs();
+    }
+
+    /// Hands over all lines that wait; says how many bytes their texts have.
+    pub(crate) fn flush_logs(&self) -> u64 {
+        self.logs.flush(&*self.log_sink)
     }
 
     /// Requests and one-off programs that began so far.

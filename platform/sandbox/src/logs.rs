@@ -2,7 +2,7 @@
 //!
 //! Guests write while they are polled, on the worker's thread, but through types that must be `Send`. So lines gather
 //! in a [`LogQueue`], which the host empties into its [`LogSink`] after each poll of a guest: in order, and before
-//! anything is said about the guest's end. Nothing waits for a slow sink here; what is over the rate is dropped,
+//! anything is said about the guest's end. What is said where no guest is polled is handed over soon after. Nothing waits for a slow sink here; what is over the rate is dropped,
 //! counted, and spoken of.
 
 use crate::account::Account;
@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
+use tokio::sync::Notify;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
@@ -43,6 +44,8 @@ pub trait LogSink {
 pub(crate) struct LogQueue {
     waiting: AtomicBool,
     lines: Mutex<VecDeque<(Arc<Account>, LogLine)>>,
+    /// Told of lines that no guest's poll may follow.
+    reported: Notify,
 }
 
 impl LogQueue {
@@ -87,6 +90,17 @@ impl LogQueue {
                 self.push(account, LogStream::Skiff, cut(line.to_owned()));
             }
         }
+    }
+
+    /// As [`Self::remark`], from where the sink is out of reach.
+    pub(crate) fn report(&self, account: &Arc<Account>, text: &str) {
+        self.remark(account, text);
+        self.reported.notify_one();
+    }
+
+    /// Ends when something was reported since it last did.
+    pub(crate) async fn reported(&self) {
+        self.reported.notified().await;
     }
 
     /// As [`Self::remark`], but at most once a second for the same `last_ns`.

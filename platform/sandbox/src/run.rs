@@ -68,9 +68,11 @@ impl<T> GuestRun<T> {
 
     /// Runs `step` on the guest and charges its task with the CPU time that it took and the memory that it left behind.
     fn metered<R>(&mut self, began_ns: u64, step: impl FnOnce(&mut Option<Guest<T>>) -> R) -> (R, After) {
+        // What waits now is not this guest's.
+        self.host.flush_logs();
         self.host.epoch.enter();
         let result = self.heap.metered(|| step(&mut self.guest));
-        self.heap.left(self.host.logs.flush(&*self.host.log_sink));
+        self.heap.left(self.host.flush_logs());
         let fits = self.heap.claim_held();
         self.host.epoch.leave();
         let after = After { fits, slice_is_over: slice_is_over() };

@@ -7,7 +7,7 @@ use crate::engine::EngineError;
 use crate::epoch::EpochClock;
 use crate::host::Host;
 use crate::link::Machines;
-use crate::logs::LogSink;
+use crate::logs::{LogQueue, LogSink};
 use crate::task::Task;
 use crate::{call, cold_start, command, keep};
 use futures::future::LocalBoxFuture;
@@ -19,6 +19,7 @@ use skiff_ports::runtime::{ColdStart, TaskEvent};
 use skiff_ports::snapshot::Assignment;
 use skiff_types::{Kind, TaskId};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often memory that is kept is looked through for what nobody needs.
@@ -62,6 +63,7 @@ impl Sandboxes {
         let epoch = EpochClock::start(machines.engines()).map_err(EngineError::new)?;
         let host = Rc::new(Host::new(config.worker, machines, Codes::new(config.code), epoch, deps));
         tokio::task::spawn_local(tend(Rc::downgrade(&host)));
+        tokio::task::spawn_local(hand_over_reports(Rc::downgrade(&host), host.logs.clone()));
         Ok(Rc::new(Self { host }))
     }
 
@@ -131,6 +133,15 @@ async fn tend(host: Weak<Host>) {
         host.row().pool_kept_bytes.set(host.machines.trim() as u64);
         keep::tend(&host);
         host.codes.tend(host.row());
+    }
+}
+
+/// Hands over lines that are written where no guest runs.
+async fn hand_over_reports(host: Weak<Host>, logs: Arc<LogQueue>) {
+    loop {
+        logs.reported().await;
+        let Some(host) = host.upgrade() else { break };
+        host.flush_logs();
     }
 }
 

@@ -233,7 +233,7 @@ impl ResponseBody {
             "a response was cut off: its body is larger than {} (the task's limit)",
             self.account.spec.limits.response_body
         );
-        self.logs.remark(&self.account, &remark);
+        self.logs.report(&self.account, &remark);
         self.finish();
         if let Some(cord) = self.cord.take() {
             cord.cut();
@@ -264,7 +264,7 @@ impl ResponseBody {
         self.link.failure().unwrap_or_else(|| {
             let failure = Failure::timed_out(self.account.spec.limits.timeout.ms());
             self.account.row().timeouts.add(1);
-            self.logs.remark(&self.account, &failure.message);
+            self.logs.report(&self.account, &failure.message);
             BodyError::Guest(failure.message)
         })
     }

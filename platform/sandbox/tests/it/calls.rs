@@ -203,6 +203,10 @@ fn a_body_that_needs_no_guest_any_more_ends_in_time_all_the_same() {
         let error = text(asked.await.unwrap()).await.unwrap_err().to_string();
         assert!(error.contains("within 3000 ms"), "{error}");
         assert_eq!(world.slot(task).totals().timeouts, 1);
+        // And its user reads why, though no guest is polled any more.
+        let is_said =
+            || world.lines(task, LogStream::Skiff).iter().any(|line| line.contains("within 3000 ms"));
+        until("nobody says so", is_said).await;
         world.all_is_given_back(task).await;
     });
 }
