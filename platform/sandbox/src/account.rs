@@ -93,9 +93,7 @@ impl Account {
 impl Account {
     /// That of a task with so much memory, in a ledger of its own.
     pub(crate) fn of_any_task(memory_bytes: u64) -> Self {
-        use skiff_types::{
-            Command, Digest, Limits, MemorySize, Namespace, TaskDefinitionId, WasiGeneration,
-        };
+        use skiff_types::{Command, Digest, Limits, MemorySize, Namespace, TaskDefinitionId, WasiGeneration};
         let name: skiff_types::Name = "guest".parse().expect("a name");
         let spec = TaskSpec {
             definition: TaskDefinitionId { family: name.clone(), revision: 1 },

@@ -16,8 +16,10 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-/// Passes of [`Codes::tend`] for which code stays that nobody asks for.
+/// Passes for which code stays that nobody asks for.
 const IDLE_PASSES: usize = 60;
+/// Components that are unmapped in one step.
+const STEP_COMPONENTS: usize = 16;
 
 /// How much native code a worker has mapped at most. What sandboxes run or wait in stays beyond it.
 #[derive(Debug, Clone, Copy)]
@@ -36,11 +38,19 @@ pub(crate) struct Codes {
     clock: Rc<Cell<u64>>,
     /// What the clock said at the last passes, the oldest first.
     passes: RefCell<VecDeque<u64>>,
+    /// What it said when code began to be idle for too long.
+    idle_since: Cell<u64>,
 }
 
 impl Codes {
     pub(crate) fn new(bounds: CodeBounds) -> Self {
-        Self { cells: RefCell::default(), bounds, clock: Rc::default(), passes: RefCell::default() }
+        Self {
+            cells: RefCell::default(),
+            bounds,
+            clock: Rc::default(),
+            passes: RefCell::default(),
+            idle_since: Cell::new(0),
+        }
     }
 
     /// The cell of a program's code, shared by all tasks that run it.
@@ -59,36 +69,44 @@ impl Codes {
         cell
     }
 
-    /// Unmaps what nobody asked for in a while. To be called every second.
-    pub(crate) fn tend(&self, row: &WorkerRow) {
+    /// Says that time has passed. To be called every second.
+    pub(crate) fn begin_pass(&self) {
         let mut passes = self.passes.borrow_mut();
         passes.push_back(self.clock.get());
-        let idle_since = if passes.len() > IDLE_PASSES { passes.pop_front() } else { None };
-        drop(passes);
+        if passes.len() > IDLE_PASSES {
+            self.idle_since.set(passes.pop_front().unwrap_or(0));
+        }
         self.cells.borrow_mut().retain(|_, cell| cell.strong_count() > 0);
-        self.unmap(row, idle_since.unwrap_or(0));
     }
 
-    /// Unmaps what was not asked for since the clock said so, and what is more than the bound.
-    fn unmap(&self, row: &WorkerRow, idle_since: u64) {
+    /// Unmaps some of what nobody asked for in a while; says whether there may be more.
+    pub(crate) fn tend_some(&self, row: &WorkerRow) -> bool {
+        self.unmap(row, self.idle_since.get()) == STEP_COMPONENTS
+    }
+
+    /// Unmaps some of what was not asked for since the clock said so, and of what is more than the bound; says how many.
+    fn unmap(&self, row: &WorkerRow, idle_since: u64) -> usize {
         let cells = self.cells.borrow();
         let mapped =
             cells.values().filter_map(Weak::upgrade).filter_map(|cell| Some((cell.native_bytes()?, cell)));
         let mut mapped: Vec<(u64, Rc<CodeCell>)> = mapped.collect();
         mapped.sort_unstable_by_key(|(_, cell)| cell.asked_at.get());
         let (mut components, mut bytes) = (mapped.len(), mapped.iter().map(|(bytes, _)| bytes).sum::<u64>());
+        let mut unmapped = 0;
         for (native_bytes, cell) in mapped {
             let is_too_much = components > self.bounds.components || bytes > self.bounds.bytes;
-            if !is_too_much && cell.asked_at.get() > idle_since {
+            if unmapped == STEP_COMPONENTS || !is_too_much && cell.asked_at.get() > idle_since {
                 break;
             }
             if cell.unload_if_unused() {
+                unmapped += 1;
                 components -= 1;
                 bytes -= native_bytes;
             }
         }
         row.mapped_components.set(components as u64);
         row.mapped_code_bytes.set(bytes);
+        unmapped
     }
 }
 

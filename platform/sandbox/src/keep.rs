@@ -32,6 +32,8 @@ const RATE_MIN: f64 = 0.2;
 const AHEAD_MAX: usize = 8;
 /// The part of a task's memory limit that sandboxes which wait for a request may take: one in so many.
 const MEMORY_SHARE: u64 = 4;
+/// Sandboxes that are given back, or tasks that are looked at, in one step.
+const STEP: usize = 32;
 /// How long to leave a busy worker alone before looking again whether there is time to make one.
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
@@ -238,17 +240,35 @@ async fn make_one(host: &Rc<Host>, task: &Rc<Task>) -> Option<()> {
 }
 
 /// Gives back those that waited too long, and all of a task whose requests wait at another worker for memory.
-pub(crate) fn tend(host: &Host) {
+pub(crate) async fn tend(host: &Host) {
     let too_old_ns = clock::monotonic_ns().saturating_sub(IDLE_MAX_NS);
+    let mut pace = Pace::default();
     for room in host.machines.rooms() {
         for task in room.kept.tasks() {
+            pace.step().await;
             task.keep.shared.borrow_mut().retain(|shared| !shared.is_over());
             if task.account.slot.rows().any(|row| row.queued.get() > 0) {
-                while task.keep.retire_oldest() {}
+                while task.keep.retire_oldest() {
+                    pace.step().await;
+                }
             }
         }
         while let Some(task) = room.kept.oldest_before(too_old_ns) {
             task.keep.retire_oldest();
+            pace.step().await;
+        }
+    }
+}
+
+/// Lets everything else go on every now and then.
+#[derive(Default)]
+struct Pace(usize);
+
+impl Pace {
+    async fn step(&mut self) {
+        self.0 += 1;
+        if self.0.is_multiple_of(STEP) {
+            tokio::task::yield_now().await;
         }
     }
 }

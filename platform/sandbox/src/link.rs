@@ -68,11 +68,18 @@ impl Machines {
         self.all.iter().map(|machine| machine.engine.clone()).collect()
     }
 
-    /// Gives back memory that sandboxes left behind and nobody came for; says how many bytes are kept at most. To be
-    /// called every second.
-    pub(crate) fn trim(&self) -> usize {
-        self.slots.memories.trim();
-        self.slots.stacks.trim();
+    /// Says that time has passed. To be called every second.
+    pub(crate) fn begin_pass(&self) {
+        self.slots.memories.begin_pass();
+    }
+
+    /// Gives back some of the memory that sandboxes left behind and nobody came for; says whether there is more.
+    pub(crate) fn trim_some(&self) -> bool {
+        self.slots.memories.trim_some() | self.slots.stacks.trim_some()
+    }
+
+    /// Bytes that are kept at most.
+    pub(crate) fn kept_bytes(&self) -> usize {
         self.slots.memories.kept_bytes() + self.slots.stacks.kept_bytes_max()
     }
 }

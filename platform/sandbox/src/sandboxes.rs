@@ -124,15 +124,23 @@ impl Sandboxes {
     }
 }
 
-/// Gives back, once a second, what is kept for sandboxes to come and was not needed lately.
+/// Gives back, once a second, what is kept for sandboxes to come and was not needed lately: step by step, with everything
+/// else in between.
 async fn tend(host: Weak<Host>) {
     let mut interval = tokio::time::interval(TEND_INTERVAL);
     loop {
         interval.tick().await;
         let Some(host) = host.upgrade() else { break };
-        host.row().pool_kept_bytes.set(host.machines.trim() as u64);
-        keep::tend(&host);
-        host.codes.tend(host.row());
+        host.machines.begin_pass();
+        while host.machines.trim_some() {
+            tokio::task::yield_now().await;
+        }
+        host.row().pool_kept_bytes.set(host.machines.kept_bytes() as u64);
+        keep::tend(&host).await;
+        host.codes.begin_pass();
+        while host.codes.tend_some(host.row()) {
+            tokio::task::yield_now().await;
+        }
     }
 }
 

@@ -10,8 +10,10 @@ use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 const SEARCHED_BYTES_MAX: usize = 4 << 20;
 /// Bytes that a slot keeps for its next guest.
 const KEPT_BYTES_MAX: usize = 512 << 10;
-/// Passes of [`MemorySlots::trim`] for which a slot keeps them that nobody uses.
+/// Passes for which a slot keeps them that nobody uses.
 const KEPT_PASSES: u64 = 10;
+/// Slots that are given back in one step, each of which takes a call of the kernel.
+const STEP_SLOTS: usize = 32;
 
 /// Slots for linear memories, each as large as one can be, with what the machine code takes for its guard behind it.
 #[derive(Debug, Clone)]
@@ -36,7 +38,7 @@ struct Idle {
     fresh: usize,
     /// Those that could not be reset, and how many of their bytes are open: the kernel had no memory or no mapping left.
     unclean: Vec<(usize, usize)>,
-    /// Counts calls of [`MemorySlots::trim`].
+    /// Counts calls of [`MemorySlots::begin_pass`].
     pass: u64,
 }
 
@@ -57,13 +59,14 @@ impl MemorySlots {
         Ok(Self(Arc::new(Inner { region, map, count, capacity_bytes, guard_bytes, idle })))
     }
 
-    /// Gives back what slots keep that were not used for a while. To be called every second.
-    pub(crate) fn trim(&self) {
+    /// Says that time has passed, and tries again to reset some that could not be. To be called every second.
+    pub(crate) fn begin_pass(&self) {
         let slots = &self.0;
         let mut idle = slots.idle();
         idle.pass += 1;
-        let pass = idle.pass;
-        for (slot, open) in std::mem::take(&mut idle.unclean) {
+        let (pass, tried) = (idle.pass, idle.unclean.len().min(STEP_SLOTS));
+        let unclean: Vec<_> = idle.unclean.drain(..tried).collect();
+        for (slot, open) in unclean {
             match slots.set_open(slot, open, 0) {
                 Ok(()) => {
                     let idle_slot = IdleSlot { slot, kept_bytes: 0, since_pass: pass };
@@ -72,15 +75,28 @@ impl MemorySlots {
                 Err(_) => idle.unclean.push((slot, open)),
             }
         }
-        for (&open, unused) in &mut idle.used {
-            let old = |slot: &&mut IdleSlot| slot.kept_bytes > 0 && pass - slot.since_pass > KEPT_PASSES;
-            for slot in unused.iter_mut().filter(old) {
-                // SAFETY: the slot is idle, and stays so while it is locked.
-                if unsafe { slots.region.forget(slots.offset(slot.slot), open) }.is_ok() {
-                    slot.kept_bytes = 0;
-                }
+    }
+
+    /// Gives back what some slots keep that were not used for a while; says whether there are more of them.
+    pub(crate) fn trim_some(&self) -> bool {
+        let slots = &self.0;
+        let mut idle = slots.idle();
+        let pass = idle.pass;
+        let is_old = |slot: &IdleSlot| slot.kept_bytes > 0 && pass - slot.since_pass > KEPT_PASSES;
+        let all = idle.used.iter_mut().flat_map(|(open, used)| used.iter_mut().map(move |slot| (*open, slot)));
+        let mut left = STEP_SLOTS;
+        for (open, slot) in all.filter(|(_, slot)| is_old(slot)) {
+            if left == 0 {
+                return true;
+            }
+            left -= 1;
+            // SAFETY: the slot is idle, and stays so while it is locked.
+            match unsafe { slots.region.forget(slots.offset(slot.slot), open) } {
+                Ok(()) => slot.kept_bytes = 0,
+                Err(_) => slot.since_pass = pass,
             }
         }
+        false
     }
 
     /// Bytes that slots keep which nobody uses.
@@ -290,9 +306,23 @@ mod tests {
         assert!(is_kept() && slots.kept_bytes() >= 4_096);
         for _ in 0..=KEPT_PASSES {
             assert!(is_kept());
-            slots.trim();
+            slots.begin_pass();
+            assert!(!slots.trim_some());
         }
         assert!(!is_kept() && slots.kept_bytes() == 0);
         assert_eq!(bytes(&mut *memory(&slots, 2))[0], 0);
+    }
+
+    #[test]
+    fn only_so_much_is_given_back_in_one_step() {
+        let slots = slots(2 * STEP_SLOTS + 1);
+        let mut guests: Vec<_> = (0..2 * STEP_SLOTS + 1).map(|_| memory(&slots, 1)).collect();
+        guests.iter_mut().for_each(|guest| bytes(&mut **guest)[0] = 1);
+        drop(guests);
+        let all = slots.kept_bytes();
+        (0..=KEPT_PASSES).for_each(|_| slots.begin_pass());
+        let steps: Vec<_> = (0..4).map(|_| (slots.trim_some(), all - slots.kept_bytes())).collect();
+        let step = all / (2 * STEP_SLOTS + 1) * STEP_SLOTS;
+        assert_eq!(steps, [(true, step), (true, 2 * step), (false, all), (false, all)]);
     }
 }

@@ -9,6 +9,8 @@ use wasmtime::{StackCreator, StackMemory};
 /// Bytes at the top of a stack that are kept for the next guest. They are not zeroed: no instruction of WebAssembly can
 /// read a stack slot that it has not written.
 const KEPT_BYTES: usize = 64 << 10;
+/// Stacks that are looked at in one step, each of which takes a call of the kernel or two.
+const STEP_STACKS: usize = 32;
 
 /// Slots for stacks, each with a guard page below.
 #[derive(Debug, Clone)]
@@ -46,10 +48,15 @@ impl StackSlots {
         Ok(Self(Arc::new(Inner { region, map, count, stack_bytes, idle: Mutex::default() })))
     }
 
-    /// Gives back what deep recursions left behind in stacks that nobody uses. To be called now and then.
-    pub(crate) fn trim(&self) {
+    /// Gives back what deep recursions left behind in some stacks that nobody uses; says whether there are more of them.
+    pub(crate) fn trim_some(&self) -> bool {
         let slots = &self.0;
+        let mut left = STEP_STACKS;
         for stack in slots.idle().used.iter_mut().filter(|stack| !stack.trimmed) {
+            if left == 0 {
+                return true;
+            }
+            left -= 1;
             stack.trimmed = true;
             let bottom = slots.bottom(stack.slot);
             let deep = slots.stack_bytes - KEPT_BYTES;
@@ -59,6 +66,7 @@ impl StackSlots {
                 let _ = unsafe { slots.region.forget(bottom, deep) };
             }
         }
+        false
     }
 
     /// Bytes that stacks keep at most which nobody uses, once they are trimmed.
@@ -146,8 +154,16 @@ mod tests {
         drop(stack);
         let is_touched = |depth| slots.0.map.is_touched(top.wrapping_sub(depth).map_addr(|at| at & !4_095));
         assert!(is_touched(STACK) && is_touched(1));
-        slots.trim();
+        assert!(!slots.trim_some());
         assert!(!is_touched(STACK) && !is_touched(KEPT_BYTES + 1) && is_touched(KEPT_BYTES) && is_touched(1));
+    }
+
+    #[test]
+    fn only_so_many_are_looked_at_in_one_step() {
+        let slots = StackSlots::reserve(STEP_STACKS + 1, STACK).unwrap();
+        let stacks: Vec<_> = (0..=STEP_STACKS).map(|_| slots.new_stack(STACK, false).unwrap()).collect();
+        drop(stacks);
+        assert_eq!([(); 3].map(|()| slots.trim_some()), [true, false, false]);
     }
 
     #[test]
