@@ -4,7 +4,7 @@
 //! what only the worker's own thread touches lies in [`crate::task`].
 
 use crate::logs::LogMeter;
-use skiff_kit::TokenBucket;
+use skiff_kit::{TokenBucket, clock};
 use skiff_ledger::{Ledger, TaskRow, TaskSlot};
 use skiff_ports::snapshot::{Assignment, TaskSpec};
 use skiff_types::{CpuUnits, Kind, QualifiedName, TaskId};
@@ -62,6 +62,11 @@ impl Account {
     /// This task's row of this worker.
     pub(crate) fn row(&self) -> &TaskRow {
         self.slot.row(self.worker)
+    }
+
+    /// When the time is up of a request that comes now, on the monotonic clock in nanoseconds.
+    pub(crate) fn deadline_ns(&self) -> u64 {
+        clock::monotonic_ns().saturating_add(self.spec.limits.timeout.ms().saturating_mul(1_000_000))
     }
 
     /// Charges CPU time that was used up to `now_ns`.

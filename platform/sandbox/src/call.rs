@@ -53,7 +53,7 @@ pub(crate) async fn call(
     let task = found.filter(|task| task.account.spec.kind == Kind::Http).ok_or(InvokeError::Gone)?;
     let guard = host.call_begins();
     let limits = &task.account.spec.limits;
-    let deadline_ns = clock::monotonic_ns().saturating_add(limits.timeout.ms().saturating_mul(1_000_000));
+    let deadline_ns = task.account.deadline_ns();
     check(&request, limits.request_body.bytes())?;
     task.keep.arrived(clock::monotonic_ns());
     let (code, admitted) = admit(&host, &task, deadline_ns).await?;

@@ -44,11 +44,9 @@ pub(crate) async fn measure(host: &Rc<Host>, task: &Rc<Task>, path: &str) -> Res
     let blank = Blank::claim(task, &code).map_err(short)?;
     let requests = [request(path)?, request(path)?];
     let heap = HeapMeter::new(&task.account);
-    let deadline_ns =
-        clock::monotonic_ns().saturating_add(spec.limits.timeout.ms().saturating_mul(1_000_000));
     let guest: Guest<Stages> =
         Box::pin(stages(host.clone(), task.clone(), code, blank, heap.clone(), requests));
-    let run = GuestRun::new(host, task, deadline_ns, Some(seat), heap, guest);
+    let run = GuestRun::new(host, task, task.account.deadline_ns(), Some(seat), heap, guest);
     let stages = run.await.map_err(|failure| failure.message)?;
     Ok(ColdStart {
         load_ns,

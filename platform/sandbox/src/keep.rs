@@ -223,7 +223,6 @@ async fn make_one(host: &Rc<Host>, task: &Rc<Task>) -> Option<()> {
     }
     let blank = Blank::claim_free(task, &code).ok()?;
     let heap = HeapMeter::new(account);
-    let deadline_ns = clock::monotonic_ns().saturating_add(limits.timeout.ms().saturating_mul(1_000_000));
     let guest = {
         let (host, task, heap) = (host.clone(), task.clone(), heap.clone());
         async move {
@@ -236,7 +235,7 @@ async fn make_one(host: &Rc<Host>, task: &Rc<Task>) -> Option<()> {
         }
     };
     // A failure is reported by the request that meets it.
-    GuestRun::new(host, task, deadline_ns, None, heap, Box::pin(guest)).await.ok()
+    GuestRun::new(host, task, account.deadline_ns(), None, heap, Box::pin(guest)).await.ok()
 }
 
 /// Gives back those that waited too long, and all of a task whose requests wait at another worker for memory.

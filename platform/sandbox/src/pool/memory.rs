@@ -83,7 +83,8 @@ impl MemorySlots {
         let mut idle = slots.idle();
         let pass = idle.pass;
         let is_old = |slot: &IdleSlot| slot.kept_bytes > 0 && pass - slot.since_pass > KEPT_PASSES;
-        let all = idle.used.iter_mut().flat_map(|(open, used)| used.iter_mut().map(move |slot| (*open, slot)));
+        let all =
+            idle.used.iter_mut().flat_map(|(open, used)| used.iter_mut().map(move |slot| (*open, slot)));
         let mut left = STEP_SLOTS;
         for (open, slot) in all.filter(|(_, slot)| is_old(slot)) {
             if left == 0 {
