@@ -6,7 +6,7 @@ use crate::codes::Codes;
 use crate::cpu_meter::CpuMeter;
 use crate::epoch::EpochClock;
 use crate::failure::{Failure, FailureKind};
-use crate::keep::Ahead;
+use crate::keep::{Ahead, Passes};
 use crate::link::Machines;
 use crate::logs::{LogQueue, LogSink};
 use crate::sandboxes::Deps;
@@ -38,6 +38,7 @@ pub(crate) struct Host {
     pub(crate) tasks: RefCell<HashMap<TaskId, Rc<Task>>>,
     pub(crate) codes: Codes,
     pub(crate) ahead: Ahead,
+    pub(crate) passes: Passes,
     calls_begun: Cell<u64>,
     calls: Cell<usize>,
     calls_ended: Notify,
@@ -67,6 +68,7 @@ impl Host {
             tasks: RefCell::default(),
             codes,
             ahead: Ahead::default(),
+            passes: Passes::default(),
             calls_begun: Cell::new(0),
             calls: Cell::new(0),
             calls_ended: Notify::new(),

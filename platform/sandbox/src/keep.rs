@@ -20,8 +20,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How long a sandbox waits for a request before it is given back, in nanoseconds.
-const IDLE_MAX_NS: u64 = 20_000_000_000;
+/// Passes of [`tend`] after which a sandbox is given back that waits for a request.
+const IDLE_PASSES: usize = 20;
 /// The time over which arrivals are averaged, in nanoseconds.
 const RATE_WINDOW_NS: f64 = 10e9;
 /// Sandboxes are made ahead for the requests of so many seconds.
@@ -238,9 +238,23 @@ async fn make_one(host: &Rc<Host>, task: &Rc<Task>) -> Option<()> {
     GuestRun::new(host, task, account.deadline_ns(), None, heap, Box::pin(guest)).await.ok()
 }
 
-/// Gives back those that waited too long, and all of a task whose requests wait at another worker for memory.
+/// When the last passes of [`tend`] were, the oldest first.
+#[derive(Default)]
+pub(crate) struct Passes(RefCell<VecDeque<u64>>);
+
+impl Passes {
+    /// Notes one more; what has waited since before the time that this says has waited too long.
+    fn note(&self, now_ns: u64) -> u64 {
+        let mut passes = self.0.borrow_mut();
+        passes.push_back(now_ns);
+        if passes.len() > IDLE_PASSES { passes.pop_front().unwrap_or(0) } else { 0 }
+    }
+}
+
+/// Gives back those that waited too long, and all of a task whose requests wait at another worker for memory. To be called
+/// every second.
 pub(crate) async fn tend(host: &Host) {
-    let too_old_ns = clock::monotonic_ns().saturating_sub(IDLE_MAX_NS);
+    let too_old_ns = host.passes.note(clock::monotonic_ns());
     let mut pace = Pace::default();
     for room in host.machines.rooms() {
         for task in room.kept.tasks() {

@@ -1,5 +1,6 @@
 //! Sequences of host calls from an arbitrary guest, beside a client that does as it likes: whatever they do, the call
-//! ends with an answer or an error, and everything is given back.
+//! ends with an answer or an error, and everything is given back. Some clients make several calls, which the same sandboxes
+//! serve.
 //!
 //! The guest is a real component (`platform/server/tests/guests/calls` and `calls-p3`) that carries out the program in
 //! its request's path: any bytes are a program. The first three bytes of an input describe the client, the rest is the

@@ -119,6 +119,55 @@ fn a_trap_ends_all_that_a_sandbox_works_on_and_says_so() {
     });
 }
 
+/// Lets the worker believe that so many seconds pass.
+async fn pass(seconds: u32) {
+    tokio::time::pause();
+    for _ in 0..seconds {
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    tokio::time::resume();
+}
+
+#[test]
+fn a_sandbox_that_no_request_comes_for_is_given_back_after_a_while() {
+    on_one_thread(async {
+        let world = World::new(4, &BOTH);
+        for (guest, concurrent) in [(BOTH[0], 1), (BOTH[1], 8)] {
+            let task = reusing(&world, guest, 100, concurrent);
+            assert_eq!(counts(&world, task, 2).await, [1, 2], "{guest:?}");
+            pass(12).await;
+            assert_eq!(counts(&world, task, 1).await, [3], "{guest:?}");
+            pass(12).await;
+            assert_eq!(
+                counts(&world, task, 1).await,
+                [4],
+                "{guest:?}: its time begins anew with each request"
+            );
+            pass(22).await;
+            world.all_is_given_back(task).await;
+        }
+    });
+}
+
+#[test]
+fn sandboxes_that_wait_are_given_back_when_requests_wait_at_another_worker() {
+    on_one_thread(async {
+        let world = World::new(4, &BOTH);
+        for (guest, concurrent) in [(BOTH[0], 1), (BOTH[1], 8)] {
+            let task = reusing(&world, guest, 100, concurrent);
+            let neighbour = reusing(&world, guest, 100, concurrent);
+            assert_eq!(counts(&world, task, 2).await, [1, 2]);
+            assert_eq!(counts(&world, neighbour, 2).await, [1, 2]);
+            let elsewhere = world.slot(task);
+            elsewhere.row(0).queued.add(1);
+            until("it is kept", || world.slot(task).totals().sandboxes == 0).await;
+            assert_eq!(world.slot(neighbour).totals().sandboxes, 1, "{guest:?}");
+            elsewhere.row(0).queued.subtract(1);
+            assert_eq!(counts(&world, task, 1).await, [1]);
+        }
+    });
+}
+
 #[test]
 fn sandboxes_are_made_ahead_while_requests_come_and_there_is_time() {
     on_one_thread(async {

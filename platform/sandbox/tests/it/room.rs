@@ -137,6 +137,57 @@ fn a_sandbox_of_several_requests_takes_no_more_while_others_wait() {
     });
 }
 
+fn busy(answer: Result<String, InvokeError>) -> String {
+    match answer {
+        Err(InvokeError::Busy { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn no_task_has_more_than_half_of_a_pool() {
+    on_one_thread(async {
+        let world = World::new(4, &[Guest::Misbehave]);
+        let greedy = world.run(Guest::Misbehave, |task| task.limits.queue = 1);
+        let neighbour = world.run(Guest::Misbehave, |_| {});
+        world.text(greedy, "/").await.unwrap();
+        world.all_is_given_back(greedy).await;
+        let asked = join_all([(); 3].map(|()| world.text(greedy, "/sleep?ms=300")));
+        let beside = async {
+            let waits = || world.slot(greedy).totals().queued == 1;
+            until("none of them waits", waits).await;
+            assert_eq!(world.slot(greedy).totals().sandboxes, 2);
+            let reason = busy(world.text(greedy, "/").await);
+            assert!(reason.contains("half of the sandboxes"), "{reason}");
+            world.text(neighbour, "/").await.unwrap();
+            assert!(waits(), "the neighbour had to wait for the greedy");
+        };
+        let (answers, ()) = join(asked, beside).await;
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+        assert_eq!(world.slot(greedy).totals().refused, 1);
+    });
+}
+
+#[test]
+fn who_finds_the_pool_full_and_its_queue_too_is_refused() {
+    on_one_thread(async {
+        let world = World::new(2, &[Guest::Misbehave]);
+        let task = world.run(Guest::Misbehave, |task| task.limits.queue = 1);
+        let rest = async {
+            let waiting = world.text(task, "/");
+            let refused = async {
+                until("it does not wait", || world.slot(task).totals().queued == 1).await;
+                let reason = busy(world.text(task, "/").await);
+                assert!(reason.contains("no room for another sandbox"), "{reason}");
+            };
+            let (answer, ()) = join(waiting, refused).await;
+            answer.unwrap();
+            assert_eq!(world.slot(task).totals().refused, 1);
+        };
+        Holders::start(&world).await.beside(rest).await;
+    });
+}
+
 /// Has a sandbox made ahead for the task's next request, and leaves it.
 async fn warm(world: &World, task: TaskId) {
     let is_warm = || {

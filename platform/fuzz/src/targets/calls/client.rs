@@ -75,6 +75,11 @@ impl Client {
         }
     }
 
+    /// Whether it calls a task whose sandboxes serve several requests, with several calls.
+    pub(super) fn calls_often(&self) -> bool {
+        self.takes / 5 % 2 == 1
+    }
+
     /// Takes the answer: all of it, none of it, or a part.
     pub(super) async fn take(&self, response: Response<Body>) {
         let mut body = response.into_body();
