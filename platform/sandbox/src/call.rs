@@ -299,16 +299,12 @@ async fn serve(
     request: GuestRequest,
     head: Arc<Head>,
 ) -> Result<(), Failure> {
-    let failed = |(error, out_of_memory): (wasmtime::Error, bool)| {
-        Failure::from_error(&error, &task.account, out_of_memory)
-    };
     let mut live = match sandbox {
         Own::Kept(live) => *live,
-        Own::Blank(blank) => Live::make(&host, &task, &code, blank, heap).await.map_err(failed)?,
+        Own::Blank(blank) => Live::make(&host, &task, &code, blank, heap).await?,
     };
     head.sandbox_is_ready(clock::monotonic_ns());
-    let called = live.call(request, head).await;
-    called.map_err(|error| failed((error, live.store.data().out_of_memory())))?;
+    live.call(&task, request, head).await?;
     if live.requests < task.account.spec.limits.reuse.requests {
         keep::put(&task, &code.room, live);
     }

@@ -71,11 +71,8 @@ async fn stages(
     heap: Rc<HeapMeter>,
     [first, second]: [GuestRequest; 2],
 ) -> Result<Stages, Failure> {
-    let failed =
-        |error: &wasmtime::Error, out_of_memory| Failure::from_error(error, &task.account, out_of_memory);
     let began_ns = clock::monotonic_ns();
-    let made = Live::make(&host, &task, &code, blank, heap).await;
-    let mut live = made.map_err(|(error, out_of_memory)| failed(&error, out_of_memory))?;
+    let mut live = Live::make(&host, &task, &code, blank, heap).await?;
     let instantiate_ns = clock::monotonic_ns().saturating_sub(began_ns);
     let Live { store, instance, .. } = &mut live;
     let result = async {
@@ -84,7 +81,7 @@ async fn stages(
         wasmtime::error::Ok(Stages { instantiate_ns, first_byte_ns, warm_request_ns })
     };
     let result = result.await;
-    result.map_err(|error| failed(&error, live.store.data().out_of_memory()))
+    result.map_err(|error| live.failure(&error, &task))
 }
 
 /// Calls to the end, reading the answer's body, and says when the answer's head was there.

@@ -7,7 +7,6 @@
 
 use crate::admission::Blank;
 use crate::call::shared::Shared;
-use crate::failure::Failure;
 use crate::heap::HeapMeter;
 use crate::host::Host;
 use crate::live::Live;
@@ -226,10 +225,7 @@ async fn make_one(host: &Rc<Host>, task: &Rc<Task>) -> Option<()> {
     let guest = {
         let (host, task, heap) = (host.clone(), task.clone(), heap.clone());
         async move {
-            let made = Live::make(&host, &task, &code, blank, heap).await;
-            let live = made.map_err(|(error, out_of_memory)| {
-                Failure::from_error(&error, &task.account, out_of_memory)
-            })?;
+            let live = Live::make(&host, &task, &code, blank, heap).await?;
             put(&task, &code.room, live);
             Ok(())
         }

@@ -3,6 +3,7 @@
 use crate::admission::{Blank, Permit};
 use crate::call::{GuestRequest, Head, Instance};
 use crate::code::Code;
+use crate::failure::Failure;
 use crate::heap::HeapMeter;
 use crate::host::Host;
 use crate::state::{SANDBOX_OVERHEAD_BYTES, SandboxState, new_store};
@@ -34,7 +35,7 @@ impl Live {
         code: &Rc<Code>,
         blank: Blank,
         heap: Rc<HeapMeter>,
-    ) -> Result<Self, (wasmtime::Error, bool)> {
+    ) -> Result<Self, Failure> {
         let began_ns = clock::monotonic_ns();
         let Blank { permit, claim, prepaid_bytes } = blank;
         let mut store = new_store(host, task, code, claim, prepaid_bytes);
@@ -51,15 +52,30 @@ impl Live {
                     _code: code.clone(),
                 })
             }
-            Err(error) => Err((error, store.data().out_of_memory())),
+            Err(error) => Err(failure(&error, task, &store)),
         }
     }
 
     /// Lets it answer one request, to the end of all that the guest does for it.
-    pub(crate) async fn call(&mut self, request: GuestRequest, head: Arc<Head>) -> wasmtime::Result<()> {
+    pub(crate) async fn call(
+        &mut self,
+        task: &Task,
+        request: GuestRequest,
+        head: Arc<Head>,
+    ) -> Result<(), Failure> {
         self.requests += 1;
-        self.instance.call(&mut self.store, request, head).await
+        let called = self.instance.call(&mut self.store, request, head).await;
+        called.map_err(|error| self.failure(&error, task))
     }
+
+    /// What an error that came out of its guest means.
+    pub(crate) fn failure(&self, error: &wasmtime::Error, task: &Task) -> Failure {
+        failure(error, task, &self.store)
+    }
+}
+
+fn failure(error: &wasmtime::Error, task: &Task, store: &Store<SandboxState>) -> Failure {
+    Failure::from_error(error, &task.account, store.data().out_of_memory())
 }
 
 /// Records that a store has its instance: the stage's time, and what the task's next sandbox is to prepay.

@@ -354,10 +354,7 @@ async fn serve(
     heap: Rc<HeapMeter>,
     inbox: Rc<Inbox>,
 ) -> Result<(), Failure> {
-    let failed =
-        |error: &wasmtime::Error, out_of_memory| Failure::from_error(error, &task.account, out_of_memory);
-    let made = Live::make(&host, &task, &code, blank, heap).await;
-    let mut live = made.map_err(|(error, out_of_memory)| failed(&error, out_of_memory))?;
+    let mut live = Live::make(&host, &task, &code, blank, heap).await?;
     let Instance::P3(service) = &live.instance else {
         return Err(Failure::no_answer());
     };
@@ -381,5 +378,5 @@ async fn serve(
         .await
     });
     let result: wasmtime::Result<()> = result.await.flatten();
-    result.map_err(|error| failed(&error, live.store.data().out_of_memory()))
+    result.map_err(|error| live.failure(&error, &task))
 }
