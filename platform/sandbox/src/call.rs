@@ -5,6 +5,7 @@
 //! response's body holds the cord to it.
 
 mod body;
+pub(crate) mod crossing;
 mod head;
 mod instance;
 mod p2;
@@ -81,7 +82,8 @@ pub(crate) async fn call(
     let crossed = heap.crossed().clone();
     let request = bounded(request, limits.request_body.bytes(), crossed.clone());
     let guest = serve(host.clone(), task.clone(), code, sandbox, heap.clone(), request, head.clone());
-    let mut run = GuestRun::new(&host, &task, deadline_ns, Some(seat), heap, Box::pin(guest));
+    let guest = crossed.counted(|| Box::pin(guest));
+    let mut run = GuestRun::new(&host, &task, deadline_ns, Some(seat), heap, guest);
     let ended = std::future::poll_fn(|cx| match pin!(&mut run).poll(cx) {
         Poll::Ready(result) => Poll::Ready(Some(result)),
         Poll::Pending if head.is_set() => Poll::Ready(None),
@@ -134,7 +136,6 @@ async fn call_shared(
             match tokio::time::timeout(left, answered).await {
                 Ok(answer) => answer,
                 Err(_) => {
-                    shared.retire();
                     let failure = Failure::timed_out(limits.timeout.ms());
                     host.report(&task.account, &failure);
                     Err(failure)
@@ -153,6 +154,7 @@ async fn call_shared(
     };
     task.account.row().cold_start_first_byte.record_ns(head.first_byte_ns());
     let (parts, body) = response.into_parts();
+    let parts = crossing::taken_out(&crossed, parts);
     let (account, logs) = (task.account.clone(), host.logs.clone());
     let mut body = ResponseBody::new(&parts, body, link, crossed, account, logs);
     for _ in 0..FINISHING_POLLS_MAX {
@@ -186,6 +188,7 @@ async fn respond(
     deadline_ns: u64,
 ) -> Result<Response<Body>, Failure> {
     let (head, body) = response.into_parts();
+    let head = if task.reuses_sandboxes() { crossing::taken_out(&crossed, head) } else { head };
     let link = Arc::new(Link::default());
     let (account, logs) = (task.account.clone(), host.logs.clone());
     let mut body = ResponseBody::new(&head, body, link.clone(), crossed, account, logs);
@@ -303,6 +306,8 @@ async fn serve(
         Own::Kept(live) => *live,
         Own::Blank(blank) => Live::make(&host, &task, &code, blank, heap).await?,
     };
+    let request =
+        if task.reuses_sandboxes() { crossing::taken_in(live.heap.crossed(), request) } else { request };
     head.sandbox_is_ready(clock::monotonic_ns());
     live.call(&task, request, head).await?;
     if live.requests < task.account.spec.limits.reuse.requests {

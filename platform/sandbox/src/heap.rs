@@ -2,8 +2,8 @@
 //!
 //! The allocator counts each thread's bytes. A guest's polls happen one after the other on the worker's thread, so what
 //! the count grows by in them is held for that guest, until it is freed in them. What moves between a guest and the rest
-//! of the worker is told: bytes of bodies, lines of logs. What the count can't see stays small: a response's head, and
-//! whatever else leaves a guest by other ways, is taken for the guest's until its end.
+//! of the worker is told: bytes of bodies, lines of logs, and the heads of sandboxes that serve more than one request
+//! ([`crate::call::crossing`]). What the count can't see stays small, and a sandbox has few requests in which it could add up.
 
 use crate::account::Account;
 use crate::without::Without;
@@ -84,6 +84,20 @@ impl Crossed {
     /// Others took over bytes that were allocated in a guest's poll.
     pub(crate) fn left(&self, bytes: u64) {
         self.0.fetch_sub(bytes as i64, Relaxed);
+    }
+
+    /// In a guest's poll, does what is no affair of the guest's.
+    pub(crate) fn apart<R>(&self, step: impl FnOnce() -> R) -> R {
+        let (result, grown) = growth(step);
+        self.0.fetch_sub(grown, Relaxed);
+        result
+    }
+
+    /// Outside of a guest's poll, does what is the guest's affair.
+    pub(crate) fn counted<R>(&self, step: impl FnOnce() -> R) -> R {
+        let (result, grown) = growth(step);
+        self.0.fetch_add(grown, Relaxed);
+        result
     }
 }
 

@@ -58,6 +58,11 @@ impl Task {
         self.ended.get()
     }
 
+    /// Whether its sandboxes may serve more than one request.
+    pub(crate) fn reuses_sandboxes(&self) -> bool {
+        self.account.spec.limits.reuse.requests > 1
+    }
+
     /// Charges CPU time that was used up to `now_ns`.
     pub(crate) fn charge_cpu(&self, used_ns: u64, now_ns: u64) {
         self.account.charge_cpu(used_ns, now_ns);

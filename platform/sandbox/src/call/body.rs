@@ -109,10 +109,18 @@ pub(super) enum Cord {
 }
 
 impl Cord {
+    /// Nobody reads any more.
     fn cut(self) {
         match self {
             Self::Guest(task) => task.abort(),
             Self::Call(call) => drop(call),
+        }
+    }
+
+    /// All was read; a guest that has it for itself may go on.
+    fn let_go(self) {
+        if let Self::Call(call) = self {
+            call.finish();
         }
     }
 }
@@ -186,13 +194,13 @@ impl ResponseBody {
         while self.ready_bytes < READY_BYTES_MAX
             && let Some(body) = &mut self.rest
         {
-            match Pin::new(body).poll_frame(&mut cx) {
+            match self.crossed.counted(|| Pin::new(body).poll_frame(&mut cx)) {
                 Poll::Ready(Some(frame)) => {
                     let data = frame.as_ref().ok().and_then(Frame::data_ref);
                     self.ready_bytes += data.map_or(0, |data| data.len() as u64);
                     self.ready.push_back(frame);
                 }
-                Poll::Ready(None) => self.rest = None,
+                Poll::Ready(None) => self.crossed.counted(|| self.rest = None),
                 Poll::Pending => break,
             }
         }
@@ -214,7 +222,7 @@ impl ResponseBody {
             return Poll::Ready(Some(frame));
         }
         match &mut self.rest {
-            Some(rest) => Pin::new(rest).poll_frame(cx),
+            Some(rest) => self.crossed.counted(|| Pin::new(rest).poll_frame(cx)),
             None => Poll::Ready(None),
         }
     }
@@ -234,7 +242,7 @@ impl ResponseBody {
             self.account.spec.limits.response_body
         );
         self.logs.report(&self.account, &remark);
-        self.finish();
+        self.finish(false);
         if let Some(cord) = self.cord.take() {
             cord.cut();
         }
@@ -260,7 +268,7 @@ impl ResponseBody {
 
     /// Ends the body with what its guest failed of, or else with the time that is up.
     fn time_out(&mut self) -> BodyError {
-        self.finish();
+        self.finish(false);
         self.link.failure().unwrap_or_else(|| {
             let failure = Failure::timed_out(self.account.spec.limits.timeout.ms());
             self.account.row().timeouts.add(1);
@@ -269,12 +277,16 @@ impl ResponseBody {
         })
     }
 
-    fn finish(&mut self) {
+    /// Nothing more is to come; `whole` if this was all of the answer.
+    fn finish(&mut self, whole: bool) {
         self.ended = true;
-        self.cord.take_if(|cord| matches!(cord, Cord::Call(_)));
+        match self.cord.take_if(|cord| matches!(cord, Cord::Call(_))) {
+            Some(call) if whole => call.let_go(),
+            call => drop(call),
+        }
         self.ready.clear();
         self.ready_bytes = 0;
-        self.rest = None;
+        self.crossed.counted(|| self.rest = None);
     }
 }
 
@@ -297,11 +309,12 @@ impl http_body::Body for ResponseBody {
             Some(Ok(frame)) => Some(self.pass(frame)),
             // A guest that fails drops its end of the body, which alone would look like the end of a whole one.
             None => {
-                self.finish();
-                self.link.failure().map(Err)
+                let failure = self.link.failure();
+                self.finish(failure.is_none());
+                failure.map(Err)
             }
             Some(Err(error)) => {
-                self.finish();
+                self.finish(false);
                 Some(Err(self.link.failure().unwrap_or_else(|| BodyError::Guest(error.to_string()))))
             }
         })
@@ -324,8 +337,10 @@ impl Drop for ResponseBody {
     fn drop(&mut self) {
         // Who sees the end, or knows the length, may stop before it is read out; then the guest may go on.
         let whole = self.is_end_stream() || self.declared_bytes == Some(self.passed_bytes);
-        if !whole && let Some(cord) = self.cord.take() {
-            cord.cut();
+        match self.cord.take() {
+            Some(cord) if whole => cord.let_go(),
+            Some(cord) => cord.cut(),
+            None => {}
         }
     }
 }

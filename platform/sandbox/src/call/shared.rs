@@ -3,9 +3,12 @@
 //! One future runs all of them, in one store. Whoever hands a request in drives that future at once, so that a guest that
 //! answers without waiting costs no switch between tasks; a task of the runtime drives it whenever something in it wakes.
 //! A trap ends all of its requests: they share the instance that trapped.
+//!
+//! The engine can't end one call of several (wasmtime#11833). So a sandbox that somebody gave up on, by leaving or by a
+//! timeout, takes no more requests, and is dropped, with whatever its guest still does, as soon as nobody waits for it.
 
 use super::body::Link;
-use super::{Answer, GuestRequest, Head, Instance, p3};
+use super::{Answer, GuestRequest, Head, Instance, crossing, p3};
 use crate::admission::{Blank, Seat};
 use crate::code::Code;
 use crate::failure::Failure;
@@ -54,21 +57,35 @@ pub(crate) struct Shared {
     failure: RefCell<Option<Failure>>,
 }
 
-/// One request that it works on, to the last byte of its answer.
+/// One request that it works on, to the last byte of its answer; or to the guest's answer, if nobody waits for that.
 struct Call {
     _seat: Seat,
     _guard: CallGuard,
     deadline_ns: u64,
     waiter: Option<Waker>,
+    /// Whether the guest has answered, and the answer's body is on its way.
+    answered: bool,
+    /// Whether nobody waits for it any more.
+    abandoned: bool,
     /// Where whoever reads the answer's body is told of a failure.
     link: Arc<Link>,
 }
 
-/// Requests on their way to the guest.
+/// Requests on their way to the guest, and which of them it has answered.
 #[derive(Default)]
 struct Inbox {
-    waiting: RefCell<VecDeque<(GuestRequest, Arc<Head>)>>,
+    waiting: RefCell<VecDeque<(CallId, GuestRequest, Arc<Head>)>>,
+    answered: RefCell<Vec<CallId>>,
     closed: Cell<bool>,
+}
+
+/// How a call ended, as far as its reader is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The answer was taken to its end.
+    Whole,
+    /// The reader left before, or gave up.
+    Abandoned,
 }
 
 /// What wakes the task that drives a sandbox; and the calls that ended since it looked.
@@ -78,7 +95,7 @@ struct Inbox {
 pub(crate) struct Nudge {
     driven: AtomicU8,
     keeper: Mutex<Option<Waker>>,
-    ended: Mutex<Vec<CallId>>,
+    ended: Mutex<Vec<(CallId, End)>>,
 }
 
 /// [`Nudge::driven`]: nobody polls the guest.
@@ -120,19 +137,30 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Held by whoever reads a call's answer; dropped, it ends the call.
+/// Held by whoever waits for a call's answer; dropped before its end, it abandons the call.
 pub(crate) struct CallCord {
     id: CallId,
     /// `None` once the call has ended.
     nudge: Option<Arc<Nudge>>,
 }
 
-impl Drop for CallCord {
-    fn drop(&mut self) {
+impl CallCord {
+    /// The answer was taken to its end.
+    pub(crate) fn finish(mut self) {
+        self.end(End::Whole);
+    }
+
+    fn end(&mut self, end: End) {
         if let Some(nudge) = self.nudge.take() {
-            lock(&nudge.ended).push(self.id);
+            lock(&nudge.ended).push((self.id, end));
             nudge.wake_by_ref();
         }
+    }
+}
+
+impl Drop for CallCord {
+    fn drop(&mut self) {
+        self.end(End::Abandoned);
     }
 }
 
@@ -164,6 +192,7 @@ impl Shared {
     /// Whether it can take one more request; while other tasks wait for its room it ends what it has, or they would wait
     /// for as long as requests come.
     pub(crate) fn has_room(&self) -> bool {
+        self.settle();
         let reuse = self.task.account.spec.limits.reuse;
         !self.retired.get()
             && !self.room.is_wanted_by_others(&self.task)
@@ -182,9 +211,17 @@ impl Shared {
     ) -> CallCord {
         let id = CallId::from(self.taken.get());
         self.taken.set(self.taken.get() + 1);
-        let call = Call { _seat: seat, _guard: guard, deadline_ns, waiter: None, link };
+        let call = Call {
+            _seat: seat,
+            _guard: guard,
+            deadline_ns,
+            waiter: None,
+            answered: false,
+            abandoned: false,
+            link,
+        };
         self.calls.borrow_mut().insert(id, call);
-        self.inbox.waiting.borrow_mut().push_back((request, head));
+        self.inbox.waiting.borrow_mut().push_back((id, request, head));
         self.drive();
         CallCord { id, nudge: Some(self.nudge.clone()) }
     }
@@ -192,7 +229,7 @@ impl Shared {
     /// Ends a call whose answer is whole, at once.
     pub(crate) fn end_call(&self, mut cord: CallCord) {
         cord.nudge = None;
-        self.forget(cord.id);
+        self.end(cord.id, End::Whole);
     }
 
     /// The answer, or why there is none; `waker` is woken when that changes.
@@ -221,12 +258,6 @@ impl Shared {
         ended.then(|| self.failure.borrow().clone().unwrap_or_else(Failure::no_answer))
     }
 
-    /// Takes no more requests, and ends with the last that it works on.
-    pub(crate) fn retire(&self) {
-        self.retired.set(true);
-        self.nudge.wake_by_ref();
-    }
-
     /// Since when it has had nothing to do; `None` if it has.
     pub(crate) fn idle_since_ns(&self) -> Option<u64> {
         self.calls.borrow().is_empty().then(|| self.idle_since_ns.get())
@@ -235,7 +266,7 @@ impl Shared {
     /// Polls the guest, as the keeper would, until it waits for something else than itself.
     pub(crate) fn drive(&self) {
         for _ in 0..POLLS_MAX {
-            self.forget_ended_calls();
+            self.settle();
             let Ok(mut running) = self.run.try_borrow_mut() else { return };
             let Some(run) = running.as_mut() else { return };
             let waker = Waker::from(self.nudge.clone());
@@ -247,8 +278,9 @@ impl Shared {
                 drop(running);
                 return self.ended(result.err());
             }
+            drop(running);
             if !again {
-                return;
+                return self.settle();
             }
         }
         self.nudge.wake_by_ref();
@@ -260,49 +292,70 @@ impl Shared {
             || self.retired.get() && self.calls.borrow().is_empty()
     }
 
-    /// Ends the calls whose time is up while their answer's body is read; no other request comes to this sandbox.
+    /// Ends the calls whose time is up while their answer's body is read; the others' callers see to that themselves.
     fn cut_what_is_overdue(&self) {
         let now_ns = clock::monotonic_ns();
-        let limit_ms = self.task.account.spec.limits.timeout.ms();
-        let failure = Failure::timed_out(limit_ms);
+        let failure = Failure::timed_out(self.task.account.spec.limits.timeout.ms());
         let overdue: Vec<CallId> = {
             let calls = self.calls.borrow();
-            let over = calls.iter().filter(|(_, call)| now_ns >= call.deadline_ns);
+            let over = calls.iter().filter(|(_, call)| call.answered && now_ns >= call.deadline_ns);
             over.inspect(|(_, call)| call.link.fail(&failure.message)).map(|(id, _)| *id).collect()
         };
         for id in overdue {
-            self.retired.set(true);
             self.host.report(&self.task.account, &failure);
-            self.forget(id);
+            self.end(id, End::Abandoned);
         }
     }
 
-    fn forget_ended_calls(&self) {
+    /// Notes what the guest has answered, and ends the calls that ended.
+    fn settle(&self) {
+        for id in self.inbox.answered.take() {
+            let mut calls = self.calls.borrow_mut();
+            let is_over = calls.get_mut(&id).is_some_and(|call| {
+                call.answered = true;
+                call.abandoned
+            });
+            let over = is_over.then(|| calls.remove(&id));
+            drop(calls);
+            // Its seat wakes who waits for one.
+            drop(over);
+        }
         let ended = std::mem::take(&mut *lock(&self.nudge.ended));
-        if ended.is_empty() {
-            return;
-        }
-        ended.into_iter().for_each(|id| self.forget(id));
+        ended.into_iter().for_each(|(id, end)| self.end(id, end));
     }
 
-    fn forget(&self, id: CallId) {
+    /// Ends a call for its reader. One that was abandoned before its answer keeps its seat until the guest answers.
+    fn end(&self, id: CallId, end: End) {
+        let mut calls = self.calls.borrow_mut();
+        let stays = calls.get_mut(&id).is_some_and(|call| {
+            call.abandoned = end == End::Abandoned;
+            call.abandoned && !call.answered
+        });
+        let over = (!stays).then(|| calls.remove(&id));
+        let is_last = calls.values().all(|call| call.abandoned);
+        drop(calls);
         // Its seat wakes who waits for one.
-        let call = self.calls.borrow_mut().remove(&id);
-        drop(call);
-        let is_last = self.calls.borrow().is_empty();
+        drop(over);
+        if end == End::Abandoned {
+            self.retired.set(true);
+        }
         if is_last {
-            self.idle_since_ns.set(clock::monotonic_ns());
-            // Like one that serves a request at a time, it is not kept while other tasks wait for its room.
-            let is_wanted = self.room.is_wanted_by_others(&self.task);
-            if is_wanted
-                || self.retired.get()
-                || self.taken.get() >= self.task.account.spec.limits.reuse.requests
-            {
-                self.inbox.closed.set(true);
-                self.retired.set(true);
-                let run = self.run.try_borrow_mut().map(|mut run| run.take());
-                drop(run);
-            }
+            self.nobody_waits();
+        }
+    }
+
+    /// Gives the sandbox back, unless it is kept for requests to come. Like one that serves a request at a time, it is not
+    /// kept while other tasks wait for its room.
+    fn nobody_waits(&self) {
+        self.idle_since_ns.set(clock::monotonic_ns());
+        let has_served_all = self.taken.get() >= self.task.account.spec.limits.reuse.requests;
+        if self.retired.get() || has_served_all || self.room.is_wanted_by_others(&self.task) {
+            self.inbox.closed.set(true);
+            self.retired.set(true);
+            let run = self.run.try_borrow_mut().map(|mut run| run.take());
+            drop(run);
+            let abandoned = self.calls.take();
+            drop(abandoned);
         }
     }
 
@@ -358,17 +411,22 @@ async fn serve(
     let Instance::P3(service) = &live.instance else {
         return Err(Failure::no_answer());
     };
+    let live_crossed = live.heap.crossed();
     let result = live.store.run_concurrent(async |accessor| {
         let mut calls = FuturesUnordered::new();
         std::future::poll_fn(|cx| {
             let arrived = std::mem::take(&mut *inbox.waiting.borrow_mut());
-            for (request, head) in arrived {
+            for (id, request, head) in arrived {
+                let request = crossing::taken_in(live_crossed, request);
                 head.sandbox_is_ready(clock::monotonic_ns());
-                calls.push(p3::answer(accessor, service, request, head));
+                calls.push(async move {
+                    p3::answer(accessor, service, request, head).await?;
+                    wasmtime::Result::Ok(id)
+                });
             }
             loop {
                 match Pin::new(&mut calls).poll_next(cx) {
-                    Poll::Ready(Some(Ok(()))) => {}
+                    Poll::Ready(Some(Ok(id))) => inbox.answered.borrow_mut().push(id),
                     Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                     Poll::Ready(None) if inbox.closed.get() => return Poll::Ready(Ok(())),
                     Poll::Ready(None) | Poll::Pending => return Poll::Pending,

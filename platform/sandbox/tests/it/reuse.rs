@@ -1,11 +1,12 @@
 //! Sandboxes that serve more than one request, and those that are made ahead.
 
-use crate::support::{Guest, World, on_one_thread, text, until};
+use crate::support::{Guest, World, on_one_thread, request, text, until};
 use futures::future::join_all;
 use http_body_util::BodyExt;
-use skiff_ports::invoke::InvokeError;
+use skiff_ports::body;
+use skiff_ports::invoke::{Invoke, InvokeError};
 use skiff_types::{Reuse, Span, TaskId};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const BOTH: [Guest; 2] = [Guest::Misbehave, Guest::MisbehaveP3];
 
@@ -166,6 +167,63 @@ fn sandboxes_that_wait_are_given_back_when_requests_wait_at_another_worker() {
             assert_eq!(counts(&world, task, 1).await, [1]);
         }
     });
+}
+
+#[test]
+fn whoever_leaves_a_sandbox_of_several_requests_ends_it_when_nobody_else_waits() {
+    on_one_thread(async {
+        let world = World::new(8, &BOTH);
+        let task = reusing(&world, Guest::MisbehaveP3, 100, 8);
+        assert_eq!(counts(&world, task, 1).await, [1]);
+        let began = Instant::now();
+        leave(&world, task, "/spin", 1).await;
+        world.all_is_given_back(task).await;
+        // It would also be given back, much later, because nobody asked anything of it.
+        assert!(began.elapsed() < Duration::from_secs(10));
+
+        // One that others wait for goes on for them, but takes no more.
+        let stream = world.get(task, "/drip?chunks=20&ms=5").await.unwrap();
+        leave(&world, task, "/sleep?ms=1000000", 2).await;
+        assert_eq!(world.text(task, "/count").await.as_deref(), Ok("1"));
+        assert_eq!(
+            world.slot(task).in_flight(),
+            2,
+            "the stream, and what nobody waits for but has not been answered"
+        );
+        assert_eq!(text(stream).await.unwrap().lines().count(), 20);
+        until("the call nobody waits for ends with it", || world.slot(task).in_flight() == 0).await;
+        world.leave_out(task);
+        world.all_is_given_back(task).await;
+    });
+}
+
+#[test]
+fn what_passes_through_a_sandbox_is_not_taken_for_what_it_holds() {
+    on_one_thread(async {
+        let world = World::new(4, &BOTH);
+        for (guest, concurrent) in [(BOTH[0], 1), (BOTH[1], 1), (BOTH[1], 8)] {
+            let task = world.run(guest, |task| {
+                task.limits.reuse = Reuse { requests: Reuse::REQUESTS_MAX, concurrent };
+                task.limits.memory = "4MiB".parse().expect("a size");
+            });
+            // 80 MB of heads; if they were taken for what it holds, it would be out of memory before long.
+            for _ in 0..2_000 {
+                let mut request = request("/answer/large-head", body::empty());
+                request.headers_mut().insert("x-large", "y".repeat(20_000).parse().unwrap());
+                let response = world.sandboxes.invoke(task, request).await.unwrap();
+                assert_eq!(response.headers()["x-large"].len(), 20_000);
+                assert_eq!(text(response).await.unwrap(), "", "{guest:?} {concurrent}");
+            }
+        }
+    });
+}
+
+/// Asks, and goes away once `in_flight` requests are being worked on.
+async fn leave(world: &World, task: TaskId, path: &str, in_flight: u64) {
+    tokio::select! {
+        answer = world.text(task, path) => panic!("{answer:?}"),
+        () = until("it has begun", || world.slot(task).in_flight() == in_flight) => {}
+    }
 }
 
 #[test]

@@ -10,11 +10,14 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where in its life a guest loops: name, component, path, and what else its deployment says.
-pub(crate) const PLACES: [(&str, &str, &str, &[&str]); 6] = [
+pub(crate) const PLACES: [(&str, &str, &str, &[&str]); 9] = [
     ("handler", "misbehave", "/spin", &[]),
     ("handler-p3", "misbehave-p3", "/spin", &[]),
     ("streaming", "misbehave", "/answer/spinning", &[]),
     ("streaming-p3", "misbehave-p3", "/answer/spinning", &[]),
+    ("reused", "misbehave", "/spin", &["--reuse", "128"]),
+    ("shared-p3", "misbehave-p3", "/spin", &["--reuse", "128x16"]),
+    ("shared-streaming-p3", "misbehave-p3", "/answer/spinning", &["--reuse", "128x16"]),
     ("start-up", "misbehave-start", "/", &["--env", "AT_START=spin"]),
     ("start-up-p3", "misbehave-start-p3", "/", &["--env", "AT_START=spin"]),
 ];

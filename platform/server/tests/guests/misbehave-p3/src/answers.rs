@@ -72,6 +72,12 @@ pub(crate) fn answer(how: &str) -> Response {
         }),
         "shorter" => with_length("100", async |mut to| write(&mut to, "four").await),
         "longer" => with_length("2", async |mut to| write(&mut to, "four").await),
+        // Sound, with a head of 20,000 bytes.
+        "large-head" => {
+            let headers = Fields::new();
+            headers.append("x-large", &[b'x'; 20_000]).expect("a sound header");
+            with_headers(headers, async |_| {})
+        }
         "headers" => {
             let (headers, refusal) = as_many_as_may_be();
             reply(200, format!("{} headers, then {refusal}\n", headers.copy_all().len()))
@@ -111,6 +117,10 @@ fn ended_before<T>(rest: impl AsyncFnOnce() -> T + 'static) -> Response {
 fn with_length(length: &str, write: impl AsyncFnOnce(StreamWriter<u8>) + 'static) -> Response {
     let headers = Fields::new();
     headers.append("content-length", length.as_bytes()).expect("a sound header");
+    with_headers(headers, write)
+}
+
+fn with_headers(headers: Fields, write: impl AsyncFnOnce(StreamWriter<u8>) + 'static) -> Response {
     let (to, contents) = wit_stream::new();
     let (end, trailers) = wit_future::new(|| Ok(None));
     spawn_local(async move {

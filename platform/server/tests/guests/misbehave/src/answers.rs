@@ -76,6 +76,11 @@ pub(crate) fn answer(how: &str, out: ResponseOutparam) {
             drop(stream);
             let _ = OutgoingBody::finish(body, None);
         }
+        // Sound, with a head of 20,000 bytes.
+        "large-head" => {
+            let (body, stream) = begin(out, &[("x-large", &"x".repeat(20_000))]);
+            finish(body, stream, None);
+        }
         "headers" => {
             let (headers, refusal) = as_many_as_may_be();
             let (body, mut stream) = begin(out, &[]);
