@@ -48,7 +48,8 @@ pub(crate) struct Args {
     /// Connections held open
     #[arg(long, value_name = "N", default_value_t = 32)]
     connections: usize,
-    /// Requests per second in `latency` [default: half of what the slowest server saturates at]
+    /// Requests per second in `latency` [default: half of what the slowest server saturates at, and for those that a goal
+    /// compares half of what the slower of the two does]
     #[arg(long, value_name = "PER_SECOND")]
     rate: Option<f64>,
     /// How requests of an open loop arrive

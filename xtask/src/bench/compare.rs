@@ -56,17 +56,22 @@ impl Measure<'_> {
     }
 }
 
-/// The rounds of ours and of the peer that does the same, where both are there.
-pub(crate) fn pair<'r, R>(fleet: &Fleet, rounds: &'r [Vec<R>], kind: Kind) -> Option<(&'r [R], &'r [R])> {
+/// The places of ours and of the peer that does the same, where both run.
+pub(crate) fn places(fleet: &Fleet, kind: Kind) -> Option<[usize; 2]> {
     let of = |ours: bool| {
-        let place = fleet.servers.iter().position(|server| server.kind == kind && server.ours == ours)?;
-        let rounds = rounds[place].as_slice();
-        (!rounds.is_empty()).then_some(rounds)
+        let mut running = fleet.running();
+        running.find_map(|(place, server, _)| (server.kind == kind && server.ours == ours).then_some(place))
     };
-    Some((of(true)?, of(false)?))
+    Some([of(true)?, of(false)?])
 }
 
-/// The median of the rounds' ratios, ours by theirs: rounds of one number ran one after the other.
-pub(crate) fn ratio<R>(pair: (&[R], &[R]), value: impl Fn(&R) -> f64) -> f64 {
-    Spread::of(pair.0.iter().zip(pair.1).map(|(ours, theirs)| value(ours) / value(theirs))).median
+/// Their rounds.
+pub(crate) fn pair<'r, R>(fleet: &Fleet, rounds: &'r [Vec<R>], kind: Kind) -> Option<(&'r [R], &'r [R])> {
+    let [ours, theirs] = places(fleet, kind)?;
+    Some((&rounds[ours], &rounds[theirs]))
+}
+
+/// The rounds' ratios, ours by theirs: rounds of one number ran one after the other.
+pub(crate) fn ratio<R>(pair: (&[R], &[R]), value: impl Fn(&R) -> f64) -> Spread {
+    Spread::of(pair.0.iter().zip(pair.1).map(|(ours, theirs)| value(ours) / value(theirs)))
 }

@@ -5,6 +5,7 @@ mod markdown;
 
 use crate::bench::machine::Machine;
 use crate::bench::setup::Settings;
+use crate::bench::stats::{Spread, number};
 use crate::shell::{output, root};
 use serde::Serialize;
 use skiff_plot::Svg;
@@ -63,19 +64,31 @@ pub(crate) struct Goal {
 }
 
 impl Goal {
-    /// A number that is to be no larger than another.
-    pub(crate) fn at_most(what: impl Into<String>, measured: f64, most: f64, unit: &str) -> Self {
-        Self::new(what, "at most", measured, most, unit, measured <= most)
+    /// A number, or the median of some, that is to be no larger than another.
+    pub(crate) fn at_most(
+        what: impl Into<String>,
+        measured: impl Into<Spread>,
+        most: f64,
+        unit: &str,
+    ) -> Self {
+        let measured = measured.into();
+        Self::new(what, "at most", measured, most, unit, measured.median <= most)
     }
 
-    /// A number that is to be no smaller than another.
-    pub(crate) fn at_least(what: impl Into<String>, measured: f64, least: f64, unit: &str) -> Self {
-        Self::new(what, "at least", measured, least, unit, measured >= least)
+    /// A number, or the median of some, that is to be no smaller than another.
+    pub(crate) fn at_least(
+        what: impl Into<String>,
+        measured: impl Into<Spread>,
+        least: f64,
+        unit: &str,
+    ) -> Self {
+        let measured = measured.into();
+        Self::new(what, "at least", measured, least, unit, measured.median >= least)
     }
 
-    fn new(what: impl Into<String>, word: &str, measured: f64, bound: f64, unit: &str, met: bool) -> Self {
-        let show = |value: f64| format!("{}{unit}", crate::bench::stats::number(value));
-        Self { what: what.into(), wanted: format!("{word} {}", show(bound)), measured: show(measured), met }
+    fn new(what: impl Into<String>, word: &str, measured: Spread, bound: f64, unit: &str, met: bool) -> Self {
+        let wanted = format!("{word} {}{unit}", number(bound));
+        Self { what: what.into(), wanted, measured: format!("{measured}{unit}"), met }
     }
 }
 

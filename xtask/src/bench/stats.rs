@@ -21,6 +21,12 @@ impl Spread {
     }
 }
 
+impl From<f64> for Spread {
+    fn from(value: f64) -> Self {
+        Self { median: value, low: value, high: value }
+    }
+}
+
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { median, low, high } = *self;

@@ -74,7 +74,7 @@ fn section(variants: &[Variant], left_out: Vec<String>) -> anyhow::Result<Sectio
     let row = |variant: &Variant| {
         let of = |value: fn(&Round) -> f64| Spread::of(variant.rounds.iter().map(value)).to_string();
         let saved = Spread::of(all.iter().zip(&variant.rounds).map(|(all, less)| cpu(all) - cpu(less)));
-        let part = (1.0 - ratio((&variant.rounds, all), cpu)) * 100.0;
+        let part = (1.0 - ratio((&variant.rounds, all), cpu).median) * 100.0;
         let mut row = vec![variant.name.clone(), of(|round| round.per_second), of(cpu)];
         row.extend([saved.to_string(), format!("{part:.1}%")]);
         row
