@@ -88,20 +88,23 @@ fn add(section: &mut Section, bench: &Bench, fleet: &Fleet, rounds: &[Vec<Round>
         section.plots.push(measure.plot(fleet, format!("{}, {place}", measure.name))?);
     }
     section.losses.extend(measures.iter().flat_map(|measure| measure.losses(fleet, &place)));
+    section.goals.extend(goals(fleet, rounds, &place));
+    // The same in each placement.
     if fleet.placement == Placement::AllCores {
-        section.goals.extend(goals(fleet, rounds));
         section.left_out.extend(fleet.left_out());
     }
     Ok(())
 }
 
-fn goals(fleet: &Fleet, rounds: &[Vec<Round>]) -> Vec<Goal> {
+/// What is to be shown in each placement.
+fn goals(fleet: &Fleet, rounds: &[Vec<Round>], place: &str) -> Vec<Goal> {
+    let name = |what: &str| format!("{what} ({place})");
     let mut goals = Vec::new();
     let cpu = |round: &Round| round.cpu_us_per_request;
     if let Some(pair) = pair(fleet, rounds, Kind::Fresh02) {
-        let what = "`hello`, fresh: CPU per request, of `wasmtime serve`'s";
+        let what = name("`hello`, fresh: CPU per request, of `wasmtime serve`'s");
         goals.push(Goal::at_most(what, ratio(pair, cpu), 0.35, ""));
-        let what = "`hello`, fresh: requests/s, of `wasmtime serve`'s";
+        let what = name("`hello`, fresh: requests/s, of `wasmtime serve`'s");
         goals.push(Goal::at_least(what, ratio(pair, |round| round.per_second), 2.5, ""));
     }
     let workerd = fleet.servers.iter().position(|server| server.name.starts_with("workerd"));
@@ -109,11 +112,11 @@ fn goals(fleet: &Fleet, rounds: &[Vec<Round>]) -> Vec<Goal> {
     if let (Some(workerd), Some(ours)) = (workerd, ours)
         && let (theirs @ [_, ..], ours @ [_, ..]) = (&rounds[workerd][..], &rounds[ours][..])
     {
-        let what = "`hello`, fresh: CPU per request, of workerd's in one reused isolate";
+        let what = name("`hello`, fresh: CPU per request, of workerd's in one reused isolate");
         goals.push(Goal::at_most(what, ratio((ours, theirs), cpu), 1.0, ""));
     }
     if let Some(pair) = pair(fleet, rounds, Kind::Reuse03) {
-        let what = "`hello-p3`, reuse 128 x 16: CPU per request, of `wasmtime serve`'s";
+        let what = name("`hello-p3`, reuse 128 x 16: CPU per request, of `wasmtime serve`'s");
         goals.push(Goal::at_most(what, ratio(pair, cpu), 0.70, ""));
     }
     goals
