@@ -10,8 +10,12 @@ use anyhow::{Context, bail};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// Services that are asked for the first time, spread over all.
+/// Services that are asked for the first time, spread over all services and all components.
 const ASKED: usize = 200;
+/// So far apart, that each is answered before the next is asked.
+const ASKED_PER_SECOND: f64 = 50.0;
+/// Connections that they are asked over in turn: the platform spreads them over its workers.
+const CONNECTIONS: usize = 8;
 /// How long all services may take to run.
 const PATIENCE: Duration = Duration::from_secs(900);
 const POLL: Duration = Duration::from_millis(200);
@@ -33,16 +37,20 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Section> {
     wait_for(&platform, services)?;
     let serving_s = started.elapsed().as_secs_f64();
     let idle_mib = memory_mib(platform.pid())?;
-    let asked = ASKED.min(services);
+    let hosts: Vec<String> =
+        asked(services, components).map(|number| format!("{}.localhost", name(number))).collect();
+    let asked = hosts.len();
     let first = Load {
-        hosts: (0..asked).map(|index| format!("{}.localhost", name(index * services / asked))).collect(),
-        connections: 1,
+        hosts,
+        connections: CONNECTIONS,
         seconds: 600.0,
+        rate: Some(ASKED_PER_SECOND),
         requests: Some(asked),
         ..Load::new(bench, &platform.http, "")
     };
     let first = first.run_soundly(bench)?;
     let asked_mib = memory_mib(platform.pid())?;
+    let by_worker = requests_by_worker(&platform)?;
     platform.stop()?;
 
     let (ready_s, p50_ms) = (ready.as_secs_f64(), first.latency.p50_us / 1e3);
@@ -59,17 +67,22 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Section> {
             format!("first answer of {asked} of them, p50, p99 and most, ms"),
             format!("{}, {} and {}", number(p50_ms), number(first.latency.p99_us / 1e3), number(most_ms)),
         ),
+        row("of which each worker was asked".to_owned(), format!("{by_worker:?}")),
     ];
     let what = format!("{services} idle services of {components} components");
     let data = json!({ "services": services, "components": components, "deployed_s": deployed_s,
         "ready_s": ready_s, "serving_s": serving_s, "empty_mib": empty_mib, "idle_mib": idle_mib,
-        "asked_mib": asked_mib, "first_answers": first });
+        "asked_mib": asked_mib, "first_answers": first, "asked_by_worker": by_worker });
     Ok(Section {
         title: "A node full of strangers: idle services",
         method: vec![
             format!(
-                "{what}, the same program under as many digests; then the platform is started anew on their data, and \
-                 {asked} services are asked one after the other, each for the first time"
+                "{what}, the same program under as many digests; each service has an image and a task definition of \
+                 its own, as `skiff deploy` makes them"
+            ),
+            format!(
+                "then the platform is started anew on their data, and {asked} services of all components are asked, \
+                 each for the first time, {ASKED_PER_SECOND} a second over {CONNECTIONS} connections in turn"
             ),
             "platform and driver on all cores".to_owned(),
         ],
@@ -84,28 +97,44 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Section> {
     })
 }
 
-/// The service with this number; those below the number of components are named like theirs.
+/// The service with this number.
 fn name(number: usize) -> String {
     format!("stranger-{number}")
 }
 
-/// The first service of each component by the CLI, the others by the API: they run the definitions that are there.
+/// The components in turn: that of a service follows from its number.
 fn deploy(bench: &Bench, platform: &Platform) -> anyhow::Result<()> {
     let (services, components) = (bench.settings.services, bench.settings.components);
     let hello = std::fs::read(example("hello")).context("the example is built")?;
-    let file = bench.folder().join("stranger.wasm");
-    for number in 0..components {
-        std::fs::write(&file, marked(&hello, &name(number)))?;
-        platform.skiff_output(&["deploy", &file.to_string_lossy(), "--name", &name(number), "--no-wait"])?;
-    }
     let agent = ureq::Agent::new_with_defaults();
-    for number in components..services {
-        platform.put_service(&agent, &name(number), &format!("{}:1", name(number % components)))?;
+    for number in 0..services {
+        let component = marked(&hello, &format!("component-{}", number % components));
+        platform.deploy(&agent, &name(number), &component)?;
         if number % 1_000 == 0 {
             println!("{number} of {services} services");
         }
     }
     Ok(())
+}
+
+/// The numbers of the services that are asked: none twice, and of every component as many as of any other, or one more.
+fn asked(services: usize, components: usize) -> impl Iterator<Item = usize> {
+    let count = ASKED.min(services);
+    // A step that has no divisor in common with the number of components goes through all of them before any again.
+    let step = (1..=services / count).rev().find(|step| divisor(*step, components) == 1).unwrap_or(1);
+    (0..count).map(move |index| index * step)
+}
+
+/// The greatest that two numbers have in common.
+fn divisor(one: usize, other: usize) -> usize {
+    if other == 0 { one } else { divisor(other, one % other) }
+}
+
+/// Requests that each worker took, by its place.
+fn requests_by_worker(platform: &Platform) -> anyhow::Result<Vec<u64>> {
+    let of =
+        |place| Ok(platform.metric(&format!(r#"skiff_worker_requests_total{{worker="{place}"}}"#))? as u64);
+    (0..platform.workers()?.len()).map(of).collect()
 }
 
 fn wait_for(platform: &Platform, services: usize) -> anyhow::Result<()> {
@@ -119,5 +148,25 @@ fn wait_for(platform: &Platform, services: usize) -> anyhow::Result<()> {
             bail!("{running} of {services} services run after {} s", PATIENCE.as_secs());
         }
         std::thread::sleep(POLL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    #[test]
+    fn every_component_is_asked_and_no_service_twice() {
+        for (services, components) in [(20_000, 100), (200, 5), (20_000, 7), (20_050, 101), (30, 30)] {
+            let numbers: Vec<usize> = asked(services, components).collect();
+            let distinct: BTreeSet<usize> = numbers.iter().copied().collect();
+            assert_eq!(distinct.len(), ASKED.min(services));
+            assert!(numbers.iter().all(|number| *number < services));
+            let mut of: BTreeMap<usize, usize> = BTreeMap::new();
+            numbers.iter().for_each(|number| *of.entry(number % components).or_default() += 1);
+            let (least, most) = (of.values().min().unwrap(), of.values().max().unwrap());
+            assert!(of.len() == components && most - least <= 1, "{services} of {components}: {of:?}");
+        }
     }
 }
