@@ -134,11 +134,11 @@ impl Platform {
         self.metrics(|line| line.strip_prefix(series)?.strip_prefix(' '))
     }
 
-    /// The sum of all of a metric's series.
-    pub(crate) fn metric_sum(&self, name: &str) -> anyhow::Result<f64> {
+    /// The sum of all series that begin so.
+    pub(crate) fn metric_sum(&self, prefix: &str) -> anyhow::Result<f64> {
         self.metrics(|line| {
             let (series, value) = line.rsplit_once(' ')?;
-            (series.split('{').next() == Some(name)).then_some(value)
+            series.starts_with(prefix).then_some(value)
         })
     }
 
