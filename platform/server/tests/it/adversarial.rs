@@ -6,15 +6,17 @@
 mod ask;
 mod cases;
 mod programs;
+mod reuse;
 
 use crate::footprint::Footprint;
 use crate::gauges::{AT_REST_AT_ZERO, gauge};
 use crate::harness::{Platform, eventually, within};
 use crate::neighbour::Neighbour;
 pub(crate) use ask::ask;
-use cases::LIMITS;
 pub(crate) use cases::{CASES, Case, SERVICES};
+use cases::{Client, LIMITS};
 use programs::{PROGRAMS, Program, STOPPED};
+pub(crate) use reuse::{REUSED, cases_of};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -29,6 +31,8 @@ const WATCHED_MIN: Duration = Duration::from_millis(250);
 
 /// How long a line of a log may be on its way.
 const LOG_LATENCY_MAX: Duration = Duration::from_secs(10);
+/// Gauges that are at zero when no request is under way, though a sandbox may be kept for the next.
+const WITHOUT_REQUESTS_AT_ZERO: [&str; 2] = ["skiff_requests_in_flight", "skiff_requests_queued"];
 
 #[test]
 fn whoever_misbehaves_harms_itself_alone() {
@@ -51,6 +55,26 @@ fn whoever_misbehaves_harms_itself_alone() {
         }
     }
     println!("the neighbour felt, over all: {}", world.neighbour.felt_since(began));
+    assert!(faults.is_empty(), "\n{faults}");
+}
+
+#[test]
+fn whoever_misbehaves_in_a_sandbox_that_serves_more_requests_harms_its_service_alone() {
+    let platform = Platform::start(&["--workers", "1"]);
+    platform.deploy("hello", "hello", &[]);
+    for service in REUSED {
+        platform.deploy(service.component, service.name, &[&LIMITS, service.arguments].concat());
+        ask(&platform.http, service.name, &CASES[0]);
+    }
+    let world = World::new(platform);
+    let mut faults = String::new();
+    for service in REUSED {
+        for case in cases_of(service) {
+            for fault in world.faults_of_reused(service.name, &case) {
+                writeln!(faults, "{} ({}{}): {fault}", case.what, service.name, case.path).unwrap();
+            }
+        }
+    }
     assert!(faults.is_empty(), "\n{faults}");
 }
 
@@ -116,8 +140,45 @@ impl World {
 
     /// Runs one case, and says all that is not as it should be.
     fn faults_of(&self, service: &str, case: &Case) -> Vec<String> {
+        let began = Instant::now();
+        let mut faults = self.faults_told(service, case, &AT_REST_AT_ZERO);
+        faults.extend(self.faults_around(began, case));
+        faults
+    }
+
+    /// The same in a sandbox that has served a request before. What is kept of it for the next request is ended by a trap.
+    fn faults_of_reused(&self, service: &str, case: &Case) -> Vec<String> {
+        let began = Instant::now();
+        let ask_for = |path| ask(&self.platform.http, service, &Case { path, sends_bytes: 0, ..*case });
+        let first = ask_for("/");
         let mut faults = Vec::new();
-        let (began, began_ms) = (Instant::now(), unix_ms());
+        if !first.is(Client::Gets(200, "misbehave")) {
+            faults.push(format!("the request before it got {first}"));
+        }
+        eventually("the sandbox is kept", || {
+            self.are_at_zero(&WITHOUT_REQUESTS_AT_ZERO, service).then_some(())
+        });
+        faults.extend(self.faults_told(service, case, &WITHOUT_REQUESTS_AT_ZERO));
+        eventually(&format!("no sandbox is left after {}", case.what), || {
+            let is_over = self.are_at_zero(&AT_REST_AT_ZERO, service);
+            if !is_over {
+                ask_for("/trap");
+            }
+            is_over.then_some(())
+        });
+        faults.extend(self.faults_around(began, case));
+        faults
+    }
+
+    fn are_at_zero(&self, metrics: &[&str], service: &str) -> bool {
+        metrics.iter().all(|metric| gauge(&self.platform.api, metric, service) == 0.0)
+    }
+
+    /// Asks, waits until these gauges are at zero, and says what of what the client and the user are told is not as it
+    /// should be.
+    fn faults_told(&self, service: &str, case: &Case, at_zero: &[&str]) -> Vec<String> {
+        let mut faults = Vec::new();
+        let began_ms = unix_ms();
         let counted =
             |metric: Option<&str>| metric.map_or(0.0, |metric| gauge(&self.platform.api, metric, service));
         let counted_before = counted(case.counted.metric());
@@ -127,10 +188,7 @@ impl World {
             faults.push(format!("its client got {outcome} instead of {:?}", case.client));
         }
         eventually(&format!("all is given back after {}", case.what), || {
-            AT_REST_AT_ZERO
-                .iter()
-                .all(|metric| gauge(&self.platform.api, metric, service) == 0.0)
-                .then_some(())
+            self.are_at_zero(at_zero, service).then_some(())
         });
         if case.counted.metric().is_some() && counted(case.counted.metric()) != counted_before + 1.0 {
             faults.push(format!("it was not counted among {:?}", case.counted));
@@ -141,11 +199,13 @@ impl World {
         if !case.log.is_empty() && within(LOG_LATENCY_MAX, says_why).is_none() {
             faults.push(format!("none of its log's lines has {:?}: {:?}", case.log, log().iter().take(5)));
         }
-
-        std::thread::sleep(WATCHED_MIN.saturating_sub(began.elapsed()));
-        faults.extend(self.felt(began));
-        faults.extend(self.left_behind(case.what));
         faults
+    }
+
+    /// What the neighbour has to complain of, and what stays behind.
+    fn faults_around(&self, began: Instant, case: &Case) -> Vec<String> {
+        std::thread::sleep(WATCHED_MIN.saturating_sub(began.elapsed()));
+        self.felt(began).into_iter().chain(self.left_behind(case.what)).collect()
     }
 
     /// What the neighbour has to complain of.

@@ -39,6 +39,7 @@ async fn handle(request: Request) -> Result<String> {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let target = Target::new(Some(path));
     Ok(match target.path() {
+        "/" => "snapshot".to_owned(),
         "/initialized" => INITIALIZED.fetch_add(100, Ordering::Relaxed).to_string(),
         "/square" => {
             let squares = SQUARES.get().ok_or("nothing was initialised")?;
