@@ -60,7 +60,7 @@ pub(crate) struct Slots {
     leaving: Vec<(Version, Holder)>,
     free: VecDeque<Free>,
     ended: Vec<TaskUsage>,
-    /// Charges to tasks whose slot another has now.
+    /// Charges to tasks that have no slot any more, not yet handed over.
     late: Vec<Charge>,
 }
 
@@ -111,11 +111,14 @@ impl Slots {
 
     /// Gives back the slots of tasks that every living worker has let go of.
     pub(crate) fn acknowledged(&mut self, version: Version) {
-        let Self { ledger, leaving, free, ended, .. } = self;
-        for (_, holder) in leaving.extract_if(.., |(at, _)| *at <= version) {
+        let Self { ledger, leaving, free, ended, late, .. } = self;
+        let now_ms = skiff_ledger::now_ms();
+        for (_, mut holder) in leaving.extract_if(.., |(at, _)| *at <= version) {
             if ledger.task(holder.slot).is_used() {
                 ended.push(usage(ledger, &holder));
             }
+            // Now, not at the next reading: that looks at so many free slots only.
+            late.extend(holder.charge(ledger, now_ms));
             free.push_back(Free { slot: holder.slot, last: Some(Box::new(holder)) });
         }
     }
@@ -251,5 +254,23 @@ mod tests {
         use_cpu(16);
         let charges = slots.charges();
         assert_eq!((cpu_ns(&charges, 1), cpu_ns(&charges, 2)), (vec![8], vec![16]));
+    }
+
+    #[test]
+    fn every_task_is_charged_with_what_it_used_however_many_end_between_two_readings() {
+        const TASKS: u64 = 3 * LATE_SLOTS_MAX as u64;
+        let (ledger, _fd) = Ledger::create(1).unwrap();
+        let mut slots = Slots::new(ledger.clone());
+        for number in 1..=TASKS {
+            let task = TaskId::from_parts(number, [0; 10]);
+            let slot = slots.take(task, &"default/a".parse().unwrap(), false).unwrap();
+            ledger.task(slot).row(0).cpu_ns.add(number);
+            slots.release(task, number);
+        }
+        slots.acknowledged(TASKS);
+        let charges = slots.charges();
+        let used: u64 = charges.iter().map(|charge| charge.used.cpu_ns).sum();
+        assert_eq!((charges.len() as u64, used), (TASKS, TASKS * (TASKS + 1) / 2));
+        assert_eq!(slots.charges(), [], "each once");
     }
 }
