@@ -1,12 +1,14 @@
 //! Brings about that a task's object says what became of its program.
 //!
 //! An event that can't be written is tried again until it is, or the platform ends: what the node said once it does
-//! not say again, and a program that ends with the platform is found at the next start.
+//! not say again. The node ends before the drain begins; how its last programs ended is in its queue by then, and is
+//! written all the same. A program that ends with the platform is found at the next start.
 
 use super::RETRY_INTERVAL;
 use crate::context::Context;
 use crate::model::TaskObject;
 use crate::objects::ObjectError;
+use futures::FutureExt;
 use skiff_plan::lifecycle;
 use skiff_ports::runtime::TaskEvent;
 use skiff_types::TaskStatus;
@@ -16,15 +18,24 @@ use tracing::{info, warn};
 pub(super) async fn run(context: Arc<Context>) {
     loop {
         let event = tokio::select! {
-            () = context.drain.begun() => return,
+            () = context.drain.begun() => break,
             event = context.runtime.next_event() => event,
         };
-        while let Err(error) = take_in(&context, &event).await {
-            warn!(?event, %error, "what became of a task could not be written; trying again");
-            tokio::select! {
-                () = context.drain.begun() => return,
-                () = tokio::time::sleep(RETRY_INTERVAL) => {}
-            }
+        write_down(&context, &event).await;
+    }
+    // Unconstrained: that this task had its turn for now must not look like an empty queue.
+    while let Some(event) = tokio::task::unconstrained(context.runtime.next_event()).now_or_never() {
+        write_down(&context, &event).await;
+    }
+}
+
+/// Tries until it is done; once the drain has begun, no more.
+async fn write_down(context: &Context, event: &TaskEvent) {
+    while let Err(error) = take_in(context, event).await {
+        warn!(?event, %error, "what became of a task could not be written; trying again");
+        tokio::select! {
+            () = context.drain.begun() => return,
+            () = tokio::time::sleep(RETRY_INTERVAL) => {}
         }
     }
 }

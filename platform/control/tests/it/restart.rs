@@ -36,6 +36,29 @@ async fn what_was_promised_is_brought_back() {
 }
 
 #[tokio::test]
+async fn how_programs_ended_is_kept_although_the_platform_stops_at_once() {
+    let platform = Platform::start().await;
+    platform.push("job", "daemon").await;
+    platform.register("job", "job").await;
+    let mut jobs = Vec::new();
+    for _ in 0..200 {
+        jobs.push(platform.run("job").await.id);
+    }
+    for &id in &jobs {
+        platform.reaches(id, TaskStatus::Running).await;
+    }
+    // Nothing runs between this and the drain: the events all wait in the node's queue.
+    jobs.iter().for_each(|&id| platform.node.end(id, Some(7), StopCode::Exited));
+    let disk = platform.stop().await;
+
+    let platform = Platform::start_on(disk).await;
+    for id in jobs {
+        let ended = platform.reaches(id, TaskStatus::Stopped).await;
+        assert_eq!((ended.exit_code, ended.stop_code), (Some(7), Some(StopCode::Exited)));
+    }
+}
+
+#[tokio::test]
 async fn a_half_done_deploy_goes_on() {
     let platform = Platform::start().await;
     platform.deploy("hello", "http one", 1).await;
