@@ -5,7 +5,7 @@ use crate::logs::LogFiles;
 use crate::seat::{self, SeatState};
 use crate::slots::{Accounts, Slots};
 use crate::spawner::Spawner;
-use crate::status::{ProcessStatus, WorkerState, WorkerStatus};
+use crate::status::{ProcessStatus, WorkerStatus};
 use crate::usage::Books;
 use crate::wire::{ToWorker, WorkerRoom};
 use crate::world::World;
@@ -279,11 +279,8 @@ impl Shared {
 
     /// The version that every living worker acts on; `None` while none lives.
     fn acknowledged(&self) -> Option<Version> {
-        let acknowledged = |seat: &Mutex<SeatState>| {
-            let seat = seat.lock().expect("no holder panics");
-            (seat.state == WorkerState::Running).then_some(seat.acknowledged)
-        };
-        self.seats.iter().filter_map(acknowledged).min()
+        let acts_on = |seat: &Mutex<SeatState>| seat.lock().expect("no holder panics").acts_on();
+        self.seats.iter().filter_map(acts_on).min()
     }
 
     /// To be called after a seat's state or acknowledged version has changed.

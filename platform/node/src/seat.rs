@@ -41,7 +41,9 @@ pub(crate) struct SeatState {
     /// Its worker's process id, and since when.
     pub(crate) process: Option<(u32, Instant)>,
     pub(crate) restarts: u64,
-    pub(crate) acknowledged: Version,
+    /// Whether its worker is told what to run: from then on it may act on a version, whether it has said so or not.
+    told: bool,
+    acknowledged: Version,
     /// Whether its worker said that all had ended when it drained.
     pub(crate) drained: Option<bool>,
     outbox: Option<mpsc::Sender<Parcel>>,
@@ -50,6 +52,30 @@ pub(crate) struct SeatState {
 }
 
 impl SeatState {
+    /// The version that its worker acts on for all that is known, if it acts on any: it may serve the first one that it
+    /// is told before it acknowledges it, and then knows nothing of what changed meanwhile.
+    pub(crate) fn acts_on(&self) -> Option<Version> {
+        let acts = match self.state {
+            WorkerState::Starting | WorkerState::Running => self.told,
+            WorkerState::Draining | WorkerState::Dead => false,
+        };
+        acts.then_some(self.acknowledged)
+    }
+
+    fn acknowledge(&mut self, version: Version) {
+        self.acknowledged = version;
+        if self.state == WorkerState::Starting {
+            self.state = WorkerState::Running;
+        }
+    }
+
+    /// Its worker is gone.
+    fn vacate(&mut self) {
+        (self.state, self.process, self.outbox) = (WorkerState::Dead, None, None);
+        (self.told, self.acknowledged) = (false, 0);
+        self.measuring.clear();
+    }
+
     /// Asks the worker for cold starts.
     pub(crate) fn measure(&mut self, ask: impl FnOnce(RequestId) -> ToWorker) -> Option<MeasureReply> {
         let outbox = self.outbox.clone()?;
@@ -96,12 +122,9 @@ pub(crate) async fn keep(shared: Arc<Shared>, worker: usize) {
 
 /// Closes the accounts of a worker that is gone, and says which tasks went with it.
 fn vacate(shared: &Shared, worker: usize) {
-    {
-        let mut seat = shared.seats[worker].lock().expect("no holder panics");
-        (seat.state, seat.process, seat.acknowledged, seat.outbox) = (WorkerState::Dead, None, 0, None);
-        seat.measuring.clear();
-    }
+    // Before it counts as dead: what the others acknowledge from then on may give its tasks' slots to others.
     shared.slots.lock().expect("no holder panics").close_worker(worker);
+    shared.seats[worker].lock().expect("no holder panics").vacate();
     let residents = {
         let mut world = shared.world.lock().expect("no holder panics");
         world.forget(worker);
@@ -182,6 +205,8 @@ async fn speak(
             changed = version.changed() => {
                 changed.map_err(io::Error::other)?;
                 version.mark_unchanged();
+                // First: a change that is made from here on may not be part of what is told.
+                shared.seats[worker].lock().expect("no holder panics").told = true;
                 let difference = shared.world.lock().expect("no holder panics").difference(worker);
                 for piece in pieces(difference) {
                     writer.send(&ToWorker::Change(piece), &[]).await?;
@@ -204,12 +229,7 @@ async fn listen(
     while let Some((message, _)) = reader.next::<FromWorker>().await? {
         match message {
             FromWorker::Acknowledged(version) => {
-                let mut seat = shared.seats[worker].lock().expect("no holder panics");
-                seat.acknowledged = version;
-                if seat.state == WorkerState::Starting {
-                    seat.state = WorkerState::Running;
-                }
-                drop(seat);
+                shared.seats[worker].lock().expect("no holder panics").acknowledge(version);
                 shared.seats_changed();
             }
             FromWorker::FetchCode { request, program } => {
@@ -250,5 +270,27 @@ async fn watch_heartbeat(shared: &Shared, worker: usize) {
         if silent_ns > HEARTBEAT_TIMEOUT.as_nanos() as u64 {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_counts_from_its_first_version_on_until_it_drains_or_is_gone() {
+        let mut seat = SeatState::default();
+        assert_eq!(seat.acts_on(), None, "it knows nothing and serves nothing");
+        seat.told = true;
+        assert_eq!(seat.acts_on(), Some(0), "it may serve what it has not acknowledged");
+        seat.acknowledge(7);
+        assert_eq!((seat.acts_on(), seat.state), (Some(7), WorkerState::Running));
+        let (outbox, _parcels) = mpsc::channel(1);
+        seat.outbox = Some(outbox);
+        seat.drain(1);
+        assert_eq!(seat.acts_on(), None);
+        seat.vacate();
+        seat.state = WorkerState::Starting;
+        assert_eq!(seat.acts_on(), None, "the next one was told nothing yet");
     }
 }
