@@ -145,13 +145,7 @@ impl Worker {
                     tokio::task::yield_now().await;
                 }
                 ToWorker::Code { request, result } => {
-                    let code = result.and_then(|()| {
-                        descriptors
-                            .into_iter()
-                            .next()
-                            .ok_or_else(|| "native code came without its bytes".to_owned())
-                    });
-                    self.link.answer(request, code);
+                    self.link.answer(request, result, descriptors);
                 }
                 ToWorker::MeasureColdStart { request, task, path, rounds } => {
                     let (sandboxes, link) = (self.sandboxes.clone(), self.link.clone());
@@ -204,10 +198,17 @@ impl Worker {
             let (connections, idle) = tokio::join!(self.edge.drain(timeout), idle);
             connections && idle.is_ok()
         };
-        let supervisor_gone = async { while let Ok(Some(_)) = reader.next::<ToWorker>().await {} };
+        // What is in flight may wait for native code. Nothing else concerns a worker that takes no more.
+        let answers_until_supervisor_gone = async {
+            while let Ok(Some((message, descriptors))) = reader.next::<ToWorker>().await {
+                if let ToWorker::Code { request, result } = message {
+                    self.link.answer(request, result, descriptors);
+                }
+            }
+        };
         let complete = tokio::select! {
             complete = finished => complete,
-            () = supervisor_gone => return,
+            () = answers_until_supervisor_gone => return,
         };
         self.link.send(FromWorker::Drained { complete });
         self.link.flush().await;

@@ -60,8 +60,17 @@ impl Link {
         Rc::new(move |event| link.send(FromWorker::Task(event)))
     }
 
-    /// Passes on the answer to a question of [`CodeSource::fetch`].
-    pub(crate) fn answer(&self, request: RequestId, code: Result<OwnedFd, String>) {
+    /// Passes on the answer to a question of [`CodeSource::fetch`]: a failure, or the one descriptor that came with it.
+    pub(crate) fn answer(
+        &self,
+        request: RequestId,
+        result: Result<(), String>,
+        descriptors: Vec<OwnedFd>,
+    ) {
+        let code = result.and_then(|()| {
+            let code = descriptors.into_iter().next();
+            code.ok_or_else(|| "native code came without its bytes".to_owned())
+        });
         if let Some(waiting) = self.waiting.borrow_mut().remove(&request) {
             let _ = waiting.send(code);
         }

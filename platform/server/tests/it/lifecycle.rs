@@ -1,6 +1,7 @@
 //! `skiff up` itself: ready, private, alone on its data folder, drained in order, without orphans.
 
-use crate::harness::{Platform, eventually, guest_path, lives, skiff, up};
+use crate::harness::{Platform, eventually, guest_path, lives, signal, skiff, up};
+use procfs::process::all_processes;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
@@ -60,6 +61,43 @@ async fn a_drain_finishes_what_is_in_flight_and_takes_no_more() {
     let (slow, ()) = tokio::join!(slow, drained);
     assert_eq!(slow.unwrap().status, 200, "the request that was in flight was answered");
     assert_eq!(platform.wait().code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_waits_for_native_code() {
+    let mut platform = Platform::start(&[]);
+    platform.deploy("misbehave", "app", &[]);
+    // Lost, so that the first request waits for a compiler; which is held until the workers drain.
+    for file in std::fs::read_dir(platform.data_dir().join("cache/native")).unwrap() {
+        std::fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    let cold = platform.try_get("app", "/count");
+    let drained = async {
+        let compiler = loop {
+            match compiler_of(platform.pid()) {
+                Some(pid) => break pid,
+                None => tokio::task::yield_now().await,
+            }
+        };
+        signal(compiler, "STOP");
+        platform.terminate();
+        while platform.try_get("nobody", "/").await.is_ok() {}
+        signal(compiler, "CONT");
+    };
+    let (cold, ()) = tokio::join!(cold, drained);
+    let cold = cold.unwrap();
+    assert_eq!(cold.status, 200, "the request that waited for its code was answered: {}", cold.text);
+    assert_eq!(platform.wait().code(), Some(0));
+}
+
+/// The process that compiles for a supervisor, if one does.
+fn compiler_of(supervisor: u32) -> Option<u32> {
+    let processes = all_processes().unwrap().flatten();
+    let mut compilers = processes.filter(|process| {
+        process.stat().is_ok_and(|stat| stat.ppid == supervisor as i32)
+            && process.cmdline().is_ok_and(|words| words.get(1).is_some_and(|word| word == "compile"))
+    });
+    compilers.next().map(|process| process.pid as u32)
 }
 
 #[test]
