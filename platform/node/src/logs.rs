@@ -3,6 +3,8 @@
 //! One thread writes; what comes faster than it can write is dropped and said so. Readers read the files and are woken
 //! when there is more; they never hold the writer up.
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use skiff_ports::logs::{LogLine, LogQuery, Logs};
 use skiff_types::QualifiedName;
@@ -101,6 +103,11 @@ impl Logs for LogFiles {
         Box::pin(futures::stream::unfold(stream, |mut stream| async { Some((stream.recv().await?, stream)) }))
     }
 
+    fn owners(&self) -> BoxFuture<'_, io::Result<Vec<QualifiedName>>> {
+        let dir = self.dir.clone();
+        async move { tokio::task::spawn_blocking(move || owners(&dir)).await? }.boxed()
+    }
+
     fn remove(&self, owner: &QualifiedName) {
         // It waits for its turn: what was written before must be gone too.
         let (orders, owner) = (self.orders.clone(), owner.clone());
@@ -165,6 +172,22 @@ impl Writer {
         *length += bytes.len() as u64;
         Ok(())
     }
+}
+
+/// Who has a folder; what is there beside, like the access log, is nobody's.
+fn owners(dir: &Path) -> io::Result<Vec<QualifiedName>> {
+    let mut owners = Vec::new();
+    for namespace in std::fs::read_dir(dir)? {
+        let namespace = namespace?;
+        if !namespace.file_type()?.is_dir() {
+            continue;
+        }
+        for name in std::fs::read_dir(namespace.path())? {
+            let owner = format!("{}/{}", namespace.file_name().display(), name?.file_name().display());
+            owners.extend(owner.parse::<QualifiedName>());
+        }
+    }
+    Ok(owners)
 }
 
 /// Opens the newest segment of a folder; a half-written last line, left by a crash, is ended.
@@ -334,8 +357,11 @@ mod tests {
         drop(logs);
         let logs = LogFiles::open(dir.path()).unwrap();
         assert_eq!(texts(&logs, query()).await.len(), 10, "they outlive the process");
+        std::fs::write(dir.path().join("access-0.log"), "not an owner's").unwrap();
+        assert_eq!(logs.owners().await.unwrap(), [owner()]);
         logs.remove(&owner());
         assert_eq!(texts(&logs, query()).await.len(), 0);
+        assert_eq!(logs.owners().await.unwrap(), []);
     }
 
     #[tokio::test]

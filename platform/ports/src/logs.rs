@@ -1,5 +1,6 @@
 //! The log port: what guests wrote, line by line.
 
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use skiff_types::{QualifiedName, TaskId};
@@ -53,6 +54,9 @@ pub struct LogQuery {
 pub trait Logs: Send + Sync {
     /// The lines asked for, oldest first; with `follow` the stream does not end by itself.
     fn read(&self, query: LogQuery) -> BoxStream<'static, std::io::Result<LogLine>>;
+
+    /// Those of whose tasks something is kept.
+    fn owners(&self) -> BoxFuture<'_, std::io::Result<Vec<QualifiedName>>>;
 
     /// Removes what an owner's tasks wrote.
     fn remove(&self, owner: &QualifiedName);

@@ -1,4 +1,5 @@
-//! Brings about that nothing is kept that nobody needs: ended tasks, images' blobs, native code, sums of those gone.
+//! Brings about that nothing is kept that nobody needs: ended tasks, images' blobs, native code, and the logs and sums
+//! of services and families that are gone.
 //!
 //! It removes nothing from disk while something is being stored, nor while a record that may need it can't be read.
 
@@ -7,6 +8,7 @@ use crate::meters::Owner;
 use crate::model::{Definition, TaskObject};
 use crate::objects::ObjectError;
 use crate::records::Stored;
+use crate::view::View;
 use skiff_plan::retention;
 use skiff_ports::store::Key;
 use skiff_types::{Group, QualifiedName, TaskId, TaskStatus};
@@ -29,6 +31,7 @@ pub(super) async fn run(context: Arc<Context>) {
             warn!(%error, "what is no longer needed could not be forgotten");
         }
         collect(&context).await;
+        remove_logs(&context).await;
         forget_sums(&context);
     }
 }
@@ -101,20 +104,56 @@ async fn collect(context: &Context) {
     }
 }
 
+/// Removes what the tasks of services and families wrote that are gone. A service and a family of the same name write
+/// to the same place.
+async fn remove_logs(context: &Context) {
+    // Asked first: whoever has logs now, and was there at all, is in the view that is looked at after.
+    let owners = match context.logs.owners().await {
+        Ok(owners) => owners,
+        Err(error) => return warn!(%error, "it can't be seen whose logs are kept"),
+    };
+    let gone = context.objects.read(|view| {
+        let matters = |key: &Key| matches!(key.tokens().next(), Some("service" | "taskdef" | "task"));
+        if view.unreadable.iter().any(matters) {
+            return Vec::new();
+        }
+        let (services, families) = (services(view), families(view, |held| !held.deregistered));
+        let is_gone = |owner: &QualifiedName| {
+            let tasks = [Group::Service(owner.name.clone()), Group::Family(owner.name.clone())];
+            let mut tasks = tasks.iter().flat_map(|group| view.tasks_of(&owner.namespace, group));
+            !services.contains(owner) && !families.contains(owner) && tasks.next().is_none()
+        };
+        owners.into_iter().filter(is_gone).collect()
+    });
+    for owner in gone {
+        info!(%owner, "removed the logs of what is gone");
+        context.logs.remove(&owner);
+    }
+}
+
 /// Drops the sums of services and families that are gone.
 fn forget_sums(context: &Context) {
     let (services, families) = context.objects.read(|view| {
-        let services: BTreeSet<_> = view.services.all().map(|held| held.value.name()).collect();
         let groups = view.tasks.all().filter(|held| matches!(held.value.task.group, Group::Family(_)));
-        let mut families: BTreeSet<_> = groups.map(|held| held.value.owner()).collect();
-        families.extend(view.definitions.all().map(|held| {
-            let family = held.value.definition.id.family.clone();
-            QualifiedName::new(held.value.namespace.clone(), family)
-        }));
-        (services, families)
+        let mut families = families(view, |_| true);
+        families.extend(groups.map(|held| held.value.owner()));
+        (services(view), families)
     });
     context.accounts.retain(|Owner { name, in_service }| match in_service {
         true => services.contains(name),
         false => families.contains(name),
     });
+}
+
+fn services(view: &View) -> BTreeSet<QualifiedName> {
+    view.services.all().map(|held| held.value.name()).collect()
+}
+
+/// The families of revisions such as these.
+fn families(view: &View, of: impl Fn(&Definition) -> bool) -> BTreeSet<QualifiedName> {
+    let definitions = view.definitions.all().map(|held| &*held.value).filter(|definition| of(definition));
+    let family = |definition: &Definition| definition.definition.id.family.clone();
+    definitions
+        .map(|definition| QualifiedName::new(definition.namespace.clone(), family(definition)))
+        .collect()
 }

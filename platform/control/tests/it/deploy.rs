@@ -4,7 +4,7 @@ use crate::fixture::{Platform, name, namespace, one_off, registration, until, wa
 use futures::StreamExt;
 use skiff_api::{ErrorCode, LogQuery, PutService, RegisterTaskDefinition, ScaleService, StopTask};
 use skiff_ports::snapshot::HostMatch;
-use skiff_types::{Program, StopCode, TaskStatus};
+use skiff_types::{Program, StopCode, TaskId, TaskStatus};
 
 #[tokio::test]
 async fn a_service_is_created_updated_scaled_rolled_back_and_removed() {
@@ -226,6 +226,33 @@ async fn what_is_in_use_stays_and_what_is_not_is_collected() {
     deregister(third.id).await.unwrap();
     platform.push("hello", "http four").await;
     assert_eq!(platform.register("hello", "hello").await.id.revision, 4, "a number is never given twice");
+}
+
+#[tokio::test]
+async fn logs_go_with_the_last_that_they_are_asked_for_by() {
+    let platform = Platform::start().await;
+    let web = platform.deploy("web", "http", 1).await;
+    platform.put("site", &web.id.to_string(), 1).await;
+    platform.push("job", "exit 0").await;
+    platform.register("registered", "job").await;
+    platform.register("ran", "job").await;
+    let ran = platform.run("ran").await.id;
+    platform.reaches(ran, TaskStatus::Stopped).await;
+    let taken_back = platform.register("taken-back", "job").await.id;
+    for owner in ["site", "registered", "ran", "taken-back", "left-by-a-crash"] {
+        platform.lines.write(&format!("default/{owner}"), TaskId::from_parts(1, [1; 10]), 10, "a line");
+    }
+    for family in ["ran:1", &taken_back.to_string()] {
+        let id = family.parse().unwrap();
+        platform.client.deregister_task_definition(&namespace(), &id).await.unwrap();
+    }
+    let gone = ["left-by-a-crash", "taken-back"].map(|name| format!("default/{name}").parse().unwrap());
+    until("the logs of nobody are removed", || async {
+        let mut removed = platform.lines.removed();
+        removed.sort_unstable();
+        (removed == gone).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

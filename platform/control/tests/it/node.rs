@@ -4,6 +4,8 @@
 //! A component is text here: `http`, `daemon`, `exit 3`, `refuse WHY`; a line `needs BYTES` is its minimum memory.
 
 use async_trait::async_trait;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt};
 use skiff_control::{Meters, NodeReading, Readings, WorkerReading, WorkerState};
 use skiff_ports::images::Images;
@@ -249,6 +251,13 @@ impl Logs for SharedLines {
                 }
             });
         present.chain(coming).boxed()
+    }
+
+    fn owners(&self) -> BoxFuture<'_, std::io::Result<Vec<QualifiedName>>> {
+        let (lines, removed) = (self.0.lines.lock().unwrap(), self.0.removed());
+        let owners: BTreeSet<_> = lines.iter().map(|(owner, _)| owner.clone()).collect();
+        let left = owners.into_iter().filter(|owner| !removed.contains(owner)).collect();
+        async { Ok(left) }.boxed()
     }
 
     fn remove(&self, owner: &QualifiedName) {
