@@ -56,6 +56,8 @@ pub struct NodeReading {
     pub cpu_seconds: f64,
     /// Resident memory of the supervisor, in bytes.
     pub memory_bytes: u64,
+    /// Lines of guests that were lost because the disk was slower than they came.
+    pub log_lines_lost: u64,
     /// The workers, by index.
     pub workers: Vec<WorkerReading>,
 }

@@ -205,6 +205,12 @@ pub(crate) fn render(context: &Context) -> Result<String, ApiError> {
             node.memory_bytes as f64,
         ),
         (
+            "skiff_supervisor_log_lines_lost_total",
+            "Lines of guests that were lost because the disk was slower than they came.",
+            MetricType::COUNTER,
+            node.log_lines_lost as f64,
+        ),
+        (
             "skiff_services",
             "Services that there are.",
             MetricType::GAUGE,

@@ -10,6 +10,7 @@
 mod child;
 mod compile;
 mod logs;
+mod lost_lines;
 mod node;
 mod seat;
 mod slots;
@@ -21,6 +22,7 @@ mod world;
 
 pub use child::die_with;
 pub use logs::LogFiles;
+pub use lost_lines::LostLines;
 pub use node::{Config, Node, NodeError};
 pub use slots::{Accounts, TaskUsage};
 pub use status::{ProcessStatus, WorkerState, WorkerStatus};

@@ -1,8 +1,9 @@
 //! What guests write, kept on disk: one folder an owner, a few segments of JSON lines in each, the oldest removed.
 //!
-//! One thread writes; what comes faster than it can write is dropped and said so. Readers read the files and are woken
-//! when there is more; they never hold the writer up.
+//! One thread writes; what comes faster than it can write is dropped, counted, and said so in its place. Readers read
+//! the files and are woken when there is more; they never hold the writer up.
 
+use crate::lost_lines::LostLines;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -12,7 +13,8 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{TryRecvError, TrySendError};
 use std::sync::{Arc, Mutex, mpsc};
 use tokio::sync::watch;
 
@@ -40,8 +42,8 @@ enum Order {
 pub struct LogFiles {
     dir: PathBuf,
     orders: mpsc::SyncSender<Order>,
-    /// Whether it was said that lines are dropped.
-    told: Arc<AtomicBool>,
+    lost: Arc<Mutex<LostLines>>,
+    lost_count: Arc<AtomicU64>,
     written: Arc<Mutex<HashMap<QualifiedName, watch::Sender<u64>>>>,
 }
 
@@ -50,21 +52,36 @@ impl LogFiles {
     pub fn open(dir: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         let (orders, inbox) = mpsc::sync_channel(BATCHES_MAX);
-        let files = Self { dir: dir.to_owned(), orders, told: Arc::default(), written: Arc::default() };
-        let mut writer = Writer { files: files.clone(), open: HashMap::new() };
-        std::thread::Builder::new().name("logs".into()).spawn(move || {
-            while let Ok(order) = inbox.recv() {
-                writer.carry_out(order);
-            }
-        })?;
+        let (lost, lost_count, written) = (Arc::default(), Arc::default(), Arc::default());
+        let files = Self { dir: dir.to_owned(), orders, lost, lost_count, written };
+        let writer = Writer { files: files.clone(), open: HashMap::new() };
+        std::thread::Builder::new().name("logs".into()).spawn(move || writer.run(inbox))?;
         Ok(files)
     }
 
-    /// Takes lines to be written; drops them, counted, when too many wait already.
+    /// Takes lines to be written; drops them when too many wait already, counts them, and says so before the next that
+    /// it takes.
     pub(crate) fn write(&self, batch: Batch) {
-        if self.orders.try_send(Order::Write(batch)).is_err() && !self.told.swap(true, Relaxed) {
-            tracing::warn!("guests write faster than the disk takes it: log lines are being dropped");
+        let mut lost = self.lost.lock().expect("no holder panics");
+        let mut lines = lost.remarks();
+        let remarks = lines.len();
+        lines.extend(batch);
+        match self.orders.try_send(Order::Write(lines)) {
+            Ok(()) => lost.clear(),
+            Err(TrySendError::Full(order) | TrySendError::Disconnected(order)) => {
+                let Order::Write(lines) = order else { return };
+                let lines = &lines[remarks..];
+                lines.iter().for_each(|(owner, line)| lost.note(owner, line.task));
+                if self.lost_count.fetch_add(lines.len() as u64, Relaxed) == 0 {
+                    tracing::warn!("guests write faster than the disk takes it: log lines are being dropped");
+                }
+            }
         }
+    }
+
+    /// How many lines were dropped since it was opened.
+    pub(crate) fn lost_count(&self) -> u64 {
+        self.lost_count.load(Relaxed)
     }
 
     /// Waits until all that was taken is written.
@@ -121,6 +138,31 @@ struct Writer {
 }
 
 impl Writer {
+    fn run(mut self, inbox: mpsc::Receiver<Order>) {
+        loop {
+            let next = match inbox.try_recv() {
+                Err(TryRecvError::Empty) => {
+                    self.remark_on_lost();
+                    inbox.recv().ok()
+                }
+                next => next.ok(),
+            };
+            let Some(order) = next else { return };
+            self.carry_out(order);
+        }
+    }
+
+    /// Nobody writes at present who would say it.
+    fn remark_on_lost(&mut self) {
+        let remarks = {
+            let mut lost = self.files.lost.lock().expect("no holder panics");
+            let remarks = lost.remarks();
+            lost.clear();
+            remarks
+        };
+        self.write(remarks);
+    }
+
     fn carry_out(&mut self, order: Order) {
         match order {
             Order::Write(batch) => self.write(batch),
@@ -322,8 +364,10 @@ impl Reader {
 mod tests {
     use super::*;
     use futures::StreamExt;
+    use rustix::fs::{CWD, FileType, Mode, OFlags};
     use skiff_ports::logs::LogStream;
     use skiff_types::TaskId;
+    use std::os::fd::OwnedFd;
 
     fn owner() -> QualifiedName {
         "default/hello".parse().unwrap()
@@ -395,6 +439,42 @@ mod tests {
         let bytes: u64 =
             std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
         assert!(bytes <= (SEGMENTS_MAX as u64) * (SEGMENT_BYTES_MAX + 32_768), "{bytes}");
+    }
+
+    /// Has the writer wait, until what this answers is dropped: another owner's file is a pipe that nobody reads.
+    fn hold_up(logs: &LogFiles) -> OwnedFd {
+        let slow: QualifiedName = "default/slow".parse().unwrap();
+        std::fs::create_dir_all(logs.folder(&slow)).unwrap();
+        let path = segment_path(&logs.folder(&slow), 1);
+        rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let pipe = rustix::fs::open(&path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
+        let text = "x".repeat(LogLine::LENGTH_MAX);
+        let line = LogLine { text, ..line(0, 1).1 };
+        // More than a pipe takes.
+        logs.write(vec![(slow, line); 16]);
+        while rustix::io::ioctl_fionread(&pipe).unwrap() == 0 {
+            std::thread::yield_now();
+        }
+        pipe
+    }
+
+    #[tokio::test]
+    async fn lines_that_there_was_no_room_for_are_counted_and_spoken_of_in_their_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = LogFiles::open(dir.path()).unwrap();
+        let pipe = hold_up(&logs);
+        let (fit, total) = (BATCHES_MAX as u64, BATCHES_MAX as u64 + 10);
+        (0..total).for_each(|number| logs.write(vec![line(number, 1)]));
+        assert_eq!(logs.lost_count(), 10);
+        drop(pipe);
+        logs.flush().await;
+        logs.write(vec![line(total, 1)]);
+        let lines: Vec<LogLine> = logs.read(query()).map(Result::unwrap).collect().await;
+        assert!(lines[..BATCHES_MAX].iter().map(|line| line.at_ms).eq(0..fit));
+        let [remark, next] = &lines[BATCHES_MAX..] else { panic!("{:?}", &lines[BATCHES_MAX..]) };
+        assert_eq!((remark.stream, remark.task), (LogStream::Skiff, next.task));
+        assert!(remark.text.starts_with("10 lines were lost here"), "{}", remark.text);
+        assert_eq!((next.at_ms, logs.lost_count()), (total, 10), "once there is room none is lost");
     }
 
     #[tokio::test]

@@ -154,6 +154,11 @@ impl Node {
         self.shared.slots.lock().expect("no holder panics").read()
     }
 
+    /// How many lines of guests were lost since the start because the disk was slower than they came.
+    pub fn log_lines_lost(&self) -> u64 {
+        self.shared.logs.lost_count()
+    }
+
     /// What tasks and the platform used since the call before; each charge is handed over once.
     pub fn charges(&self) -> Vec<Charge> {
         let Shared { ledger, slots, spawner, books, .. } = &*self.shared;

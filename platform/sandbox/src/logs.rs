@@ -35,8 +35,9 @@ const REMARK_INTERVAL_NS: u64 = 1_000_000_000;
 
 /// Takes the lines of guests, on the worker's thread. Must not wait.
 pub trait LogSink {
-    /// Takes one line of a task that belongs to `owner`.
-    fn write(&self, owner: &QualifiedName, line: LogLine);
+    /// Takes one line of a task that belongs to `owner`; false if there is no room for it, which it says in the line's
+    /// place once there is.
+    fn write(&self, owner: &QualifiedName, line: LogLine) -> bool;
 }
 
 /// Lines on their way to the sink.
@@ -63,8 +64,11 @@ impl LogQueue {
         let lines = std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner));
         let mut bytes = 0;
         for (account, line) in lines {
-            bytes += line.text.len() as u64;
-            sink.write(&account.owner, line);
+            let length = line.text.len() as u64;
+            bytes += length;
+            if !sink.write(&account.owner, line) {
+                account.row().log_bytes_dropped.add(length + 1);
+            }
         }
         bytes
     }

@@ -37,6 +37,7 @@ impl Meters for NodeMeters {
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             cpu_seconds: supervisor.cpu.as_secs_f64(),
             memory_bytes: supervisor.memory_bytes,
+            log_lines_lost: self.node.log_lines_lost(),
             workers: self.node.workers().into_iter().map(worker).collect(),
         }
     }

@@ -1,6 +1,7 @@
 //! The worker's side of its control socket: what its parts say to the supervisor, and what they ask of it.
 
 use futures::future::LocalBoxFuture;
+use skiff_node::LostLines;
 use skiff_node::wire::{FrameWriter, FromWorker, RequestId};
 use skiff_ports::logs::LogLine;
 use skiff_ports::runtime::TaskEvent;
@@ -13,7 +14,7 @@ use std::rc::Rc;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_local;
 
-/// Log lines that may wait to be sent; what comes on top is dropped and counted.
+/// Log lines that may wait to be sent; what comes on top is dropped, counted, and said so in its place.
 const LOG_LINES_MAX: usize = 16_384;
 /// Log lines in one message.
 const LOG_BATCH_LINES: usize = 512;
@@ -23,7 +24,9 @@ pub(crate) struct Link {
     /// In order, so that a task's last lines come before its end.
     messages: RefCell<VecDeque<FromWorker>>,
     lines_queued: Cell<usize>,
-    lines_dropped: Cell<u64>,
+    lines_lost: RefCell<LostLines>,
+    /// Whether it was said that lines are dropped.
+    told: Cell<bool>,
     waiting: RefCell<HashMap<RequestId, oneshot::Sender<Result<OwnedFd, String>>>>,
     next_request: Cell<RequestId>,
     work: Notify,
@@ -37,7 +40,8 @@ impl Link {
         let link = Rc::new(Self {
             messages: RefCell::default(),
             lines_queued: Cell::new(0),
-            lines_dropped: Cell::new(0),
+            lines_lost: RefCell::default(),
+            told: Cell::new(false),
             waiting: RefCell::default(),
             next_request: Cell::new(0),
             work: Notify::new(),
@@ -61,12 +65,7 @@ impl Link {
     }
 
     /// Passes on the answer to a question of [`CodeSource::fetch`]: a failure, or the one descriptor that came with it.
-    pub(crate) fn answer(
-        &self,
-        request: RequestId,
-        result: Result<(), String>,
-        descriptors: Vec<OwnedFd>,
-    ) {
+    pub(crate) fn answer(&self, request: RequestId, result: Result<(), String>, descriptors: Vec<OwnedFd>) {
         let code = result.and_then(|()| {
             let code = descriptors.into_iter().next();
             code.ok_or_else(|| "native code came without its bytes".to_owned())
@@ -102,8 +101,21 @@ impl Link {
         let message = self.messages.borrow_mut().pop_front()?;
         if let FromWorker::Logs(lines) = &message {
             self.lines_queued.set(self.lines_queued.get() - lines.len());
+            // Now there is room: behind what waits, and before what is written from here on.
+            let remarks = self.lines_lost.borrow().remarks();
+            self.lines_lost.borrow_mut().clear();
+            remarks.into_iter().for_each(|line| self.queue(line));
         }
         Some(message)
+    }
+
+    fn queue(&self, line: (QualifiedName, LogLine)) {
+        self.lines_queued.set(self.lines_queued.get() + 1);
+        match self.messages.borrow_mut().back_mut() {
+            Some(FromWorker::Logs(lines)) if lines.len() < LOG_BATCH_LINES => return lines.push(line),
+            _ => {}
+        }
+        self.send(FromWorker::Logs(vec![line]));
     }
 }
 
@@ -118,21 +130,57 @@ impl CodeSource for Link {
 }
 
 impl LogSink for Link {
-    fn write(&self, owner: &QualifiedName, line: LogLine) {
-        if self.lines_queued.get() >= LOG_LINES_MAX {
-            if self.lines_dropped.replace(self.lines_dropped.get() + 1) == 0 {
+    fn write(&self, owner: &QualifiedName, line: LogLine) -> bool {
+        let has_room = self.lines_queued.get() < LOG_LINES_MAX;
+        if has_room {
+            self.queue((owner.clone(), line));
+        } else {
+            self.lines_lost.borrow_mut().note(owner, line.task);
+            if !self.told.replace(true) {
                 tracing::warn!(
                     "guests write faster than the supervisor takes it: log lines are being dropped"
                 );
             }
-            return;
         }
-        self.lines_queued.set(self.lines_queued.get() + 1);
-        let line = (owner.clone(), line);
-        match self.messages.borrow_mut().back_mut() {
-            Some(FromWorker::Logs(lines)) if lines.len() < LOG_BATCH_LINES => return lines.push(line),
-            _ => {}
-        }
-        self.send(FromWorker::Logs(vec![line]));
+        has_room
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skiff_node::wire::frames;
+    use skiff_ports::logs::LogStream;
+    use skiff_types::TaskId;
+
+    #[test]
+    fn lines_that_there_was_no_room_for_are_spoken_of_behind_those_that_waited() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+            let ((_ours, writer), (mut reader, _theirs)) = (frames(ours), frames(theirs));
+            let link = Link::start(writer);
+            let owner: QualifiedName = "default/hello".parse().unwrap();
+            let task = TaskId::from_parts(1, [1; 10]);
+            let line = |number: usize| {
+                let text = number.to_string();
+                LogLine { at_ms: 1, task, stream: LogStream::Stdout, text }
+            };
+            // Nothing is sent before the first wait.
+            let taken =
+                (0..LOG_LINES_MAX + 5).filter(|number| LogSink::write(&*link, &owner, line(*number))).count();
+            assert_eq!(taken, LOG_LINES_MAX);
+            let mut lines = Vec::new();
+            while lines.len() <= LOG_LINES_MAX {
+                let message = reader.next().await.unwrap();
+                let Some((FromWorker::Logs(more), _)) = message else { panic!("{message:?}") };
+                lines.extend(more.into_iter().map(|(_, line)| line));
+            }
+            let remark = lines.pop().unwrap();
+            assert!(remark.text.starts_with("5 lines were lost here"), "{remark:?}");
+            assert_eq!((remark.stream, remark.task), (LogStream::Skiff, task));
+            assert!(lines.iter().enumerate().all(|(number, line)| line.text == number.to_string()));
+            assert!(LogSink::write(&*link, &owner, line(0)), "there is room again");
+        });
     }
 }

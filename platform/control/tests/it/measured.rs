@@ -40,6 +40,7 @@ async fn series_are_there_once_there_is_something_to_count() {
     let idle = metrics(&platform).await;
     assert!(!idle.contains("service=\"hello\""), "{idle}");
     assert!(idle.contains("skiff_worker_restarts_total{worker=\"0\"} 3"), "{idle}");
+    assert!(idle.contains("skiff_supervisor_log_lines_lost_total 6"), "{idle}");
     assert!(idle.contains("skiff_tasks{status=\"RUNNING\"} 1"), "{idle}");
 
     let living =

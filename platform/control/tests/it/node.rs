@@ -295,6 +295,13 @@ impl Meters for SetMeters {
             mapped_code_bytes: 0,
             pool_kept_bytes: 0,
         };
-        NodeReading { pid: 1, uptime_seconds: 2.0, cpu_seconds: 0.1, memory_bytes: 1, workers: vec![worker] }
+        NodeReading {
+            pid: 1,
+            uptime_seconds: 2.0,
+            cpu_seconds: 0.1,
+            memory_bytes: 1,
+            log_lines_lost: 6,
+            workers: vec![worker],
+        }
     }
 }

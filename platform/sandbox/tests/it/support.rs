@@ -206,8 +206,9 @@ impl CodeSource for Source {
 struct Lines(Rc<RefCell<Vec<LogLine>>>);
 
 impl LogSink for Lines {
-    fn write(&self, _: &QualifiedName, line: LogLine) {
+    fn write(&self, _: &QualifiedName, line: LogLine) -> bool {
         self.0.borrow_mut().push(line);
+        true
     }
 }
 

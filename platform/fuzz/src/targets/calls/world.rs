@@ -255,5 +255,7 @@ impl CodeSource for Source {
 struct Discarded;
 
 impl LogSink for Discarded {
-    fn write(&self, _: &QualifiedName, _: LogLine) {}
+    fn write(&self, _: &QualifiedName, _: LogLine) -> bool {
+        true
+    }
 }
