@@ -15,6 +15,7 @@ use askers::Askers;
 use skiff_ports::store::{Key, Revision};
 use skiff_types::{Group, Name, Namespace, QualifiedName, TaskDefinitionId, TaskId, TaskStatus};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound::{Excluded, Included};
 use std::sync::Arc;
 
 /// An object as of one revision.
@@ -56,13 +57,15 @@ impl<T> Table<T> {
         self.entries.values()
     }
 
-    /// Those under a prefix, ordered by key.
-    pub(crate) fn under<'a>(&'a self, prefix: &'a Key) -> impl DoubleEndedIterator<Item = &'a Held<T>> {
-        // Behind the last key that starts with the prefix as text; some of those between lie beside it, not below.
-        let end = format!("{prefix}~");
-        let after = move |key: &Key| key.as_str() < end.as_str();
-        let range: Vec<_> = self.entries.range(prefix.clone()..).take_while(|(key, _)| after(key)).collect();
-        range.into_iter().filter(move |(key, _)| key.is_under(prefix)).map(|(_, held)| held)
+    /// Those under a prefix, ordered by key, without a look at any other.
+    pub(crate) fn under<'a>(
+        &'a self,
+        prefix: &Key,
+    ) -> impl DoubleEndedIterator<Item = &'a Held<T>> + use<'a, T> {
+        // All that lies below goes on with a dot, and a slash is the next character.
+        let (first, end) = (format!("{prefix}."), format!("{prefix}/"));
+        let below = self.entries.range::<str, _>((Included(first.as_str()), Excluded(end.as_str())));
+        self.entries.get(prefix).into_iter().chain(below.map(|(_, held)| held))
     }
 
     fn is_older(&self, key: &Key, revision: Revision) -> bool {
@@ -179,8 +182,7 @@ impl View {
     /// The newest revision of a family, whether it is still registered or not.
     pub(crate) fn newest(&self, namespace: &Namespace, family: &Name) -> Option<&Held<Definition>> {
         let prefix = keys::family(namespace, family);
-        let newest = self.definitions.under(&prefix).next_back().map(|held| held.value.key());
-        self.definitions.get(&newest?)
+        self.definitions.under(&prefix).next_back()
     }
 
     /// A task.
@@ -371,14 +373,17 @@ mod tests {
     #[test]
     fn a_prefix_skips_its_neighbours() {
         let mut view = View::default();
-        for (revision, name) in ["a", "a-b", "b"].into_iter().enumerate() {
+        for (revision, name) in ["a", "a-b", "a0", "ab", "b"].into_iter().enumerate() {
             let object = service(name, 0);
             view.apply(&object.key(), revision as u64 + 1, Some(object));
         }
         let prefix = Key::parse("service.default.a").unwrap();
         assert_eq!(view.services.under(&prefix).count(), 1);
-        assert_eq!(view.services.under(&keys::in_namespace("service", &Namespace::default())).count(), 3);
-        assert_eq!(view.services_to_look_at.len(), 3);
+        let all = keys::in_namespace("service", &Namespace::default());
+        let names = || view.services.under(&all).map(|held| held.value.spec.name.as_str());
+        assert_eq!(names().collect::<Vec<_>>(), ["a", "a-b", "a0", "ab", "b"]);
+        assert_eq!(names().next_back(), Some("b"));
+        assert_eq!(view.services_to_look_at.len(), 5);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -67,6 +68,13 @@ impl Key {
     /// Whether it is `prefix` or lies below it, by whole tokens.
     pub fn is_under(&self, prefix: &Key) -> bool {
         self.0.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+}
+
+/// A key orders as its text does.
+impl Borrow<str> for Key {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -110,7 +110,7 @@ impl Mirror {
         };
         let entries = self
             .rows
-            .range(prefix..)
+            .range::<Key, _>(prefix..)
             .take_while(|(key, _)| may_be_under(key))
             .filter(|(key, _)| key.is_under(prefix))
             .filter_map(|(key, row)| entry(key, row))

@@ -50,16 +50,13 @@ async fn forget(context: &Context) -> Result<(), ObjectError> {
             .filter(|held| old.contains(&held.value.task.id))
             .map(|held| held.value.key())
             .collect();
-        let superseded = |held: &Definition| {
+        let is_newest = |held: &Definition| {
             let newest = view.newest(&held.namespace, &held.definition.id.family);
-            held.deregistered && newest.is_some_and(|newest| newest.value.definition.id != held.definition.id)
+            newest.is_some_and(|newest| newest.value.definition.id == held.definition.id)
         };
-        let definitions: Vec<Key> = view
-            .definitions
-            .all()
-            .filter(|held| superseded(&held.value))
-            .map(|held| held.value.key())
-            .collect();
+        let taken_back = view.definitions.all().filter(|held| held.value.deregistered);
+        let definitions: Vec<Key> =
+            taken_back.filter(|held| !is_newest(&held.value)).map(|held| held.value.key()).collect();
         (tasks, definitions)
     });
     context.objects.delete_all::<TaskObject>(tasks).await?;
