@@ -18,6 +18,8 @@ pub(crate) struct World {
     routes: HashMap<QualifiedName, Arc<Route>>,
     /// Where each `command` task lives.
     homes: HashMap<TaskId, Home>,
+    /// CPU units of the `command` tasks that live in each worker and have not ended.
+    units: Vec<u64>,
     /// Assigned tasks that have ended by themselves: they are never started again.
     ended: HashSet<TaskId>,
     /// By worker.
@@ -49,6 +51,7 @@ impl World {
             assignments: HashMap::new(),
             routes: HashMap::new(),
             homes: HashMap::new(),
+            units: vec![0; workers],
             ended: HashSet::new(),
             told: (0..workers).map(|_| Told::default()).collect(),
         }
@@ -64,6 +67,7 @@ impl World {
         let task = assignment.task;
         if assignment.spec.kind == Kind::Command {
             let home = Home { worker: self.emptiest(), cpu: assignment.spec.limits.cpu };
+            self.units[home.worker] += u64::from(home.cpu.get());
             self.homes.insert(task, home);
         }
         self.assignments.insert(task, assignment);
@@ -74,8 +78,12 @@ impl World {
     pub(crate) fn end(&mut self, task: TaskId) {
         self.note_task(task);
         self.assignments.remove(&task);
-        self.homes.remove(&task);
-        self.ended.remove(&task);
+        let had_ended = self.ended.remove(&task);
+        if let Some(home) = self.homes.remove(&task)
+            && !had_ended
+        {
+            self.units[home.worker] -= u64::from(home.cpu.get());
+        }
     }
 
     /// A task ended by itself; false if that was known.
@@ -84,7 +92,13 @@ impl World {
             return true;
         }
         self.note_task(task);
-        self.ended.insert(task)
+        let is_news = self.ended.insert(task);
+        if let Some(home) = self.homes.get(&task)
+            && is_news
+        {
+            self.units[home.worker] -= u64::from(home.cpu.get());
+        }
+        is_news
     }
 
     /// Sends requests where the route says.
@@ -149,11 +163,8 @@ impl World {
 
     /// The worker whose `command` tasks have the fewest CPU units.
     fn emptiest(&self) -> usize {
-        let running = |worker: usize| {
-            self.homes.iter().filter(move |(task, home)| home.worker == worker && !self.ended.contains(task))
-        };
-        let units = |&worker: &usize| running(worker).map(|(_, home)| u64::from(home.cpu.get())).sum::<u64>();
-        (0..self.told.len()).min_by_key(units).unwrap_or(0)
+        let fewest = self.units.iter().enumerate().min_by_key(|(_, units)| **units);
+        fewest.map_or(0, |(worker, _)| worker)
     }
 
     /// Whoever runs the task is to be told what became of it.

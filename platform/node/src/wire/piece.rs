@@ -13,6 +13,8 @@ use std::sync::Arc;
 const PIECE_BYTES: usize = 128 << 10;
 /// What anything takes beside its texts, in bytes, roughly.
 const ITEM_BYTES: usize = 64;
+/// Specifications that are kept in any case, whether a task runs them or not.
+const SPECS_KEPT: usize = 64;
 
 /// A part of a [`Difference`]. Pieces come in the order in which they are to be carried out.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -119,17 +121,19 @@ pub struct Received {
     pub more: bool,
 }
 
-/// Specifications that tasks of a worker run, each once.
+/// Specifications that tasks of a worker run, each once; and for a while some that none runs any more.
 #[derive(Debug, Default)]
 pub struct Specs {
     known: HashSet<Arc<TaskSpec>>,
+    /// How many there were, when those that no task runs were last forgotten.
+    run_lately: usize,
 }
 
 impl Specs {
     /// Takes a piece in; `None` if it names a specification that it has not.
     pub fn receive(&mut self, piece: Piece) -> Option<Received> {
         let Piece { base, version, more, specs, tasks, routes, withdrawn, ended } = piece;
-        self.known.retain(|spec| Arc::strong_count(spec) > 1);
+        self.forget_some();
         let specs: Vec<Arc<TaskSpec>> = specs.into_iter().map(|spec| self.share(spec)).collect();
         let assignment = |TaskOnWire { task, owner, in_service, spec, slot }| {
             let spec = specs.get(spec as usize)?.clone();
@@ -139,6 +143,14 @@ impl Specs {
         let routes = routes.into_iter().map(Arc::new).collect();
         let difference = Difference { base, version, assignments, routes, withdrawn, ended };
         Some(Received { difference, more })
+    }
+
+    /// Only once they have doubled, so that a piece costs what it brings, and not what there is.
+    fn forget_some(&mut self) {
+        if self.known.len() > (2 * self.run_lately).max(SPECS_KEPT) {
+            self.known.retain(|spec| Arc::strong_count(spec) > 1);
+            self.run_lately = self.known.len();
+        }
     }
 
     fn share(&mut self, spec: TaskSpec) -> Arc<TaskSpec> {
@@ -247,9 +259,22 @@ mod tests {
         assert!(received.assignments.iter().all(|assignment| Arc::ptr_eq(&assignment.spec, &one)));
         let (later, ..) = sent(difference(1, &specs), &mut table);
         assert!(Arc::ptr_eq(&later.assignments[0].spec, &one), "a later difference shares it too");
-        drop((received, later, one));
-        sent(difference(0, &specs), &mut table);
-        assert!(table.known.is_empty(), "what no task runs is forgotten");
+    }
+
+    #[test]
+    fn what_no_task_runs_is_forgotten() {
+        let mut table = Specs::default();
+        let of_round =
+            |round: u8| (0..50).map(move |number| spec(5 * round + number % 5, 1 + number as usize));
+        for round in 0..50 {
+            let specs: Vec<_> = of_round(round).collect();
+            sent(difference(50, &specs), &mut table);
+            assert!(table.known.len() <= SPECS_KEPT + 50, "{} after round {round}", table.known.len());
+        }
+        let specs: Vec<_> = (0..200).map(|number| spec(number, 0)).collect();
+        let (held, ..) = sent(difference(200, &specs), &mut table);
+        let again = sent(difference(200, &specs), &mut table).0;
+        assert!(Arc::ptr_eq(&held.assignments[7].spec, &again.assignments[7].spec), "what one runs stays");
     }
 
     #[test]

@@ -56,6 +56,11 @@ fn commands_spread_by_their_cpu_units() {
     assert!(!world.has_ended(id(1)), "it ends once");
     world.run(assignment(7, Kind::Command, "1024"));
     assert!(world.residents(0).contains(&id(7)));
+    // Nor does one that is gone, and what had ended goes but once.
+    [1, 6, 7].into_iter().for_each(|number| world.end(id(number)));
+    assert_eq!(world.units, [0, 256 + 512 + 128 + 512]);
+    [2, 3, 4, 5].into_iter().for_each(|number| world.end(id(number)));
+    assert_eq!(world.units, [0, 0]);
 }
 
 #[test]
@@ -149,6 +154,9 @@ proptest! {
                 }
             }
             world.version += 1;
+        }
+        for worker in 0..WORKERS {
+            prop_assert_eq!(world.units[worker], 256 * world.residents(worker).len() as u64);
         }
         for (worker, mut known) in workers.into_iter().enumerate() {
             known.carry_out(world.difference(worker));
