@@ -16,11 +16,17 @@ pub trait Meters: Send + Sync {
     /// A task that ended is handed over once; a task is never in both lists of one answer.
     fn read(&self) -> Readings;
 
+    /// The sums of those of these tasks that live and used anything; costs what these tasks do, however many there are.
+    fn totals(&self, tasks: &[TaskId]) -> HashMap<TaskId, Totals>;
+
     /// What tasks and the platform used since the call before; each charge is handed over once.
     fn charges(&self) -> Vec<Charge>;
 
-    /// The supervisor and its workers.
+    /// The supervisor and its workers. Asks the kernel of each process, which takes a while.
     fn node(&self) -> NodeReading;
+
+    /// What the workers do, by index. Asks nobody.
+    fn worker_states(&self) -> Vec<WorkerState>;
 }
 
 /// An answer of [`Meters::read`].
@@ -140,10 +146,9 @@ impl Accounts {
         Self { meters, ended: Mutex::default() }
     }
 
-    /// The living tasks' sums.
-    pub(crate) fn living(&self) -> HashMap<TaskId, Totals> {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        self.absorb(&mut ended).into_iter().map(|reading| (reading.task, reading.totals)).collect()
+    /// The sums of those of these tasks that live.
+    pub(crate) fn of(&self, tasks: &[TaskId]) -> HashMap<TaskId, Totals> {
+        self.meters.totals(tasks)
     }
 
     /// Every owner's sums: counters over all its tasks ever, gauges over the living.
@@ -167,6 +172,11 @@ impl Accounts {
     /// The supervisor and its workers.
     pub(crate) fn node(&self) -> NodeReading {
         self.meters.node()
+    }
+
+    /// What the workers do.
+    pub(crate) fn worker_states(&self) -> Vec<WorkerState> {
+        self.meters.worker_states()
     }
 
     fn absorb(&self, ended: &mut BTreeMap<Owner, Totals>) -> Vec<TaskReading> {

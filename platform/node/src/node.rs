@@ -5,14 +5,14 @@ use crate::logs::LogFiles;
 use crate::seat::{self, SeatState};
 use crate::slots::{Accounts, Slots};
 use crate::spawner::Spawner;
-use crate::status::{ProcessStatus, WorkerStatus};
+use crate::status::{ProcessStatus, WorkerState, WorkerStatus};
 use crate::usage::Books;
 use crate::wire::{ToWorker, WorkerRoom};
 use crate::world::World;
 use async_trait::async_trait;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use skiff_kit::Drain;
-use skiff_ledger::Ledger;
+use skiff_ledger::{Ledger, Totals};
 use skiff_ports::images::Images;
 use skiff_ports::runtime::{
     ColdStart, ComponentReport, DesiredChange, DesiredRoute, DesiredTask, PrepareError, Runtime, TaskEvent,
@@ -20,7 +20,7 @@ use skiff_ports::runtime::{
 use skiff_ports::snapshot::{Assignment, Route, Target, Version};
 use skiff_sandbox::cache::NativeCache;
 use skiff_types::{Charge, Digest, Program, StopCode, StoppedReason, TaskId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -152,6 +152,16 @@ impl Node {
     /// The accounts of all tasks; those of tasks that ended are handed over once.
     pub fn accounts(&self) -> Accounts {
         self.shared.slots.lock().expect("no holder panics").read()
+    }
+
+    /// The sums of those of these tasks that live and used anything; costs what these tasks do, however many there are.
+    pub fn totals(&self, tasks: &[TaskId]) -> HashMap<TaskId, Totals> {
+        self.shared.slots.lock().expect("no holder panics").totals(tasks)
+    }
+
+    /// Where the workers are in their lives, by seat. Asks nobody.
+    pub fn worker_states(&self) -> Vec<WorkerState> {
+        self.shared.seats.iter().map(|seat| seat.lock().expect("no holder panics").state).collect()
     }
 
     /// How many lines of guests were lost since the start because the disk was slower than they came.

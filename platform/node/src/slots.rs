@@ -7,7 +7,7 @@
 use skiff_ledger::{Ledger, SLOTS, Slot, Totals};
 use skiff_ports::snapshot::Version;
 use skiff_types::{Account, Charge, Group, QualifiedName, TaskId, Usage};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// A task's account.
 #[derive(Debug, Clone)]
@@ -134,6 +134,16 @@ impl Slots {
         Accounts { living, ended: std::mem::take(&mut self.ended) }
     }
 
+    /// The sums of those of these tasks that have a slot and used it, without a look at any other slot.
+    pub(crate) fn totals(&self, tasks: &[TaskId]) -> HashMap<TaskId, Totals> {
+        let asked: HashSet<&TaskId> = tasks.iter().collect();
+        let leaving =
+            self.leaving.iter().map(|(_, holder)| holder).filter(|holder| asked.contains(&holder.task));
+        let holders = tasks.iter().filter_map(|task| self.taken.get(task)).chain(leaving);
+        let used = holders.map(|holder| (holder.task, self.ledger.task(holder.slot)));
+        used.filter(|(_, slot)| slot.is_used()).map(|(task, slot)| (task, slot.totals())).collect()
+    }
+
     /// What every task used since the call before; each charge is handed over once.
     pub(crate) fn charges(&mut self) -> Vec<Charge> {
         let Self { ledger, taken, tasks, leaving, free, late, .. } = self;
@@ -204,8 +214,11 @@ mod tests {
         let slot = take(&mut slots, 1).unwrap();
         assert_eq!(take(&mut slots, 1), Some(slot), "the same task keeps its slot");
         ledger.task(slot).row(0).cpu_ns.add(7);
+        let asked = [id(1), id(2), id(3)];
+        assert_eq!(slots.totals(&asked).into_keys().collect::<Vec<_>>(), [id(1)]);
         slots.release(id(1), 5);
         slots.acknowledged(4);
+        assert_eq!(slots.totals(&asked)[&id(1)].cpu_ns, 7, "while it leaves");
         assert_ne!(take(&mut slots, 2), Some(slot));
         let accounts = slots.read();
         assert_eq!(
@@ -217,6 +230,7 @@ mod tests {
         let accounts = slots.read();
         assert_eq!((accounts.living.len(), accounts.ended.len(), accounts.ended[0].totals.cpu_ns), (0, 1, 7));
         assert_eq!(slots.read().ended.len(), 0, "handed over once");
+        assert!(slots.totals(&asked).is_empty());
         let last = slots.free.back().map(|free| free.slot);
         assert_eq!((slots.free.len(), last), (SLOTS - 1, Some(slot)), "given again after all others");
     }

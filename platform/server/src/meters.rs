@@ -1,8 +1,10 @@
 //! What `control` asks of the node's meters, answered by the node.
 
 use skiff_control::{Meters, NodeReading, Readings, TaskReading, WorkerReading, WorkerState};
+use skiff_ledger::Totals;
 use skiff_node::{Node, ProcessStatus, TaskUsage, WorkerStatus};
-use skiff_types::Charge;
+use skiff_types::{Charge, TaskId};
+use std::collections::HashMap;
 use std::time::Instant;
 
 /// The node's meters.
@@ -26,6 +28,10 @@ impl Meters for NodeMeters {
         }
     }
 
+    fn totals(&self, tasks: &[TaskId]) -> HashMap<TaskId, Totals> {
+        self.node.totals(tasks)
+    }
+
     fn charges(&self) -> Vec<Charge> {
         self.node.charges()
     }
@@ -41,6 +47,10 @@ impl Meters for NodeMeters {
             workers: self.node.workers().into_iter().map(worker).collect(),
         }
     }
+
+    fn worker_states(&self) -> Vec<WorkerState> {
+        self.node.worker_states().into_iter().map(state).collect()
+    }
 }
 
 fn worker(status: WorkerStatus) -> WorkerReading {
@@ -48,12 +58,7 @@ fn worker(status: WorkerStatus) -> WorkerReading {
     WorkerReading {
         index: status.worker as u32,
         pid: status.process.map(|process| process.pid),
-        state: match status.state {
-            skiff_node::WorkerState::Starting => WorkerState::Starting,
-            skiff_node::WorkerState::Running => WorkerState::Running,
-            skiff_node::WorkerState::Draining => WorkerState::Draining,
-            skiff_node::WorkerState::Dead => WorkerState::Dead,
-        },
+        state: state(status.state),
         uptime_seconds: status.uptime.unwrap_or_default().as_secs_f64(),
         cpu_seconds: process.cpu.as_secs_f64(),
         platform_cpu_seconds: status.platform_cpu.as_secs_f64(),
@@ -64,5 +69,14 @@ fn worker(status: WorkerStatus) -> WorkerReading {
         mapped_components: status.mapped_components,
         mapped_code_bytes: status.mapped_code_bytes,
         pool_kept_bytes: status.pool_kept_bytes,
+    }
+}
+
+fn state(state: skiff_node::WorkerState) -> WorkerState {
+    match state {
+        skiff_node::WorkerState::Starting => WorkerState::Starting,
+        skiff_node::WorkerState::Running => WorkerState::Running,
+        skiff_node::WorkerState::Draining => WorkerState::Draining,
+        skiff_node::WorkerState::Dead => WorkerState::Dead,
     }
 }

@@ -26,11 +26,11 @@ impl Entrance {
     /// Whether the platform takes work: from the first version that its workers act on, until it drains; not while all
     /// workers are dead.
     pub(crate) fn health(&self) -> HealthState {
-        let workers = || self.context.accounts.node().workers;
+        let serves = |state: WorkerState| state == WorkerState::Running;
         if self.context.winding_down.load(Relaxed) {
             HealthState::Draining
         } else if *self.context.acknowledged.borrow() == 0
-            || workers().iter().all(|worker| worker.state != WorkerState::Running)
+            || !self.context.accounts.worker_states().into_iter().any(serves)
         {
             HealthState::Starting
         } else {

@@ -88,17 +88,14 @@ impl Entrance {
             let services = view.services.under(&prefix);
             services.map(|held| (held.value.spec.name.to_string(), held.clone())).collect()
         });
-        let living = self.context.accounts.living();
-        page(services, query.limit, query.cursor.as_deref(), |held| {
-            views::service(&self.context, &held, &living)
-        })
+        page(services, query.limit, query.cursor.as_deref(), |held| views::service(&self.context, &held))
     }
 
     /// Shows a service.
     pub(crate) fn get_service(&self, name: &QualifiedName) -> Result<skiff_api::Service, ApiError> {
         let held = self.context.objects.read(|view| view.service(name).cloned());
         let held = held.ok_or_else(|| no_service(name))?;
-        Ok(views::service(&self.context, &held, &self.context.accounts.living()))
+        Ok(views::service(&self.context, &held))
     }
 
     /// Removes a service: from here on it ends its tasks, then it is gone.
@@ -203,7 +200,7 @@ impl Entrance {
             };
             let spec = &held.value.spec;
             info!(service = %name, definition = %spec.definition, desired = spec.desired, "wanted");
-            return Ok(views::service(&self.context, &held, &self.context.accounts.living()));
+            return Ok(views::service(&self.context, &held));
         }
         Err(contended(name))
     }

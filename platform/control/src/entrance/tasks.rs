@@ -76,17 +76,14 @@ impl Entrance {
             let tasks = view.tasks.under(&prefix).filter(|held| is_asked_for(&held.value));
             tasks.map(|held| (newest_first(held.value.task.id), held.clone())).collect()
         });
-        let living = self.context.accounts.living();
-        page(tasks, query.limit, query.cursor.as_deref(), |held| {
-            views::task(&held, living.get(&held.value.task.id))
-        })
+        page(tasks, query.limit, query.cursor.as_deref(), |held| self.with_usage(&held))
     }
 
     /// Shows a task.
     pub(crate) fn get_task(&self, namespace: &Namespace, id: TaskId) -> Result<skiff_api::Task, ApiError> {
         let held = self.context.objects.read(|view| view.task(namespace, id).cloned());
         let held = held.ok_or_else(|| no_task(namespace, id))?;
-        Ok(views::task(&held, self.context.accounts.living().get(&id)))
+        Ok(self.with_usage(&held))
     }
 
     /// Asks for a task's end; one that is ending or has ended stays as it is.
@@ -115,7 +112,12 @@ impl Entrance {
         };
         let held = self.context.objects.update(&keys::task(namespace, id), stop).await?;
         let held = held.ok_or_else(|| no_task(namespace, id))?;
-        Ok(views::task(&held, self.context.accounts.living().get(&id)))
+        Ok(self.with_usage(&held))
+    }
+
+    fn with_usage(&self, held: &Held<TaskObject>) -> skiff_api::Task {
+        let id = held.value.task.id;
+        views::task(held, self.context.accounts.of(&[id]).get(&id))
     }
 }
 

@@ -12,7 +12,7 @@ use skiff_ledger::{StatusClass, Totals};
 use skiff_plan::routes::{self, Host};
 use skiff_plan::service::ended_by_itself;
 use skiff_types::{Digest, ImageReference, Kind, Limits, QualifiedName, Task, TaskId, TaskStatus};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The port that a URL need not name.
@@ -128,12 +128,8 @@ fn usage(totals: &Totals) -> TaskUsage {
     }
 }
 
-/// A service with its status as of now; `living` holds the living tasks' sums.
-pub(super) fn service(
-    context: &Context,
-    held: &Held<Service>,
-    living: &HashMap<TaskId, Totals>,
-) -> skiff_api::Service {
+/// A service with its status as of now.
+pub(super) fn service(context: &Context, held: &Held<Service>) -> skiff_api::Service {
     let service = &*held.value;
     let (tasks, kind, notes) = context.objects.read(|view| {
         let tasks: Vec<Held<TaskObject>> =
@@ -157,7 +153,7 @@ pub(super) fn service(
             hosts: spec.hosts.clone(),
             paths: spec.paths.clone(),
         },
-        status: status(context, service, kind, &tasks, notes.as_deref(), living),
+        status: status(context, service, kind, &tasks, notes.as_deref()),
     }
 }
 
@@ -167,15 +163,13 @@ fn status(
     kind: Kind,
     tasks: &[Held<TaskObject>],
     notes: Option<&ServiceNotes>,
-    living: &HashMap<TaskId, Totals>,
 ) -> ServiceStatus {
     let count = |is: &dyn Fn(&Task) -> bool| {
         u32::try_from(tasks.iter().filter(|held| is(&held.value.task)).count()).unwrap_or(u32::MAX)
     };
     let mut sums = Totals::default();
-    for totals in tasks.iter().filter_map(|held| living.get(&held.value.task.id)) {
-        sums.absorb_living(totals);
-    }
+    let ids: Vec<TaskId> = tasks.iter().map(|held| held.value.task.id).collect();
+    context.accounts.of(&ids).values().for_each(|totals| sums.absorb_living(totals));
     let used = usage(&sums);
     let events = notes.map(|notes| notes.events.iter()).into_iter().flatten();
     ServiceStatus {

@@ -8,6 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt};
 use skiff_control::{Meters, NodeReading, Readings, WorkerReading, WorkerState};
+use skiff_ledger::Totals;
 use skiff_ports::images::Images;
 use skiff_ports::logs::{LogLine, LogQuery, LogStream, Logs};
 use skiff_ports::runtime::{
@@ -275,6 +276,12 @@ impl Meters for SetMeters {
         Readings { living: readings.living.clone(), ended: std::mem::take(&mut readings.ended) }
     }
 
+    fn totals(&self, tasks: &[TaskId]) -> HashMap<TaskId, Totals> {
+        let readings = self.0.lock().unwrap();
+        let asked = readings.living.iter().filter(|reading| tasks.contains(&reading.task));
+        asked.map(|reading| (reading.task, reading.totals.clone())).collect()
+    }
+
     fn charges(&self) -> Vec<Charge> {
         std::mem::take(&mut self.1.lock().unwrap())
     }
@@ -303,5 +310,9 @@ impl Meters for SetMeters {
             log_lines_lost: 6,
             workers: vec![worker],
         }
+    }
+
+    fn worker_states(&self) -> Vec<WorkerState> {
+        vec![WorkerState::Running]
     }
 }
