@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::Semaphore;
 
 /// How long one program may take to be made ready.
@@ -167,23 +169,18 @@ impl Compiler {
         let environment = program.snapshot.as_ref().map(serde_json::to_vec).transpose();
         let environment = environment.map_err(|error| internal(error.into()))?;
         let mut child = self.0.spawner.spawn(command).await.map_err(internal)?;
-        let mut stdin = child.stdin.take().expect("piped above");
-        let stdout = child.stdout.take().expect("piped above");
+        let stdin = ChildStdin::from_std(child.stdin.take().expect("piped above"));
+        let stdout = ChildStdout::from_std(child.stdout.take().expect("piped above"));
         let ended = KillOnDrop(child);
-        let reading = tokio::task::spawn_blocking(move || {
-            // A child that does not read to the end says why on its standard output.
-            let _ = io::Write::write_all(&mut stdin, &environment.unwrap_or_default());
-            drop(stdin);
-            let mut text = Vec::new();
-            io::Read::read_to_end(&mut io::Read::take(stdout, REPORT_BYTES_MAX), &mut text).map(|_| text)
-        });
-        let Ok(text) = tokio::time::timeout(COMPILE_TIMEOUT, reading).await else {
+        let talking =
+            talk(stdin.map_err(internal)?, environment.unwrap_or_default(), stdout.map_err(internal)?);
+        let Ok(text) = tokio::time::timeout(COMPILE_TIMEOUT, talking).await else {
             let seconds = COMPILE_TIMEOUT.as_secs();
             return Err(PrepareError::TooCostly(format!(
                 "making it ready took more than {seconds} s, the most there is; make the component smaller"
             )));
         };
-        let text = text.map_err(|error| internal(error.into()))?.map_err(internal)?;
+        let text = text.map_err(internal)?;
         let status = ended.wait().await.map_err(internal)?;
         match serde_json::from_slice(&text) {
             Ok(result) => result,
@@ -206,6 +203,18 @@ impl Inner {
     }
 }
 
+/// Tells a child what it is to know, and reads all that it says. On no thread of its own: there are as many children as
+/// cores, and fewer threads for what blocks.
+async fn talk(mut stdin: ChildStdin, environment: Vec<u8>, stdout: ChildStdout) -> io::Result<Vec<u8>> {
+    let tell = async move {
+        // A child that does not read to the end says why on its standard output.
+        let _ = stdin.write_all(&environment).await;
+    };
+    let (mut text, mut stdout) = (Vec::new(), stdout.take(REPORT_BYTES_MAX));
+    let ((), read) = tokio::join!(tell, stdout.read_to_end(&mut text));
+    read.map(|_| text)
+}
+
 /// A child that does not outlive whoever waits for it.
 struct KillOnDrop(Child);
 
@@ -221,5 +230,37 @@ impl Drop for KillOnDrop {
             let _ = self.0.kill();
             let _ = self.0.wait();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::future::join_all;
+    use std::process::Command;
+
+    async fn echoed(text: &[u8]) -> Vec<u8> {
+        let mut child = Command::new("cat");
+        let child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = KillOnDrop(child);
+        let stdin = ChildStdin::from_std(child.0.stdin.take().unwrap()).unwrap();
+        let stdout = ChildStdout::from_std(child.0.stdout.take().unwrap()).unwrap();
+        talk(stdin, text.to_vec(), stdout).await.unwrap()
+    }
+
+    #[test]
+    fn children_are_talked_with_while_no_thread_is_left_that_may_block() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let (done, wait) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || wait.recv());
+            // More than a pipe holds: both ends must go on at once.
+            let text = vec![7; 256 << 10];
+            let texts = join_all((0..3).map(|_| echoed(&text))).await;
+            assert!(texts.iter().all(|echoed| *echoed == text));
+            drop(done);
+            assert!(busy.await.unwrap().is_err());
+        });
     }
 }
