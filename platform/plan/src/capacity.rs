@@ -4,12 +4,15 @@
 //! Room is a bound, not a reservation: a task's quota of memory says what its sandboxes may really take. Half of the
 //! machine's memory is counted for small sandboxes; the other half is for what they grow to, and for all else.
 
+use skiff_types::MemorySize;
 use std::fmt;
 
 /// The part of the machine's memory that sandboxes as they start may take: one in so many.
 const SANDBOX_MEMORY_SHARE: u64 = 2;
-/// The part that mapped native code may take.
-const CODE_MEMORY_SHARE: u64 = 8;
+/// The part that mapped native code may take where nothing else is said.
+const CODE_MEMORY_SHARE_DEFAULT: u64 = 8;
+/// The part that it may take if it is asked for: all that is not counted for sandboxes.
+const CODE_MEMORY_SHARE_MOST: u64 = 2;
 /// The part of a process' memory mappings that native code may take.
 const CODE_MAPS_SHARE: u64 = 8;
 /// Memory mappings of a process that are neither a sandbox's nor code's: its own, its libraries', its heap's.
@@ -66,10 +69,10 @@ pub struct Capacity {
     pub sandboxes: (u64, Limit),
     /// Connections at once, and what keeps it from being more.
     pub connections: (u64, Limit),
-    /// Components whose native code is mapped.
-    pub components: u64,
-    /// Mapped native code, in bytes.
-    pub code_bytes: u64,
+    /// Components whose native code is mapped, and what keeps it from being more.
+    pub components: (u64, Limit),
+    /// Mapped native code, in bytes, and what keeps it from being more.
+    pub code_bytes: (u64, Limit),
 }
 
 /// What keeps a number from being larger.
@@ -102,15 +105,15 @@ impl fmt::Display for Limit {
 }
 
 /// More was asked for than there is room for; the text says what would help.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{option} {asked}: there is room for {room}, limited by {limit}; ask for less, or raise that limit")]
 pub struct TooMuch {
     /// The option.
     pub option: &'static str,
     /// What was asked for.
-    pub asked: u64,
+    pub asked: String,
     /// What there is.
-    pub room: u64,
+    pub room: String,
     /// Why there is no more.
     pub limit: Limit,
 }
@@ -138,12 +141,26 @@ pub fn capacity(
         Some(_) => descriptors,
         None => least([descriptors, (CONNECTIONS_DEFAULT, Limit::Default("--connections"))]),
     };
+    let code_bytes_most = (machine.memory_bytes / CODE_MEMORY_SHARE_MOST / workers, Limit::Memory);
+    let code_bytes_default = machine.memory_bytes / CODE_MEMORY_SHARE_DEFAULT / workers;
+    let code_bytes = match asked.code_bytes {
+        Some(_) => least([code_bytes_most]),
+        None => least([code_bytes_most, (code_bytes_default, Limit::Default("--native-code"))]),
+    };
     Ok(Capacity {
-        sandboxes: granted("--sandboxes", asked.sandboxes, sandboxes, workers)?,
-        connections: granted("--connections", asked.connections, connections, workers)?,
-        components: (code_maps / cost.maps_of_code).max(1),
-        code_bytes: asked.code_bytes.unwrap_or(machine.memory_bytes / CODE_MEMORY_SHARE) / workers,
+        sandboxes: granted("--sandboxes", asked.sandboxes, sandboxes, workers, count)?,
+        connections: granted("--connections", asked.connections, connections, workers, count)?,
+        components: least([(code_maps / cost.maps_of_code, Limit::Maps)]),
+        code_bytes: granted("--native-code", asked.code_bytes, code_bytes, workers, mebibytes)?,
     })
+}
+
+fn count(number: u64) -> String {
+    number.to_string()
+}
+
+fn mebibytes(bytes: u64) -> String {
+    MemorySize::from_mib(bytes >> 20).to_string()
 }
 
 fn least<const N: usize>(bounds: [(u64, Limit); N]) -> (u64, Limit) {
@@ -157,11 +174,12 @@ fn granted(
     asked: Option<u64>,
     (room, limit): (u64, Limit),
     workers: u64,
+    show: fn(u64) -> String,
 ) -> Result<(u64, Limit), TooMuch> {
     let Some(asked) = asked else { return Ok((room, limit)) };
     let each = asked.div_ceil(workers);
     if each > room {
-        return Err(TooMuch { option, asked, room: room * workers, limit });
+        return Err(TooMuch { option, asked: show(asked), room: show(room * workers), limit });
     }
     Ok((each, Limit::Asked(option)))
 }
@@ -193,6 +211,9 @@ mod tests {
         let connections = |machine| of(machine, Asked::default()).unwrap().connections;
         assert_eq!(connections(LAPTOP), (10_000, Limit::Default("--connections")));
         assert_eq!(connections(Machine { descriptors: 1_024, ..LAPTOP }), (768, Limit::Descriptors));
+        let code = of(LAPTOP, Asked::default()).unwrap();
+        assert_eq!(code.components, (65_530 / 8 / 8, Limit::Maps));
+        assert_eq!(code.code_bytes, (24 * GIB / 8 / 2, Limit::Default("--native-code")));
     }
 
     #[test]
@@ -201,15 +222,20 @@ mod tests {
         let capacity = of(LAPTOP, asked).unwrap();
         assert_eq!(capacity.sandboxes, (3, Limit::Asked("--sandboxes")));
         assert_eq!(capacity.connections, (50_000, Limit::Asked("--connections")));
-        assert_eq!(capacity.code_bytes, GIB / 2);
+        assert_eq!(capacity.code_bytes, (GIB / 2, Limit::Asked("--native-code")));
     }
 
     #[test]
     fn too_much_is_refused_with_what_would_help() {
-        let error = of(LAPTOP, Asked { sandboxes: Some(100_000), ..Asked::default() }).unwrap_err();
+        let refused = |asked| of(LAPTOP, asked).unwrap_err().to_string();
         assert_eq!(
-            error.to_string(),
+            refused(Asked { sandboxes: Some(100_000), ..Asked::default() }),
             "--sandboxes 100000: there is room for 13310, limited by vm.max_map_count; ask for less, or raise that limit"
+        );
+        assert_eq!(
+            refused(Asked { code_bytes: Some(10_000 * GIB), ..Asked::default() }),
+            "--native-code 10000GiB: there is room for 12GiB, limited by the machine's memory; ask for less, or raise \
+             that limit"
         );
     }
 
@@ -221,8 +247,10 @@ mod tests {
             let machine = Machine { memory_bytes, maps, descriptors, ..LAPTOP };
             let capacity = capacity(&machine, &COST, workers, &Asked::default()).unwrap();
             let (sandboxes, connections) = (capacity.sandboxes.0, capacity.connections.0);
-            prop_assert!(sandboxes >= 1 && connections >= 1 && capacity.components >= 1);
-            prop_assert!(sandboxes == 1 || sandboxes * COST.maps + capacity.components * COST.maps_of_code <= maps);
+            let (components, code_bytes) = (capacity.components.0, capacity.code_bytes.0);
+            prop_assert!(sandboxes >= 1 && connections >= 1 && components >= 1 && code_bytes >= 1);
+            prop_assert!(sandboxes == 1 || sandboxes * COST.maps + components * COST.maps_of_code <= maps);
+            prop_assert!(code_bytes == 1 || code_bytes * workers <= memory_bytes);
             prop_assert!(sandboxes == 1 || sandboxes * workers * COST.memory_bytes <= memory_bytes);
             prop_assert!(connections == 1 || connections < descriptors);
         }

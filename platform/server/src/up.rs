@@ -172,7 +172,7 @@ impl Platform {
              \x20 data           {}\n\
              \x20 the CLI        {found_by}\n\
              \x20 room for       {} sandboxes (limited by {}), {} connections (by {}),\n\
-             \x20                native code of {} components and {}",
+             \x20                native code of {} components (by {}) and {} (by {})",
             env!("CARGO_PKG_VERSION"),
             started.elapsed().as_millis(),
             self.workers,
@@ -182,8 +182,10 @@ impl Platform {
             self.capacity.sandboxes.1,
             self.capacity.connections.0 * workers,
             self.capacity.connections.1,
-            self.capacity.components * workers,
-            MemorySize::from_mib((self.capacity.code_bytes * workers) >> 20),
+            self.capacity.components.0 * workers,
+            self.capacity.components.1,
+            MemorySize::from_mib((self.capacity.code_bytes.0 * workers) >> 20),
+            self.capacity.code_bytes.1,
         );
         if std::io::stdout().is_terminal() {
             let _ = writeln!(out, "\nDeploy with `skiff deploy`; stop with Ctrl-C.");
@@ -251,8 +253,8 @@ fn room(capacity: &Capacity) -> WorkerRoom {
     WorkerRoom {
         sandboxes_max: count(capacity.sandboxes.0),
         connections_max: count(capacity.connections.0),
-        components_max: count(capacity.components),
-        code_bytes_max: capacity.code_bytes,
+        components_max: count(capacity.components.0),
+        code_bytes_max: capacity.code_bytes.0,
     }
 }
 
