@@ -1,9 +1,10 @@
 //! From a component to an answer: deploying, changing and removing services, by the CLI.
 
 use crate::harness::{Platform, eventually, guest_path, signal};
+use futures::future::join_all;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// An example's folder.
 fn example(name: &str) -> String {
@@ -68,15 +69,19 @@ async fn a_new_revision_replaces_the_old_without_a_failed_request() {
     let platform = Platform::start(&[]);
     let size = ["--cpu", "2048", "--desired", "2"];
     platform.deploy("misbehave", "app", &[&["--env", "COLOUR=blue"][..], &size].concat());
-    let (stop, requests) = (AtomicBool::new(false), AtomicU64::new(0));
-    let load = async {
-        let client = reqwest::Client::new();
+    // Each on a connection of its own; half of them always have a request on its way while a revision leaves.
+    let stop = AtomicBool::new(false);
+    let load = async |path: &'static str| {
+        let (client, mut answers) = (reqwest::Client::new(), 0);
         while !stop.load(Relaxed) {
-            let answer = platform.get_with(&client, "app", "/env?name=COLOUR").await.unwrap();
-            assert_eq!(answer.status, 200, "{}", answer.text);
-            requests.fetch_add(1, Relaxed);
+            let answer = platform.get_with(&client, "app", path).await.unwrap();
+            assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+            answers += 1;
         }
+        answers
     };
+    let paths = ["/env?name=COLOUR", "/sleep?ms=100"];
+    let clients = join_all((0..8).map(|client| load(paths[client % 2])));
     let changes = async {
         for colour in ["green", "red", "white"] {
             let path = guest_path("misbehave");
@@ -91,8 +96,8 @@ async fn a_new_revision_replaces_the_old_without_a_failed_request() {
         }
         stop.store(true, Relaxed);
     };
-    tokio::join!(load, changes);
-    assert!(requests.load(Relaxed) > 0);
+    let (answers, ()) = tokio::join!(clients, changes);
+    assert!(answers.iter().all(|answers| *answers > 0), "{answers:?}");
     platform.ok(&["rollback", "app"]);
     eventually_text(&platform, "red").await;
 }
