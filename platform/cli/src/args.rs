@@ -195,7 +195,7 @@ pub struct BuildArgs {
 /// The bounds of a task, where a command takes them.
 #[derive(Debug, Clone, Default, Args)]
 pub struct LimitArgs {
-    /// CPU units of each task; 1024 are one core [default: 256]
+    /// CPU units of each task; 1024 are one core. One that was idle may use its share of 100 ms at once [default: 256]
     #[arg(long, value_name = "UNITS")]
     pub cpu: Option<CpuUnits>,
     /// Memory of each task over all its sandboxes [default: 128MiB]

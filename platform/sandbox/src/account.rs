@@ -10,8 +10,7 @@ use skiff_ports::snapshot::{Assignment, TaskSpec};
 use skiff_types::{CpuUnits, Kind, QualifiedName, TaskId};
 use std::sync::Arc;
 
-/// How long a task may run at full speed after it was idle, in nanoseconds of wall time: its bucket holds that much of
-/// its share.
+/// What a task that was idle may use at once: its share of so much time, in nanoseconds. `--cpu`'s help names it.
 const CPU_BURST_NS: u64 = 100_000_000;
 
 /// One task's account in this worker.
