@@ -273,8 +273,10 @@ impl Shared {
                 continue;
             }
             let Some(slot) = slots.take(id, &owner, in_service) else {
-                let message =
-                    format!("this node can account for {} tasks, and has them", skiff_ledger::SLOTS);
+                let message = format!(
+                    "this node has {} tasks, the most that it can account for; stop tasks or scale services in",
+                    skiff_ledger::SLOTS
+                );
                 let reason = StoppedReason { code: StopCode::TaskFailedToStart, message };
                 let _ = self.events.send(TaskEvent::Ended { task: id, exit_code: None, reason });
                 continue;

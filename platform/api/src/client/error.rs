@@ -17,14 +17,20 @@ pub enum ClientError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The platform did not answer in time.
-    #[error("the platform at {url} did not answer in time")]
+    /// The platform did not answer in time: whether the call was carried out is not known.
+    #[error(
+        "the platform at {url} did not answer in time; what was asked for may be done all the same: look before you \
+         try again"
+    )]
     TimedOut {
         /// The API's address.
         url: String,
     },
     /// The connection broke while the call was under way: whether it was carried out is not known.
-    #[error("the connection to the platform at {url} broke before it had answered")]
+    #[error(
+        "the connection to the platform at {url} broke before it had answered; what was asked for may be done all the \
+         same: look before you try again"
+    )]
     Interrupted {
         /// The API's address.
         url: String,

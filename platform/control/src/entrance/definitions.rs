@@ -148,7 +148,9 @@ impl Entrance {
                 .find(|service| {
                     service.namespace == *namespace && service.spec.definition == id && !service.removed
                 })
-                .map(|service| format!("the service {}", service.spec.name));
+                .map(|service| {
+                    format!("the service {}; deploy another revision there, or remove it", service.spec.name)
+                });
             let mut tasks = view.tasks.all().map(|held| &held.value.task);
             let task = || {
                 tasks
@@ -157,7 +159,7 @@ impl Entrance {
                             && task.definition == id
                             && task.status != TaskStatus::Stopped
                     })
-                    .map(|task| format!("the task {}", task.id))
+                    .map(|task| format!("the task {}; stop it, or wait for its end", task.id))
             };
             service.or_else(task)
         });

@@ -41,7 +41,11 @@ pub(super) async fn answer(operation: Operation, door: Door, request: Request) -
         Ok(result) => result,
         Err(_) => Err(ApiError::new(
             ErrorCode::Unavailable,
-            format!("the call took longer than {} seconds and was broken off", time.as_secs()),
+            format!(
+                "the call took longer than {} seconds and was broken off; what it was to change may be changed all the \
+                 same: look before you try again",
+                time.as_secs()
+            ),
         )),
     };
     result.unwrap_or_else(|error| {

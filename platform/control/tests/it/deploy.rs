@@ -210,6 +210,11 @@ async fn what_is_in_use_stays_and_what_is_not_is_collected() {
     };
     let error = deregister(second.id.clone()).await.unwrap_err();
     assert_eq!(error.code(), Some(ErrorCode::FailedPrecondition));
+    assert!(
+        error
+            .to_string()
+            .ends_with("in use by the service hello; deploy another revision there, or remove it")
+    );
     deregister(first.id.clone()).await.unwrap();
     let expected = [second.component.digest].into();
     until("only what is needed is kept", || async {
