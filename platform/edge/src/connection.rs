@@ -1,29 +1,21 @@
 //! One connection as its watcher sees it: what it is doing and since when, and when it has to go.
 //!
 //! Timers cost too much to set one for each request. So a connection only notes times as it goes ([`Connection`]),
-//! [`Watched`] notes them for its socket, and the edge's sweeper looks at all connections a few times a second and
+//! [`crate::watched`] notes them for its socket, and the edge's sweeper looks at all connections a few times a second and
 //! asks [`Activity::verdict`], a pure function.
 
 use crate::config::Limits;
 use http::HeaderValue;
 use skiff_kit::clock::monotonic_ns;
 use std::cell::{Cell, RefCell};
-use std::io;
-use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::task::{Context, Waker};
 
 /// How long a connection that was asked to close may take for it, in nanoseconds.
 const CLOSE_GRACE_NS: u64 = 5_000_000_000;
 /// The same for one that has sent nothing yet: its first request may be on its way.
 const CLOSE_GRACE_FRESH_NS: u64 = 500_000_000;
-
-/// Bytes that are read and forgotten before a connection is closed, and as many at a time.
-const LINGER_BYTES_MAX: usize = 16 << 20;
-const LINGER_READ_BYTES: usize = 8 << 10;
 
 /// Why a connection was cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -175,6 +167,11 @@ impl Connection {
             self.note(|activity| activity.closing_since_ns = monotonic_ns());
         }
         self.order.set(Some(order));
+        self.wake();
+    }
+
+    /// Has its task look at it once more.
+    pub(crate) fn wake(&self) {
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
         }
@@ -245,7 +242,13 @@ impl Connection {
         self.waiting.borrow_mut().retain(|&(other, _)| other != body);
     }
 
-    fn closes(&self) {
+    /// Whether its client may still be sending what nobody reads.
+    pub(crate) fn lingers(&self) -> bool {
+        self.lingers.get()
+    }
+
+    /// Its socket is shut for what goes out.
+    pub(crate) fn closes(&self) {
         self.note(|activity| {
             if activity.closing_since_ns == 0 {
                 activity.closing_since_ns = monotonic_ns();
@@ -259,7 +262,8 @@ impl Connection {
         self.activity.set(activity);
     }
 
-    fn socket_gave(&self, bytes: &[u8]) {
+    /// Bytes came out of its socket.
+    pub(crate) fn socket_gave(&self, bytes: &[u8]) {
         if self.unread.replace(false) {
             // No HTTP/1 request starts like this; HTTP/2's preface does.
             let http2 = bytes.starts_with(b"PRI");
@@ -271,104 +275,14 @@ impl Connection {
         }
     }
 
-    fn socket_answered(&self, blocked: bool) {
+    /// Its socket took bytes, or is `blocked`.
+    pub(crate) fn socket_answered(&self, blocked: bool) {
         let since_ns = self.activity.get().blocked_since_ns;
         match (blocked, since_ns) {
             (true, 0) => self.note(|activity| activity.blocked_since_ns = monotonic_ns()),
             (false, 1..) => self.note(|activity| activity.blocked_since_ns = 0),
             (true, 1..) | (false, 0) => {}
         }
-    }
-}
-
-/// A socket that notes on its connection when it gives bytes and since when it takes none.
-///
-/// It closes slowly where a request's body was not read to its end: a socket that is closed while bytes arrive is reset,
-/// and a reset can overtake the answer (RFC 9112, section 9.6). So it reads on for a while, and forgets what it reads.
-#[derive(Debug)]
-pub(crate) struct Watched<S> {
-    socket: S,
-    connection: Rc<Connection>,
-    shut: bool,
-    discarded_bytes: usize,
-}
-
-impl<S> Watched<S> {
-    pub(crate) fn new(socket: S, connection: Rc<Connection>) -> Self {
-        Self { socket, connection, shut: false, discarded_bytes: 0 }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.socket).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.connection.socket_gave(&buffer.filled()[before..]);
-        }
-        read
-    }
-}
-
-impl<S: AsyncRead + Unpin> Watched<S> {
-    /// Reads until the client closes, or has sent too much. The time for it is bounded by the sweeper.
-    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let mut space = [MaybeUninit::uninit(); LINGER_READ_BYTES];
-        while self.discarded_bytes < LINGER_BYTES_MAX {
-            let mut buffer = ReadBuf::uninit(&mut space);
-            let read = ready!(Pin::new(&mut self.socket).poll_read(context, &mut buffer));
-            if read.is_err() || buffer.filled().is_empty() {
-                break;
-            }
-            self.discarded_bytes += buffer.filled().len();
-        }
-        Poll::Ready(())
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write(context, bytes);
-        self.connection.socket_answered(written.is_pending());
-        written
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(context, buffers);
-        self.connection.socket_answered(written.is_pending());
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.shut {
-            ready!(Pin::new(&mut self.socket).poll_shutdown(context))?;
-            self.shut = true;
-            self.connection.closes();
-        }
-        if self.connection.lingers.get() {
-            ready!(self.poll_linger(context));
-        }
-        Poll::Ready(Ok(()))
     }
 }
 

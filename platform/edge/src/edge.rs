@@ -2,10 +2,12 @@
 
 use crate::access_log::{AccessLog, Line};
 use crate::config::{Config, Limits};
-use crate::connection::{Connection, Cut, Order, Verdict, Watched};
+use crate::connection::{Connection, Cut, Order, Verdict};
 use crate::handle::handle;
 use crate::headers::{Forwarded, RequestIds};
+use crate::outbox::Outbox;
 use crate::routing::{Service, Table};
+use crate::watched::Watched;
 use http::HeaderValue;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -58,6 +60,7 @@ pub struct Edge {
     forwarded: Forwarded,
     request_ids: RequestIds,
     access_log: Option<AccessLog>,
+    outbox: Rc<Outbox>,
     connections: RefCell<Vec<Rc<Connection>>>,
     sweeps: Cell<bool>,
     drain: Drain,
@@ -82,6 +85,7 @@ impl Edge {
             },
             request_ids: RequestIds::new(u64::from_le_bytes(skiff_kit::random::bytes())),
             access_log: access_log.map_err(EdgeError::AccessLog)?,
+            outbox: Rc::default(),
             connections: RefCell::default(),
             sweeps: Cell::new(false),
             drain: Drain::new(),
@@ -324,7 +328,7 @@ impl Open {
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let io = TokioIo::new(Watched::new(stream, self.connection.clone()));
+        let io = TokioIo::new(Watched::new(stream, self.connection.clone(), self.edge.outbox.clone()));
         let service = service_fn(|request| handle(self.edge.clone(), self.connection.clone(), request));
         let mut http = pin!(self.edge.http.serve_connection(io, service));
         let mut finishing = false;

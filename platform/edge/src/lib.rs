@@ -23,8 +23,10 @@ mod exchange;
 mod handle;
 mod headers;
 mod host;
+mod outbox;
 mod refusal;
 mod routing;
+mod watched;
 
 pub use config::{Config, Limits, Proto};
 pub use edge::{Deps, Edge, EdgeError};
