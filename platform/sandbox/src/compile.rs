@@ -1,9 +1,11 @@
 //! The compile child: one component in, native code out, within bounds that it sets itself before it reads a byte. What is
-//! to start from a snapshot is initialised in between ([`crate::initialize`]).
+//! to start from a snapshot is initialised in between ([`crate::initialize`]), and long instructions are cut in pieces before
+//! all else ([`crate::bulk`]).
 //!
 //! Cranelift can't be stopped from inside a process, and what it is given is anybody's; so it runs in a process of its
 //! own, which the kernel ends when it takes too much. What it writes is not trusted until the supervisor has signed it.
 
+use crate::bulk;
 use crate::code;
 use crate::engine::{Flavour, PoolSize, Slots, compile_engine};
 use crate::initialize::{Bounds as InitializationBounds, Initialized, initialize};
@@ -93,6 +95,7 @@ pub fn compile(
         return Err(PrepareError::Damaged(program.component));
     }
     let examined = examine(&bytes)?;
+    let bytes = bulk::in_pieces(bytes)?;
     let (bytes, (mut report, inside)) = match &program.snapshot {
         Some(environment) => initialized(&bytes, examined.0, environment, bounds)?,
         None => (bytes, examined),

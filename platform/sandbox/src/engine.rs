@@ -5,6 +5,7 @@
 //! each call, and nothing of 0.2 uses it. And components with little data get it copied into memories that are reset by
 //! writing ([`crate::pool`]); those with much get it mapped, page by page as they touch it.
 
+use crate::bulk;
 use crate::pool::{MemorySlots, StackSlots};
 use crate::without::Without;
 use skiff_plan::capacity::SandboxCost;
@@ -23,8 +24,8 @@ const LINEAR_MEMORY_BYTES_MAX: usize = 4 << 30;
 const GUARD_BYTES: usize = 32 << 20;
 /// Data of a component that is copied into each sandbox; with more it is mapped.
 const COPIED_BYTES_MAX: u64 = 256 << 10;
-/// Elements that one table can have.
-const TABLE_ELEMENTS_MAX: usize = 100_000;
+/// Elements that one table can have: so few that filling or copying them all takes no longer than a slice.
+pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Core module instances that one component can be made of.
 pub(crate) const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 64;
 /// Linear memories that one component can have.
@@ -255,6 +256,8 @@ pub fn compatibility() -> Result<String, EngineError> {
 
 fn compatibility_of(engines: &[Engine]) -> String {
     let mut hasher = Blake3(blake3::Hasher::new());
+    // What the compiler is given is not what was pushed.
+    (bulk::VERSION, bulk::PIECE_BYTES).hash(&mut hasher);
     for engine in engines {
         engine.precompile_compatibility_hash().hash(&mut hasher);
     }

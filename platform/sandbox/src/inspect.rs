@@ -5,7 +5,7 @@
 
 use crate::engine::{
     CALLABLE_INSTANCES_PER_COMPONENT_MAX, CORE_INSTANCES_PER_COMPONENT_MAX, MEMORIES_PER_COMPONENT_MAX,
-    TABLES_PER_COMPONENT_MAX,
+    TABLE_ELEMENTS_MAX, TABLES_PER_COMPONENT_MAX,
 };
 use crate::offered;
 use crate::state::SANDBOX_OVERHEAD_BYTES;
@@ -95,12 +95,13 @@ pub(crate) fn examine(component: &[u8]) -> Result<(ComponentReport, Inside), Pre
 /// Why no slot of a worker's pool can hold this, as a sentence.
 fn refusal_of_size(cost: &Cost) -> Option<String> {
     let bounds = [
-        (cost.core_instances, CORE_INSTANCES_PER_COMPONENT_MAX, "instances of core modules"),
-        (cost.memories, MEMORIES_PER_COMPONENT_MAX, "linear memories"),
-        (cost.tables, TABLES_PER_COMPONENT_MAX, "tables"),
-        (cost.callable_instances, CALLABLE_INSTANCES_PER_COMPONENT_MAX, "instances of components"),
+        (cost.core_instances, u64::from(CORE_INSTANCES_PER_COMPONENT_MAX), "instances of core modules"),
+        (cost.memories, u64::from(MEMORIES_PER_COMPONENT_MAX), "linear memories"),
+        (cost.tables, u64::from(TABLES_PER_COMPONENT_MAX), "tables"),
+        (cost.table_elements_max, TABLE_ELEMENTS_MAX as u64, "elements in one table"),
+        (cost.callable_instances, u64::from(CALLABLE_INSTANCES_PER_COMPONENT_MAX), "instances of components"),
     ];
-    let (count, most, what) = bounds.into_iter().find(|&(count, most, _)| count > u64::from(most))?;
+    let (count, most, what) = bounds.into_iter().find(|&(count, most, _)| count > most)?;
     Some(format!(
         "the component is larger than a sandbox can be: it has {count} {what}, and {most} is the most"
     ))
@@ -132,6 +133,8 @@ struct Found {
 struct Cost {
     memory_bytes: u64,
     table_elements: u64,
+    /// Of the largest table.
+    table_elements_max: u64,
     /// Of active segments.
     data_bytes: u64,
     core_instances: u64,
@@ -149,6 +152,7 @@ impl Cost {
         self.memories = self.memories.saturating_add(other.memories);
         self.tables = self.tables.saturating_add(other.tables);
         self.callable_instances = self.callable_instances.saturating_add(other.callable_instances);
+        self.table_elements_max = self.table_elements_max.max(other.table_elements_max);
         // Kept far from the end of the range, for the multiplication that follows.
         self.table_elements = self.table_elements.saturating_add(other.table_elements).min(u64::MAX / 16);
     }
@@ -227,7 +231,11 @@ fn count(frames: &mut [Frame], payload: Payload<'_>) -> wasmparser::Result<()> {
         }
         Payload::TableSection(section) => {
             for table in section {
-                add(frames, Cost { table_elements: table?.ty.initial, tables: 1, ..Cost::default() });
+                let table_elements = table?.ty.initial;
+                add(
+                    frames,
+                    Cost { table_elements, table_elements_max: table_elements, tables: 1, ..Cost::default() },
+                );
             }
         }
         Payload::DataSection(section) => {

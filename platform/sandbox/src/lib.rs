@@ -5,7 +5,7 @@
 //! | process | part |
 //! | --- | --- |
 //! | supervisor, CLI | [`inspect`] (parses, links no engine to it), [`cache`] (native code on disk, keyed digests) |
-//! | `skiff compile` | [`compile`], which also initialises what is to start from a snapshot |
+//! | `skiff compile` | [`compile`], which also initialises what is to start from a snapshot; [`bulk`] |
 //! | `skiff worker` | [`Sandboxes`]: code to map, the pool, quotas, WASI, calls of guests |
 //!
 //! It deliberately knows no route, no connection and no store: requests come as function calls, code comes from a
@@ -15,6 +15,7 @@
 //! was checked; every guest runs under the CPU, memory, time and log bounds of its task; nothing that a guest does
 //! makes the host panic; and dropping a call ends its guest.
 
+pub mod bulk;
 pub mod cache;
 pub mod compile;
 pub mod engine;

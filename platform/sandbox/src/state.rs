@@ -3,7 +3,7 @@
 
 use crate::account::Account;
 use crate::code::Code;
-use crate::engine::GUEST_STACK_BYTES;
+use crate::engine::{GUEST_STACK_BYTES, TABLE_ELEMENTS_MAX};
 use crate::epoch::Slices;
 use crate::heap::HEAP_PREPAID_BYTES;
 use crate::host::Host;
@@ -250,7 +250,8 @@ impl ResourceLimiter for MemoryBound {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(self.grow(current, desired, maximum, TABLE_ELEMENT_BYTES))
+        let maximum = maximum.map_or(TABLE_ELEMENTS_MAX, |maximum| maximum.min(TABLE_ELEMENTS_MAX));
+        Ok(self.grow(current, desired, Some(maximum), TABLE_ELEMENT_BYTES))
     }
 }
 

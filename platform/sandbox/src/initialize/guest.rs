@@ -1,6 +1,7 @@
 //! What the store of a guest holds that is being initialised: WASI as a sandbox has it, with neither network nor files nor
 //! arguments, and with next to no randomness.
 
+use crate::engine::TABLE_ELEMENTS_MAX;
 use crate::inspect::TABLE_ELEMENT_BYTES;
 use crate::state::{FIELDS_BYTES_MAX, RESOURCES_MAX};
 use std::collections::BTreeMap;
@@ -165,7 +166,8 @@ impl ResourceLimiter for MemoryBound {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(self.grow(current, desired, maximum, TABLE_ELEMENT_BYTES))
+        let maximum = maximum.map_or(TABLE_ELEMENTS_MAX, |maximum| maximum.min(TABLE_ELEMENTS_MAX));
+        Ok(self.grow(current, desired, Some(maximum), TABLE_ELEMENT_BYTES))
     }
 }
 

@@ -1,6 +1,9 @@
 //! The compile child.
 
-use crate::support::{Guest, compile_as_pushed, sha256};
+use crate::support::{
+    Guest, World, compile_as_pushed, compile_text_as_it_is, http_task, on_one_thread, sha256,
+};
+use skiff_ports::logs::LogStream;
 use skiff_ports::runtime::{ComponentReport, PrepareError};
 use skiff_sandbox::compile;
 use skiff_types::Digest;
@@ -81,6 +84,21 @@ fn what_the_disk_has_changed_is_not_compiled() {
     let pushed = Digest::from_bytes([7; 32]);
     assert_eq!(compile_as_pushed(&component, &pushed, output.path()), Err(PrepareError::Damaged(pushed)));
     assert_eq!(output.as_file().metadata().unwrap().len(), 0);
+}
+
+#[test]
+fn long_instructions_are_compiled_in_pieces_and_trap_as_before() {
+    on_one_thread(async {
+        let copy = "(memory.copy (i32.const 1) (i32.const 0) (i32.const -1))";
+        let compiled = compile_text_as_it_is(&http_task("(memory 1)", copy)).unwrap();
+        let world = World::of(1, [(compiled.key, compiled.native)]);
+        let task = world.run(Guest::Hello, |task| task.program = compiled.key);
+        let refusal = world.text(task, "/").await.unwrap_err().to_string();
+        assert!(refusal.contains("reached beyond its memory"), "{refusal}");
+        // On its stack is the function that the copy became a call of.
+        let log = world.lines(task, LogStream::Skiff).concat();
+        assert!(log.contains("memory.copy") && log.contains("handle"), "{log}");
+    });
 }
 
 #[test]

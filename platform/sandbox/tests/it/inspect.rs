@@ -86,6 +86,19 @@ fn the_minimum_memory_counts_each_instance() {
 }
 
 #[test]
+fn a_table_is_as_large_as_a_sandbox_s_can_be_or_refused() {
+    let component = |elements: u32| {
+        format!(
+            "(component
+               (core module $m (table {elements} funcref)) (core instance (instantiate $m))
+               (instance $i) (export \"wasi:cli/run@0.2.0\" (instance $i)))"
+        )
+    };
+    assert!(of_text(&component(100_000)).is_ok());
+    assert!(refused(&component(100_001)).contains("100001 elements in one table"));
+}
+
+#[test]
 fn damaged_components_are_refused_and_never_panic() {
     const SEED: u64 = 0x5EED_C0DE;
     const MUTATIONS: usize = 10_000;

@@ -1,6 +1,6 @@
 //! Time, CPU, memory and concurrency: held, and over all of a task's sandboxes.
 
-use crate::support::{Guest, World, on_one_thread, until};
+use crate::support::{Guest, World, compile_text_as_it_is, http_task, on_one_thread, until};
 use futures::future::{join, join_all};
 use skiff_ports::invoke::InvokeError;
 use skiff_ports::logs::LogStream;
@@ -274,6 +274,24 @@ fn the_pool_s_slots_are_waited_for() {
         }
         for task in tasks {
             world.all_is_given_back(task).await;
+        }
+    });
+}
+
+#[test]
+fn a_table_grows_to_its_bound_however_much_memory_there_is() {
+    on_one_thread(async {
+        let grow = |elements| {
+            format!(
+                "(if (i32.ne (table.grow (ref.null func) (i32.const {elements})) (i32.const -1)) (then unreachable))"
+            )
+        };
+        for (elements, ends) in [(100_000, "unreachable"), (100_001, "without an answer")] {
+            let compiled = compile_text_as_it_is(&http_task("(table 0 funcref)", &grow(elements))).unwrap();
+            let world = World::of(1, [(compiled.key, compiled.native)]);
+            let task = world.run(Guest::Hello, |task| task.program = compiled.key);
+            let refusal = world.text(task, "/").await.unwrap_err().to_string();
+            assert!(refusal.contains(ends), "{elements}: {refusal}");
         }
     });
 }

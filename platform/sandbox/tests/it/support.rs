@@ -154,6 +154,23 @@ pub(crate) fn compile_text_as_it_is(text: &str) -> Result<Compiled, PrepareError
     compiled(file.path(), Program::as_pushed(sha256(file.path())), InitializationBounds::default())
 }
 
+/// An HTTP task on WASI 0.2, in the text format, that does this in a function of two parameters and ends without an answer.
+pub(crate) fn http_task(fields: &str, instructions: &str) -> String {
+    format!(
+        r#"(component
+          (import "wasi:http/types@0.2.0" (instance $types
+            (export "incoming-request" (type (sub resource)))
+            (export "response-outparam" (type (sub resource)))))
+          (alias export $types "incoming-request" (type $request))
+          (alias export $types "response-outparam" (type $answer))
+          (core module $module {fields} (func $handle (export "handle") (param i32 i32) {instructions}))
+          (core instance $instance (instantiate $module))
+          (func $handle (param "request" (own $request)) (param "response-out" (own $answer))
+            (canon lift (core func $instance "handle")))
+          (instance (export "wasi:http/incoming-handler@0.2.0") (export "handle" (func $handle))))"#
+    )
+}
+
 fn compiled(
     component: &Path,
     program: Program,

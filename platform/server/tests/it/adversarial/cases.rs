@@ -17,12 +17,14 @@ pub(crate) struct Service {
     pub(crate) arguments: &'static [&'static str],
 }
 
-/// All of them. Their memory is soon used up.
+/// All of them. Their memory is soon used up, but for those that need much to do harm.
 #[rustfmt::skip]
 pub(crate) const SERVICES: &[Service] = &[
     service(P2, "misbehave", &["--memory", "32MiB"]),
     service(P3, "misbehave-p3", &["--memory", "32MiB"]),
     service(TABLES, "tables.wat", &["--memory", "4MiB"]),
+    service(COPIES, "misbehave", &["--memory", "300MiB"]),
+    service(COPIES_P3, "misbehave-p3", &["--memory", "300MiB"]),
     service("start-spin", "misbehave-start", &["--memory", "32MiB", "--env", "AT_START=spin"]),
     service("start-sleep", "misbehave-start", &["--memory", "32MiB", "--env", "AT_START=sleep"]),
     service("start-recurse", "misbehave-start", &["--memory", "32MiB", "--env", "AT_START=recurse"]),
@@ -44,6 +46,8 @@ const fn service(name: &'static str, component: &'static str, arguments: &'stati
 const P2: &str = "misbehave";
 const P3: &str = "misbehave-p3";
 const TABLES: &str = "tables";
+const COPIES: &str = "copies";
+const COPIES_P3: &str = "copies-p3";
 const BOTH: &[&str] = &[P2, P3];
 
 /// One way to misbehave.
@@ -123,6 +127,7 @@ pub(crate) const CASES: &[Case] = &[
     case("endless loop in the handler", BOTH, "/spin", TIMED_OUT, Timeouts, TIMEOUT),
     case("endless loop of host calls", BOTH, "/spin-in-host-calls", TIMED_OUT, Timeouts, TIMEOUT),
     case("endless loop that pauses before each slice ends", BOTH, "/spin-and-pause", TIMED_OUT, Timeouts, TIMEOUT),
+    case("endless loop of copies of all memory", &[COPIES, COPIES_P3], "/copy-forever?mib=256", TIMED_OUT, Timeouts, TIMEOUT),
     case("endless loop in start-up", &["start-spin", "start-spin-p3"], "/", TIMED_OUT, Timeouts, TIMEOUT),
     case("endless loop in a destructor", BOTH, "/destructor/spin", TIMED_OUT, Timeouts, TIMEOUT),
     case("sleep for ever", BOTH, "/sleep", TIMED_OUT, Timeouts, TIMEOUT),

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where in its life a guest loops: name, component, path, and what else its deployment says.
-pub(crate) const PLACES: [(&str, &str, &str, &[&str]); 9] = [
+pub(crate) const PLACES: [(&str, &str, &str, &[&str]); 11] = [
     ("handler", "misbehave", "/spin", &[]),
     ("handler-p3", "misbehave-p3", "/spin", &[]),
+    ("copying", "misbehave", "/copy-forever?mib=256", &["--memory", "300MiB"]),
+    ("copying-p3", "misbehave-p3", "/copy-forever?mib=256", &["--memory", "300MiB"]),
     ("streaming", "misbehave", "/answer/spinning", &[]),
     ("streaming-p3", "misbehave-p3", "/answer/spinning", &[]),
     ("reused", "misbehave", "/spin", &["--reuse", "128"]),

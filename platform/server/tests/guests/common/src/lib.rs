@@ -94,6 +94,15 @@ pub fn grow_forever() -> ! {
     }
 }
 
+/// Copies so much memory onto itself, one byte on, without end: each time with one instruction.
+pub fn copy_forever(mib: u64) -> ! {
+    let mut memory = allocate(mib);
+    let end = memory.len() - 1;
+    loop {
+        black_box(&mut memory).copy_within(..end, 1);
+    }
+}
+
 /// Calls itself without end.
 #[expect(unconditional_recursion, reason = "what is asked for")]
 pub fn recurse(depth: u64) -> u64 {

@@ -38,6 +38,7 @@ impl Guest for Misbehave {
                 reply(200, format!("{} MiB", memory.len() >> 20))
             }
             "/grow-forever" => guest_common::grow_forever(),
+            "/copy-forever" => guest_common::copy_forever(target.number_or("mib", 16)),
             "/trap" => guest_common::trap(),
             "/panic" => panic!("asked to panic"),
             "/exit" => {
