@@ -2,7 +2,8 @@
 //!
 //! A client that sleeps until its answer comes is woken for each one, which can cost as much as the answer itself. So
 //! while a worker is busy, a small answer waits for those of the requests that are ready beside it: until the event loop
-//! has gone through these, and for [`HOLD_NS_MAX`] at most. A worker that is not busy sends at once.
+//! has gone through these, or another answer comes [`HOLD_NS_MAX`] later; what runs for long between two answers, a slice of
+//! a guest at most, keeps it for that longer. A worker that is not busy sends at once.
 //!
 //! What always holds: what was put here is sent without anybody asking for it again.
 
@@ -10,7 +11,7 @@ use skiff_kit::clock::monotonic_ns;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-/// An answer is held no longer than this while others become ready, in nanoseconds.
+/// An answer that comes so long after the first that is held sends them all, in nanoseconds.
 const HOLD_NS_MAX: u64 = 300_000;
 /// A worker is busy while its answers are no farther apart than this, in nanoseconds.
 const BUSY_NS_MAX: u64 = 200_000;

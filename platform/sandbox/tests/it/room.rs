@@ -55,7 +55,7 @@ fn tasks_take_turns() {
                 // One whose guest was paused for others' sake has its sandbox still, and waits for none.
                 let waiting = totals.iter().filter(|totals| totals.sandboxes == 0);
                 let least = waiting.map(|totals| totals.sandboxes_drawn).min().unwrap_or(most);
-                // Who was paused just now has missed a turn or two.
+                // Who was paused just now has missed some turns; out of turn, one would be ahead by all of its requests.
                 assert!(least + 4 >= most, "{least} and {most} with {requests} requests a sandbox");
             };
             // All of the first task's come first.
