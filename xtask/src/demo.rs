@@ -1,7 +1,7 @@
 //! The main job, shown: from four components to answers through the load balancer, and what their cold starts cost.
 
 use crate::platform::Platform;
-use crate::shell::{self, build_guests, cargo, root};
+use crate::shell::{build_guests, build_programs, root};
 use anyhow::bail;
 use std::net::TcpListener;
 use std::path::Path;
@@ -18,9 +18,9 @@ pub(crate) struct Args {
 /// Shows it.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     build_guests()?;
-    shell::run(cargo("build").args(["--package", "skiff-server"]))?;
+    let binary = build_programs("dev")?.join("skiff");
     let temporary = tempfile::tempdir()?;
-    let (platform, took) = start(args.keep, &temporary.path().join("data"))?;
+    let (platform, took) = start(&binary, args.keep, &temporary.path().join("data"))?;
     println!("\nskiff is up after {} ms, its load balancer at http://{}\n", took.as_millis(), platform.http);
     for example in ["hello", "hello-p3"] {
         platform.skiff(&["deploy", &format!("examples/{example}")])?;
@@ -64,18 +64,17 @@ fn show_snapshot(platform: &Platform) -> anyhow::Result<()> {
 /// Starts the platform: on the data that the last one which was kept has left, or on temporary data.
 ///
 /// Nobody but its user deletes what was kept, and `skiff up` itself refuses it while a platform runs on it.
-fn start(keep: bool, temporary_data: &Path) -> anyhow::Result<(Platform, Duration)> {
-    let binary = root().join("target/debug/skiff");
+fn start(binary: &Path, keep: bool, temporary_data: &Path) -> anyhow::Result<(Platform, Duration)> {
     let free = ["127.0.0.1:8080", "127.0.0.1:8081"].iter().all(|address| TcpListener::bind(address).is_ok());
     match (keep, free) {
-        (true, true) => Platform::start_for_user(&binary, &root().join("target/demo/data")),
+        (true, true) => Platform::start_for_user(binary, &root().join("target/demo/data")),
         (true, false) => bail!(
             "port 8080 or 8081 is taken, so nothing can be left there; end what holds it (if it is a platform, \
              `target/debug/skiff status` shows its process)"
         ),
-        (false, true) => Platform::start(&binary, temporary_data, &[]),
+        (false, true) => Platform::start(binary, temporary_data, &[]),
         (false, false) => {
-            Platform::start(&binary, temporary_data, &["--http", "127.0.0.1:0", "--api", "127.0.0.1:0"])
+            Platform::start(binary, temporary_data, &["--http", "127.0.0.1:0", "--api", "127.0.0.1:0"])
         }
     }
 }

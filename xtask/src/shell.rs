@@ -69,6 +69,17 @@ pub(crate) fn build_guests() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Builds the platform, and what measures it, and says where the programs are.
+///
+/// All at once, so that crates have the same features for whoever wants them; but for the fuzzing program, which holds the
+/// whole platform once more.
+pub(crate) fn build_programs(profile: &str) -> anyhow::Result<PathBuf> {
+    let programs = ["--workspace", "--bins", "--exclude", "skiff-fuzz"];
+    run(cargo("build").args(["--profile", profile]).args(programs))?;
+    // Where cargo puts the profile of that name (The Cargo Book, "Build Cache").
+    Ok(root().join("target").join(if profile == "dev" { "debug" } else { profile }))
+}
+
 fn show(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let name = |word: &std::ffi::OsStr| match Path::new(word).file_name() {

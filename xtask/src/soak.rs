@@ -1,9 +1,9 @@
 //! The soak: an hour of mixed and adversarial load, in which nothing may grow.
 //!
 //! What it does, and what it compares, is a test (`platform/server/tests/it/soak.rs`) that takes a minute in CI; here it
-//! runs for longer, on a release build, and shows its series.
+//! runs for longer, on a platform that was built for release, and shows its series.
 
-use crate::shell::{self, build_guests, cargo};
+use crate::shell::{self, build_guests, build_programs, cargo};
 
 /// How long to soak.
 #[derive(clap::Args)]
@@ -16,7 +16,9 @@ pub(crate) struct Args {
 /// Soaks a platform of its own.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     build_guests()?;
-    let test =
-        ["--release", "--workspace", "--test", "it", "--", "--exact", "--nocapture", "soak::nothing_grows"];
-    shell::run(cargo("test").args(test).env("SKIFF_SOAK_MINUTES", args.minutes.to_string()))
+    let binary = build_programs("release")?.join("skiff");
+    let test = ["--workspace", "--test", "it", "--", "--exact", "--nocapture", "soak::nothing_grows"];
+    let mut soak = cargo("test");
+    soak.args(test).env("SKIFF_BINARY", binary).env("SKIFF_SOAK_MINUTES", args.minutes.to_string());
+    shell::run(&mut soak)
 }

@@ -3,7 +3,7 @@
 use crate::bench::Args;
 use crate::bench::cores::Cores;
 use crate::platform::Platform;
-use crate::shell::{build_guests, cargo, root, run};
+use crate::shell::{build_guests, build_programs, root};
 use anyhow::{Context, bail};
 use serde::Serialize;
 use std::cell::Cell;
@@ -97,18 +97,14 @@ impl Bench {
             bail!("there must be a round, a component, and at least as many services as components");
         }
         build_guests()?;
-        let release = root().join("target/release");
+        let release = build_programs("release")?;
         let binary = match &args.binary {
             Some(path) => std::path::absolute(path)?,
-            None => {
-                run(cargo("build").args(["--release", "--package", "skiff-server"]))?;
-                release.join("skiff")
-            }
+            None => release.join("skiff"),
         };
         if !binary.is_file() {
             bail!("{} is not there; build it, or leave out --binary", binary.display());
         }
-        run(cargo("build").args(["--release", "--package", "skiff-driver", "--package", "skiff-native"]))?;
         Ok(Self {
             settings,
             cores: Cores::find()?,

@@ -230,9 +230,10 @@ async fn answer(response: reqwest::Response) -> reqwest::Result<Answer> {
     Ok(Answer { status, headers, text: response.text().await? })
 }
 
-/// The binary under test.
+/// The binary under test: the one that was built with the tests, unless `SKIFF_BINARY` names another.
 pub(crate) fn skiff() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_skiff"))
+    let named = std::env::var_os("SKIFF_BINARY");
+    Command::new(named.unwrap_or_else(|| env!("CARGO_BIN_EXE_skiff").into()))
 }
 
 /// `skiff up` on the data folder in `dir`, on free ports, with a HOME of its own.
