@@ -89,8 +89,6 @@ pub struct WorkerReading {
     pub restarts: u64,
     /// Connections it holds.
     pub connections: u64,
-    /// Guests that have run for a whole slice and go on.
-    pub busy_guests: u64,
     /// Requests taken in this place.
     pub requests: u64,
     /// Components whose native code it has mapped.

@@ -153,12 +153,6 @@ const BY_WORKER: &[WorkerMetric] = &[
     ("skiff_worker_connections", "Connections that the worker holds.", MetricType::GAUGE, |worker| {
         worker.connections as f64
     }),
-    (
-        "skiff_worker_busy_guests",
-        "Guests of the worker that have run for a whole slice and go on.",
-        MetricType::GAUGE,
-        |worker| worker.busy_guests as f64,
-    ),
     ("skiff_worker_requests_total", "Requests taken in this place.", MetricType::COUNTER, |worker| {
         worker.requests as f64
     }),

@@ -1,4 +1,4 @@
-//! Accepting: every worker takes connections off the one listening socket, and the one that has more to do than another
+//! Accepting: every worker takes connections off the one listening socket, and the one that has more than another
 //! hands what it accepts to that other.
 //!
 //! A connection crosses as a descriptor (`SCM_RIGHTS`) through the other worker's *inbox*, a pair of Unix sockets
@@ -9,8 +9,7 @@
 //! that has been idle longest.
 //!
 //! How many connections a worker has, it writes down itself, those in its inbox included; whoever hands one over adds
-//! it at once, so that a burst spreads evenly. A guest that runs on and on keeps the others of its worker waiting slice
-//! by slice, so it counts as many connections. A worker without a heartbeat is handed none.
+//! it at once, so that a burst spreads evenly. A worker without a heartbeat is handed none.
 
 use crate::edge::Edge;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,7 +19,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair, sockopt,
 };
 use skiff_kit::clock::monotonic_ns;
-use skiff_ledger::{Ledger, WorkerRow};
+use skiff_ledger::Ledger;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -29,12 +28,10 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream, UnixDatagram};
 
-/// How much less another worker must have to do, in connections, so that one is handed to it.
+/// How many connections another worker must have fewer, so that one is handed to it.
 const HAND_OVER_SLACK: u64 = 1;
 /// And how much fewer of one's own: one in so many. Keeps short-lived connections from going back and forth.
 const HAND_OVER_SLACK_SHARE: u64 = 16;
-/// How many connections a guest counts that has run for a whole slice and goes on.
-const BUSY_GUEST_CONNECTIONS: u64 = 64;
 /// How old a worker's last heartbeat may be, for it to be handed connections.
 const PEER_SILENCE_MAX: Duration = Duration::from_secs(2);
 /// Connections taken off an inbox in a row before others get their turn.
@@ -113,7 +110,7 @@ impl Acceptor {
                 }
                 accepted = listener.accept(), if waiting.is_none() => match accepted {
                     Ok((stream, peer)) if edge.has_room() => peers.take(stream, peer, &edge),
-                    Ok((stream, _)) if peers.hand_over(&stream, &edge, 0) => {}
+                    Ok((stream, _)) if peers.hand_over(&stream, &edge) => {}
                     Ok(accepted) => {
                         waiting = Some(accepted);
                         edge.make_room();
@@ -180,14 +177,14 @@ struct Peers {
 impl Peers {
     /// Serves a connection, or gives it to the worker that should have it.
     fn take(&self, stream: TcpStream, peer: SocketAddr, edge: &Rc<Edge>) {
-        if !self.hand_over(&stream, edge, BUSY_GUEST_CONNECTIONS) {
+        if !self.hand_over(&stream, edge) {
             serve(stream, peer, edge);
         }
     }
 
-    /// Gives a connection to the worker that should have it, where a busy guest counts as many; false if that is this one.
-    fn hand_over(&self, stream: &TcpStream, edge: &Edge, busy_guest_connections: u64) -> bool {
-        let worker = self.choose(edge, busy_guest_connections);
+    /// Gives a connection to the worker that should have it; false if that is this one.
+    fn hand_over(&self, stream: &TcpStream, edge: &Edge) -> bool {
+        let worker = self.choose(edge.connections() as u64);
         let sent = worker.filter(|&worker| send(self.inboxes[worker].as_fd(), stream.as_fd()).is_ok());
         if let Some(worker) = sent {
             self.ledger.worker(worker).connections.add(1);
@@ -195,28 +192,24 @@ impl Peers {
         sent.is_some()
     }
 
-    fn choose(&self, edge: &Edge, busy_guest_connections: u64) -> Option<usize> {
-        let load = |connections: u64, row: &WorkerRow| {
-            connections.saturating_add(row.busy_guests.get().saturating_mul(busy_guest_connections))
-        };
+    fn choose(&self, own: u64) -> Option<usize> {
         let silence_ns = PEER_SILENCE_MAX.as_nanos() as u64;
         let now_ns = monotonic_ns();
         let workers = 0..self.inboxes.len().min(self.ledger.workers());
         let peers = workers.filter(|&worker| worker != self.worker).filter_map(|worker| {
             let row = self.ledger.worker(worker);
-            let connections = row.connections.get();
             let alive = now_ns.saturating_sub(row.heartbeat_ns.get()) <= silence_ns;
-            (alive && connections < edge.connections_max()).then(|| (worker, load(connections, row)))
+            alive.then(|| (worker, row.connections.get()))
         });
-        worker_to_hand_to(load(edge.connections() as u64, self.ledger.worker(self.worker)), peers)
+        worker_to_hand_to(own, peers)
     }
 }
 
-/// The worker that should have the next connection instead of one with a load of `own`, of workers and their loads.
+/// The worker that should have the next connection instead of one that holds `own`, of workers and what they hold.
 fn worker_to_hand_to(own: u64, peers: impl Iterator<Item = (usize, u64)>) -> Option<usize> {
     let slack = HAND_OVER_SLACK + own / HAND_OVER_SLACK_SHARE;
-    let (peer, load) = peers.min_by_key(|&(_, load)| load)?;
-    (load.saturating_add(slack) <= own).then_some(peer)
+    let (peer, connections) = peers.min_by_key(|&(_, connections)| connections)?;
+    (connections.saturating_add(slack) <= own).then_some(peer)
 }
 
 fn serve(stream: TcpStream, peer: SocketAddr, edge: &Rc<Edge>) {
@@ -292,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_goes_to_the_worker_with_the_least() {
+    fn a_connection_goes_to_the_worker_with_the_fewest() {
         check(0, &[], None);
         check(0, &[0, 0], None);
         check(1, &[0], Some(0));

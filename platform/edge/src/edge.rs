@@ -202,11 +202,6 @@ impl Edge {
         self.connections() < self.config.limits.connections_max
     }
 
-    /// How many connections any one worker holds at most.
-    pub(crate) fn connections_max(&self) -> u64 {
-        self.config.limits.connections_max as u64
-    }
-
     /// Whether a connection waits for room.
     pub(crate) fn is_crowded(&self) -> bool {
         self.crowded.get()
@@ -244,7 +239,7 @@ impl Edge {
     fn publish_connections(&self) {
         let waiting = self.inbox.get().and_then(|inbox| rustix::io::ioctl_fionread(inbox).ok()).unwrap_or(0);
         let held = self.connections() as u64 + waiting;
-        let full = if self.drain.has_begun() { self.connections_max() } else { 0 };
+        let full = if self.drain.has_begun() { self.config.limits.connections_max as u64 } else { 0 };
         self.worker_row().connections.set(held.max(full));
     }
 

@@ -194,8 +194,6 @@ pub struct WorkerRow {
     pub mapped_code_bytes: Gauge,
     /// Memory that idle slots of its pool keep at most for sandboxes to come, in bytes.
     pub pool_kept_bytes: Gauge,
-    /// Guests that have run for a whole slice and go on.
-    pub busy_guests: Gauge,
 }
 
 /// What a slot's rows share.
@@ -291,13 +289,8 @@ impl Ledger {
     /// Closes every row of a dead worker among `slots`: gauges to 0, counters kept. Its own row says that nobody is there.
     pub fn close_worker(&self, worker: usize, slots: impl Iterator<Item = Slot>) {
         let row = self.worker(worker);
-        let of_the_process = [
-            &row.connections,
-            &row.mapped_components,
-            &row.mapped_code_bytes,
-            &row.pool_kept_bytes,
-            &row.busy_guests,
-        ];
+        let of_the_process =
+            [&row.connections, &row.mapped_components, &row.mapped_code_bytes, &row.pool_kept_bytes];
         std::iter::once(&row.heartbeat_ns).chain(of_the_process).for_each(|gauge| gauge.set(0));
         let used = slots.map(|slot| self.task(slot)).filter(TaskSlot::is_used);
         used.for_each(|slot| slot.row(worker).close());

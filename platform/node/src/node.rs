@@ -193,7 +193,6 @@ impl Node {
                 process: process.map(|(pid, _)| ProcessStatus::read(pid)),
                 restarts,
                 connections: row.connections.get(),
-                busy_guests: row.busy_guests.get(),
                 requests: row.requests.get(),
                 platform_cpu: Duration::from_nanos(row.platform_cpu_ns.get()),
                 mapped_components: row.mapped_components.get(),

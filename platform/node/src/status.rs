@@ -60,8 +60,6 @@ pub struct WorkerStatus {
     pub restarts: u64,
     /// Connections it holds.
     pub connections: u64,
-    /// Guests that have run for a whole slice and go on.
-    pub busy_guests: u64,
     /// Requests taken in this seat.
     pub requests: u64,
     /// CPU time in this seat that no task was charged with.

@@ -34,8 +34,6 @@ pub(crate) struct GuestRun<T> {
     sleeper: Option<u64>,
     /// Waited for since its slice was over, or those of the task's other guests were.
     turn: Option<Rc<Turn>>,
-    /// Whether the worker counts it as busy.
-    busy: bool,
     heap: Rc<HeapMeter>,
     /// Given back when the guest has ended.
     seat: Option<Seat>,
@@ -64,7 +62,6 @@ impl<T> GuestRun<T> {
             timer_ns: 0,
             sleeper: None,
             turn: None,
-            busy: false,
             seat,
         }
     }
@@ -97,22 +94,9 @@ impl<T> GuestRun<T> {
             let ((), _) = self.metered(clock::monotonic_ns(), |guest| *guest = None);
         }
         self.seat = None;
-        self.count_busy(false);
         self.count_throttled(None);
         if let Some(key) = self.sleeper.take() {
             self.task.forget_sleeper(key);
-        }
-    }
-
-    /// Counts it in the worker's row from the end of its first slice until it waits for something else, or ends.
-    fn count_busy(&mut self, busy: bool) {
-        if std::mem::replace(&mut self.busy, busy) == busy {
-            return;
-        }
-        let row = self.host.row();
-        match busy {
-            true => row.busy_guests.add(1),
-            false => row.busy_guests.subtract(1),
         }
     }
 
@@ -210,12 +194,8 @@ impl<T> Future for GuestRun<T> {
                 self.end();
                 return Poll::Ready(Err(failure));
             }
-            Poll::Pending if after.slice_is_over => {
-                self.count_busy(true);
-                self.wait_for_turn(cx, now_ns);
-            }
+            Poll::Pending if after.slice_is_over => self.wait_for_turn(cx, now_ns),
             Poll::Pending => {
-                self.count_busy(false);
                 let deadline_ns = self.deadline_ns;
                 self.sleep_until(cx, now_ns, deadline_ns);
             }

@@ -65,7 +65,6 @@ fn worker(status: WorkerStatus) -> WorkerReading {
         memory_bytes: process.memory_bytes,
         restarts: status.restarts,
         connections: status.connections,
-        busy_guests: status.busy_guests,
         requests: status.requests,
         mapped_components: status.mapped_components,
         mapped_code_bytes: status.mapped_code_bytes,

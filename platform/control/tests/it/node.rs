@@ -301,7 +301,6 @@ impl Meters for SetMeters {
             mapped_components: 0,
             mapped_code_bytes: 0,
             pool_kept_bytes: 0,
-            busy_guests: 0,
         };
         NodeReading {
             pid: 1,

@@ -117,28 +117,3 @@ fn guests_of_one_task_that_pause_before_their_slice_ends_share_one() {
         }
     });
 }
-
-#[test]
-fn guests_that_run_on_and_on_are_counted_while_they_do() {
-    on_one_thread(async {
-        let world = World::new(8, &BOTH);
-        let busy = || world.ledger.worker(0).busy_guests.get();
-        for guest in BOTH {
-            let task = world.run(guest, |task| task.limits.timeout = Span::from_ms(500));
-            let one_after_the_other = async {
-                let mut most = 0;
-                for path in ["/spin", "/spin?ms=100", "/sleep"] {
-                    let mut asked = std::pin::pin!(join(world.text(task, path), world.text(task, path)));
-                    while futures::poll!(&mut asked).is_pending() {
-                        most = most.max(busy());
-                        assert!(path != "/sleep" || busy() == 0);
-                        tokio::task::yield_now().await;
-                    }
-                    assert_eq!(busy(), 0, "{guest:?} {path}");
-                }
-                most
-            };
-            assert_eq!(one_after_the_other.await, 2, "{guest:?}");
-        }
-    });
-}
