@@ -58,7 +58,7 @@ pub(crate) struct Args {
     /// Only servers whose name contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// Measure this `skiff` instead of building one
+    /// Measure this `skiff` instead of the one that is built here
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
     /// A further argument for `skiff up`, like --up=--workers=2; may be given many times
