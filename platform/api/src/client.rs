@@ -5,6 +5,7 @@
 
 mod error;
 mod lines;
+mod network;
 
 pub use error::ClientError;
 
@@ -276,7 +277,7 @@ impl Client {
     ) -> Result<BoxStream<'static, Result<LogLine, ClientError>>, ClientError> {
         let request = self.request(Operation::ReadLogs, &[namespace.as_str()]).query(query);
         let request = without_timeout(request).header(ACCEPT, "application/x-ndjson");
-        Ok(lines::log_lines(self.send(request).await?, self.url().to_owned()))
+        Ok(lines::read(self.send(request).await?, self.url().to_owned()))
     }
 
     /// The platform's processes.

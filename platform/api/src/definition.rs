@@ -34,6 +34,10 @@ pub struct RegisterTaskDefinition {
     /// Run the component's initialisation now, and let each sandbox start from where that ended.
     #[serde(default)]
     pub snapshot: bool,
+    /// Security groups of its tasks, 16 at most; a service may name others. The default one where none is named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<text::Name>")]
+    pub security_groups: Vec<Name>,
 }
 
 /// The bounds that a user states.
@@ -171,6 +175,10 @@ pub struct TaskDefinition {
     /// How the initialisation went, where they do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initialization: Option<Initialization>,
+    /// Security groups of its tasks, where their service names none; the default one where none is named.
+    #[serde(default)]
+    #[schemars(with = "Vec<text::Name>")]
+    pub security_groups: Vec<Name>,
     /// How many sandboxes one task can have at once: what its memory allows, `concurrency` at most.
     pub sandboxes_max: u32,
     /// When it was registered, in milliseconds since 1970.

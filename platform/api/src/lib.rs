@@ -10,11 +10,14 @@ mod client;
 mod cold_start;
 mod definition;
 mod error;
+mod explain;
+mod flow;
 mod image;
 mod log;
 mod openapi;
 mod operation;
 mod page;
+mod security_group;
 mod service;
 mod status;
 mod task;
@@ -28,11 +31,14 @@ pub use definition::{
     TaskDefinitionQuery, TaskLimits,
 };
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
+pub use explain::{ConsideredRule, ExplainQuery, Explanation, ExplanationSide};
+pub use flow::{FlowQuery, FlowRecord, ListeningPort, TaskNetwork, Verdict};
 pub use image::Image;
 pub use log::{LogLine, LogQuery, LogStream};
 pub use openapi::openapi;
 pub use operation::{Body, Operation, PathParameter};
 pub use page::{Page, PageQuery};
+pub use security_group::{ChangeRule, PutSecurityGroup, SecurityGroup};
 pub use service::{
     Deployment, DeploymentState, PutService, RollbackService, ScaleService, Service, ServiceEvent,
     ServiceSpec, ServiceState, ServiceStatus,

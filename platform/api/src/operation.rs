@@ -2,6 +2,8 @@
 //!
 //! Whoever adds an operation adds a variant, and the compiler names every other place that must know it.
 
+mod network;
+
 use crate::text;
 use crate::{
     ColdStartReport, ColdStartRequest, ErrorCode, Health, Image, LogLine, LogQuery, Page, PageQuery,
@@ -36,6 +38,15 @@ pub enum Operation {
     GetTask,
     StopTask,
     ReadLogs,
+    PutSecurityGroup,
+    ListSecurityGroups,
+    GetSecurityGroup,
+    DeleteSecurityGroup,
+    AllowRule,
+    RevokeRule,
+    GetTaskNetwork,
+    ExplainConnection,
+    ReadFlows,
     GetStatus,
     GetUsage,
     GetHealth,
@@ -83,7 +94,7 @@ pub(crate) struct Spec {
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 34] = [
         Self::PushImage,
         Self::ListImages,
         Self::GetImage,
@@ -104,6 +115,15 @@ impl Operation {
         Self::GetTask,
         Self::StopTask,
         Self::ReadLogs,
+        Self::PutSecurityGroup,
+        Self::ListSecurityGroups,
+        Self::GetSecurityGroup,
+        Self::DeleteSecurityGroup,
+        Self::AllowRule,
+        Self::RevokeRule,
+        Self::GetTaskNetwork,
+        Self::ExplainConnection,
+        Self::ReadFlows,
         Self::GetStatus,
         Self::GetUsage,
         Self::GetHealth,
@@ -200,6 +220,15 @@ impl Operation {
             Self::RunTask | Self::ListTasks | Self::GetTask | Self::StopTask | Self::ReadLogs => {
                 self.task_spec()
             }
+            Self::PutSecurityGroup
+            | Self::ListSecurityGroups
+            | Self::GetSecurityGroup
+            | Self::DeleteSecurityGroup
+            | Self::AllowRule
+            | Self::RevokeRule
+            | Self::GetTaskNetwork
+            | Self::ExplainConnection
+            | Self::ReadFlows => self.network_spec(),
             Self::GetStatus | Self::GetUsage | Self::GetHealth | Self::GetMetrics | Self::GetOpenApi => {
                 self.platform_spec()
             }
@@ -328,7 +357,7 @@ impl Operation {
             Self::RunTask => spec(Method::POST, ALL, "Runs a one-off task of a command to its end.")
                 .request(Body::Json(of::<RunTask>))
                 .response(200, Body::Json(of::<Task>))
-                .errors(&[ErrorCode::NotFound, ErrorCode::FailedPrecondition]),
+                .errors(&[ErrorCode::NotFound, ErrorCode::FailedPrecondition, ErrorCode::ResourceExhausted]),
             Self::ListTasks => spec(Method::GET, ALL, "Lists tasks, newest first; ended ones for a while.")
                 .query(of::<TaskListQuery>)
                 .response(200, Body::Json(of::<Page<Task>>)),
@@ -424,7 +453,7 @@ fn parameter_schema(name: &'static str) -> SchemaOf {
         "namespace" => of::<text::Namespace>,
         "reference" => of::<text::ImageReference>,
         "definition" => of::<text::TaskDefinitionReferenceText>,
-        "service" => of::<text::Name>,
+        "service" | "security_group" => of::<text::Name>,
         "task" => of::<text::TaskId>,
         other => unreachable!("{other} is no parameter of a path"),
     }

@@ -26,6 +26,11 @@ pub struct PutService {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<text::PathPrefix>>")]
     pub paths: Option<Vec<PathPrefix>>,
+    /// Security groups of its tasks, 16 at most, from now on and without replacing them; an empty list for those of its
+    /// task definition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<text::Name>>")]
+    pub security_groups: Option<Vec<Name>>,
 }
 
 /// Changes how many tasks a service has.
@@ -80,6 +85,10 @@ pub struct ServiceSpec {
     /// Path prefixes it answers on, as its user gave them.
     #[schemars(with = "Vec<text::PathPrefix>")]
     pub paths: Vec<PathPrefix>,
+    /// Security groups of its tasks; absent where they are those of its task definition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<text::Name>>")]
+    pub security_groups: Option<Vec<Name>>,
 }
 
 /// What a service is.

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skiff_types::{Group, Kind, Name, Namespace, StopCode, TaskDefinitionId, TaskId, TaskStatus};
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Runs a one-off task of a `command` definition to its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -56,6 +57,16 @@ pub struct Task {
     /// Names of the environment variables that were added for this task.
     #[serde(default)]
     pub environment_names: Vec<String>,
+    /// Its address in the virtual network, its own until it is `STOPPED`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv4: Option<Ipv4Addr>,
+    /// Its other address there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ipv6Addr>,
+    /// The security groups that it is in, sorted.
+    #[serde(default)]
+    #[schemars(with = "Vec<text::Name>")]
+    pub security_groups: Vec<Name>,
     /// Where it is in its life.
     #[schemars(with = "text::TaskStatus")]
     pub status: TaskStatus,

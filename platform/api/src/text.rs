@@ -71,6 +71,10 @@ text_schemas! {
     TaskDefinitionReferenceText as "TaskDefinitionReference":
         "FAMILY:REVISION, or FAMILY for its newest revision.", "hello";
     TaskId as "TaskId": "32 hexadecimal digits.", "0193f0c5c00070008000000000000001";
+    QualifiedName as "QualifiedName": "NAMESPACE/NAME.", "default/hello";
+    Rule as "Rule":
+        "What a security group allows: all, tcp or udp, with a port or a range of them, from or to whom.",
+        "tcp:6379 from web";
     Group as "Group": "Who started a task: service:NAME or family:NAME.", "service:hello";
     CpuUnits as "CpuUnits": "CPU units from 16 to 65536; 1024 are one core.", "256";
     MemorySize as "MemorySize": "A size with its unit.", "128MiB";
@@ -80,6 +84,8 @@ text_schemas! {
 }
 
 enum_schemas! {
+    Transport as "Transport": "A transport protocol.", ["tcp", "udp"];
+    Direction as "Direction": "Which way a rule or a flow looks.", ["ingress", "egress"];
     Kind as "Kind": "What a task does, read off its component's exports.", ["http", "command"];
     WasiGeneration as "WasiGeneration": "The WASI that a component exports.", ["0.2", "0.3"];
     TaskStatus as "TaskStatus": "A task's lifecycle, in order.", [
@@ -162,6 +168,8 @@ mod tests {
                 "TaskDefinitionId" => takes::<skiff_types::TaskDefinitionId>(example),
                 "TaskDefinitionReference" => takes::<TaskDefinitionReference>(example),
                 "TaskId" => takes::<skiff_types::TaskId>(example),
+                "QualifiedName" => takes::<skiff_types::QualifiedName>(example),
+                "Rule" => takes::<skiff_types::Rule>(example),
                 "Group" => takes::<skiff_types::Group>(example),
                 "CpuUnits" => takes::<skiff_types::CpuUnits>(example),
                 "MemorySize" => takes::<skiff_types::MemorySize>(example),
@@ -179,6 +187,8 @@ mod tests {
         for (name, values) in ENUMS {
             for value in *values {
                 let taken = match *name {
+                    "Transport" => takes::<skiff_types::Transport>(value),
+                    "Direction" => takes::<skiff_types::Direction>(value),
                     "Kind" => takes::<skiff_types::Kind>(value),
                     "WasiGeneration" => takes::<skiff_types::WasiGeneration>(value),
                     "TaskStatus" => takes::<skiff_types::TaskStatus>(value),

@@ -1,8 +1,12 @@
 //! The command line's grammar: every command, flag and example.
 
+mod network;
 mod platform;
 mod usage;
 
+pub(crate) use network::{
+    ExplainArgs, FlowsArgs, NetworkCommand, RuleArgs, SecurityGroupCommand, SecurityGroupCreateArgs,
+};
 pub use platform::{AccessLog, ApiAddress, CompileArgs, UpArgs, WorkerArgs};
 pub(crate) use usage::{CompletionsArgs, ManArgs, UsageArgs, UsageBy};
 
@@ -117,6 +121,20 @@ pub enum Command {
         #[command(subcommand)]
         command: ImageCommand,
     },
+    /// Manage security groups: what tasks may reach, and be reached by
+    #[command(after_help = "Examples:\n  skiff sg ls\n  skiff sg allow cache tcp:6379 from web")]
+    Sg {
+        /// What to do.
+        #[command(subcommand)]
+        command: SecurityGroupCommand,
+    },
+    /// Explain connections, and print who was connected with whom
+    #[command(after_help = "Examples:\n  skiff net explain web cache:6379\n  skiff net flows -f")]
+    Net {
+        /// What to do.
+        #[command(subcommand)]
+        command: NetworkCommand,
+    },
     /// Print what a service or a task wrote
     Logs(LogsArgs),
     /// Change how many tasks a service has
@@ -213,7 +231,8 @@ Examples:
   skiff deploy                                   the project in this folder
   skiff deploy hello.wasm --memory 64MiB         a component, as the service `hello`
   skiff deploy hello:latest --name hello-two     an image that was pushed before
-  skiff deploy --desired 3 --host api.localhost --env LOG=debug")]
+  skiff deploy --desired 3 --host api.localhost --env LOG=debug
+  skiff deploy --security-group web              who may reach it, and whom it may; see `skiff sg`")]
 pub struct DeployArgs {
     /// A folder with a skiff.toml, a component's file, or an image
     #[arg(default_value = ".", value_name = "DIR|FILE.wasm|IMAGE")]
@@ -254,6 +273,10 @@ pub struct DeployArgs {
         hide_possible_values = true
     )]
     pub snapshot: Option<bool>,
+    /// A security group of its tasks, from now on and without replacing them; may be given many times [default: the
+    /// manifest's `security-groups`, else those the service has, else `default`]
+    #[arg(long = "security-group", value_name = "NAME")]
+    pub security_groups: Vec<Name>,
     /// Do not wait until it serves
     #[arg(long)]
     pub no_wait: bool,
@@ -273,6 +296,9 @@ pub struct RunArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "its fields say it")]
     pub limits: LimitArgs,
+    /// A security group of the task; may be given many times [default: the manifest's `security-groups`, else `default`]
+    #[arg(long = "security-group", value_name = "NAME")]
+    pub security_groups: Vec<Name>,
     /// Print the task's id and do not wait for its end
     #[arg(long, short)]
     pub detach: bool,

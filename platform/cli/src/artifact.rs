@@ -120,6 +120,14 @@ impl Artifact {
         self.manifest.as_ref().and_then(|manifest| manifest.snapshot).unwrap_or(false)
     }
 
+    /// The security groups that the command line names, else those of the manifest, if either names any.
+    pub(crate) fn security_groups(&self, asked: &[Name]) -> Option<Vec<Name>> {
+        match asked.is_empty() {
+            true => self.manifest.as_ref().and_then(|manifest| manifest.security_groups.clone()),
+            false => Some(asked.to_vec()),
+        }
+    }
+
     /// The bounds and the environment: what the command line says goes before what the manifest says.
     pub(crate) fn settings(&self, arguments: &LimitArgs) -> (LimitsSpec, BTreeMap<String, String>) {
         let manifest = self.manifest.as_ref();
@@ -144,6 +152,7 @@ impl Artifact {
         limits: LimitsSpec,
         environment: BTreeMap<String, String>,
         snapshot: bool,
+        security_groups: Vec<Name>,
     ) -> anyhow::Result<TaskDefinition> {
         let image = match &self.content {
             Content::Image(image) => image.clone(),
@@ -156,6 +165,7 @@ impl Artifact {
             arguments: Vec::new(),
             environment,
             snapshot,
+            security_groups,
         };
         let step = progress::step(if snapshot { "initialising and compiling" } else { "compiling" });
         let definition = client.register_task_definition(&context.namespace, &body).await?;
@@ -328,7 +338,8 @@ mod tests {
 
     #[test]
     fn the_command_line_goes_before_the_manifest() {
-        let text = "name = \"a\"\ncomponent = \"a\"\ncpu = 64\nmemory = \"1MiB\"\n[environment]\nA = \"1\"\nB = \"2\"";
+        let text = "name = \"a\"\ncomponent = \"a\"\ncpu = 64\nmemory = \"1MiB\"\nsecurity-groups = [\"web\"]\n[environment]\n\
+                    A = \"1\"\nB = \"2\"";
         let manifest = Manifest::parse(text, Path::new("skiff.toml")).unwrap();
         let image = Content::Image("a".parse().unwrap());
         let artifact = Artifact { name: manifest.name.clone(), manifest: Some(manifest), content: image };
@@ -340,5 +351,8 @@ mod tests {
         let (limits, environment) = artifact.settings(&arguments);
         assert_eq!((limits.cpu, limits.memory), ("512".parse().ok(), "1MiB".parse().ok()));
         assert_eq!((environment["A"].as_str(), environment["B"].as_str()), ("1", "3"));
+        let [web, own] = ["web", "own"].map(|name| vec![name.parse().unwrap()]);
+        assert_eq!(artifact.security_groups(&own), Some(own));
+        assert_eq!(artifact.security_groups(&[]), Some(web));
     }
 }

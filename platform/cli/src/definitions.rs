@@ -4,7 +4,7 @@ use crate::args::{TaskDefinitionListArgs, TaskDefinitionShowArgs};
 use crate::context::{Context, all_pages};
 use crate::{human, output, progress};
 use skiff_api::{PageQuery, TaskDefinition, TaskDefinitionListQuery, TaskDefinitionQuery};
-use skiff_types::{Reuse, TaskDefinitionId};
+use skiff_types::{DEFAULT_GROUP, Name, Reuse, TaskDefinitionId};
 
 pub(crate) async fn list(context: &Context, args: &TaskDefinitionListArgs) -> anyhow::Result<()> {
     let client = &context.client()?;
@@ -69,6 +69,7 @@ fn details(definition: &TaskDefinition) -> String {
         ("Memory", format!("{}, for {} sandboxes at most", limits.memory, definition.sandboxes_max)),
         ("Memory of a sandbox", format!("{} at least", human::bytes(component.minimum_memory_bytes))),
         ("Snapshot", snapshot(definition)),
+        ("Security groups", security_groups(&definition.security_groups)),
         ("Timeout", limits.timeout.to_string()),
         ("Concurrency", format!("{}, and {} waiting", limits.concurrency, limits.queue)),
         ("Reuse", reuse(limits.reuse)),
@@ -96,6 +97,13 @@ fn reuse(reuse: Reuse) -> String {
         Reuse { requests: 1, .. } => "a fresh sandbox for each request".to_owned(),
         Reuse { requests, concurrent: 1 } => format!("{requests} requests of a sandbox, one after the other"),
         Reuse { requests, concurrent } => format!("{requests} requests of a sandbox, {concurrent} at once"),
+    }
+}
+
+fn security_groups(groups: &[Name]) -> String {
+    match groups {
+        [] => DEFAULT_GROUP.to_owned(),
+        groups => groups.iter().map(Name::to_string).collect::<Vec<_>>().join("\n"),
     }
 }
 

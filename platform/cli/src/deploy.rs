@@ -31,7 +31,8 @@ pub(crate) async fn run(context: &Context, args: &DeployArgs) -> anyhow::Result<
     limits.concurrency = args.concurrency.or(limits.concurrency);
     limits.reuse = args.reuse.or(limits.reuse);
     let snapshot = args.snapshot.unwrap_or_else(|| artifact.snapshot());
-    let definition = artifact.register(context, &client, limits, environment, snapshot).await?;
+    // The groups are the service's own, so that they change without a new revision.
+    let definition = artifact.register(context, &client, limits, environment, snapshot, vec![]).await?;
     progress::note(memory_note(&definition));
     if definition.component.kind == Kind::Command {
         let source = &args.source;
@@ -51,7 +52,8 @@ pub(crate) async fn run(context: &Context, args: &DeployArgs) -> anyhow::Result<
 }
 
 /// With a manifest, its routes are the service's; without one, a service that is there keeps those it has. It keeps its
-/// count wherever neither the command line nor the manifest says one: so a deploy does not undo `skiff scale`.
+/// count and its security groups wherever neither the command line nor the manifest says any: so a deploy does not undo
+/// `skiff scale`.
 fn put_body(args: &DeployArgs, artifact: &Artifact, definition: &TaskDefinition) -> PutService {
     let section = artifact.manifest.as_ref().map(|manifest| &manifest.service);
     let hosts = (!args.hosts.is_empty()).then(|| args.hosts.clone());
@@ -61,6 +63,7 @@ fn put_body(args: &DeployArgs, artifact: &Artifact, definition: &TaskDefinition)
         desired: args.desired.or(section.and_then(|section| section.desired)),
         hosts: hosts.or_else(|| section.map(|section| section.hosts.clone())),
         paths: paths.or_else(|| section.map(|section| section.paths.clone())),
+        security_groups: artifact.security_groups(&args.security_groups),
     }
 }
 

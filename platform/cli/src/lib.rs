@@ -18,10 +18,12 @@ mod human;
 mod images;
 mod logs;
 mod man;
+mod network;
 mod new;
 mod output;
 mod progress;
 mod run;
+mod security_groups;
 mod services;
 mod status;
 mod tasks;
@@ -32,7 +34,10 @@ pub mod manifest;
 
 pub use args::{AccessLog, ApiAddress, Cli, Command, CompileArgs, GlobalArgs, UpArgs, WorkerArgs};
 
-use args::{BenchCommand, ImageCommand, ServiceCommand, TaskCommand, TaskDefinitionCommand};
+use args::{
+    BenchCommand, ImageCommand, NetworkCommand, SecurityGroupCommand, ServiceCommand, TaskCommand,
+    TaskDefinitionCommand,
+};
 use context::Context;
 use std::process::ExitCode;
 
@@ -81,6 +86,18 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Image { command } => match command {
             ImageCommand::Ls => images::list(&context).await?,
             ImageCommand::Rm { images } => images::remove(&context, &images).await?,
+        },
+        Command::Sg { command } => match command {
+            SecurityGroupCommand::Create(args) => security_groups::create(&context, &args).await?,
+            SecurityGroupCommand::Ls => security_groups::list(&context).await?,
+            SecurityGroupCommand::Show { name } => security_groups::show(&context, &name).await?,
+            SecurityGroupCommand::Allow(args) => security_groups::allow(&context, &args).await?,
+            SecurityGroupCommand::Revoke(args) => security_groups::revoke(&context, &args).await?,
+            SecurityGroupCommand::Rm { names } => security_groups::remove(&context, &names).await?,
+        },
+        Command::Net { command } => match command {
+            NetworkCommand::Explain(args) => network::explain(&context, &args).await?,
+            NetworkCommand::Flows(args) => network::flows(&context, &args).await?,
         },
         Command::Logs(args) => logs::run(&context, &args).await?,
         Command::Scale(args) => change::scale(&context, &args).await?,

@@ -16,7 +16,7 @@ pub const FILE_NAME: &str = "skiff.toml";
 /// Largest manifest, in bytes.
 pub const BYTES_MAX: u64 = 256 * 1024;
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "name",
     "kind",
     "component",
@@ -27,6 +27,7 @@ const KEYS: [&str; 12] = [
     "concurrency",
     "reuse",
     "snapshot",
+    "security-groups",
     "environment",
     "service",
 ];
@@ -58,6 +59,8 @@ pub struct Manifest {
     pub reuse: Option<Reuse>,
     /// Initialise the component once, when it is deployed, and let each sandbox start from there.
     pub snapshot: Option<bool>,
+    /// Security groups of its tasks.
+    pub security_groups: Option<Vec<Name>>,
     /// Environment variables.
     pub environment: BTreeMap<String, String>,
     /// How it is to run as a service.
@@ -141,6 +144,9 @@ impl Reader<'_> {
                 .transpose()?,
             reuse: optional("reuse").map(|(key, value)| self.reuse(&key, value)).transpose()?,
             snapshot: optional("snapshot").map(|(key, value)| self.switch(&key, value)).transpose()?,
+            security_groups: optional("security-groups")
+                .map(|(key, value)| self.list(&key, value))
+                .transpose()?,
             environment: optional("environment")
                 .map_or(Ok(BTreeMap::new()), |(_, value)| self.environment(value))?,
             service: optional("service")

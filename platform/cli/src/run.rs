@@ -36,7 +36,8 @@ pub(crate) async fn run(context: &Context, args: &RunArgs) -> anyhow::Result<Exi
         true => (environment, Default::default()),
         false => (Default::default(), environment),
     };
-    let definition = artifact.register(context, &client, limits, shared, artifact.snapshot()).await?;
+    let groups = artifact.security_groups(&args.security_groups).unwrap_or_default();
+    let definition = artifact.register(context, &client, limits, shared, artifact.snapshot(), groups).await?;
     let body = RunTask {
         definition: TaskDefinitionReference::from(definition.id),
         arguments: Some(args.arguments.clone()),

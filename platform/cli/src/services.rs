@@ -103,6 +103,7 @@ fn details(service: &Service, tasks: &[Task], now_ms: u64) -> String {
         ("URLs", joined(status.urls.clone())),
         ("Hosts", joined(spec.hosts.iter().map(ToString::to_string).collect())),
         ("Paths", joined(spec.paths.iter().map(ToString::to_string).collect())),
+        ("Security groups", security_groups(spec.security_groups.as_deref())),
         ("CPU", human::cpu(status.cpu_seconds)),
         ("Memory", human::bytes(status.memory_bytes)),
         ("Requests", status.requests.to_string()),
@@ -126,6 +127,13 @@ fn details(service: &Service, tasks: &[Task], now_ms: u64) -> String {
         parts.push(output::columns(["TIME", "TASK", "EVENT"], rows));
     }
     parts.join("\n\n")
+}
+
+fn security_groups(groups: Option<&[Name]>) -> String {
+    match groups {
+        Some(groups) => groups.iter().map(Name::to_string).collect::<Vec<_>>().join("\n"),
+        None => "those of its definition".to_owned(),
+    }
 }
 
 #[cfg(test)]

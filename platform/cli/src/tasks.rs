@@ -4,10 +4,11 @@ use crate::args::{PsArgs, TaskListArgs, TaskStopArgs};
 use crate::context::{Context, all_pages};
 use crate::failure::usage;
 use crate::output::{self, or_none};
-use crate::{human, progress};
+use crate::{human, network, progress};
 use anyhow::bail;
-use skiff_api::{Client, PageQuery, StopTask, Task, TaskListQuery};
-use skiff_types::{Group, TaskId};
+use serde::Serialize;
+use skiff_api::{Client, PageQuery, StopTask, Task, TaskListQuery, TaskNetwork};
+use skiff_types::{Group, Name, TaskId, TaskStatus};
 
 pub(crate) async fn ps(context: &Context, args: &PsArgs) -> anyhow::Result<()> {
     let stopped = if args.all { None } else { Some(false) };
@@ -37,8 +38,31 @@ pub(crate) async fn show(context: &Context, task: &str) -> anyhow::Result<()> {
     let client = context.client()?;
     let id = resolve(context, &client, task).await?;
     let task = client.get_task(&context.namespace, id).await?;
-    context.output.print(&task, || details(&task))?;
+    let network =
+        if task.status == TaskStatus::Stopped { None } else { interface(context, &client, id).await };
+    let shown = Shown { task: &task, network: network.as_ref() };
+    context.output.print(&shown, || details(&task, network.as_ref(), human::now_ms()))?;
     Ok(())
+}
+
+/// What goes on at a task's network interface, if the platform can say at present.
+async fn interface(context: &Context, client: &Client, task: TaskId) -> Option<TaskNetwork> {
+    match client.task_network(&context.namespace, task).await {
+        Ok(network) => Some(network),
+        Err(error) => {
+            progress::note(format!("what goes on at its network interface is not known: {error}"));
+            None
+        }
+    }
+}
+
+/// A task, and what goes on at its network interface.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    task: &'a Task,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<&'a TaskNetwork>,
 }
 
 pub(crate) async fn stop(context: &Context, args: &TaskStopArgs) -> anyhow::Result<()> {
@@ -115,7 +139,7 @@ pub(crate) fn table(tasks: &[Task], now_ms: u64) -> String {
     output::columns(header, tasks.iter().map(row))
 }
 
-fn details(task: &Task) -> String {
+fn details(task: &Task, network: Option<&TaskNetwork>, now_ms: u64) -> String {
     let usage = &task.usage;
     let at = |at_ms: Option<u64>| or_none(at_ms.map(human::timestamp));
     let reason = match (&task.stop_code, &task.stopped_reason) {
@@ -123,7 +147,9 @@ fn details(task: &Task) -> String {
         (Some(code), None) => code.to_string(),
         (None, _) => "-".to_owned(),
     };
-    output::properties([
+    let joined = |items: Vec<String>| if items.is_empty() { "-".to_owned() } else { items.join("\n") };
+    let addresses = [task.ipv4.map(|v4| v4.to_string()), task.ipv6.map(|v6| v6.to_string())];
+    let properties = [
         ("Task", task.id.to_string()),
         ("Group", task.group.to_string()),
         ("Definition", task.definition.to_string()),
@@ -149,10 +175,18 @@ fn details(task: &Task) -> String {
             "Requests",
             format!("{}, {} failed, {} in flight", usage.requests, usage.requests_failed, usage.in_flight),
         ),
+        ("Addresses", joined(addresses.into_iter().flatten().collect())),
+        ("Security groups", joined(task.security_groups.iter().map(Name::to_string).collect())),
         ("Created", human::timestamp(task.created_at_ms)),
         ("Started", at(task.started_at_ms)),
         ("Stopped", at(task.stopped_at_ms)),
-    ])
+    ];
+    let interface = network.map(network::properties).into_iter().flatten();
+    let mut parts = vec![output::properties(properties.into_iter().chain(interface))];
+    parts.extend(
+        network.map(|network| network::connections(network, now_ms)).filter(|table| !table.is_empty()),
+    );
+    parts.join("\n\n")
 }
 
 #[cfg(test)]
@@ -189,7 +223,26 @@ mod tests {
     #[test]
     fn a_task_in_detail() {
         let stop = serde_json::json!({ "stop_code": "OutOfMemory", "stopped_reason": "it wanted 2MiB more" });
-        insta::assert_snapshot!(details(&task("0193f0c5c0007000800000005e8f01b2", stop)));
+        insta::assert_snapshot!(details(&task("0193f0c5c0007000800000005e8f01b2", stop), None, 61_000));
+    }
+
+    #[test]
+    fn a_task_in_detail_with_its_network_interface() {
+        let id = "0193f0c5c0007000800000005e8f01b2";
+        let addresses = serde_json::json!({
+            "ipv4": "10.64.0.16", "ipv6": "fd73:6b69:6666::10", "security_groups": ["api", "web"],
+        });
+        let network = serde_json::from_value(serde_json::json!({
+            "security_groups": ["api", "web"], "listening": [{ "transport": "tcp", "port": 8080 }],
+            "connections": [{
+                "began_at_ms": 1_000, "at_ms": 2_000, "task": id, "owner": "default/hello",
+                "direction": "ingress", "transport": "tcp", "local": "10.64.0.16:8080",
+                "remote": "10.64.0.17:49152", "peer": "default/front", "sent_bytes": 1_024,
+                "received_bytes": 10, "verdict": "ACCEPT", "open": true, "note": "", "count": 1,
+            }],
+            "connection_count": 1,
+        }));
+        insta::assert_snapshot!(details(&task(id, addresses), Some(&network.unwrap()), 61_000));
     }
 
     #[test]

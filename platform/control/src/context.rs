@@ -1,18 +1,22 @@
 //! What every part of `control` shares: its ports, its objects, and the few facts that live as long as the process.
 
+use crate::addresses::Addresses;
 use crate::bill::Bill;
 use crate::meters::{Accounts, Meters};
 use crate::objects::Objects;
 use skiff_kit::clock::Clock;
 use skiff_kit::{Drain, random};
+use skiff_net::Guard;
+use skiff_ports::flows::Flows;
 use skiff_ports::images::Images;
 use skiff_ports::logs::Logs;
+use skiff_ports::network::NetworkSetup;
 use skiff_ports::runtime::Runtime;
 use skiff_ports::store::Store;
 use skiff_ports::usage::UsageLog;
 use skiff_types::{Digest, TaskId};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +33,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// What callers of the API must show.
     pub token: Token,
+    /// What the virtual network spans, as [`crate::establish_network`] said, and where the platform itself listens.
+    pub network: NetworkSetup,
+    /// The host's own addresses, which no guest reaches unless a rule names them.
+    pub host_addresses: Vec<IpAddr>,
 }
 
 /// The API's bearer token. Never printed.
@@ -62,6 +70,7 @@ pub struct Deps {
     pub images: Arc<dyn Images>,
     pub runtime: Arc<dyn Runtime>,
     pub logs: Arc<dyn Logs>,
+    pub flows: Arc<dyn Flows>,
     pub usage: Arc<dyn UsageLog>,
     pub meters: Arc<dyn Meters>,
     pub clock: Arc<dyn Clock>,
@@ -71,9 +80,13 @@ pub struct Deps {
 pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) objects: Arc<Objects>,
+    pub(crate) addresses: Addresses,
+    /// What of the outside is special.
+    pub(crate) guard: Guard,
     pub(crate) images: Arc<dyn Images>,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) logs: Arc<dyn Logs>,
+    pub(crate) flows: Arc<dyn Flows>,
     pub(crate) accounts: Accounts,
     pub(crate) bill: Bill,
     pub(crate) clock: Arc<dyn Clock>,
@@ -91,20 +104,31 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(config: Config, deps: Deps) -> Self {
+    /// `objects` are those of the store, listed already.
+    pub(crate) fn new(
+        config: Config,
+        deps: Deps,
+        objects: Arc<Objects>,
+        addresses: Addresses,
+        drain: Drain,
+    ) -> Self {
+        let guard = Guard::new(&config.network, &config.host_addresses);
         Self {
             config,
-            objects: Arc::new(Objects::new(deps.store)),
+            objects,
+            addresses,
+            guard,
             images: deps.images,
             runtime: deps.runtime,
             logs: deps.logs,
+            flows: deps.flows,
             bill: Bill::new(deps.meters.clone(), deps.usage),
             accounts: Accounts::new(deps.meters),
             clock: deps.clock,
             acknowledged: watch::Sender::new(0),
             keeping: RwLock::new(()),
             routing: tokio::sync::Mutex::new(()),
-            drain: Drain::new(),
+            drain,
             winding_down: AtomicBool::new(false),
             prepared: Mutex::default(),
         }

@@ -4,16 +4,17 @@
 //! is the reconcilers' business.
 
 mod definitions;
+mod explain;
+mod flows;
 mod images;
 mod logs;
 mod page;
 mod platform;
+mod security_groups;
 mod services;
 mod tasks;
 mod usage;
 mod views;
-
-pub(crate) use logs::Lines;
 
 use crate::context::Context;
 use crate::error::ApiError;

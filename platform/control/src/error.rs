@@ -1,5 +1,6 @@
 //! Why a call of the API failed: a code and a sentence for its caller, and what only the log is told.
 
+use crate::addresses::NoAddress;
 use crate::objects::ObjectError;
 use skiff_api::ErrorCode;
 use skiff_ports::images::ImageError;
@@ -69,6 +70,15 @@ impl From<ObjectError> for ApiError {
             }
         };
         Self::new(code, message).with_context(error)
+    }
+}
+
+impl From<NoAddress> for ApiError {
+    fn from(error: NoAddress) -> Self {
+        match error {
+            NoAddress::None(error) => Self::new(ErrorCode::ResourceExhausted, error.to_string()),
+            NoAddress::Object(error) => error.into(),
+        }
     }
 }
 

@@ -45,6 +45,21 @@ pub(crate) fn image(namespace: &Namespace, repository: &str, tag: &str) -> Key {
     key(["image", namespace.as_str(), &hash(repository), &hash(tag)])
 }
 
+/// `sg.NAMESPACE.NAME`: a security group.
+pub(crate) fn security_group(name: &QualifiedName) -> Key {
+    key(["sg", name.namespace.as_str(), name.name.as_str()])
+}
+
+/// `network.platform`: the virtual network; there is one.
+pub(crate) fn network() -> Key {
+    key(["network", "platform"])
+}
+
+/// `released.ID`: when addresses came back.
+pub(crate) fn released_addresses(id: &str) -> Key {
+    key(["released", id])
+}
+
 /// All of one kind in a namespace.
 pub(crate) fn in_namespace(token: &'static str, namespace: &Namespace) -> Key {
     key([token, namespace.as_str()])

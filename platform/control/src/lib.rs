@@ -7,6 +7,7 @@
 //! What always holds: what a call was answered is in the store; each object is consistent by itself, and reconciling
 //! mends what stands between them; nothing that is done may not be done twice.
 
+mod addresses;
 mod bill;
 mod context;
 mod entrance;
@@ -16,6 +17,7 @@ mod keys;
 mod meters;
 mod metrics;
 mod model;
+mod network;
 mod objects;
 mod reconcile;
 mod records;
@@ -24,4 +26,5 @@ mod view;
 
 pub use context::{Config, Deps, Token};
 pub use meters::{Meters, NodeReading, Readings, TaskReading, WorkerReading, WorkerState};
+pub use network::{AskedNetwork, NetworkError, establish_network};
 pub use start::{Handle, StartError, start};

@@ -64,6 +64,8 @@ pub struct NodeReading {
     pub memory_bytes: u64,
     /// Lines of guests that were lost because the disk was slower than they came.
     pub log_lines_lost: u64,
+    /// Records of the flow log that were lost because they came faster than they could be kept.
+    pub flow_records_lost: u64,
     /// The workers, by index.
     pub workers: Vec<WorkerReading>,
 }

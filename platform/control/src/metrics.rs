@@ -129,6 +129,36 @@ const BY_OWNER: &[OwnerMetric] = &[
         None,
         Reading::Counter(|totals| totals.sent_bytes as f64),
     ),
+    (
+        "skiff_network_sent_bytes_total",
+        "Bytes that network interfaces sent.",
+        None,
+        Reading::Counter(|totals| totals.net_sent_bytes as f64),
+    ),
+    (
+        "skiff_network_received_bytes_total",
+        "Bytes that network interfaces received.",
+        None,
+        Reading::Counter(|totals| totals.net_received_bytes as f64),
+    ),
+    (
+        "skiff_network_connections_total",
+        "Connections that network interfaces opened or took.",
+        None,
+        Reading::Counter(|totals| totals.net_connections as f64),
+    ),
+    (
+        "skiff_network_connections_open",
+        "Connections of network interfaces that are open.",
+        None,
+        Reading::Gauge(|totals| totals.net_open as f64),
+    ),
+    (
+        "skiff_network_denied_total",
+        "Attempts to connect that no rule allowed, and connections cut because none does any more.",
+        None,
+        Reading::Counter(|totals| totals.net_denied as f64),
+    ),
 ];
 
 /// A metric of a worker: name, help, type, value.
@@ -209,6 +239,12 @@ pub(crate) fn render(context: &Context) -> Result<String, ApiError> {
             "Lines of guests that were lost because the disk was slower than they came.",
             MetricType::COUNTER,
             node.log_lines_lost as f64,
+        ),
+        (
+            "skiff_supervisor_flow_records_lost_total",
+            "Records of the flow log that were lost because they came faster than they could be kept.",
+            MetricType::COUNTER,
+            node.flow_records_lost as f64,
         ),
         (
             "skiff_services",

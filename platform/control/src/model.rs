@@ -5,8 +5,9 @@
 use skiff_api::LimitsSpec;
 use skiff_ports::runtime::ComponentReport;
 use skiff_types::{
-    Command, Digest, Group, ImageReference, Kind, Limits, Namespace, Program, QualifiedName, ServiceSpec,
-    StopCode, Task, TaskDefinition, TaskDefinitionId, TaskId,
+    Command, Digest, Group, ImageReference, Kind, Limits, Name, Namespace, NetworkSpec, Program,
+    QualifiedName, Rule, ServiceSpec, StopCode, Task, TaskAddress, TaskDefinition, TaskDefinitionId, TaskId,
+    TaskStatus,
 };
 
 /// An image's tag.
@@ -162,8 +163,58 @@ impl TaskObject {
         definition.program(&self.command(definition).environment)
     }
 
+    /// Its addresses, while nobody else can have them.
+    pub(crate) fn address_in_use(&self) -> Option<TaskAddress> {
+        self.task.address.filter(|_| self.task.status != TaskStatus::Stopped)
+    }
+
     /// Whether a service started it.
     pub(crate) fn in_service(&self) -> bool {
         matches!(self.task.group, Group::Service(_))
     }
+}
+
+/// A security group, as somebody made or changed it. The default one of a namespace has no object until then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SecurityGroup {
+    pub(crate) namespace: Namespace,
+    pub(crate) name: Name,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) created_at_ms: u64,
+    pub(crate) updated_at_ms: u64,
+}
+
+impl SecurityGroup {
+    pub(crate) fn qualified(&self) -> QualifiedName {
+        QualifiedName::new(self.namespace.clone(), self.name.clone())
+    }
+}
+
+/// When addresses came back of tasks whose objects are gone; deleted once they may be given again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ReleasedAddresses {
+    /// Random, in hexadecimal: nobody asks for one of them.
+    pub(crate) id: String,
+    /// With the time, in milliseconds since 1970. [`ReleasedAddresses::ADDRESSES_MAX`] at most, never none.
+    pub(crate) addresses: Vec<(TaskAddress, u64)>,
+}
+
+impl ReleasedAddresses {
+    /// Addresses in one object: as many as fit a value of the store well.
+    pub(crate) const ADDRESSES_MAX: usize = 4_096;
+
+    /// When the last of them came back, in milliseconds since 1970.
+    pub(crate) fn latest_ms(&self) -> u64 {
+        self.addresses.iter().map(|(_, at_ms)| *at_ms).max().unwrap_or(0)
+    }
+}
+
+/// The virtual network: what it spans, and how far its addresses may have been given out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Network {
+    /// Fixed when the platform first started.
+    pub(crate) spec: NetworkSpec,
+    /// No address at or after this place was given since the cursor last went round; see `skiff_net::addresses`.
+    pub(crate) reserved_until: u32,
+    pub(crate) created_at_ms: u64,
 }

@@ -3,6 +3,8 @@
 //! It deliberately does not read or write the store. A record that can't be read is an error that says why; what to
 //! do about it is the reader's business, and deleting it never is.
 
+mod network;
+
 use crate::keys;
 use crate::model::{Definition, Image, Service, ServiceEvent, ServiceNotes, TaskObject};
 use bytes::Bytes;
@@ -13,10 +15,11 @@ use skiff_ports::runtime::{ComponentReport, Initialization};
 use skiff_ports::store::Key;
 use skiff_types::{
     Command, CpuUnits, Digest, Group, HostPattern, ImageReference, Kind, Limits, MemorySize, Name, Namespace,
-    PathPrefix, QualifiedName, Reuse, ServiceSpec, Span, StopCode, StoppedReason, Task, TaskDefinition,
-    TaskDefinitionId, TaskId, TaskStatus, WasiGeneration,
+    PathPrefix, QualifiedName, Reuse, ServiceSpec, Span, StopCode, StoppedReason, Task, TaskAddress,
+    TaskDefinition, TaskDefinitionId, TaskId, TaskStatus, WasiGeneration,
 };
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The version that is written, and the newest that is read.
 const VERSION: u32 = 1;
@@ -153,6 +156,8 @@ record!(SpecRecord = ServiceSpec {
     desired: u32,
     hosts: Vec<HostPattern>,
     paths: Vec<PathPrefix>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    security_groups: Option<Vec<Name>>,
 });
 
 record!(EventRecord = ServiceEvent {
@@ -163,6 +168,8 @@ record!(EventRecord = ServiceEvent {
 });
 
 record!(StopRecord = StoppedReason { code: StopCode, message: String });
+
+record!(AddressRecord = TaskAddress { v4: Ipv4Addr, v6: Ipv6Addr });
 
 /// A definition's record; the kind and the generation are those of its report.
 #[derive(Serialize, Deserialize)]
@@ -177,6 +184,8 @@ pub(crate) struct DefinitionRecord {
     report: ReportRecord,
     #[serde(default)]
     snapshot: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    security_groups: Vec<Name>,
     created_at_ms: u64,
     deregistered: bool,
 }
@@ -193,6 +202,7 @@ impl From<&Definition> for DefinitionRecord {
             command: (&object.definition.command).into(),
             report: (&object.report).into(),
             snapshot: object.definition.snapshot,
+            security_groups: object.definition.security_groups.clone(),
             created_at_ms: object.definition.created_at_ms,
             deregistered: object.deregistered,
         }
@@ -210,6 +220,7 @@ impl From<DefinitionRecord> for Definition {
             limits: record.limits.into(),
             command: record.command.into(),
             snapshot: record.snapshot,
+            security_groups: record.security_groups,
             created_at_ms: record.created_at_ms,
         };
         Self {
@@ -315,6 +326,8 @@ pub(crate) struct TaskRecord {
     kind: Kind,
     group: Group,
     overrides: Option<CommandRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    address: Option<AddressRecord>,
     status: TaskStatus,
     stop: Option<StopRecord>,
     exit_code: Option<i32>,
@@ -336,6 +349,7 @@ impl From<&TaskObject> for TaskRecord {
             kind: object.kind,
             group: task.group.clone(),
             overrides: task.overrides.as_ref().map(CommandRecord::from),
+            address: task.address.as_ref().map(AddressRecord::from),
             status: task.status,
             stop: task.stop.as_ref().map(StopRecord::from),
             exit_code: task.exit_code,
@@ -357,6 +371,7 @@ impl From<TaskRecord> for TaskObject {
             definition: record.definition,
             group: record.group,
             overrides: record.overrides.map(Command::from),
+            address: record.address.map(TaskAddress::from),
             status: record.status,
             stop: record.stop.map(StoppedReason::from),
             exit_code: record.exit_code,
@@ -456,6 +471,10 @@ mod tests {
                 arguments: vec!["a".to_owned()],
                 environment: [("K".to_owned(), "V".to_owned())].into(),
             }),
+            address: Some(TaskAddress {
+                v4: "10.64.0.16".parse().unwrap(),
+                v6: "fd73:6b69:6666::10".parse().unwrap(),
+            }),
             status: TaskStatus::Stopped,
             stop: Some(StoppedReason { code: StopCode::Exited, message: "exited with 3".to_owned() }),
             exit_code: Some(3),
@@ -481,8 +500,23 @@ mod tests {
     #[test]
     fn what_is_on_disk_today_is_read_tomorrow() {
         let text = String::from_utf8(task().encode().unwrap().to_vec()).unwrap();
-        let written = r#"{"version":1,"object":{"id":"00000000000579098909090909090909","namespace":"default","definition":"job:1","kind":"command","group":"family:job","overrides":{"arguments":["a"],"environment":{"K":"V"}},"status":"STOPPED","stop":{"code":"Exited","message":"exited with 3"},"exit_code":3,"attempt":2,"created_at_ms":5,"updated_at_ms":8,"start_after_ms":6,"started_at_ms":7,"stopped_at_ms":8}}"#;
+        let written = r#"{"version":1,"object":{"id":"00000000000579098909090909090909","namespace":"default","definition":"job:1","kind":"command","group":"family:job","overrides":{"arguments":["a"],"environment":{"K":"V"}},"address":{"v4":"10.64.0.16","v6":"fd73:6b69:6666::10"},"status":"STOPPED","stop":{"code":"Exited","message":"exited with 3"},"exit_code":3,"attempt":2,"created_at_ms":5,"updated_at_ms":8,"start_after_ms":6,"started_at_ms":7,"stopped_at_ms":8}}"#;
         assert_eq!(text, written);
+    }
+
+    #[test]
+    fn what_was_on_disk_before_there_was_a_network_is_read() {
+        let without = |text: &str, part: &str| {
+            assert!(text.contains(part), "{text}");
+            text.replace(part, "")
+        };
+        let text = String::from_utf8(task().encode().unwrap().to_vec()).unwrap();
+        let before = without(&text, r#""address":{"v4":"10.64.0.16","v6":"fd73:6b69:6666::10"},"#);
+        assert_eq!(TaskObject::decode(before.as_bytes()).unwrap().task.address, None);
+        let service = r#"{"version":1,"object":{"namespace":"default","spec":{"name":"a","definition":"a:1","desired":1,"hosts":[],"paths":[]},"created_at_ms":1,"updated_at_ms":1,"deployed_at_ms":1,"removed":false}}"#;
+        let service = Service::decode(service.as_bytes()).unwrap();
+        assert_eq!(service.spec.security_groups, None);
+        assert!(!String::from_utf8_lossy(&service.encode().unwrap()).contains("security_groups"));
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! Start and stop of the control plane.
 
+use crate::addresses::Addresses;
 use crate::context::{Config, Context, Deps};
 use crate::entrance::Entrance;
 use crate::http::{Door, router, serve};
-use crate::model::{Definition, Image, Service, ServiceNotes, TaskObject};
+use crate::model::{Definition, Image, SecurityGroup, Service, ServiceNotes, TaskObject};
+use crate::network::{NetworkError, establish_network};
+use crate::objects::Objects;
 use crate::reconcile;
 use crate::view::Viewed;
+use skiff_kit::Drain;
 use skiff_ports::store::StoreError;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +23,9 @@ pub enum StartError {
     /// The store could not be read.
     #[error("the store can't be read")]
     Store(#[from] StoreError),
+    /// The virtual network can't be had.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// What the platform had promised before could not be taken up.
     #[error("the tasks of before can't be taken up")]
     Resume(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -38,12 +45,17 @@ pub struct Handle {
 /// Returns as soon as calls are taken; [`Handle::ready`] waits for the workers.
 pub async fn start(config: Config, deps: Deps, api: TcpListener) -> Result<Handle, StartError> {
     let address = api.local_addr().map_err(StartError::Listener)?;
-    let context = Arc::new(Context::new(config, deps));
-    follow::<Image>(&context).await?;
-    follow::<Definition>(&context).await?;
-    follow::<Service>(&context).await?;
-    follow::<ServiceNotes>(&context).await?;
-    follow::<TaskObject>(&context).await?;
+    let now_ms = deps.clock.unix_ms();
+    establish_network(&*deps.store, &config.network.spec.into(), &[], now_ms).await?;
+    let (objects, drain) = (Arc::new(Objects::new(deps.store.clone())), Drain::new());
+    follow::<Image>(&objects, &drain).await?;
+    follow::<Definition>(&objects, &drain).await?;
+    follow::<SecurityGroup>(&objects, &drain).await?;
+    follow::<Service>(&objects, &drain).await?;
+    follow::<ServiceNotes>(&objects, &drain).await?;
+    follow::<TaskObject>(&objects, &drain).await?;
+    let addresses = Addresses::open(deps.store.clone(), &objects, now_ms).await?;
+    let context = Arc::new(Context::new(config, deps, objects, addresses, drain));
     reconcile::resume(&context).await.map_err(|error| StartError::Resume(error.into()))?;
     reconcile::start(&context);
     let entrance = Entrance::new(context.clone());
@@ -57,9 +69,9 @@ pub async fn start(config: Config, deps: Deps, api: TcpListener) -> Result<Handl
 }
 
 /// Lists one type of objects and keeps the list true.
-async fn follow<T: Viewed>(context: &Context) -> Result<(), StoreError> {
-    let listed = context.objects.list::<T>().await?;
-    let (objects, drain, token) = (context.objects.clone(), context.drain.clone(), context.drain.token());
+async fn follow<T: Viewed>(objects: &Arc<Objects>, drain: &Drain) -> Result<(), StoreError> {
+    let listed = objects.list::<T>().await?;
+    let (objects, drain, token) = (objects.clone(), drain.clone(), drain.token());
     tokio::spawn(async move {
         objects.follow::<T>(listed, drain).await;
         drop(token);

@@ -9,11 +9,14 @@ mod askers;
 
 use crate::keys;
 use crate::meters::Owner;
-use crate::model::{Definition, Image, Service, ServiceNotes, TaskObject};
+use crate::model::{Definition, Image, SecurityGroup, Service, ServiceNotes, TaskObject};
 use crate::records::Stored;
 use askers::Askers;
+use skiff_plan::security_groups;
 use skiff_ports::store::{Key, Revision};
-use skiff_types::{Group, Name, Namespace, QualifiedName, TaskDefinitionId, TaskId, TaskStatus};
+use skiff_types::{
+    Group, Name, Namespace, QualifiedName, Task, TaskAddress, TaskDefinitionId, TaskId, TaskStatus,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::{Excluded, Included};
 use std::sync::Arc;
@@ -84,6 +87,7 @@ pub(crate) struct View {
     pub(crate) services: Table<Service>,
     pub(crate) notes: Table<ServiceNotes>,
     pub(crate) tasks: Table<TaskObject>,
+    pub(crate) security_groups: Table<SecurityGroup>,
     /// Keys of records that can't be read. What they need must not be collected.
     pub(crate) unreadable: BTreeSet<Key>,
     /// Services of which something changed since their reconciler last looked.
@@ -92,6 +96,10 @@ pub(crate) struct View {
     pub(crate) owners_to_assign: BTreeSet<Owner>,
     /// Whether a task definition went since then, so that every owner is to be looked at.
     pub(crate) definition_went: bool,
+    /// Security groups that changed since then.
+    pub(crate) groups_to_tell: BTreeSet<QualifiedName>,
+    /// Addresses of tasks that ended, until they are taken back.
+    pub(crate) addresses_left: Vec<TaskAddress>,
     /// Who asks for which hosts and paths.
     pub(crate) askers: Askers,
     tasks_of: HashMap<(Namespace, Group), BTreeSet<Key>>,
@@ -193,6 +201,31 @@ impl View {
     /// Where the task with this id lies, whatever its namespace.
     pub(crate) fn task_key(&self, id: TaskId) -> Option<&Key> {
         self.task_keys.get(&id)
+    }
+
+    /// A security group that somebody made or changed.
+    pub(crate) fn security_group(&self, name: &QualifiedName) -> Option<&Held<SecurityGroup>> {
+        self.security_groups.get(&keys::security_group(name))
+    }
+
+    /// The security groups that a task is in, sorted.
+    pub(crate) fn groups_of(&self, task: &Task) -> Vec<Name> {
+        let service = match &task.group {
+            Group::Service(name) => self.service(&QualifiedName::new(task.namespace.clone(), name.clone())),
+            Group::Family(_) => None,
+        };
+        let service = service.and_then(|held| held.value.spec.security_groups.as_deref());
+        security_groups::of_task(self.groups_of_definition(&task.namespace, &task.definition), service)
+    }
+
+    /// The security groups that a service's next task is to be in, sorted.
+    pub(crate) fn groups_of_service(&self, service: &Service) -> Vec<Name> {
+        let definition = self.groups_of_definition(&service.namespace, &service.spec.definition);
+        security_groups::of_task(definition, service.spec.security_groups.as_deref())
+    }
+
+    fn groups_of_definition(&self, namespace: &Namespace, id: &TaskDefinitionId) -> &[Name] {
+        self.definition(namespace, id).map_or(&[], |held| held.value.definition.security_groups.as_slice())
     }
 
     /// The tasks of a group, oldest first.
@@ -318,6 +351,8 @@ impl Viewed for TaskObject {
             view.services_to_look_at.insert(object.owner());
         }
         view.owners_to_assign.insert(Owner { name: object.owner(), in_service: object.in_service() });
+        let (had, has) = (before.and_then(Self::address_in_use), after.and_then(Self::address_in_use));
+        view.addresses_left.extend(had.filter(|_| had != has));
         let settled = after.is_none_or(|object| match object.task.status {
             TaskStatus::Stopped => true,
             TaskStatus::Running => object.task.stop.is_none(),
@@ -328,6 +363,20 @@ impl Viewed for TaskObject {
         } else {
             view.unsettled.insert(key.clone());
         }
+    }
+}
+
+impl Viewed for SecurityGroup {
+    fn table(view: &View) -> &Table<Self> {
+        &view.security_groups
+    }
+
+    fn table_mut(view: &mut View) -> &mut Table<Self> {
+        &mut view.security_groups
+    }
+
+    fn index(view: &mut View, _: &Key, before: Option<&Self>, after: Option<&Self>) {
+        view.groups_to_tell.extend(after.or(before).map(Self::qualified));
     }
 }
 
@@ -344,6 +393,7 @@ mod tests {
                 desired: 1,
                 hosts: vec![],
                 paths: vec![],
+                security_groups: None,
             },
             created_at_ms: 0,
             updated_at_ms,

@@ -5,11 +5,11 @@
 //! the log says how many; a request never waits for it.
 
 use serde::Serialize;
+use skiff_kit::RotatedFile;
 use skiff_kit::clock::unix_ms;
 use std::cell::{Cell, RefCell};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -88,7 +88,7 @@ pub(crate) struct AccessLog {
 
 impl AccessLog {
     pub(crate) fn open(config: &Config) -> io::Result<Self> {
-        let file = RotatedFile::open(config)?;
+        let file = RotatedFile::open(&config.path, config.file_bytes_max, config.files_max)?;
         let dropped = Arc::new(AtomicU64::new(0));
         let (sender, receiver) = sync_channel(BATCHES_MAX);
         let counter = dropped.clone();
@@ -216,7 +216,7 @@ fn write_batches(mut file: RotatedFile, receiver: &Receiver<Message>, dropped: &
                 let now_ms = unix_ms();
                 if now_ms.saturating_sub(warned_ms) >= WARNING_PAUSE_MS {
                     warned_ms = now_ms;
-                    tracing::warn!(%error, path = %file.config.path.display(), "access log lines were lost");
+                    tracing::warn!(%error, path = %file.path().display(), "access log lines were lost");
                 }
             }
             Message::Flush(done) => {
@@ -224,59 +224,6 @@ fn write_batches(mut file: RotatedFile, receiver: &Receiver<Message>, dropped: &
             }
         }
     }
-}
-
-/// A file that is renamed when it is full.
-#[derive(Debug)]
-struct RotatedFile {
-    config: Config,
-    file: File,
-    bytes: u64,
-}
-
-impl RotatedFile {
-    fn open(config: &Config) -> io::Result<Self> {
-        let file = open_to_append(&config.path)?;
-        let bytes = file.metadata()?.len();
-        Ok(Self { config: config.clone(), file, bytes })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.bytes > 0 && self.bytes + bytes.len() as u64 > self.config.file_bytes_max {
-            self.rotate()?;
-        }
-        self.bytes += bytes.len() as u64;
-        self.file.write_all(bytes)
-    }
-
-    fn rotate(&mut self) -> io::Result<()> {
-        let place = |number: usize| match number {
-            0 => self.config.path.clone(),
-            number => {
-                let mut name = self.config.path.clone().into_os_string();
-                name.push(format!(".{number}"));
-                PathBuf::from(name)
-            }
-        };
-        match self.config.files_max.checked_sub(1) {
-            None | Some(0) => std::fs::remove_file(place(0))?,
-            Some(last) => {
-                for number in (0..last).rev() {
-                    match std::fs::rename(place(number), place(number + 1)) {
-                        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                        _ => {}
-                    }
-                }
-            }
-        }
-        self.file = open_to_append(&self.config.path)?;
-        self.bytes = 0;
-        Ok(())
-    }
-}
-
-fn open_to_append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
 }
 
 #[cfg(test)]
@@ -290,22 +237,6 @@ mod tests {
         assert_eq!(time.at(1_772_323_199_007), "2026-02-28T23:59:59.007Z");
         assert_eq!(time.at(1_772_323_199_999), "2026-02-28T23:59:59.999Z");
         assert_eq!(time.at(1_772_323_200_120), "2026-03-01T00:00:00.120Z");
-    }
-
-    #[test]
-    fn files_rotate_and_the_oldest_go() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("access.log");
-        std::fs::write(&path, "0\n").unwrap();
-        let mut file = RotatedFile::open(&Config { path, file_bytes_max: 4, files_max: 3 }).unwrap();
-        for batch in ["1\n", "2\n", "3\n", "4\n", "5\n", "long line\n", "6\n"] {
-            file.write(batch.as_bytes()).unwrap();
-        }
-        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).ok();
-        assert_eq!(read("access.log").as_deref(), Some("6\n"));
-        assert_eq!(read("access.log.1").as_deref(), Some("long line\n"));
-        assert_eq!(read("access.log.2").as_deref(), Some("4\n5\n"));
-        assert_eq!(read("access.log.3"), None);
     }
 
     #[test]

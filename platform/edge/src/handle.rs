@@ -61,6 +61,7 @@ fn admit(
     let target = request.uri().authority().cloned();
     let map = request.headers_mut();
     headers::strip_hop_by_hop(map);
+    headers::strip_of_calls(map);
     headers::unify(map, target.as_ref().map(|authority| authority.as_str()));
     edge.forwarded().add(map, &exchange.connection().client);
     map.insert(&headers::REQUEST_ID, exchange.request_id().clone());

@@ -1,4 +1,5 @@
-//! What an intermediary does to headers: strips those of one hop, says where a request came from, names it.
+//! What an intermediary does to headers: strips those of one hop, and those that only the platform writes; says where a
+//! request came from, names it.
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
@@ -12,6 +13,9 @@ static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto"
 static FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// What the platform says of a call between tasks (`host-net`): who calls, and how far the call has come.
+static OF_CALLS: [HeaderName; 2] =
+    [HeaderName::from_static("skiff-caller"), HeaderName::from_static("skiff-hops")];
 
 /// Longest request id that is kept, in bytes.
 const REQUEST_ID_LENGTH_MAX: usize = 128;
@@ -29,6 +33,13 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     headers.remove(TE);
     headers.remove(TRANSFER_ENCODING);
     headers.remove(UPGRADE);
+}
+
+/// Takes out what a client may not say, since a guest takes it for the platform's word: that a task calls.
+pub(crate) fn strip_of_calls(headers: &mut HeaderMap) {
+    for name in &OF_CALLS {
+        headers.remove(name);
+    }
 }
 
 /// The headers that `Connection` names, but for those without which the message would be another.
@@ -181,6 +192,18 @@ mod tests {
         ]);
         strip_hop_by_hop(&mut headers);
         assert_eq!(headers, map(&[("host", "a"), ("content-length", "5"), ("accept", "*/*")]));
+    }
+
+    #[test]
+    fn nobody_outside_can_say_that_a_task_calls() {
+        let mut headers = map(&[
+            ("skiff-caller", "default/shop; task=1"),
+            ("Skiff-Caller", "default/shop; task=2"),
+            ("skiff-hops", "1"),
+            ("skiff-caller-id", "the client's own"),
+        ]);
+        strip_of_calls(&mut headers);
+        assert_eq!(headers, map(&[("skiff-caller-id", "the client's own")]));
     }
 
     #[test]

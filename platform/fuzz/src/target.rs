@@ -1,6 +1,6 @@
 //! The list of targets, and how one of them is run.
 
-use crate::targets::{api, calls, component, connection, manifest, native_cache, wire};
+use crate::targets::{api, calls, component, connection, manifest, native_cache, sockets, wire};
 use skiff_types::WasiGeneration;
 use std::cell::Cell;
 use std::sync::Once;
@@ -24,6 +24,8 @@ pub(crate) enum Target {
     Calls,
     /// The same on WASI 0.3.
     CallsP3,
+    /// Calls on the virtual network of two workers.
+    Sockets,
 }
 
 thread_local! {
@@ -54,6 +56,7 @@ impl Target {
             Self::Connection => connection::run(input),
             Self::Calls => calls::run(WasiGeneration::P2, input),
             Self::CallsP3 => calls::run(WasiGeneration::P3, input),
+            Self::Sockets => sockets::run(input),
         }
         assert_eq!(PANICS.get(), panics_before, "something panicked, and the panic was caught");
     }

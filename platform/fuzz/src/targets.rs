@@ -6,4 +6,5 @@ pub(crate) mod component;
 pub(crate) mod connection;
 pub(crate) mod manifest;
 pub(crate) mod native_cache;
+pub(crate) mod sockets;
 pub(crate) mod wire;

@@ -53,6 +53,11 @@ fn calls_p3() {
 }
 
 #[test]
+fn sockets() {
+    check(Target::Sockets);
+}
+
+#[test]
 fn a_broken_promise_is_kept_with_the_way_to_see_it_again() {
     let folder = tempfile::tempdir().unwrap();
     let told = catch_unwind(AssertUnwindSafe(|| {

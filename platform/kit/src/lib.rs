@@ -1,4 +1,5 @@
-//! Small tools that every part above needs: clocks, randomness, backoff, drain, the token bucket.
+//! Small tools that every part above needs: clocks, randomness, backoff, drain, the token bucket, log files that
+//! rotate, the host's addresses.
 //!
 //! Nothing here knows what a task is.
 
@@ -7,8 +8,12 @@ pub mod random;
 
 mod backoff;
 mod drain;
+mod host_addresses;
+mod rotated_file;
 mod token_bucket;
 
 pub use backoff::Backoff;
 pub use drain::Drain;
+pub use host_addresses::host_addresses;
+pub use rotated_file::RotatedFile;
 pub use token_bucket::TokenBucket;

@@ -85,6 +85,11 @@ pub struct Totals {
     pub log_bytes_dropped: u64,
     pub received_bytes: u64,
     pub sent_bytes: u64,
+    pub net_sent_bytes: u64,
+    pub net_received_bytes: u64,
+    pub net_connections: u64,
+    pub net_open: u64,
+    pub net_denied: u64,
     pub request_duration: HistogramTotals,
     pub cold_start_load: HistogramTotals,
     pub cold_start_instantiate: HistogramTotals,
@@ -113,6 +118,11 @@ impl Totals {
         self.log_bytes_dropped += row.log_bytes_dropped.get();
         self.received_bytes += row.received_bytes.get();
         self.sent_bytes += row.sent_bytes.get();
+        self.net_sent_bytes += row.net_sent_bytes.get();
+        self.net_received_bytes += row.net_received_bytes.get();
+        self.net_connections += row.net_connections.get();
+        self.net_open += row.net_open.get();
+        self.net_denied += row.net_denied.get();
         row.request_duration.add_to(&mut self.request_duration);
         row.cold_start_load.add_to(&mut self.cold_start_load);
         row.cold_start_instantiate.add_to(&mut self.cold_start_instantiate);
@@ -140,6 +150,10 @@ impl Totals {
         self.log_bytes_dropped += ended.log_bytes_dropped;
         self.received_bytes += ended.received_bytes;
         self.sent_bytes += ended.sent_bytes;
+        self.net_sent_bytes += ended.net_sent_bytes;
+        self.net_received_bytes += ended.net_received_bytes;
+        self.net_connections += ended.net_connections;
+        self.net_denied += ended.net_denied;
         self.request_duration.merge(&ended.request_duration);
         self.cold_start_load.merge(&ended.cold_start_load);
         self.cold_start_instantiate.merge(&ended.cold_start_instantiate);
@@ -154,5 +168,6 @@ impl Totals {
         self.in_flight += living.in_flight;
         self.queued += living.queued;
         self.sandboxes += living.sandboxes;
+        self.net_open += living.net_open;
     }
 }

@@ -17,7 +17,7 @@ pub const SLOTS: usize = 32_768;
 /// Workers that a node can have.
 pub const WORKERS_MAX: usize = 64;
 /// First word of the mapping: tells a ledger of this layout from anything else.
-const MAGIC: u64 = u64::from_le_bytes(*b"skifflg4");
+const MAGIC: u64 = u64::from_le_bytes(*b"skifflg5");
 
 /// A task's place in the ledger, below [`SLOTS`].
 pub type Slot = u32;
@@ -115,6 +115,16 @@ pub struct TaskRow {
     pub received_bytes: Counter,
     /// Bytes of response bodies.
     pub sent_bytes: Counter,
+    /// Bytes that its network interface sent.
+    pub net_sent_bytes: Counter,
+    /// Bytes that its network interface received.
+    pub net_received_bytes: Counter,
+    /// Connections that its network interface opened or took.
+    pub net_connections: Counter,
+    /// Those of them that are open.
+    pub net_open: Gauge,
+    /// Attempts to connect, either way, that no rule allowed, and connections cut because none does any more.
+    pub net_denied: Counter,
     /// From a request's head to its response's last byte.
     pub request_duration: Histogram,
     /// Cold start: native code checked and mapped.
@@ -129,7 +139,7 @@ impl TaskRow {
     /// Sets the gauges to 0: their worker is gone, and what they counted with it.
     fn close(&self) {
         self.held.settle(now_ms(), &self.memory_bytes);
-        for gauge in [&self.memory_bytes, &self.in_flight, &self.queued, &self.sandboxes] {
+        for gauge in [&self.memory_bytes, &self.in_flight, &self.queued, &self.sandboxes, &self.net_open] {
             gauge.set(0);
         }
     }
@@ -160,6 +170,10 @@ impl TaskRow {
             &self.log_bytes_dropped,
             &self.received_bytes,
             &self.sent_bytes,
+            &self.net_sent_bytes,
+            &self.net_received_bytes,
+            &self.net_connections,
+            &self.net_denied,
         ];
         counters.into_iter().chain(&self.responses).for_each(Counter::clear);
         let histograms = [
@@ -491,10 +505,14 @@ mod tests {
         slot.row(1).memory_bytes.add(10);
         slot.row(1).in_flight.add(2);
         slot.row(1).cpu_ns.add(99);
+        slot.row(1).net_connections.add(5);
+        slot.row(1).net_open.add(3);
         slot.row(0).in_flight.add(1);
+        slot.row(0).net_open.add(1);
         ledger.close_worker(1, [9].into_iter());
         let totals = slot.totals();
         assert_eq!((totals.memory_bytes, totals.in_flight, totals.cpu_ns), (0, 1, 99));
+        assert_eq!((totals.net_open, totals.net_connections), (1, 5));
     }
 
     #[test]
@@ -524,7 +542,17 @@ mod tests {
         let used = || mine.used().collect::<Vec<_>>();
         assert_eq!(used(), []);
         for slot in [0, 63, 64, SLOTS as Slot - 1] {
-            theirs.task(slot).row(1).cpu_ns.add(1);
+            let slot = theirs.task(slot);
+            let row = slot.row(1);
+            row.net_open.add(1);
+            let counters = [
+                &row.cpu_ns,
+                &row.net_sent_bytes,
+                &row.net_received_bytes,
+                &row.net_connections,
+                &row.net_denied,
+            ];
+            counters.iter().for_each(|counter| counter.add(1));
         }
         assert_eq!(used(), [0, 63, 64, SLOTS as Slot - 1]);
         mine.task(63).clear();

@@ -2,13 +2,14 @@
 //!
 //! [`Node`] is the runtime port on processes: it starts a worker per seat and restarts what dies, sends each worker
 //! what changes of what it is to run, waits for its acknowledgement, hands out native code that it has checked,
-//! compiles in children that it can kill, and keeps what guests write. It runs no guest, and decides nothing about
+//! compiles in children that it can kill, and keeps what guests write and how they were connected. It runs no guest, and decides nothing about
 //! what should run: that is `control`'s.
 //!
 //! Invariant: a worker needs nothing but its control socket; whatever it must have comes over that.
 
 mod child;
 mod compile;
+mod flows;
 mod logs;
 mod lost_lines;
 mod node;
@@ -21,6 +22,7 @@ pub mod wire;
 mod world;
 
 pub use child::die_with;
+pub use flows::FlowLog;
 pub use logs::LogFiles;
 pub use lost_lines::LostLines;
 pub use node::{Config, Node, NodeError};

@@ -1,6 +1,7 @@
-//! The node: configuration, construction, and the runtime port.
+//! The node: configuration, construction, the runtime port, and the port of the flow log.
 
 use crate::compile::Compiler;
+use crate::flows::FlowLog;
 use crate::logs::LogFiles;
 use crate::seat::{self, SeatState};
 use crate::slots::{Accounts, Slots};
@@ -10,10 +11,15 @@ use crate::usage::Books;
 use crate::wire::{ToWorker, WorkerRoom};
 use crate::world::World;
 use async_trait::async_trait;
+use futures::FutureExt;
+use futures::future::{BoxFuture, try_join_all};
+use futures::stream::BoxStream;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use skiff_kit::Drain;
 use skiff_ledger::{Ledger, Totals};
+use skiff_ports::flows::{FlowQuery, FlowRecord, Flows, InterfaceState};
 use skiff_ports::images::Images;
+use skiff_ports::network::NetworkSetup;
 use skiff_ports::runtime::{
     ColdStart, ComponentReport, DesiredChange, DesiredRoute, DesiredTask, PrepareError, Runtime, TaskEvent,
 };
@@ -31,6 +37,8 @@ use tokio::sync::{mpsc, watch};
 
 /// Measuring cold starts may take this long.
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Asking workers what goes on at a network interface may take this long.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// What workers get beyond the drain's time to say that they are done.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
@@ -47,6 +55,8 @@ pub struct Config {
     pub cache_dir: PathBuf,
     /// Where workers write their access logs, if at all; each has a file of its own, with its number in the name.
     pub access_log: Option<PathBuf>,
+    /// What workers must know of the network in any case.
+    pub network: NetworkSetup,
 }
 
 /// Why a node could not be started.
@@ -69,6 +79,8 @@ pub(crate) struct Shared {
     pub(crate) listener: Mutex<Option<OwnedFd>>,
     /// By seat: the receiving and the sending end. Both stay open here, so what waits in one outlives its worker.
     pub(crate) inboxes: Vec<(OwnedFd, OwnedFd)>,
+    /// The same for the wires of the virtual network: by which workers reach the network interfaces in each other.
+    pub(crate) wires: Vec<(OwnedFd, OwnedFd)>,
     pub(crate) world: Mutex<World>,
     pub(crate) version: watch::Sender<Version>,
     pub(crate) slots: Mutex<Slots>,
@@ -76,6 +88,7 @@ pub(crate) struct Shared {
     pub(crate) spawner: Spawner,
     pub(crate) compiler: Compiler,
     pub(crate) logs: LogFiles,
+    pub(crate) flows: FlowLog,
     books: Mutex<Books>,
     changes: watch::Sender<u64>,
     events: mpsc::UnboundedSender<TaskEvent>,
@@ -97,26 +110,30 @@ impl Node {
         cache: NativeCache,
         images: Arc<dyn Images>,
         logs: LogFiles,
+        flows: FlowLog,
     ) -> Result<Self, NodeError> {
         let system = |what| move |error: io::Error| NodeError::System(what, error);
         let (ledger, ledger_fd) = Ledger::create(config.workers)?;
         let spawner = Spawner::start().map_err(system("start a thread"))?;
         let compiler = Compiler::new(&config.cache_dir, cache, images, spawner.clone(), config.compilers)
             .map_err(system("make its cache folder"))?;
-        let inboxes: io::Result<Vec<_>> = (0..config.workers).map(|_| inbox()).collect();
+        let inboxes = || (0..config.workers).map(|_| inbox()).collect::<io::Result<Vec<_>>>();
+        let make_sockets = "make sockets for its workers";
         let (events, receiver) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             slots: Mutex::new(Slots::new(ledger.clone())),
             ledger,
             ledger_fd,
             listener: Mutex::new(Some(listener.into())),
-            inboxes: inboxes.map_err(system("make sockets for its workers"))?,
+            inboxes: inboxes().map_err(system(make_sockets))?,
+            wires: inboxes().map_err(system(make_sockets))?,
             world: Mutex::new(World::new(config.workers)),
             version: watch::Sender::new(0),
             seats: (0..config.workers).map(|_| Mutex::default()).collect(),
             spawner,
             compiler,
             logs,
+            flows,
             books: Mutex::default(),
             changes: watch::Sender::new(0),
             events,
@@ -144,7 +161,7 @@ impl Node {
             self.shared.kill_workers();
             self.shared.drain.finish(DRAIN_GRACE).await;
         }
-        self.shared.logs.flush().await;
+        tokio::join!(self.shared.logs.flush(), self.shared.flows.flush());
         let complete = |seat: &Mutex<SeatState>| seat.lock().expect("no holder panics").drained == Some(true);
         self.shared.seats.iter().all(complete)
     }
@@ -167,6 +184,11 @@ impl Node {
     /// How many lines of guests were lost since the start because the disk was slower than they came.
     pub fn log_lines_lost(&self) -> u64 {
         self.shared.logs.lost_count()
+    }
+
+    /// How many records of the flow log were lost since the start because they came faster than they could be kept.
+    pub fn flow_records_lost(&self) -> u64 {
+        self.shared.flows.lost_count()
     }
 
     /// What tasks and the platform used since the call before; each charge is handed over once.
@@ -259,6 +281,16 @@ impl Runtime for Node {
     }
 }
 
+impl Flows for Node {
+    fn read(&self, query: FlowQuery) -> BoxStream<'static, io::Result<FlowRecord>> {
+        self.shared.flows.read(query)
+    }
+
+    fn open(&self, task: TaskId) -> BoxFuture<'_, Result<InterfaceState, String>> {
+        self.shared.interface_state(task).boxed()
+    }
+}
+
 impl Shared {
     fn assign(&self, change: DesiredChange) -> Version {
         let mut world = self.world.lock().expect("no holder panics");
@@ -289,9 +321,30 @@ impl Shared {
             world.route(Route { service, hosts, paths, targets });
         }
         change.withdrawn.iter().for_each(|service| world.withdraw(service));
+        world.connect(change.network);
         world.version = version;
         self.version.send_replace(version);
         version
+    }
+
+    /// What goes on at a task's network interface, in all workers that the task lives in.
+    async fn interface_state(&self, task: TaskId) -> Result<InterfaceState, String> {
+        let home = self.world.lock().expect("no holder panics").home(task);
+        let ask = |request| ToWorker::InterfaceState { request, task };
+        let seats =
+            self.seats.iter().enumerate().filter(|(worker, _)| home.is_none_or(|home| home == *worker));
+        let asked = seats.filter_map(|(_, seat)| {
+            let mut seat = seat.lock().expect("no holder panics");
+            // In one that does not serve, nothing goes on.
+            (seat.state == WorkerState::Running).then(|| seat.look(ask))
+        });
+        let answers: Option<Vec<_>> = asked.collect();
+        let answers = try_join_all(answers.ok_or("a worker is busy; try again")?);
+        match tokio::time::timeout(LOOK_TIMEOUT, answers).await {
+            Ok(Ok(states)) => Ok(together(states)),
+            Ok(Err(_)) => Err("a worker died while it was asked; try again".to_owned()),
+            Err(_) => Err(format!("a worker said nothing within {} s; try again", LOOK_TIMEOUT.as_secs())),
+        }
     }
 
     /// The version that every living worker acts on; `None` while none lives.
@@ -308,12 +361,18 @@ impl Shared {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// Passes an event on; a `command` task that ended is never started again.
+    /// Passes an event on; a `command` task that ended is never started again, and nobody is to reach it any more.
     pub(crate) fn task_event(&self, event: TaskEvent) {
-        if let TaskEvent::Ended { task, .. } = &event
-            && !self.world.lock().expect("no holder panics").has_ended(*task)
-        {
-            return;
+        if let TaskEvent::Ended { task, .. } = &event {
+            let mut world = self.world.lock().expect("no holder panics");
+            let is_here = world.has(*task);
+            if !world.has_ended(*task) {
+                return;
+            }
+            if is_here {
+                world.version += 1;
+                self.version.send_replace(world.version);
+            }
         }
         let _ = self.events.send(event);
     }
@@ -332,7 +391,21 @@ impl Shared {
     }
 }
 
-/// A socket pair for handing accepted connections to a worker: whole messages, each with one descriptor.
+/// What the workers of one task said of its network interface, added up.
+fn together(states: Vec<InterfaceState>) -> InterfaceState {
+    let mut whole = InterfaceState::default();
+    for InterfaceState { listening, connections, connection_count } in states {
+        whole.listening.extend(listening);
+        whole.connections.extend(connections);
+        whole.connection_count += connection_count;
+    }
+    whole.listening.sort_unstable();
+    whole.listening.dedup();
+    whole.connections.sort_by_key(|connection| connection.began_at_ms);
+    whole
+}
+
+/// A socket pair for handing something to a worker: whole messages, with descriptors.
 fn inbox() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)

@@ -1,6 +1,6 @@
 //! One seat: the place of one worker, and of its successor when it dies.
 //!
-//! The seat owns what a worker must not take with it: its inbox of connections, its row in the ledger. It never decides
+//! The seat owns what a worker must not take with it: its inboxes, its row in the ledger. It never decides
 //! what a worker runs; it passes on what is new of it, and answers what the worker asks.
 
 use crate::node::Shared;
@@ -8,6 +8,7 @@ use crate::spawner::Spawner;
 use crate::status::WorkerState;
 use crate::wire::{FrameReader, FrameWriter, FromWorker, RequestId, ToWorker, WorkerSetup, frames, pieces};
 use skiff_kit::{Backoff, clock};
+use skiff_ports::flows::InterfaceState;
 use skiff_ports::runtime::{ColdStart, TaskEvent};
 use skiff_ports::snapshot::Version;
 use skiff_types::{StopCode, StoppedReason};
@@ -32,7 +33,9 @@ const RESTART_BACKOFF: Backoff = Backoff { first_ms: 100, most_ms: 10_000 };
 
 /// A message and its descriptors.
 type Parcel = (ToWorker, Vec<OwnedFd>);
-type Measuring = oneshot::Sender<Result<Vec<ColdStart>, String>>;
+/// Questions that were asked, by whose answer is waited for.
+type Asked<A> = HashMap<RequestId, oneshot::Sender<A>>;
+type ColdStarts = Result<Vec<ColdStart>, String>;
 
 /// What others may know of a seat, and how they reach its worker.
 #[derive(Debug, Default)]
@@ -47,7 +50,8 @@ pub(crate) struct SeatState {
     /// Whether its worker said that all had ended when it drained.
     pub(crate) drained: Option<bool>,
     outbox: Option<mpsc::Sender<Parcel>>,
-    measuring: HashMap<RequestId, Measuring>,
+    measuring: Asked<ColdStarts>,
+    looking: Asked<InterfaceState>,
     next_request: RequestId,
 }
 
@@ -74,16 +78,37 @@ impl SeatState {
         (self.state, self.process, self.outbox) = (WorkerState::Dead, None, None);
         (self.told, self.acknowledged) = (false, 0);
         self.measuring.clear();
+        self.looking.clear();
     }
 
     /// Asks the worker for cold starts.
-    pub(crate) fn measure(&mut self, ask: impl FnOnce(RequestId) -> ToWorker) -> Option<MeasureReply> {
+    pub(crate) fn measure(
+        &mut self,
+        question: impl FnOnce(RequestId) -> ToWorker,
+    ) -> Option<Reply<ColdStarts>> {
+        self.ask(question, |seat| &mut seat.measuring)
+    }
+
+    /// Asks the worker what goes on at a network interface.
+    pub(crate) fn look(
+        &mut self,
+        question: impl FnOnce(RequestId) -> ToWorker,
+    ) -> Option<Reply<InterfaceState>> {
+        self.ask(question, |seat| &mut seat.looking)
+    }
+
+    /// `None` if the worker is not there or has too much to read already.
+    fn ask<A>(
+        &mut self,
+        question: impl FnOnce(RequestId) -> ToWorker,
+        asked: impl FnOnce(&mut Self) -> &mut Asked<A>,
+    ) -> Option<Reply<A>> {
         let outbox = self.outbox.clone()?;
         let request = self.next_request;
         self.next_request += 1;
         let (reply, answer) = oneshot::channel();
-        outbox.try_send((ask(request), Vec::new())).ok()?;
-        self.measuring.insert(request, reply);
+        outbox.try_send((question(request), Vec::new())).ok()?;
+        asked(self).insert(request, reply);
         Some(answer)
     }
 
@@ -96,7 +121,8 @@ impl SeatState {
     }
 }
 
-pub(crate) type MeasureReply = oneshot::Receiver<Result<Vec<ColdStart>, String>>;
+/// An answer to come; an error if its worker dies.
+pub(crate) type Reply<A> = oneshot::Receiver<A>;
 
 /// Keeps a worker in seat `worker` until the node stops.
 pub(crate) async fn keep(shared: Arc<Shared>, worker: usize) {
@@ -176,11 +202,15 @@ async fn greet(shared: &Shared, worker: usize, writer: &mut FrameWriter) -> io::
         worker: worker as u32,
         room: shared.config.room,
         access_log: shared.config.access_log.as_deref().map(|path| of_worker(path, worker)),
+        network: shared.config.network.clone(),
     };
     let listener = shared.listener.lock().expect("no holder panics").as_ref().map(OwnedFd::try_clone);
     let listener = listener.ok_or_else(|| io::Error::other("the node stops"))??;
-    let mut descriptors = vec![shared.ledger_fd.as_fd(), listener.as_fd(), shared.inboxes[worker].0.as_fd()];
-    descriptors.extend(shared.inboxes.iter().map(|(_, sending)| sending.as_fd()));
+    let mut descriptors = vec![shared.ledger_fd.as_fd(), listener.as_fd()];
+    for inboxes in [&shared.inboxes, &shared.wires] {
+        descriptors.push(inboxes[worker].0.as_fd());
+        descriptors.extend(inboxes.iter().map(|(_, sending)| sending.as_fd()));
+    }
     writer.send(&ToWorker::Hello(setup), &descriptors).await
 }
 
@@ -244,6 +274,13 @@ async fn listen(
             }
             FromWorker::Task(event) => shared.task_event(event),
             FromWorker::Logs(batch) => shared.logs.write(batch),
+            FromWorker::Flows { records, lost } => shared.flows.write(records, lost),
+            FromWorker::InterfaceState { request, state } => {
+                let mut seat = shared.seats[worker].lock().expect("no holder panics");
+                if let Some(reply) = seat.looking.remove(&request) {
+                    let _ = reply.send(state);
+                }
+            }
             FromWorker::ColdStarts { request, result } => {
                 let mut seat = shared.seats[worker].lock().expect("no holder panics");
                 if let Some(reply) = seat.measuring.remove(&request) {
@@ -276,6 +313,23 @@ async fn watch_heartbeat(shared: &Shared, worker: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_goes_to_who_asked_and_who_asks_one_that_dies_is_told() {
+        let mut seat = SeatState::default();
+        let task = skiff_types::TaskId::from_parts(1, [1; 10]);
+        let ask = |request| ToWorker::InterfaceState { request, task };
+        assert!(seat.look(ask).is_none(), "nobody is there");
+        let (outbox, _parcels) = mpsc::channel(2);
+        seat.outbox = Some(outbox);
+        let (first, second) = (seat.look(ask).unwrap(), seat.look(ask).unwrap());
+        assert!(seat.look(ask).is_none(), "it has too much to read already");
+        let state = InterfaceState { connection_count: 7, ..InterfaceState::default() };
+        seat.looking.remove(&1).unwrap().send(state.clone()).unwrap();
+        assert_eq!(second.blocking_recv(), Ok(state));
+        seat.vacate();
+        assert!(first.blocking_recv().is_err());
+    }
 
     #[test]
     fn a_worker_counts_from_its_first_version_on_until_it_drains_or_is_gone() {

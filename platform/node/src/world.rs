@@ -2,11 +2,16 @@
 //!
 //! Pure bookkeeping: no process, no socket.
 //!
+//! A worker runs what concerns it, but every worker knows every route, every security group and every network interface,
+//! and in which worker the task of each lives.
+//!
 //! A worker is told differences. What changed since it was told last is kept as names alone, so that of a thing that
 //! changed often only the newest is told, and a slow worker makes nothing grow beyond what there is to name.
 
+use skiff_ports::network::{GroupRules, NetworkChange, NetworkInterface};
+use skiff_ports::runtime::{DesiredInterface, NetworkDesired};
 use skiff_ports::snapshot::{Assignment, Difference, Route, Version};
-use skiff_types::{CpuUnits, Kind, QualifiedName, TaskId};
+use skiff_types::{CpuUnits, Kind, QualifiedName, Rule, TaskId};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -16,6 +21,10 @@ pub(crate) struct World {
     pub(crate) version: Version,
     assignments: HashMap<TaskId, Assignment>,
     routes: HashMap<QualifiedName, Arc<Route>>,
+    /// What each security group allows.
+    groups: HashMap<QualifiedName, Vec<Rule>>,
+    /// The network interfaces of assigned tasks, as far as they don't follow from their assignments.
+    interfaces: HashMap<TaskId, DesiredInterface>,
     /// Where each `command` task lives.
     homes: HashMap<TaskId, Home>,
     /// CPU units of the `command` tasks that live in each worker and have not ended.
@@ -42,6 +51,10 @@ struct Told {
     tasks: BTreeSet<TaskId>,
     /// Services whose routes changed since then.
     routes: BTreeSet<QualifiedName>,
+    /// Security groups that changed since then.
+    groups: BTreeSet<QualifiedName>,
+    /// Tasks whose network interfaces changed since then.
+    interfaces: BTreeSet<TaskId>,
 }
 
 impl World {
@@ -50,6 +63,8 @@ impl World {
             version: 0,
             assignments: HashMap::new(),
             routes: HashMap::new(),
+            groups: HashMap::new(),
+            interfaces: HashMap::new(),
             homes: HashMap::new(),
             units: vec![0; workers],
             ended: HashSet::new(),
@@ -74,9 +89,10 @@ impl World {
         self.note_task(task);
     }
 
-    /// Runs a task no more.
+    /// Runs a task no more; its network interface goes with it.
     pub(crate) fn end(&mut self, task: TaskId) {
         self.note_task(task);
+        self.leave(task);
         self.assignments.remove(&task);
         let had_ended = self.ended.remove(&task);
         if let Some(home) = self.homes.remove(&task)
@@ -86,12 +102,15 @@ impl World {
         }
     }
 
-    /// A task ended by itself; false if that was known.
+    /// A task ended by itself, and its network interface is gone; false if that was known.
     pub(crate) fn has_ended(&mut self, task: TaskId) -> bool {
         if !self.has(task) {
             return true;
         }
         self.note_task(task);
+        if self.interfaces.contains_key(&task) {
+            self.note_interface(task);
+        }
         let is_news = self.ended.insert(task);
         if let Some(home) = self.homes.get(&task)
             && is_news
@@ -113,6 +132,26 @@ impl World {
         self.routes.remove(service);
     }
 
+    /// Changes groups and interfaces. One of a task that is not here is left out.
+    pub(crate) fn connect(&mut self, network: NetworkDesired) {
+        let NetworkDesired { groups, dissolved, interfaces, left } = network;
+        for GroupRules { group, rules } in groups {
+            self.note_group(&group);
+            self.groups.insert(group, rules);
+        }
+        for group in dissolved {
+            self.note_group(&group);
+            self.groups.remove(&group);
+        }
+        for interface in interfaces {
+            if self.has(interface.task) {
+                self.note_interface(interface.task);
+                self.interfaces.insert(interface.task, interface);
+            }
+        }
+        left.into_iter().for_each(|task| self.leave(task));
+    }
+
     /// What a worker must know beyond what it was told before, which from now on it counts as told.
     pub(crate) fn difference(&mut self, worker: usize) -> Difference {
         let before = std::mem::take(&mut self.told[worker]);
@@ -123,8 +162,12 @@ impl World {
             let concerns = |assignment: &&Assignment| self.concerns(assignment, worker);
             difference.assignments = self.assignments.values().filter(concerns).cloned().collect();
             difference.routes = self.routes.values().cloned().collect();
+            difference.network.groups = self.groups.keys().filter_map(|group| self.group(group)).collect();
+            difference.network.interfaces =
+                self.interfaces.keys().filter_map(|task| self.interface(*task)).collect();
             return difference;
         }
+        difference.network = self.network_difference(before.groups, before.interfaces);
         for task in before.tasks {
             match self.assignments.get(&task).filter(|assignment| self.concerns(assignment, worker)) {
                 Some(assignment) => difference.assignments.push(assignment.clone()),
@@ -140,6 +183,27 @@ impl World {
         difference
     }
 
+    fn network_difference(
+        &self,
+        groups: BTreeSet<QualifiedName>,
+        interfaces: BTreeSet<TaskId>,
+    ) -> NetworkChange {
+        let mut change = NetworkChange::default();
+        for group in groups {
+            match self.group(&group) {
+                Some(group) => change.groups.push(group),
+                None => change.dissolved.push(group),
+            }
+        }
+        for task in interfaces {
+            match self.interface(task) {
+                Some(interface) => change.interfaces.push(interface),
+                None => change.left.push(task),
+            }
+        }
+        change
+    }
+
     /// The worker that was told is gone; its successor knows nothing.
     pub(crate) fn forget(&mut self, worker: usize) {
         self.told[worker] = Told::default();
@@ -151,6 +215,41 @@ impl World {
             (home.worker == worker && !self.ended.contains(task)).then_some(*task)
         };
         self.homes.iter().filter_map(here).collect()
+    }
+
+    /// Which worker a task lives in; `None` if in every one, or if it is not here.
+    pub(crate) fn home(&self, task: TaskId) -> Option<usize> {
+        self.homes.get(&task).map(|home| home.worker)
+    }
+
+    fn group(&self, group: &QualifiedName) -> Option<GroupRules> {
+        let rules = self.groups.get(group)?.clone();
+        Some(GroupRules { group: group.clone(), rules })
+    }
+
+    /// A task's network interface, if it has one and has not ended.
+    fn interface(&self, task: TaskId) -> Option<NetworkInterface> {
+        let DesiredInterface { address, groups, ready, .. } = self.interfaces.get(&task)?;
+        let Assignment { owner, in_service, spec, slot, .. } = self.assignments.get(&task)?;
+        (!self.ended.contains(&task)).then(|| NetworkInterface {
+            task,
+            owner: owner.clone(),
+            in_service: *in_service,
+            kind: spec.kind,
+            address: *address,
+            groups: groups.clone(),
+            home: self.home(task).map(|worker| worker as u32),
+            ready: *ready,
+            slot: *slot,
+            memory_bytes: spec.limits.memory.bytes(),
+        })
+    }
+
+    /// A task's network interface is gone.
+    fn leave(&mut self, task: TaskId) {
+        if self.interfaces.remove(&task).is_some() {
+            self.note_interface(task);
+        }
     }
 
     /// Whether a worker is to run it.
@@ -174,6 +273,19 @@ impl World {
         let told = self.told.iter_mut().enumerate();
         for (_, told) in told.filter(|(worker, told)| told.version > 0 && runs(*worker)) {
             told.tasks.insert(task);
+        }
+    }
+
+    /// Everybody is to be told what became of a task's interface.
+    fn note_interface(&mut self, task: TaskId) {
+        for told in self.told.iter_mut().filter(|told| told.version > 0) {
+            told.interfaces.insert(task);
+        }
+    }
+
+    fn note_group(&mut self, group: &QualifiedName) {
+        for told in self.told.iter_mut().filter(|told| told.version > 0) {
+            told.groups.insert(group.clone());
         }
     }
 

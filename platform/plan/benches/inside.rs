@@ -20,6 +20,7 @@ fn task(number: u64, status: TaskStatus) -> Task {
         definition: "hello:1".parse().expect("a definition"),
         group: Group::Service("hello".parse().expect("a name")),
         overrides: None,
+        address: None,
         status,
         stop: stopped.then_some(reason),
         exit_code: None,
@@ -42,6 +43,7 @@ fn services(criterion: &mut Criterion) {
             desired: count,
             hosts: Vec::new(),
             paths: Vec::new(),
+            security_groups: None,
         };
         let rolled = ServiceSpec { definition: "hello:2".parse().expect("a definition"), ..spec.clone() };
         criterion.bench_function(&format!("plan/a service at rest, {count} tasks"), |bencher| {

@@ -7,5 +7,6 @@ pub mod capacity;
 pub mod lifecycle;
 pub mod retention;
 pub mod routes;
+pub mod security_groups;
 pub mod service;
 pub mod usage;

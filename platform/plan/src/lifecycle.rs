@@ -133,6 +133,7 @@ mod tests {
             definition: "hello:1".parse().unwrap(),
             group: Group::Family("hello".parse().unwrap()),
             overrides: None,
+            address: None,
             status,
             stop: stop.then(|| StoppedReason { code: StopCode::UserInitiated, message: String::new() }),
             exit_code: None,

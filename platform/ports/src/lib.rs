@@ -6,16 +6,19 @@
 //! | [`images::Images`] | `control`, `node` | `registry` |
 //! | [`runtime::Runtime`] | `control` | `node`, and in simulation `sim` |
 //! | [`logs::Logs`] | `control` | `node` |
+//! | [`flows::Flows`] | `control` | `node` |
 //! | [`invoke::Invoke`] | `edge` | `sandbox`, wired in `worker` |
 //! | [`usage::UsageLog`] | `control` | `store` |
 //!
-//! [`snapshot`] is what a worker must know. Bodies cross as `http` types with one concrete [`body::Body`].
+//! [`snapshot`] and [`network`] are what a worker must know. Bodies cross as `http` types with one concrete [`body::Body`].
 
 pub mod body;
+pub mod flows;
 pub mod images;
 pub mod invoke;
 pub mod lease;
 pub mod logs;
+pub mod network;
 pub mod runtime;
 pub mod snapshot;
 pub mod store;

@@ -1,9 +1,13 @@
 //! The runtime port: what carries tasks out on a node.
 
+use crate::network::GroupRules;
 use crate::snapshot::{HostMatch, TaskSpec, Version};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use skiff_types::{Digest, Kind, PathPrefix, Program, QualifiedName, StoppedReason, TaskId, WasiGeneration};
+use skiff_types::{
+    Digest, Kind, Name, PathPrefix, Program, QualifiedName, StoppedReason, TaskAddress, TaskId,
+    WasiGeneration,
+};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -50,14 +54,54 @@ pub struct DesiredChange {
     pub withdrawn: Vec<QualifiedName>,
     /// Tasks to end, whatever they do.
     pub ended: Vec<TaskId>,
+    /// Security groups and interfaces.
+    pub network: NetworkDesired,
 }
 
 impl DesiredChange {
     /// Whether all is to stay as it is.
     pub fn is_empty(&self) -> bool {
-        let Self { tasks, routes, withdrawn, ended } = self;
-        tasks.is_empty() && routes.is_empty() && withdrawn.is_empty() && ended.is_empty()
+        let Self { tasks, routes, withdrawn, ended, network } = self;
+        tasks.is_empty()
+            && routes.is_empty()
+            && withdrawn.is_empty()
+            && ended.is_empty()
+            && network.is_empty()
     }
+}
+
+/// What of the virtual network is to be otherwise than before; see [`crate::network::NetworkChange`]. It is one with the
+/// change that it is in: a task that is told to run has its interface in the same change or in none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkDesired {
+    /// Groups that are new or allow something else. Whatever group an interface is in was told before or is here, unless
+    /// there is none of its name: then it allows nothing.
+    pub groups: Vec<GroupRules>,
+    /// Groups that are gone: they allow nothing.
+    pub dissolved: Vec<QualifiedName>,
+    /// Interfaces that are new or have changed, each whole; each of a task that was told to run.
+    pub interfaces: Vec<DesiredInterface>,
+    /// Tasks whose interfaces are gone; each ends in the same change.
+    pub left: Vec<TaskId>,
+}
+
+impl NetworkDesired {
+    /// Whether all is to stay as it is.
+    pub fn is_empty(&self) -> bool {
+        let Self { groups, dissolved, interfaces, left } = self;
+        groups.is_empty() && dissolved.is_empty() && interfaces.is_empty() && left.is_empty()
+    }
+}
+
+/// A task's network interface; what else is in [`crate::network::NetworkInterface`] follows from its [`DesiredTask`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are those of `network::NetworkInterface`")]
+pub struct DesiredInterface {
+    pub task: TaskId,
+    pub address: TaskAddress,
+    /// Sorted, never empty; of the namespace of the task's owner.
+    pub groups: Arc<[Name]>,
+    pub ready: bool,
 }
 
 /// A task for a node; see [`crate::snapshot::Assignment`].

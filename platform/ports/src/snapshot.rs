@@ -1,5 +1,7 @@
-//! What a worker must know: what it runs, and where requests go, told as differences between versions.
+//! What a worker must know: what it runs, where requests go and who is in the network, told as differences between
+//! versions.
 
+use crate::network::NetworkChange;
 use serde::{Deserialize, Serialize};
 use skiff_types::{
     Command, Digest, HostPattern, Kind, Limits, PathPrefix, QualifiedName, TaskDefinitionId, TaskId,
@@ -11,13 +13,16 @@ use std::sync::Arc;
 pub type Version = u64;
 
 /// What one worker must know beyond what it was told before. To be carried out in the order of the fields, so that
-/// a new task is in the routes before an old one leaves.
+/// a new task is in the routes before an old one leaves; but interfaces leave last of all, so that a task has its own for
+/// as long as it runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Difference {
     /// What it was told last; 0 if nothing yet.
     pub base: Version,
     /// What it knows once it has carried this out.
     pub version: Version,
+    /// What of the network is otherwise, whoever runs the tasks that it is about.
+    pub network: NetworkChange,
     /// Tasks to run: `http` tasks, and the `command` tasks that live in this worker.
     pub assignments: Vec<Assignment>,
     /// Services whose routes are new or have changed, each whole.

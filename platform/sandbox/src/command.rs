@@ -54,8 +54,9 @@ async fn start_and_wait(host: &Rc<Host>, task: &Rc<Task>) -> Result<i32, Failure
     let loaded = task.code.load(host, &task.account).await;
     let code = loaded.map_err(|reason| crate::code::unavailable(&reason))?;
     let blank = admit(task, &code).await?;
-    let program = program(host.clone(), task.clone(), code, blank);
-    GuestRun::new(host, task, NEVER_NS, None, HeapMeter::new(&task.account), Box::pin(program)).await
+    let heap = HeapMeter::new(&task.account);
+    let program = program(host.clone(), task.clone(), code, blank, heap.clone());
+    GuestRun::new(host, task, NEVER_NS, None, heap, Box::pin(program)).await
 }
 
 async fn admit(task: &Rc<Task>, code: &Code) -> Result<Blank, Failure> {
@@ -75,11 +76,17 @@ async fn admit(task: &Rc<Task>, code: &Code) -> Result<Blank, Failure> {
     }
 }
 
-async fn program(host: Rc<Host>, task: Rc<Task>, code: Rc<Code>, blank: Blank) -> Result<i32, Failure> {
+async fn program(
+    host: Rc<Host>,
+    task: Rc<Task>,
+    code: Rc<Code>,
+    blank: Blank,
+    heap: Rc<HeapMeter>,
+) -> Result<i32, Failure> {
     let began_ns = clock::monotonic_ns();
     // Given back after the store is gone.
     let Blank { permit: _permit, claim, prepaid_bytes } = blank;
-    let mut store = new_store(&host, &task, &code, claim, prepaid_bytes);
+    let mut store = new_store(&host, &task, &code, claim, prepaid_bytes, heap.crossed());
     let started = |store: &Store<SandboxState>| {
         made(&task, store, began_ns);
         (host.events)(TaskEvent::Started { task: task.account.task });

@@ -6,6 +6,7 @@
 //! own, which the kernel ends when it takes too much. What it writes is not trusted until the supervisor has signed it.
 
 use crate::bulk;
+use crate::capability::Capabilities;
 use crate::code;
 use crate::engine::{Flavour, PoolSize, Slots, compile_engine};
 use crate::initialize::{Bounds as InitializationBounds, Initialized, initialize};
@@ -137,7 +138,9 @@ fn initialized(
 fn try_to_link(native: &[u8], flavour: Flavour, kind: Kind, instances: u32) -> Result<(), PrepareError> {
     let internal = |error: &dyn std::fmt::Display| PrepareError::Internal(error.to_string());
     let room = Rc::new(Room::new(PoolSize::of(1)));
-    let machine = Slots::reserve(room.size()).and_then(|slots| Machine::new(flavour, room, &slots));
+    // What a worker's capabilities define has the types of WASI's own.
+    let none = Capabilities::default();
+    let machine = Slots::reserve(room.size()).and_then(|slots| Machine::new(flavour, room, &slots, &none));
     let machine = machine.map_err(|error| internal(&error))?;
     // SAFETY: the bytes came out of the compiler a moment ago, in this very process.
     let component = unsafe { Component::deserialize(&machine.engine, native) };

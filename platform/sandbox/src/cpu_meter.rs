@@ -5,41 +5,68 @@
 //! short step. So the CPU clock is read once a millisecond, and what it says then holds.
 
 use skiff_kit::clock;
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// How long the monotonic clock alone is believed.
 const BELIEVED_NS: u64 = 1_000_000;
 
-/// The meter of one thread.
+/// The meter of one thread. It is `Sync` only because what knows it has to be; that thread alone uses it.
 pub(crate) struct CpuMeter {
-    read_at_ns: Cell<u64>,
-    read_cpu_ns: Cell<u64>,
+    read_at_ns: AtomicU64,
+    read_cpu_ns: AtomicU64,
     /// What was charged since then.
-    charged_ns: Cell<u64>,
+    charged_ns: AtomicU64,
+    /// What was charged in all.
+    total_ns: AtomicU64,
 }
 
 impl CpuMeter {
     pub(crate) fn new() -> Self {
         Self {
-            read_at_ns: Cell::new(clock::monotonic_ns()),
-            read_cpu_ns: Cell::new(clock::thread_cpu_ns()),
-            charged_ns: Cell::new(0),
+            read_at_ns: AtomicU64::new(clock::monotonic_ns()),
+            read_cpu_ns: AtomicU64::new(clock::thread_cpu_ns()),
+            charged_ns: AtomicU64::new(0),
+            total_ns: AtomicU64::new(0),
         }
     }
 
-    /// The CPU time of a step between two readings of the monotonic clock, the second of them taken just now.
+    /// The CPU time of a step between two readings of the monotonic clock, the second of them taken just now. Its task is to
+    /// be charged with it.
     pub(crate) fn used_ns(&self, began_ns: u64, ended_ns: u64) -> u64 {
+        let used_ns = self.measure(began_ns, ended_ns);
+        add(&self.total_ns, used_ns);
+        used_ns
+    }
+
+    /// What tasks were charged with in all, in nanoseconds.
+    pub(crate) fn total_ns(&self) -> u64 {
+        self.total_ns.load(Relaxed)
+    }
+
+    fn measure(&self, began_ns: u64, ended_ns: u64) -> u64 {
         let lasted_ns = ended_ns.saturating_sub(began_ns);
-        if ended_ns.saturating_sub(self.read_at_ns.get()) < BELIEVED_NS {
-            self.charged_ns.set(self.charged_ns.get() + lasted_ns);
+        if ended_ns.saturating_sub(self.read_at_ns.load(Relaxed)) < BELIEVED_NS {
+            add(&self.charged_ns, lasted_ns);
             return lasted_ns;
         }
         let cpu_ns = clock::thread_cpu_ns();
-        let since_ns = cpu_ns.saturating_sub(self.read_cpu_ns.replace(cpu_ns));
-        self.read_at_ns.set(ended_ns);
+        let since_ns = cpu_ns.saturating_sub(take(&self.read_cpu_ns, cpu_ns));
+        self.read_at_ns.store(ended_ns, Relaxed);
         // What of the time since the last reading nobody was charged with yet is this step's, or the platform's.
-        lasted_ns.min(since_ns.saturating_sub(self.charged_ns.replace(0)))
+        lasted_ns.min(since_ns.saturating_sub(take(&self.charged_ns, 0)))
     }
+}
+
+// One thread writes, so a load and a store do what a locked instruction would, for less.
+
+fn add(number: &AtomicU64, more: u64) {
+    number.store(number.load(Relaxed).wrapping_add(more), Relaxed);
+}
+
+fn take(number: &AtomicU64, successor: u64) -> u64 {
+    let before = number.load(Relaxed);
+    number.store(successor, Relaxed);
+    before
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 //!
 //! The allocator counts each thread's bytes. A guest's polls happen one after the other on the worker's thread, so what
 //! the count grows by in them is held for that guest, until it is freed in them. What moves between a guest and the rest
-//! of the worker is told: bytes of bodies, lines of logs, and the heads of sandboxes that serve more than one request
-//! ([`crate::call::crossing`]). What the count can't see stays small, and a sandbox has few requests in which it could add up.
+//! of the worker is told: bytes of bodies, lines of logs, the heads of sandboxes that serve more than one request
+//! ([`crate::call::crossing`]), and what host capabilities hold, give and take ([`apart`], [`given_away`], [`taken_over`]).
+//! What the count can't see stays small, and a sandbox has few requests in which it could add up.
 
 use crate::account::Account;
 use crate::without::Without;
@@ -33,6 +34,24 @@ fn growth<R>(step: impl FnOnce() -> R) -> (R, i64) {
 fn count(bytes: usize, sign: i64) {
     // Sizes are at most `isize::MAX` (`Layout`). A thread that is ending counts no more.
     let _ = HELD_BYTES.try_with(|held| held.set(held.get().wrapping_add(sign * bytes as i64)));
+}
+
+/// In a guest's poll, does what is no affair of the guest's: what a host capability allocates and frees for itself. It is
+/// then the capability's to hold that within a bound.
+pub fn apart<R>(step: impl FnOnce() -> R) -> R {
+    let (result, grown) = growth(step);
+    HELD_BYTES.set(HELD_BYTES.get().wrapping_sub(grown));
+    result
+}
+
+/// In a guest's poll: bytes that were allocated in one are somebody else's from now on, who frees them [`apart`].
+pub fn given_away(bytes: usize) {
+    count(bytes, -1);
+}
+
+/// In a guest's poll: bytes that somebody else allocated are the guest's from now on, and are freed in its polls.
+pub fn taken_over(bytes: usize) {
+    count(bytes, 1);
 }
 
 /// An allocator that counts what each thread holds. Only where it is the global one are guests charged for the heap.
@@ -150,5 +169,20 @@ impl HeapMeter {
         }
         claim.shrink(claimed_bytes - wanted_bytes);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_a_capability_s_is_not_counted_until_it_is_handed_over() {
+        let ((), grown) = growth(|| {
+            taken_over(100);
+            given_away(30);
+            apart(|| taken_over(1_000));
+        });
+        assert_eq!(grown, 70);
     }
 }

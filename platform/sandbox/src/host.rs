@@ -1,6 +1,7 @@
 //! What all sandboxes of a worker share: engines, linkers, pools, the clock, and the ways out.
 
 use crate::account::Account;
+use crate::capability::Capabilities;
 use crate::code::CodeSource;
 use crate::codes::Codes;
 use crate::cpu_meter::CpuMeter;
@@ -31,10 +32,9 @@ pub(crate) struct Host {
     pub(crate) logs: Arc<LogQueue>,
     pub(crate) log_sink: Rc<dyn LogSink>,
     pub(crate) events: Rc<dyn Fn(TaskEvent)>,
-    pub(crate) cpu_meter: CpuMeter,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) cpu_meter: Arc<CpuMeter>,
     pub(crate) turns: Turns,
-    /// CPU time that tasks were charged with, in nanoseconds.
-    pub(crate) guest_cpu_ns: Cell<u64>,
     pub(crate) tasks: RefCell<HashMap<TaskId, Rc<Task>>>,
     pub(crate) codes: Codes,
     pub(crate) ahead: Ahead,
@@ -52,7 +52,7 @@ impl Host {
         epoch: EpochClock,
         deps: Deps,
     ) -> Self {
-        let Deps { ledger, code: code_source, logs: log_sink, events } = deps;
+        let Deps { ledger, code: code_source, logs: log_sink, events, capabilities } = deps;
         Self {
             worker,
             machines,
@@ -62,9 +62,9 @@ impl Host {
             logs: Arc::default(),
             log_sink,
             events,
-            cpu_meter: CpuMeter::new(),
+            capabilities: Capabilities::new(capabilities),
+            cpu_meter: Arc::new(CpuMeter::new()),
             turns: Turns::default(),
-            guest_cpu_ns: Cell::new(0),
             tasks: RefCell::default(),
             codes,
             ahead: Ahead::default(),
@@ -100,7 +100,7 @@ impl Host {
         self.flush_logs();
     }
 
-    /// Hands over all lines that wait; says how many bytes their texts have.
+    /// Hands over all lines that wait; says how many bytes of memory they took.
     pub(crate) fn flush_logs(&self) -> u64 {
         self.logs.flush(&*self.log_sink)
     }

@@ -9,7 +9,8 @@
 //! | `skiff worker` | [`Sandboxes`]: code to map, the pool, quotas, WASI, calls of guests |
 //!
 //! It deliberately knows no route, no connection and no store: requests come as function calls, code comes from a
-//! [`CodeSource`], and what happens goes out through a [`LogSink`], the ledger and events.
+//! [`CodeSource`], what guests have beside WASI comes from other crates ([`Capability`]), and what happens goes out through a
+//! [`LogSink`], the ledger and events.
 //!
 //! What always holds: native code is mapped only out of memory that nobody can change any more, after its keyed digest
 //! was checked; every guest runs under the CPU, memory, time and log bounds of its task; nothing that a guest does
@@ -23,6 +24,7 @@ pub mod engine;
 mod account;
 mod admission;
 mod call;
+mod capability;
 mod code;
 mod codes;
 mod cold_start;
@@ -41,6 +43,7 @@ mod live;
 mod logs;
 mod native;
 mod offered;
+mod outgoing;
 mod pool;
 mod room;
 mod run;
@@ -50,11 +53,13 @@ mod task;
 mod turns;
 mod without;
 
+pub use capability::{Capability, CapabilityView, Exchange, Guest, Outgoing, Sent};
 pub use code::CodeSource;
 pub use codes::CodeBounds;
-pub use heap::CountingAllocator;
+pub use heap::{CountingAllocator, apart, given_away, taken_over};
 pub use initialize::Bounds as InitializationBounds;
 pub use inspect::inspect;
 pub use logs::LogSink;
 pub use sandboxes::{Config, Deps, Sandboxes};
+pub use state::SandboxState;
 pub use without::Without;

@@ -1,5 +1,6 @@
 //! Engines and linkers of a worker: one pair for each flavour of component, linked once.
 
+use crate::capability::Capabilities;
 use crate::engine::{EngineError, Flavour, MemoryStart, PoolSize, Slots, mapped_sandboxes, pooled_engine};
 use crate::room::Room;
 use crate::state::SandboxState;
@@ -21,9 +22,15 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// An engine with so much room, and what its components can import.
-    pub(crate) fn new(flavour: Flavour, room: Rc<Room>, slots: &Slots) -> Result<Self, EngineError> {
+    pub(crate) fn new(
+        flavour: Flavour,
+        room: Rc<Room>,
+        slots: &Slots,
+        capabilities: &Capabilities,
+    ) -> Result<Self, EngineError> {
         let engine = pooled_engine(flavour, room.size(), slots)?;
-        let linker = linker(&engine, flavour.generation).map_err(EngineError::new)?;
+        let mut linker = linker(&engine, flavour.generation).map_err(EngineError::new)?;
+        capabilities.link(&mut linker, flavour.generation).map_err(EngineError::new)?;
         Ok(Self { flavour, engine, linker, room })
     }
 }
@@ -37,14 +44,15 @@ pub(crate) struct Machines {
 
 impl Machines {
     /// With room for so many sandboxes whose memories are copied, and for some of the others.
-    pub(crate) fn new(sandboxes_max: usize) -> Result<Self, EngineError> {
+    pub(crate) fn new(sandboxes_max: usize, capabilities: &Capabilities) -> Result<Self, EngineError> {
         let shared = Rc::new(Room::new(PoolSize::of(sandboxes_max)));
         let slots = Slots::reserve(shared.size())?;
         let room = |start| match start {
             MemoryStart::Copied => shared.clone(),
             MemoryStart::Mapped => Rc::new(Room::new(PoolSize::of(mapped_sandboxes(sandboxes_max)))),
         };
-        let all = Flavour::ALL.into_iter().map(|flavour| Machine::new(flavour, room(flavour.start), &slots));
+        let machine = |flavour: Flavour| Machine::new(flavour, room(flavour.start), &slots, capabilities);
+        let all = Flavour::ALL.into_iter().map(machine);
         Ok(Self { all: all.collect::<Result<_, _>>()?, slots })
     }
 
@@ -84,8 +92,8 @@ impl Machines {
     }
 }
 
-/// Links everything in [`crate::offered`]: to components of WASI 0.2 that, to those of 0.3 both, since the standard
-/// libraries of many languages still import 0.2.
+/// Links everything in [`crate::offered`], as WASI's own crates have it: to components of WASI 0.2 that, to those of 0.3 both,
+/// since the standard libraries of many languages still import 0.2.
 pub(crate) fn linker<T: WasiView + WasiHttpView + 'static>(
     engine: &Engine,
     generation: WasiGeneration,

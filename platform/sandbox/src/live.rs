@@ -38,7 +38,7 @@ impl Live {
     ) -> Result<Self, Failure> {
         let began_ns = clock::monotonic_ns();
         let Blank { permit, claim, prepaid_bytes } = blank;
-        let mut store = new_store(host, task, code, claim, prepaid_bytes);
+        let mut store = new_store(host, task, code, claim, prepaid_bytes, heap.crossed());
         match Instance::new(code, &mut store).await {
             Ok(instance) => {
                 made(task, &store, began_ns);

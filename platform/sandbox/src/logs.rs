@@ -56,16 +56,16 @@ impl LogQueue {
         self.waiting.store(true, Relaxed);
     }
 
-    /// Hands all lines to the sink; says how many bytes their texts have.
+    /// Hands all lines to the sink; says how many bytes of memory they took here.
     pub(crate) fn flush(&self, sink: &dyn LogSink) -> u64 {
         if !self.waiting.swap(false, Relaxed) {
             return 0;
         }
         let lines = std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut bytes = 0;
+        let mut bytes = (lines.capacity() * size_of::<(Arc<Account>, LogLine)>()) as u64;
         for (account, line) in lines {
             let length = line.text.len() as u64;
-            bytes += length;
+            bytes += line.text.capacity() as u64;
             if !sink.write(&account.owner, line) {
                 account.row().log_bytes_dropped.add(length + 1);
             }

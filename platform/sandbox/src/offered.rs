@@ -4,7 +4,8 @@
 
 use skiff_types::WasiGeneration;
 
-/// What WASI 0.2 has, all of it; `wasi:filesystem` is empty and `wasi:sockets` denied.
+/// What WASI 0.2 has, all of it; `wasi:filesystem` is empty. `wasi:sockets` and outgoing requests are those of the virtual
+/// network, a capability of the worker's ([`crate::capability`]), and denied where it has none.
 pub(crate) const WASI_0_2: &[&str] = &[
     "wasi:cli/environment",
     "wasi:cli/exit",
@@ -37,7 +38,7 @@ pub(crate) const WASI_0_2: &[&str] = &[
     "wasi:sockets/udp-create-socket",
 ];
 
-/// What WASI 0.3 has, all of it.
+/// What WASI 0.3 has, all of it; likewise.
 pub(crate) const WASI_0_3: &[&str] = &[
     "wasi:cli/environment",
     "wasi:cli/exit",

@@ -85,7 +85,6 @@ impl<T> GuestRun<T> {
         if !after.slice_is_over {
             self.task.place.ran_short(used_ns);
         }
-        self.host.guest_cpu_ns.set(self.host.guest_cpu_ns.get() + used_ns);
         (result, after)
     }
 

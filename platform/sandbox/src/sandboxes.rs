@@ -1,6 +1,7 @@
 //! The service: what a worker makes once, tells what to run, and calls.
 
 use crate::account::Account;
+use crate::capability::{Capabilities, Capability};
 use crate::code::CodeSource;
 use crate::codes::{CodeBounds, Codes};
 use crate::engine::EngineError;
@@ -46,6 +47,8 @@ pub struct Deps {
     pub logs: Rc<dyn LogSink>,
     /// Who is told what happens to `command` tasks.
     pub events: Rc<dyn Fn(TaskEvent)>,
+    /// What guests have beside WASI's own interfaces, or in their place.
+    pub capabilities: Vec<Arc<dyn Capability>>,
 }
 
 /// All sandboxes of one worker. Lives on one thread, inside a `tokio::task::LocalSet`.
@@ -54,12 +57,13 @@ pub struct Sandboxes {
 }
 
 impl Sandboxes {
-    /// Makes the engines and their pools, and links WASI. Must run in a `LocalSet`.
+    /// Makes the engines and their pools, and links WASI and the capabilities. Must run in a `LocalSet`.
     ///
     /// # Errors
     /// If the machine can't give the pool its address space, or wasmtime does not run here.
     pub fn new(config: Config, deps: Deps) -> Result<Rc<Self>, EngineError> {
-        let machines = Machines::new(config.sandboxes_max.max(1))?;
+        let capabilities = Capabilities::new(deps.capabilities.clone());
+        let machines = Machines::new(config.sandboxes_max.max(1), &capabilities)?;
         let epoch = EpochClock::start(machines.engines()).map_err(EngineError::new)?;
         let host = Rc::new(Host::new(config.worker, machines, Codes::new(config.code), epoch, deps));
         tokio::task::spawn_local(tend(Rc::downgrade(&host)));
@@ -89,6 +93,7 @@ impl Sandboxes {
         let ended = self.host.tasks.borrow_mut().remove(&task);
         if let Some(task) = ended {
             task.end();
+            self.host.capabilities.ended(task.account.task);
         }
     }
 
@@ -115,7 +120,7 @@ impl Sandboxes {
 
     /// CPU time of this thread that tasks were charged with, in nanoseconds; the rest is the platform's.
     pub fn guest_cpu_ns(&self) -> u64 {
-        self.host.guest_cpu_ns.get()
+        self.host.cpu_meter.total_ns()
     }
 
     /// Ends when no request is being answered.

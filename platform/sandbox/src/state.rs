@@ -1,20 +1,25 @@
-//! What one sandbox's store holds: WASI's context, made when a guest first asks for it, and the bounds on what the guest
-//! can make the host hold.
+//! What one sandbox's store holds: the contexts of WASI and of host capabilities, made when a guest first asks for them, and
+//! the bounds on what the guest can make the host hold.
 
 use crate::account::Account;
+use crate::capability::{Capabilities, CapabilityView, Contexts, Exchange, Guest, Sent};
 use crate::code::Code;
+use crate::cpu_meter::CpuMeter;
 use crate::engine::{GUEST_STACK_BYTES, TABLE_ELEMENTS_MAX};
 use crate::epoch::Slices;
-use crate::heap::HEAP_PREPAID_BYTES;
+use crate::heap::{Crossed, HEAP_PREPAID_BYTES};
 use crate::host::Host;
 use crate::inspect::TABLE_ELEMENT_BYTES;
 use crate::logs::{Capture, LogQueue};
+use crate::outgoing;
 use crate::task::Task;
 use crate::turns::Pause;
 use crate::without::Without;
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 use skiff_ledger::MemoryClaim;
 use skiff_ports::logs::LogStream;
+use skiff_types::Kind;
+use std::any::Any;
 use std::sync::Arc;
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
@@ -29,10 +34,11 @@ use wasmtime_wasi_http::{
 pub(crate) const SANDBOX_OVERHEAD_BYTES: u64 = GUEST_STACK_BYTES as u64 + HEAP_PREPAID_BYTES;
 /// Host resources (streams, requests, headers, timers) that a sandbox can hold at once.
 pub(crate) const RESOURCES_MAX: usize = 1_024;
-/// Handles that a sandbox can hold at once, its own resources included.
-const HANDLES_MAX: usize = 16_384;
-/// Tasks, streams and futures of WASI 0.3 that a sandbox can hold at once.
-const CONCURRENT_MAX: usize = 8_192;
+/// What a sandbox can hold at once that answers requests.
+const OF_REQUESTS: Bounds = Bounds { resources: RESOURCES_MAX, handles: 16_384, concurrent: 8_192 };
+/// What a program can that is alone in its task. One that stays up may serve as many connections as the network allows a task
+/// (4,096): each is a socket, two streams, and something to wait for at either.
+const OF_COMMANDS: Bounds = Bounds { resources: 24_576, handles: 32_768, concurrent: 32_768 };
 /// Bytes that a guest can hand to the host in one call.
 const HOST_CALL_BYTES_MAX: usize = 2 << 20;
 /// Bytes that one set of headers can take in memory.
@@ -44,14 +50,24 @@ const RANDOM_BYTES_MAX: u64 = 1 << 20;
 /// Steps of the epoch after which a guest asks whether its slice is over.
 const EPOCH_TICKS: u64 = 1;
 
+/// What a sandbox can hold at once, by number.
+struct Bounds {
+    /// Host resources.
+    resources: usize,
+    /// Handles, those of the guest's own resources included.
+    handles: usize,
+    /// Tasks, streams and futures of WASI 0.3.
+    concurrent: usize,
+}
+
 /// The data of a sandbox's store.
-pub(crate) struct SandboxState {
-    account: Arc<Account>,
-    logs: Arc<LogQueue>,
+pub struct SandboxState {
     slices: Arc<Slices>,
     table: ResourceTable,
     /// Made when it is first asked for: many guests never do.
     wasi: Option<Box<WasiCtx>>,
+    /// Likewise.
+    contexts: Contexts,
     http: WasiHttpCtx,
     hooks: Hooks,
     memory: MemoryBound,
@@ -65,20 +81,31 @@ pub(crate) fn new_store(
     code: &Code,
     claim: MemoryClaim,
     prepaid_bytes: u64,
+    crossed: &Arc<Crossed>,
 ) -> Store<SandboxState> {
     let (account, logs, slices) = (&task.account, &host.logs, host.epoch.slices());
     let mut table = ResourceTable::new();
-    table.set_max_capacity(RESOURCES_MAX);
+    let most = match account.spec.kind {
+        Kind::Http => OF_REQUESTS,
+        Kind::Command => OF_COMMANDS,
+    };
+    table.set_max_capacity(most.resources);
     let mut http = WasiHttpCtx::new();
     http.set_field_size_limit(FIELDS_BYTES_MAX);
     let state = SandboxState {
         table,
         wasi: None,
+        contexts: Contexts::default(),
         http,
-        hooks: Hooks { account: account.clone(), logs: logs.clone() },
+        hooks: Hooks {
+            account: account.clone(),
+            logs: logs.clone(),
+            capabilities: host.capabilities.clone(),
+            cpu_meter: host.cpu_meter.clone(),
+            crossed: crossed.clone(),
+            hops: 0,
+        },
         memory: MemoryBound::new(account.clone(), claim, prepaid_bytes),
-        account: account.clone(),
-        logs: logs.clone(),
         slices: slices.clone(),
     };
     let mut store = Store::new(&code.engine, state);
@@ -86,9 +113,9 @@ pub(crate) fn new_store(
         store.limiter(|state| &mut state.memory);
     }
     store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
-    store.set_max_component_handles(HANDLES_MAX);
+    store.set_max_component_handles(most.handles);
     if let Some(table) = store.concurrent_resource_table() {
-        table.set_max_capacity(CONCURRENT_MAX);
+        table.set_max_capacity(most.concurrent);
     }
     store.set_epoch_deadline(EPOCH_TICKS);
     store.epoch_deadline_callback(|context| {
@@ -102,6 +129,18 @@ pub(crate) fn new_store(
 }
 
 impl SandboxState {
+    /// What this sandbox holds of the capability whose contexts are of this type. Only what that capability itself linked
+    /// may ask.
+    pub fn capability<T: Any>(&mut self) -> CapabilityView<'_, T> {
+        let Self { contexts, hooks, table, .. } = self;
+        CapabilityView { context: contexts.get(&hooks.capabilities, || hooks.guest()), table }
+    }
+
+    /// Notes how far the request has come that the guest is asked next: what it asks of others goes on from there.
+    pub(crate) fn note_hops(&mut self, headers: &HeaderMap) {
+        self.hooks.hops = outgoing::hops(headers);
+    }
+
     /// Whether the task's limit refused this sandbox memory that it asked for.
     pub(crate) fn out_of_memory(&self) -> bool {
         self.memory.refused
@@ -120,13 +159,13 @@ impl SandboxState {
 
 impl WasiView for SandboxState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let (account, logs) = (&self.account, &self.logs);
+        let Hooks { account, logs, .. } = &self.hooks;
         let ctx = self.wasi.get_or_insert_with(|| Box::new(wasi(account, logs)));
         WasiCtxView { ctx, table: &mut self.table }
     }
 }
 
-/// All of WASI with empty contents: no folders, no network, stdin at its end.
+/// All of WASI with empty contents: no folders, no network but what a capability gives, stdin at its end.
 fn wasi(account: &Arc<Account>, logs: &Arc<LogQueue>) -> WasiCtx {
     let capture = |stream| Capture::new(account.clone(), logs.clone(), stream);
     WasiCtxBuilder::new()
@@ -147,13 +186,23 @@ impl WasiHttpView for SandboxState {
     }
 }
 
-/// What Skiff has to say on `wasi:http`.
+/// What Skiff has to say on `wasi:http`, and whose sandbox it is.
 struct Hooks {
     account: Arc<Account>,
     logs: Arc<LogQueue>,
+    capabilities: Capabilities,
+    cpu_meter: Arc<CpuMeter>,
+    crossed: Arc<Crossed>,
+    /// Calls between tasks that led to the request that came last. Where a sandbox works on several, that is the best guess
+    /// there is as to which of them it sends a request for.
+    hops: u32,
 }
 
-type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
+impl Hooks {
+    fn guest(&self) -> Guest {
+        Guest::new(&self.account, &self.logs, &self.cpu_meter)
+    }
+}
 
 impl WasiHttpHooks for Hooks {
     // The default makes a closure on the heap for each header.
@@ -172,13 +221,17 @@ impl WasiHttpHooks for Hooks {
     fn send_request(
         &mut self,
         request: http::Request<WasiBody>,
-        _: Option<RequestOptions>,
-        _: Box<dyn Future<Output = Result<(), Error>> + Send>,
+        options: Option<RequestOptions>,
+        read: Exchange,
     ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
+        if let Some(outgoing) = self.capabilities.outgoing() {
+            let request = outgoing::leaving(&self.account, &self.crossed, self.hops, request);
+            let answer = outgoing.send(self.guest(), request, options, read);
+            return outgoing::arriving(&self.crossed, answer);
+        }
         let host = request.uri().host().unwrap_or("a host without a name").to_owned();
         let remark = format!(
-            "a request to {host} was denied: outgoing requests need the virtual network, which this version does not \
-             have yet"
+            "a request to {host} was denied: outgoing requests need the virtual network, which this worker does not have"
         );
         self.logs.remark_seldom(&self.account, &self.account.log_meter.denied_remark_ns, &remark);
         Box::new(std::future::ready(Err(Error::HttpRequestDenied)))

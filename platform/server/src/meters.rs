@@ -44,6 +44,7 @@ impl Meters for NodeMeters {
             cpu_seconds: supervisor.cpu.as_secs_f64(),
             memory_bytes: supervisor.memory_bytes,
             log_lines_lost: self.node.log_lines_lost(),
+            flow_records_lost: self.node.flow_records_lost(),
             workers: self.node.workers().into_iter().map(worker).collect(),
         }
     }

@@ -10,18 +10,19 @@ use crate::secrets::Secrets;
 use anyhow::{Context, bail};
 use skiff_cli::connection::ConnectionFile;
 use skiff_cli::{AccessLog, UpArgs};
-use skiff_control::Handle;
-use skiff_kit::clock::SystemClock;
+use skiff_control::{AskedNetwork, Handle};
+use skiff_kit::clock::{self, SystemClock};
 use skiff_node::wire::WorkerRoom;
-use skiff_node::{LogFiles, Node};
+use skiff_node::{FlowLog, LogFiles, Node};
 use skiff_plan::capacity::{Asked, Capacity, capacity};
 use skiff_ports::images::Images;
+use skiff_ports::network::NetworkSetup;
 use skiff_registry::LocalImages;
 use skiff_sandbox::cache::NativeCache;
 use skiff_store::{SqliteStore, SqliteUsage};
-use skiff_types::MemorySize;
+use skiff_types::{MemorySize, NetworkSpec};
 use std::io::{IsTerminal, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,6 +58,7 @@ struct Platform {
     control: Handle,
     store: Arc<SqliteStore>,
     connection: ConnectionFile,
+    network: NetworkSpec,
     workers: usize,
     capacity: Capacity,
     _data: DataDir,
@@ -99,8 +101,13 @@ impl Platform {
         let usage = Arc::new(
             SqliteUsage::open(&data.path().join("usage.db")).context("the usage log can't be used")?,
         );
+        let host_addresses = skiff_kit::host_addresses().context("the host's addresses can't be read")?;
+        let spec = network(args, &store, &host_addresses).await?;
+        let network = NetworkSetup { spec, own_doors: vec![http_address, api_address] };
         let images: Arc<dyn Images> = Arc::new(LocalImages::open(&folder("images")?)?);
-        let logs = LogFiles::open(&folder("logs")?).context("the folder of the logs can't be used")?;
+        let logs_dir = folder("logs")?;
+        let logs = LogFiles::open(&logs_dir).context("the folder of the logs can't be used")?;
+        let flows = FlowLog::open(&logs_dir.join("flows.log")).context("the flow log can't be used")?;
         let cache_dir = folder("cache")?;
         let cache = NativeCache::open(
             cache_dir.join("native"),
@@ -120,21 +127,25 @@ impl Platform {
             room: room(&capacity),
             compilers: cores()?,
             cache_dir,
-            access_log: access_log(&args.access_log, &folder("logs")?)?,
+            access_log: access_log(&args.access_log, &logs_dir)?,
+            network: network.clone(),
         };
-        let node = Node::start(config, http, cache, images.clone(), logs.clone())?;
+        let node = Node::start(config, http, cache, images.clone(), logs.clone(), flows)?;
         let control = skiff_control::start(
             skiff_control::Config {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 http: http_address,
                 data_dir: data.path().to_owned(),
                 token: secrets.token,
+                network,
+                host_addresses,
             },
             skiff_control::Deps {
                 store: store.clone(),
                 images,
                 runtime: Arc::new(node.clone()),
                 logs: Arc::new(logs),
+                flows: Arc::new(node.clone()),
                 usage,
                 meters: Arc::new(NodeMeters { node: node.clone(), started }),
                 clock: Arc::new(SystemClock),
@@ -150,7 +161,7 @@ impl Platform {
             data_dir: data.path().to_owned(),
             pid: std::process::id(),
         };
-        Ok(Self { node, control, store, connection, workers, capacity, _data: data })
+        Ok(Self { node, control, store, connection, network: spec, workers, capacity, _data: data })
     }
 
     /// Says where everything is: on standard output, in the user's configuration folder, in the ready file.
@@ -170,6 +181,7 @@ impl Platform {
              \x20 load balancer  http://{http}\n\
              \x20 control API    http://{api}  (token in {})\n\
              \x20 data           {}\n\
+             \x20 tasks' network {} and {}\n\
              \x20 the CLI        {found_by}\n\
              \x20 room for       {} sandboxes (limited by {}), {} connections (by {}),\n\
              \x20                native code of {} components (by {}) and {} (by {})",
@@ -178,6 +190,8 @@ impl Platform {
             self.workers,
             token_file.display(),
             data_dir.display(),
+            self.network.ipv4,
+            self.network.ipv6,
             self.capacity.sandboxes.0 * workers,
             self.capacity.sandboxes.1,
             self.capacity.connections.0 * workers,
@@ -245,6 +259,16 @@ fn bind(option: &str, address: SocketAddr, insecure: bool) -> anyhow::Result<Tcp
     rustix::net::listen(&listener, BACKLOG)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+/// What the virtual network spans: what was chosen at the first start.
+async fn network(
+    args: &UpArgs,
+    store: &SqliteStore,
+    host_addresses: &[IpAddr],
+) -> anyhow::Result<NetworkSpec> {
+    let asked = AskedNetwork { ipv4: args.network, ipv6: args.network6 };
+    Ok(skiff_control::establish_network(store, &asked, host_addresses, clock::unix_ms()).await?)
 }
 
 /// What each worker is told of what it has room for.

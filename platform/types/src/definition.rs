@@ -217,6 +217,8 @@ pub struct TaskDefinition {
     pub command: Command,
     /// Whether its sandboxes start from a snapshot: initialised once, when the revision was registered.
     pub snapshot: bool,
+    /// Security groups of its tasks, where their service names none; none here means the default one.
+    pub security_groups: Vec<Name>,
     /// When it was registered, in milliseconds since 1970.
     pub created_at_ms: u64,
 }

@@ -6,7 +6,9 @@
 mod definition;
 mod image;
 mod name;
+mod network;
 mod program;
+mod security_group;
 mod service;
 mod size;
 mod task;
@@ -19,7 +21,12 @@ pub use definition::{
 };
 pub use image::{Digest, ImageReference};
 pub use name::{DEFAULT_NAMESPACE, Name, Namespace, QualifiedName};
+pub use network::{NetworkSpec, TaskAddress, Transport};
 pub use program::Program;
+pub use security_group::{
+    DEFAULT_GROUP, Direction, GROUPS_OF_TASK_MAX, GroupRef, Peer, PortRange, RESERVED_GROUP_NAMES, RULES_MAX,
+    Rule,
+};
 pub use service::{HostPattern, PathPrefix, RouteError, ServiceSpec};
 pub use size::{CpuUnits, MemorySize, Span};
 pub use task::{Group, StopCode, StoppedReason, Task, TaskId, TaskStatus};

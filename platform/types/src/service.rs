@@ -19,6 +19,8 @@ pub struct ServiceSpec {
     pub hosts: Vec<HostPattern>,
     /// Path prefixes it answers on.
     pub paths: Vec<PathPrefix>,
+    /// Security groups of its tasks, whatever their definition says; `None` for the definition's.
+    pub security_groups: Option<Vec<Name>>,
 }
 
 impl ServiceSpec {

@@ -1,7 +1,7 @@
 //! Tasks: one running copy of a task definition each, and the states it goes through.
 
 use crate::text::{ParseError, serde_as_text};
-use crate::{Command, Name, Namespace, TaskDefinitionId};
+use crate::{Command, Name, Namespace, TaskAddress, TaskDefinitionId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -195,6 +195,9 @@ pub struct Task {
     pub group: Group,
     /// What replaces the definition's arguments and adds to its environment, for this task alone.
     pub overrides: Option<Command>,
+    /// Its addresses in the virtual network, its own until it is `STOPPED`; none of a task that ended before it could get
+    /// one.
+    pub address: Option<TaskAddress>,
     /// Where it is in its life.
     pub status: TaskStatus,
     /// Why it is to stop, as soon as that is known; final once it is `STOPPED`.

@@ -1,20 +1,28 @@
-//! The worker process: one thread that holds the load balancer and the sandboxes of its share of the node's requests.
+//! The worker process: one thread that holds the load balancer, the sandboxes and the virtual network of its share of the
+//! node's requests.
 //!
 //! It wires; what the parts do is theirs. It holds no store and no keys. All it needs comes over its control socket,
 //! which is its standard input; when that closes, its supervisor is gone, and it ends at once.
 //!
-//! Invariant: nothing is accepted before the first version is known whole, so no request meets an empty routing table.
+//! Invariant: nothing is accepted before the first version is known whole, so no request meets an empty routing table. A
+//! task has its network interface before it runs, and until it has ended.
 
+mod entrance;
 mod link;
 
 use anyhow::{Context, bail};
+use entrance::Entrance;
 use link::Link;
 use skiff_edge::accept::Acceptor;
 use skiff_edge::{Edge, Proto, access_log};
+use skiff_host_net::HostNet;
 use skiff_kit::clock;
 use skiff_ledger::Ledger;
-use skiff_node::wire::{FrameReader, FromWorker, Received, Specs, ToWorker, WorkerSetup, frames};
-use skiff_ports::snapshot::Version;
+use skiff_net::{HostResolver, Network, Wires};
+use skiff_node::wire::{FrameReader, FromWorker, Gatherer, Received, ToWorker, WorkerSetup, frames};
+use skiff_ports::invoke::Invoke;
+use skiff_ports::network::NetworkChange;
+use skiff_ports::snapshot::{Difference, Version};
 use skiff_sandbox::{CodeBounds, Sandboxes};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
@@ -45,10 +53,11 @@ struct Worker {
     ledger: Ledger,
     edge: Rc<Edge>,
     sandboxes: Rc<Sandboxes>,
+    network: Network,
     link: Rc<Link>,
     /// The version that it acts on; 0 before the first.
     version: Version,
-    specs: Specs,
+    gatherer: Gatherer,
     /// What to accept with; taken with the first version.
     acceptor: Option<Acceptor>,
 }
@@ -76,8 +85,14 @@ impl Worker {
         let mut next = || descriptors.next().context("a descriptor is missing from the greeting");
         let ledger = Ledger::open(next()?)?;
         let listener = TcpListener::from(next()?);
-        let inbox = next()?;
+        let mut inboxes = || -> anyhow::Result<(OwnedFd, Vec<OwnedFd>)> {
+            Ok((next()?, (0..ledger.workers()).map(|_| next()).collect::<anyhow::Result<_>>()?))
+        };
+        let (inbox, peers) = inboxes()?;
+        let (wires_inbox, wires_peers) = inboxes()?;
         let forwarded_port = listener.local_addr()?.port();
+        let network = network(&setup, &ledger, &link, Wires::new(wires_inbox, wires_peers, setup.worker)?)?;
+        let host_net = HostNet::new(&skiff_host_net::Config::default(), network.clone())?;
         let sandboxes = Sandboxes::new(
             skiff_sandbox::Config {
                 worker: index,
@@ -92,8 +107,12 @@ impl Worker {
                 code: link.clone(),
                 logs: link.clone(),
                 events: link.events(),
+                capabilities: vec![host_net.clone()],
             },
         )?;
+        let answerer: Rc<dyn Invoke> = sandboxes.clone();
+        host_net.answer_with(&answerer);
+        let invoke = Rc::new(Entrance { sandboxes: sandboxes.clone(), network: network.clone() });
         let edge = Edge::new(
             skiff_edge::Config {
                 worker: index,
@@ -105,12 +124,11 @@ impl Worker {
                 forwarded_proto: Proto::Http,
                 forwarded_port,
             },
-            skiff_edge::Deps { invoke: sandboxes.clone(), ledger: ledger.clone() },
+            skiff_edge::Deps { invoke, ledger: ledger.clone() },
         )?;
-        let acceptor =
-            Acceptor { listener, inbox, peers: descriptors.collect(), worker: index, ledger: ledger.clone() };
-        let (version, specs) = (0, Specs::default());
-        Ok(Self { setup, ledger, edge, sandboxes, link, version, specs, acceptor: Some(acceptor) })
+        let acceptor = Some(Acceptor { listener, inbox, peers, worker: index, ledger: ledger.clone() });
+        let (version, gatherer) = (0, Gatherer::default());
+        Ok(Self { setup, ledger, edge, sandboxes, network, link, version, gatherer, acceptor })
     }
 
     /// Says again and again that the event loop lives, and accounts for the CPU time that no task is charged with.
@@ -139,7 +157,7 @@ impl Worker {
             match message {
                 ToWorker::Hello(_) => bail!("the supervisor greeted twice"),
                 ToWorker::Change(piece) => {
-                    let received = self.specs.receive(piece).context("a piece of a change is damaged")?;
+                    let received = self.gatherer.receive(piece).context("a piece of a change is damaged")?;
                     self.carry_out(received)?;
                     // A change may have many pieces, and they may all be here: others get their turn between two.
                     tokio::task::yield_now().await;
@@ -154,6 +172,10 @@ impl Worker {
                         link.send(FromWorker::ColdStarts { request, result });
                     });
                 }
+                ToWorker::InterfaceState { request, task } => {
+                    let state = self.network.state(task);
+                    self.link.send(FromWorker::InterfaceState { request, state });
+                }
                 ToWorker::Drain { timeout_ms } => {
                     self.finish(Duration::from_millis(timeout_ms), reader).await;
                     return Ok(());
@@ -162,19 +184,23 @@ impl Worker {
         }
     }
 
-    /// Runs what is new, routes to it, and only then ends what is to end.
+    /// Connects and runs what is new, routes to it, and only then ends and disconnects what is to end.
     fn carry_out(&mut self, received: Received) -> anyhow::Result<()> {
         let Received { difference, more } = received;
-        if difference.base != self.version {
-            bail!("told what changed since version {}, and knows {}", difference.base, self.version);
+        let Difference { base, version, network, assignments, routes, withdrawn, ended } = difference;
+        if base != self.version {
+            bail!("told what changed since version {base}, and knows {}", self.version);
         }
-        difference.assignments.into_iter().for_each(|assignment| self.sandboxes.run(assignment));
-        self.edge.route(difference.routes.iter().map(|route| &**route), &difference.withdrawn);
-        difference.ended.into_iter().for_each(|task| self.sandboxes.end(task));
+        let NetworkChange { groups, dissolved, interfaces, left } = network;
+        self.connect(NetworkChange { groups, dissolved, interfaces, left: Vec::new() });
+        assignments.into_iter().for_each(|assignment| self.sandboxes.run(assignment));
+        self.edge.route(routes.iter().map(|route| &**route), &withdrawn);
+        ended.into_iter().for_each(|task| self.sandboxes.end(task));
+        self.connect(NetworkChange { left, ..NetworkChange::default() });
         if more {
             return Ok(());
         }
-        self.version = difference.version;
+        self.version = version;
         if self.version > 0
             && let Some(acceptor) = self.acceptor.take()
         {
@@ -190,7 +216,14 @@ impl Worker {
         Ok(())
     }
 
-    /// Finishes what is in flight, says so, and passes on what guests wrote last.
+    /// Every open flow is judged anew by a change, so none is made of nothing.
+    fn connect(&self, change: NetworkChange) {
+        if !change.is_empty() {
+            self.network.apply(change);
+        }
+    }
+
+    /// Finishes what is in flight, says so, and passes on what guests wrote last, and what their connections came to.
     async fn finish(&self, timeout: Duration, reader: &mut FrameReader) {
         // The edge keeps to the timeout by itself, and writes down after it what it cut off.
         let finished = async {
@@ -210,7 +243,26 @@ impl Worker {
             complete = finished => complete,
             () = answers_until_supervisor_gone => return,
         };
+        self.network.close();
         self.link.send(FromWorker::Drained { complete });
         self.link.flush().await;
     }
+}
+
+/// The network of this worker, which knows nobody yet.
+fn network(setup: &WorkerSetup, ledger: &Ledger, link: &Rc<Link>, wires: Wires) -> anyhow::Result<Network> {
+    let config = skiff_net::Config {
+        worker: setup.worker,
+        workers: ledger.workers() as u32,
+        setup: setup.network.clone(),
+        limits: skiff_net::Limits::default(),
+        host_addresses: skiff_kit::host_addresses().context("the host's addresses can't be read")?,
+    };
+    let deps = skiff_net::Deps {
+        ledger: ledger.clone(),
+        resolver: Rc::new(HostResolver::new()?),
+        flow_log: link.clone(),
+        wires,
+    };
+    Ok(Network::new(config, deps)?)
 }

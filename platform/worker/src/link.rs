@@ -1,8 +1,10 @@
 //! The worker's side of its control socket: what its parts say to the supervisor, and what they ask of it.
 
 use futures::future::LocalBoxFuture;
+use skiff_net::FlowLog;
 use skiff_node::LostLines;
 use skiff_node::wire::{FrameWriter, FromWorker, RequestId};
+use skiff_ports::flows::FlowRecord;
 use skiff_ports::logs::LogLine;
 use skiff_ports::runtime::TaskEvent;
 use skiff_sandbox::{CodeSource, LogSink};
@@ -18,8 +20,12 @@ use tokio::task::spawn_local;
 const LOG_LINES_MAX: usize = 16_384;
 /// Log lines in one message.
 const LOG_BATCH_LINES: usize = 512;
+/// Records of flows that may wait to be sent; what comes on top is dropped and counted.
+const FLOW_RECORDS_MAX: usize = 16_384;
+/// Records of flows in one message.
+const FLOW_BATCH_RECORDS: usize = 256;
 
-/// The control socket. All messages but log lines are few by nature and are never dropped.
+/// The control socket. All messages but log lines and records of flows are few by nature and are never dropped.
 pub(crate) struct Link {
     /// In order, so that a task's last lines come before its end.
     messages: RefCell<VecDeque<FromWorker>>,
@@ -27,6 +33,9 @@ pub(crate) struct Link {
     lines_lost: RefCell<LostLines>,
     /// Whether it was said that lines are dropped.
     told: Cell<bool>,
+    records_queued: Cell<usize>,
+    /// Not yet told to the supervisor.
+    records_lost: Cell<u64>,
     waiting: RefCell<HashMap<RequestId, oneshot::Sender<Result<OwnedFd, String>>>>,
     next_request: Cell<RequestId>,
     work: Notify,
@@ -42,6 +51,8 @@ impl Link {
             lines_queued: Cell::new(0),
             lines_lost: RefCell::default(),
             told: Cell::new(false),
+            records_queued: Cell::new(0),
+            records_lost: Cell::new(0),
             waiting: RefCell::default(),
             next_request: Cell::new(0),
             work: Notify::new(),
@@ -106,6 +117,13 @@ impl Link {
             self.lines_lost.borrow_mut().clear();
             remarks.into_iter().for_each(|line| self.queue(line));
         }
+        if let FromWorker::Flows { records, .. } = &message {
+            self.records_queued.set(self.records_queued.get() - records.len());
+            let lost = self.records_lost.take();
+            if lost > 0 {
+                self.send(FromWorker::Flows { records: Vec::new(), lost });
+            }
+        }
         Some(message)
     }
 
@@ -146,12 +164,75 @@ impl LogSink for Link {
     }
 }
 
+impl FlowLog for Link {
+    fn record(&self, record: FlowRecord) {
+        if self.records_queued.get() == FLOW_RECORDS_MAX {
+            self.records_lost.set(self.records_lost.get() + 1);
+            return;
+        }
+        self.records_queued.set(self.records_queued.get() + 1);
+        match self.messages.borrow_mut().back_mut() {
+            Some(FromWorker::Flows { records, .. }) if records.len() < FLOW_BATCH_RECORDS => {
+                return records.push(record);
+            }
+            _ => {}
+        }
+        self.send(FromWorker::Flows { records: vec![record], lost: 0 });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use skiff_node::wire::frames;
+    use skiff_ports::flows::Verdict;
     use skiff_ports::logs::LogStream;
-    use skiff_types::TaskId;
+    use skiff_types::{Direction, TaskId, Transport};
+
+    #[test]
+    fn records_that_there_was_no_room_for_are_counted_behind_those_that_waited() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+            let ((_ours, writer), (mut reader, _theirs)) = (frames(ours), frames(theirs));
+            let link = Link::start(writer);
+            let record = |number: usize| FlowRecord {
+                began_at_ms: number as u64,
+                at_ms: number as u64,
+                task: TaskId::from_parts(1, [1; 10]),
+                owner: "default/hello".parse().unwrap(),
+                direction: Direction::Egress,
+                transport: Transport::Tcp,
+                local: "10.64.0.17:49152".parse().unwrap(),
+                remote: "10.64.0.18:80".parse().unwrap(),
+                peer: None,
+                sent_bytes: 0,
+                received_bytes: 0,
+                verdict: Verdict::Accept,
+                open: false,
+                note: String::new(),
+                count: 1,
+            };
+            // Nothing is sent before the first wait.
+            (0..FLOW_RECORDS_MAX + 5).for_each(|number| link.record(record(number)));
+            let (mut numbers, mut lost) = (Vec::new(), 0);
+            while lost == 0 {
+                let message = reader.next().await.unwrap();
+                let Some((FromWorker::Flows { records, lost: more }, _)) = message else {
+                    panic!("{message:?}")
+                };
+                assert!(records.len() <= FLOW_BATCH_RECORDS);
+                numbers.extend(records.into_iter().map(|record| record.at_ms as usize));
+                lost = more;
+            }
+            assert_eq!(lost, 5);
+            assert!(numbers.into_iter().eq(0..FLOW_RECORDS_MAX));
+            link.record(record(7));
+            let message = reader.next().await.unwrap();
+            let Some((FromWorker::Flows { records, lost: 0 }, _)) = message else { panic!("{message:?}") };
+            assert_eq!(records, [record(7)], "there is room again");
+        });
+    }
 
     #[test]
     fn lines_that_there_was_no_room_for_are_spoken_of_behind_those_that_waited() {

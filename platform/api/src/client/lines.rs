@@ -1,16 +1,20 @@
 //! Takes a stream of newline-delimited JSON apart.
 
 use super::ClientError;
-use crate::{ErrorBody, LogLine};
+use crate::ErrorBody;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt, TryStreamExt, unfold};
 use reqwest::Response;
+use serde::de::DeserializeOwned;
 
 /// Longest line of JSON, in bytes: a log line has 16 KiB at most, and JSON may write each byte as six.
 const LINE_BYTES_MAX: usize = 128 * 1024;
 
-/// The log lines of an answer; an `Err` is the last item.
-pub(super) fn log_lines(response: Response, url: String) -> BoxStream<'static, Result<LogLine, ClientError>> {
+/// The items of an answer, one a line; an `Err` is the last one.
+pub(super) fn read<T: DeserializeOwned + Send + 'static>(
+    response: Response,
+    url: String,
+) -> BoxStream<'static, Result<T, ClientError>> {
     let asked = url.clone();
     let failure = move |error| ClientError::from_transport(&asked, error);
     split(response.bytes_stream().map_err(failure).boxed(), url)
@@ -23,13 +27,13 @@ struct State {
     ended: bool,
 }
 
-pub(super) fn split(
+pub(super) fn split<T: DeserializeOwned + Send + 'static>(
     chunks: BoxStream<'static, Result<Bytes, ClientError>>,
     url: String,
-) -> BoxStream<'static, Result<LogLine, ClientError>> {
+) -> BoxStream<'static, Result<T, ClientError>> {
     let state = State { chunks, buffer: BytesMut::new(), url, ended: false };
     unfold(state, |mut state| async move {
-        let item = state.next().await?;
+        let item = state.next::<T>().await?;
         if item.is_err() {
             state.ended = true;
             state.buffer.clear();
@@ -40,7 +44,7 @@ pub(super) fn split(
 }
 
 impl State {
-    async fn next(&mut self) -> Option<Result<LogLine, ClientError>> {
+    async fn next<T: DeserializeOwned>(&mut self) -> Option<Result<T, ClientError>> {
         loop {
             if let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
                 let line = self.buffer.split_to(end + 1);
@@ -68,7 +72,7 @@ impl State {
     }
 }
 
-fn parse(line: &[u8], url: &str) -> Result<LogLine, ClientError> {
+fn parse<T: DeserializeOwned>(line: &[u8], url: &str) -> Result<T, ClientError> {
     serde_json::from_slice(line).map_err(|source| match serde_json::from_slice::<ErrorBody>(line) {
         Ok(ErrorBody { error }) => ClientError::Api {
             status: error.code.status(),

@@ -1,6 +1,7 @@
 //! The commands that the binary carries out itself: `up`, and the hidden ones by which it starts its own processes.
 
 use clap::Args;
+use ipnet::{Ipv4Net, Ipv6Net};
 use skiff_types::{Digest, MemorySize, Span};
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -14,7 +15,8 @@ use std::str::FromStr;
 Examples:
   skiff up                                        on ports 8080 and 8081 of this machine
   skiff up --http 127.0.0.1:0 --api 127.0.0.1:0   on free ports, which it prints
-  skiff up --data-dir /srv/skiff --workers 4      with its data there and four workers")]
+  skiff up --data-dir /srv/skiff --workers 4      with its data there and four workers
+  skiff up --network 172.20.0.0/16                with other addresses for its tasks")]
 pub struct UpArgs {
     /// Where the load balancer listens; port 0 picks a free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
@@ -46,6 +48,12 @@ pub struct UpArgs {
     /// Listen beyond this machine although there is no TLS
     #[arg(long)]
     pub insecure: bool,
+    /// IPv4 addresses of the tasks' virtual network; kept since the first start [default: 10.64.0.0/10]
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    pub network: Option<Ipv4Net>,
+    /// IPv6 addresses of the tasks' virtual network; kept since the first start [default: fd73:6b69:6666::/48]
+    #[arg(long, value_name = "CIDR", value_parser = network6)]
+    pub network6: Option<Ipv6Net>,
     /// Whether each request is logged as a line of JSON: on (to the data folder), off, or the path of a file
     #[arg(long, value_name = "on|off|PATH", default_value = "on")]
     pub access_log: AccessLog,
@@ -84,6 +92,14 @@ fn listen_address(text: &str) -> Result<ApiAddress, String> {
     let address = ApiAddress(text.to_owned());
     let error = || format!("{text:?} is not an address to listen at, like 127.0.0.1:8081");
     address.socket().is_some().then_some(address).ok_or_else(error)
+}
+
+fn network(text: &str) -> Result<Ipv4Net, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a network of IPv4 addresses, like 10.64.0.0/10"))
+}
+
+fn network6(text: &str) -> Result<Ipv6Net, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a network of IPv6 addresses, like fd73:6b69:6666::/48"))
 }
 
 /// Where the load balancer logs requests.

@@ -95,6 +95,30 @@ fn what_follows_the_dashes_is_the_programs() {
 }
 
 #[test]
+fn who_is_connected_to_is_named_with_a_port() {
+    let to = |text: &str| {
+        let Command::Net { command: NetworkCommand::Explain(args) } =
+            parse(&format!("skiff net explain web {text}")).unwrap().command
+        else {
+            panic!()
+        };
+        (args.to.host, args.to.port)
+    };
+    assert_eq!(to("cache:6379"), ("cache".to_owned(), 6379));
+    assert_eq!(to("shop/cache:6379"), ("shop/cache".to_owned(), 6379));
+    assert_eq!(to("[2001:db8::7]:53"), ("2001:db8::7".to_owned(), 53));
+}
+
+#[test]
+fn a_rule_is_all_the_words_behind_its_group() {
+    let line = "skiff sg allow cache tcp:6379 from web --namespace shop";
+    let cli = parse(line).unwrap();
+    let Command::Sg { command: SecurityGroupCommand::Allow(args) } = cli.command else { panic!() };
+    assert_eq!((args.name.as_str(), args.rule.join(" ").as_str()), ("cache", "tcp:6379 from web"));
+    assert_eq!(cli.global.namespace.as_str(), "shop");
+}
+
+#[test]
 fn values_without_units_are_wrong_usage() {
     let lines = [
         "skiff deploy --memory 128",
@@ -102,6 +126,16 @@ fn values_without_units_are_wrong_usage() {
         "skiff deploy --cpu 1",
         "skiff deploy --env A",
         "skiff deploy --path api",
+        "skiff deploy --security-group Web",
+        "skiff up --network 10.64.0.0",
+        "skiff up --network6 10.64.0.0/10",
+        "skiff sg create web --rule tcp:80",
+        "skiff sg create web --rule tcp:80 --no-rules",
+        "skiff sg allow web",
+        "skiff net explain web",
+        "skiff net explain web cache",
+        "skiff net explain web 2001:db8::7:53",
+        "skiff net flows --since 5",
         "skiff scale hello -1",
         "skiff task ls --status DEAD",
         "skiff taskdef rm hello",

@@ -80,11 +80,13 @@ impl<'a> Trials<'a> {
             arguments: Vec::new(),
             environment: Default::default(),
             snapshot: false,
+            security_groups: Vec::new(),
         };
         let definition = self.client.register_task_definition(namespace, &body).await?;
         let registered = started.elapsed();
         let definition = TaskDefinitionReference::from(definition.id);
-        let body = PutService { definition, desired: Some(1), hosts: None, paths: None };
+        let body =
+            PutService { definition, desired: Some(1), hosts: None, paths: None, security_groups: None };
         self.client.put_service(namespace, &name, &body, None).await?;
         let service = self.serving(&name).await?;
         let serving = started.elapsed();

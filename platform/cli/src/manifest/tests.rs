@@ -13,6 +13,7 @@ timeout = "10s"
 concurrency = 50
 reuse = { requests = 128, concurrent = 16 }
 snapshot = true
+security-groups = ["web", "backend"]
 
 [environment]
 LOG = "debug"
@@ -42,6 +43,7 @@ fn a_whole_manifest() {
     assert_eq!(manifest.concurrency, Some(50));
     assert_eq!(manifest.reuse, "128x16".parse().ok());
     assert_eq!(manifest.snapshot, Some(true));
+    assert_eq!(manifest.security_groups, Some(["web", "backend"].map(|name| name.parse().unwrap()).into()));
     let environment =
         [("EMPTY", ""), ("LOG", "debug")].map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(manifest.environment, BTreeMap::from(environment));
@@ -102,6 +104,14 @@ fn every_error_names_file_line_and_value() {
             "3: concurrency: \"10\" is not a whole number from 1 upwards, without quotes",
         ),
         ("snapshot = \"yes\"", "3: snapshot: \"yes\" is not true or false, without quotes"),
+        (
+            "security-groups = \"web\"",
+            "3: security-groups: \"web\" is not a list of texts, like [\"a\", \"b\"]",
+        ),
+        (
+            "security_groups = [\"web\"]",
+            "3: the key \"security_groups\" is unknown in the manifest; did you mean \"security-groups\"?",
+        ),
         ("build = \"\"", "3: build: \"\" is not a text that says something"),
         ("build = [\"make\"]", "3: build: [\"make\"] is not a text in quotes"),
         ("environment = 1", "3: environment: 1 is not a section: [environment] and its keys below it"),

@@ -30,6 +30,10 @@ impl Entrance {
     ) -> Result<skiff_api::TaskDefinition, ApiError> {
         check_command(&request.arguments, &request.environment)?;
         let limits = limits(&request.limits)?;
+        let request = RegisterTaskDefinition {
+            security_groups: self.check_groups(namespace, &request.security_groups)?,
+            ..request
+        };
         // Until the definition names it, only this keeps the component.
         let _kept = self.context.keeping.read().await;
         let image = self.resolve_image(namespace, &request.image).await?;
@@ -64,6 +68,7 @@ impl Entrance {
                     limits: limits.clone(),
                     command: command.clone(),
                     snapshot: request.snapshot,
+                    security_groups: request.security_groups.clone(),
                     created_at_ms: self.context.now_ms(),
                 },
                 requested: request.limits.clone(),
@@ -193,6 +198,7 @@ fn says_the_same(
         && known.definition.limits == *limits
         && known.definition.command == *command
         && known.definition.snapshot == request.snapshot
+        && known.definition.security_groups == request.security_groups
         && known.requested == request.limits
 }
 

@@ -27,7 +27,7 @@ impl Entrance {
             return Err(ApiError::invalid(format!("tail must be 0 to {}", LogQuery::TAIL_MAX)));
         }
         let owner = match (&query.owner, query.task) {
-            (Some(owner), None) => self.log_owner(namespace, owner)?,
+            (Some(owner), None) => self.known_owner(namespace, owner)?,
             (None, Some(task)) => self.log_owner_of(namespace, task)?,
             _ => return Err(ApiError::invalid("give either owner or task")),
         };
@@ -45,7 +45,8 @@ impl Entrance {
         Ok(lines.map(|line| line.map(wire)).boxed())
     }
 
-    fn log_owner(&self, namespace: &Namespace, owner: &Name) -> Result<QualifiedName, ApiError> {
+    /// The service or family of this name, if there is one.
+    pub(super) fn known_owner(&self, namespace: &Namespace, owner: &Name) -> Result<QualifiedName, ApiError> {
         let name = QualifiedName::new(namespace.clone(), owner.clone());
         let known = self.context.objects.read(|view| {
             view.service(&name).is_some()

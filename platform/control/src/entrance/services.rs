@@ -38,6 +38,11 @@ impl Entrance {
                 desired: request.desired.unwrap_or_else(|| spec.map_or(1, |spec| spec.desired)),
                 hosts: unique(request.hosts.as_deref().or(spec.map(|spec| &spec.hosts[..]))),
                 paths: unique(request.paths.as_deref().or(spec.map(|spec| &spec.paths[..]))),
+                security_groups: match &request.security_groups {
+                    Some(groups) if groups.is_empty() => None,
+                    Some(groups) => Some(self.check_groups(&name.namespace, groups)?),
+                    None => spec.and_then(|spec| spec.security_groups.clone()),
+                },
             };
             check_spec(&spec, &definition)?;
             Ok(spec)
@@ -187,6 +192,9 @@ impl Entrance {
             self.resolve(&name.namespace, &spec.definition.clone().into())?;
             let after = next(name, before, spec, self.context.now_ms());
             self.check_routes(&after)?;
+            // Those of a definition may be gone since it was registered.
+            let groups = self.context.objects.read(|view| view.groups_of_service(&after));
+            self.check_groups(&name.namespace, &groups)?;
             let held = match &present {
                 Some(held) if *held.value == after => held.clone(),
                 present => {

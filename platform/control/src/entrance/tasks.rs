@@ -2,12 +2,12 @@
 
 use super::page::page;
 use super::{Entrance, check_command, views};
+use crate::addresses::create_task;
 use crate::error::ApiError;
 use crate::keys;
 use crate::model::TaskObject;
 use crate::view::Held;
 use skiff_api::{Page, RunTask, StopTask, TaskListQuery};
-use skiff_ports::store::Expect;
 use skiff_types::{Command, Group, Kind, Namespace, StopCode, StoppedReason, Task, TaskId, TaskStatus};
 use tracing::info;
 
@@ -31,6 +31,7 @@ impl Entrance {
                 "{id} answers HTTP requests and has nothing to run to its end; deploy it as a service"
             )));
         }
+        self.check_groups(namespace, &definition.definition.security_groups)?;
         let overridden = request.arguments.is_some() || !request.environment.is_empty();
         let overrides = overridden.then(|| Command {
             arguments: request.arguments.unwrap_or_else(|| definition.definition.command.arguments.clone()),
@@ -43,6 +44,7 @@ impl Entrance {
             definition: id.clone(),
             group: Group::Family(id.family.clone()),
             overrides,
+            address: None,
             status: TaskStatus::Provisioning,
             stop: None,
             exit_code: None,
@@ -53,9 +55,10 @@ impl Entrance {
             stopped_at_ms: None,
         };
         let object = TaskObject { task, kind: Kind::Command, updated_at_ms: now_ms };
-        let held = self.context.objects.put(object, Expect::Absent).await?;
+        let held = create_task(&self.context, object).await?;
         info!(%namespace, task = %held.value.task.id, definition = %id, "running a one-off task");
-        Ok(views::task(&held, None))
+        let groups = self.context.objects.read(|view| view.groups_of(&held.value.task));
+        Ok(views::task(&held, groups, None))
     }
 
     /// Lists tasks, newest first.
@@ -117,7 +120,8 @@ impl Entrance {
 
     fn with_usage(&self, held: &Held<TaskObject>) -> skiff_api::Task {
         let id = held.value.task.id;
-        views::task(held, self.context.accounts.of(&[id]).get(&id))
+        let groups = self.context.objects.read(|view| view.groups_of(&held.value.task));
+        views::task(held, groups, self.context.accounts.of(&[id]).get(&id))
     }
 }
 

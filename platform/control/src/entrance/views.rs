@@ -11,7 +11,7 @@ use skiff_api::{
 use skiff_ledger::{StatusClass, Totals};
 use skiff_plan::routes::{self, Host};
 use skiff_plan::service::ended_by_itself;
-use skiff_types::{Digest, ImageReference, Kind, Limits, QualifiedName, Task, TaskId, TaskStatus};
+use skiff_types::{Digest, ImageReference, Kind, Limits, Name, QualifiedName, Task, TaskId, TaskStatus};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -65,6 +65,7 @@ pub(super) fn definition(object: &Definition, reveal: &BTreeSet<&str>) -> skiff_
             compile_ms: report.compile_ms,
         },
         snapshot: definition.snapshot,
+        security_groups: definition.security_groups.clone(),
         initialization: report.initialization.as_ref().map(|initialization| Initialization {
             took_ms: initialization.took_ms,
             output: initialization.output.clone(),
@@ -88,7 +89,12 @@ fn limits(limits: &Limits) -> TaskLimits {
     }
 }
 
-pub(super) fn task(held: &Held<TaskObject>, totals: Option<&Totals>) -> skiff_api::Task {
+/// A task that is in these security groups.
+pub(super) fn task(
+    held: &Held<TaskObject>,
+    security_groups: Vec<Name>,
+    totals: Option<&Totals>,
+) -> skiff_api::Task {
     let TaskObject { task, kind, updated_at_ms } = &*held.value;
     let overrides = task.overrides.as_ref();
     skiff_api::Task {
@@ -102,6 +108,9 @@ pub(super) fn task(held: &Held<TaskObject>, totals: Option<&Totals>) -> skiff_ap
         environment_names: overrides
             .map(|overrides| overrides.environment.keys().cloned().collect())
             .unwrap_or_default(),
+        ipv4: task.address.map(|address| address.v4),
+        ipv6: task.address.map(|address| address.v6),
+        security_groups,
         status: task.status,
         stop_code: task.stop.as_ref().map(|stop| stop.code),
         stopped_reason: task.stop.as_ref().map(|stop| stop.message.clone()),
@@ -152,6 +161,7 @@ pub(super) fn service(context: &Context, held: &Held<Service>) -> skiff_api::Ser
             desired: spec.desired,
             hosts: spec.hosts.clone(),
             paths: spec.paths.clone(),
+            security_groups: spec.security_groups.clone(),
         },
         status: status(context, service, kind, &tasks, notes.as_deref()),
     }

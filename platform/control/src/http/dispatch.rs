@@ -1,7 +1,7 @@
 //! Which call of the entrance carries out which operation. The compiler sees to it that none is missing.
 
 use super::{Door, request, respond};
-use crate::entrance::{IfMatch, Lines};
+use crate::entrance::IfMatch;
 use crate::error::ApiError;
 use axum::body::Body;
 use axum::extract::Request;
@@ -12,8 +12,9 @@ use futures::stream::BoxStream;
 use http::StatusCode;
 use http::request::Parts;
 use request::{PathValues, RequestId};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use skiff_api::{ErrorCode, Health, HealthState, Operation};
+use skiff_api::{ChangeRule, ErrorCode, Health, HealthState, Operation};
 use skiff_types::{Namespace, QualifiedName};
 use std::fmt::Display;
 use std::io;
@@ -148,11 +149,39 @@ async fn carry_out(operation: Operation, door: &Door, request: Request) -> Resul
             let (namespace, task) = (call.namespace()?, call.path("task")?);
             respond::revised(status, &entrance.stop_task(&namespace, task, call.json().await?).await?)
         }
-        Op::ReadLogs => {
-            let lines = with_signs_of_life(entrance.read_logs(&call.namespace()?, &call.query()?)?);
-            let lines = Body::from_stream(lines.take_until(entrance.draining()));
-            respond::typed(status, "application/x-ndjson", lines)
+        Op::ReadLogs => lines(door, status, entrance.read_logs(&call.namespace()?, &call.query()?)?),
+        Op::PutSecurityGroup => {
+            let (group, if_match) = (call.security_group()?, call.if_match()?);
+            let group = entrance.put_security_group(&group, call.json().await?, if_match).await?;
+            respond::revised(status, &group)
         }
+        Op::ListSecurityGroups => {
+            respond::json(status, &entrance.list_security_groups(&call.namespace()?, &call.query()?)?)
+        }
+        Op::GetSecurityGroup => {
+            respond::revised(status, &entrance.get_security_group(&call.security_group()?)?)
+        }
+        Op::DeleteSecurityGroup => {
+            entrance.delete_security_group(&call.security_group()?, call.if_match()?).await?;
+            respond::empty(status)
+        }
+        Op::AllowRule => {
+            let (group, if_match) = (call.security_group()?, call.if_match()?);
+            let ChangeRule { rule } = call.json().await?;
+            respond::revised(status, &entrance.allow_rule(&group, rule, if_match).await?)
+        }
+        Op::RevokeRule => {
+            let (group, if_match) = (call.security_group()?, call.if_match()?);
+            let ChangeRule { rule } = call.json().await?;
+            respond::revised(status, &entrance.revoke_rule(&group, rule, if_match).await?)
+        }
+        Op::GetTaskNetwork => {
+            respond::json(status, &entrance.task_network(&call.namespace()?, call.path("task")?).await?)
+        }
+        Op::ExplainConnection => {
+            respond::json(status, &entrance.explain(&call.namespace()?, &call.query()?).await?)
+        }
+        Op::ReadFlows => lines(door, status, entrance.read_flows(&call.namespace()?, &call.query()?)?),
         Op::GetStatus => respond::json(status, &entrance.status(door.address)),
         Op::GetUsage => respond::json(status, &entrance.usage(&call.query()?).await?),
         Op::GetHealth => {
@@ -196,6 +225,10 @@ impl Call {
         Ok(QualifiedName::new(self.namespace()?, self.path("service")?))
     }
 
+    fn security_group(&self) -> Result<QualifiedName, ApiError> {
+        Ok(QualifiedName::new(self.namespace()?, self.path("security_group")?))
+    }
+
     fn query<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         request::query(&self.parts)
     }
@@ -217,15 +250,27 @@ impl Call {
     }
 }
 
+/// An answer of lines, until the platform begins to drain.
+fn lines<T: Serialize + Send + 'static>(
+    door: &Door,
+    status: StatusCode,
+    lines: BoxStream<'static, io::Result<T>>,
+) -> Response {
+    let lines = with_signs_of_life(lines).take_until(door.entrance.draining());
+    respond::typed(status, "application/x-ndjson", Body::from_stream(lines))
+}
+
 /// Lines as JSON, one each; an empty one now and then while there are none.
-fn with_signs_of_life(lines: Lines) -> impl futures::Stream<Item = std::io::Result<Bytes>> + Send {
+fn with_signs_of_life<T: Serialize + Send + 'static>(
+    lines: BoxStream<'static, io::Result<T>>,
+) -> impl futures::Stream<Item = io::Result<Bytes>> + Send + 'static {
     futures::stream::unfold(Some(lines), |state| async {
         let mut lines = state?;
         match tokio::time::timeout(SIGN_OF_LIFE, lines.next()).await {
             Err(_) => Some((Ok(Bytes::from_static(b"\n")), Some(lines))),
             Ok(None) => None,
             Ok(Some(Err(error))) => {
-                warn!(%error, "logs could not be read");
+                warn!(%error, "lines could not be read on");
                 Some((Err(error), None))
             }
             Ok(Some(Ok(line))) => {
@@ -233,7 +278,7 @@ fn with_signs_of_life(lines: Lines) -> impl futures::Stream<Item = std::io::Resu
                     text.push(b'\n');
                     Bytes::from(text)
                 });
-                Some((text.map_err(std::io::Error::from), Some(lines)))
+                Some((text.map_err(io::Error::from), Some(lines)))
             }
         }
     })

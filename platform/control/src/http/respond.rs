@@ -7,7 +7,7 @@ use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
-use skiff_api::{ErrorBody, ErrorCode, Image, Service, Task};
+use skiff_api::{ErrorBody, ErrorCode, Image, SecurityGroup, Service, Task};
 
 /// Seconds after which a call that could not be served may be tried again.
 const RETRY_AFTER_S: &str = "1";
@@ -49,6 +49,12 @@ pub(super) trait Revised: Serialize {
 }
 
 impl Revised for Image {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl Revised for SecurityGroup {
     fn revision(&self) -> u64 {
         self.revision
     }

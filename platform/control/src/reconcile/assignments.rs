@@ -1,4 +1,5 @@
-//! Brings about that the node runs and routes what the tasks say: the one place that computes what a node is to do.
+//! Brings about that the node runs and routes what the tasks say, and lets them reach each other as their security groups
+//! say: the one place that computes what a node is to do.
 //!
 //! A look costs what changed since the last one, not what there is: `told` remembers what the node was told, and the view
 //! which owners of tasks have changed. It deliberately writes nothing to the store. That a worker acts on a change is
@@ -72,14 +73,20 @@ async fn look(context: &Context, told: &mut Told, version: &mut Version) -> u64 
         *version = context.runtime.assign(change);
         return generation;
     }
-    for owners in owners.chunks(OWNERS_AT_ONCE) {
+    let mut rest = owners.as_slice();
+    loop {
+        // Once even where there is nobody to look at: security groups may have changed.
+        let (owners, later) = rest.split_at(rest.len().min(OWNERS_AT_ONCE));
         let change = context.objects.read(|view| told.look(view, owners, &prepared));
         if !change.is_empty() {
             *version = context.runtime.assign(change);
         }
+        if later.is_empty() {
+            return generation;
+        }
+        rest = later;
         tokio::task::yield_now().await;
     }
-    generation
 }
 
 fn wait_for(context: Arc<Context>, sent: Sent) -> BoxFuture<'static, u64> {

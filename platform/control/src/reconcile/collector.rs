@@ -8,7 +8,7 @@ use crate::meters::Owner;
 use crate::model::{Definition, TaskObject};
 use crate::objects::ObjectError;
 use crate::records::Stored;
-use crate::view::View;
+use crate::view::{Held, View};
 use skiff_plan::retention;
 use skiff_ports::store::Key;
 use skiff_types::{Group, QualifiedName, TaskId, TaskStatus};
@@ -44,12 +44,8 @@ async fn forget(context: &Context) -> Result<(), ObjectError> {
             retention::stopped_to_forget(view.tasks.all().map(|held| &held.value.task), now_ms)
                 .into_iter()
                 .collect();
-        let tasks: Vec<Key> = view
-            .tasks
-            .all()
-            .filter(|held| old.contains(&held.value.task.id))
-            .map(|held| held.value.key())
-            .collect();
+        let tasks: Vec<Held<TaskObject>> =
+            view.tasks.all().filter(|held| old.contains(&held.value.task.id)).cloned().collect();
         let is_newest = |held: &Definition| {
             let newest = view.newest(&held.namespace, &held.definition.id.family);
             newest.is_some_and(|newest| newest.value.definition.id == held.definition.id)
@@ -59,7 +55,9 @@ async fn forget(context: &Context) -> Result<(), ObjectError> {
             taken_back.filter(|held| !is_newest(&held.value)).map(|held| held.value.key()).collect();
         (tasks, definitions)
     });
-    context.objects.delete_all::<TaskObject>(tasks).await?;
+    context.addresses.note(&tasks, now_ms).await?;
+    context.objects.delete_all::<TaskObject>(tasks.iter().map(|held| held.value.key()).collect()).await?;
+    context.addresses.forget_notes(now_ms).await?;
     context.objects.delete_all::<Definition>(definitions).await
 }
 

@@ -3,6 +3,7 @@
 //! What happened to a service is noted beside it, never in what its user said; notes are written after deeds.
 
 use super::{LOOK_INTERVAL, RETRY_INTERVAL, WRITES_AT_ONCE};
+use crate::addresses::{NoAddress, create_task};
 use crate::context::Context;
 use crate::keys;
 use crate::model::{Service, ServiceEvent, ServiceNotes, TaskObject};
@@ -114,7 +115,7 @@ async fn act(
                     let task = new_task(context, service, attempt, start_after_ms, now_ms);
                     let object = TaskObject { task, kind, updated_at_ms: now_ms };
                     info!(task = %object.task.id, service = %service.name(), attempt, "starting a task");
-                    context.objects.put(object, Expect::Absent).await.map(drop)
+                    start(context, object).await
                 }
                 Action::Stop { task, reason } => stop(context, service, task, reason).await,
             }
@@ -124,6 +125,20 @@ async fn act(
         .await
 }
 
+/// Writes a new task's object. One for which there is no address has failed before it began: so its service says why, and
+/// it is tried again as after any failure.
+async fn start(context: &Context, mut object: TaskObject) -> Result<(), ObjectError> {
+    match create_task(context, object.clone()).await {
+        Ok(_) => Ok(()),
+        Err(NoAddress::Object(error)) => Err(error),
+        Err(NoAddress::None(error)) => {
+            let (code, message) = (StopCode::TaskFailedToStart, error.to_string());
+            object.task.stop = Some(StoppedReason { code, message });
+            context.objects.put(object, Expect::Absent).await.map(drop)
+        }
+    }
+}
+
 fn new_task(context: &Context, service: &Service, attempt: u32, start_after_ms: u64, now_ms: u64) -> Task {
     Task {
         id: context.new_task_id(),
@@ -131,6 +146,7 @@ fn new_task(context: &Context, service: &Service, attempt: u32, start_after_ms: 
         definition: service.spec.definition.clone(),
         group: service.group(),
         overrides: None,
+        address: None,
         status: TaskStatus::Provisioning,
         stop: None,
         exit_code: None,
@@ -205,7 +221,9 @@ async fn remove_orphans(
 /// Deletes the objects of tasks that have ended.
 async fn forget_tasks(context: &Context, observed: &Observed) -> Result<(), ObjectError> {
     let ended = observed.tasks.iter().filter(|held| held.value.task.status == TaskStatus::Stopped);
-    context.objects.delete_all::<TaskObject>(ended.map(|held| held.value.key()).collect()).await
+    let ended: Vec<Held<TaskObject>> = ended.cloned().collect();
+    context.addresses.note(&ended, context.now_ms()).await?;
+    context.objects.delete_all::<TaskObject>(ended.iter().map(|held| held.value.key()).collect()).await
 }
 
 /// Notes what happened since the last notes.

@@ -1,5 +1,7 @@
 //! Brings about that each task takes the step of its life that is due.
 //!
+//! Addresses of tasks that ended are given back here, too.
+//!
 //! It deliberately starts and stops no task by itself, and waits for nothing but what wakes it: a change, the workers'
 //! acknowledgement, native code that is ready. Only requests that drain are asked about again and again.
 
@@ -59,6 +61,8 @@ enum Change {
 pub(super) async fn run(context: Arc<Context>) {
     let mut preparing = Preparing::default();
     loop {
+        let left = context.objects.read_mut(|view| std::mem::take(&mut view.addresses_left));
+        context.addresses.take_back(left, context.now_ms()).await;
         let look = look(&context, &mut preparing);
         let failed = carry_out(&context, look.writes).await;
         let wait = match (failed, look.again_in_ms) {

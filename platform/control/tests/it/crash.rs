@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
 
 /// A store that dies at its n-th write.
-struct Mortal {
+pub(crate) struct Mortal {
     inner: Arc<dyn Store>,
     writes_left: AtomicI64,
     /// Whether the write at which it dies is done.
@@ -22,6 +22,11 @@ struct Mortal {
 }
 
 impl Mortal {
+    pub(crate) fn new(inner: Arc<dyn Store>, writes: i64, does_the_last: bool) -> Self {
+        let (writes_left, dead) = (AtomicI64::new(writes), AtomicBool::new(false));
+        Self { inner, writes_left, does_the_last, dead }
+    }
+
     fn alive(&self) -> Result<(), StoreError> {
         if self.dead.load(SeqCst) { Err(StoreError::Closed) } else { Ok(()) }
     }
@@ -204,13 +209,9 @@ async fn nothing_acknowledged_is_lost_and_nothing_half_done_remains() {
         let mut whole = true;
         for does_the_last in [false, true] {
             let disk = Disk::new();
-            let mortal = Mortal {
-                inner: disk.store.clone(),
-                writes_left: AtomicI64::new(writes),
-                does_the_last,
-                dead: AtomicBool::new(false),
-            };
-            let mortal = Arc::new(mortal);
+            // The first start is done: the deaths are those of a session.
+            skiff_control::establish_network(&*disk.store, &disk.network.into(), &[], 1).await.unwrap();
+            let mortal = Arc::new(Mortal::new(disk.store.clone(), writes, does_the_last));
             let dying = Platform::start_on(Disk { store: mortal.clone(), ..disk.clone() }).await;
             let mut session = Session::default();
             let result = session.run(&dying).await;

@@ -1,6 +1,6 @@
 //! A control plane on a loopback socket, and the calls that tests make of it.
 
-use crate::node::{Lines, Node, SetMeters, SharedLines};
+use crate::node::{Lines, Node, SetFlows, SetMeters, SharedLines};
 use bytes::Bytes;
 use skiff_api::{
     Client, ClientError, DeploymentState, PutService, RegisterTaskDefinition, RollbackService, RunTask,
@@ -8,11 +8,12 @@ use skiff_api::{
 };
 use skiff_control::{Config, Deps, Handle, Token};
 use skiff_kit::clock::SystemClock;
+use skiff_ports::network::NetworkSetup;
 use skiff_ports::store::Store;
 use skiff_ports::usage::UsageLog;
 use skiff_registry::LocalImages;
 use skiff_store::{SqliteStore, SqliteUsage};
-use skiff_types::{Name, Namespace, TaskId, TaskStatus};
+use skiff_types::{Name, Namespace, NetworkSpec, TaskId, TaskStatus};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +30,8 @@ pub(crate) struct Disk {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) images: Arc<LocalImages>,
     pub(crate) usage: Arc<dyn UsageLog>,
+    /// What the virtual network is to span.
+    pub(crate) network: NetworkSpec,
     pub(crate) _folder: Arc<TempDir>,
 }
 
@@ -39,7 +42,8 @@ impl Disk {
         let images = LocalImages::open(&folder.path().join("images")).unwrap();
         let usage = SqliteUsage::open(&folder.path().join("usage.db")).unwrap();
         let (images, usage) = (Arc::new(images), Arc::new(usage));
-        Self { store: Arc::new(store), images, usage, _folder: Arc::new(folder) }
+        let network = NetworkSpec::default();
+        Self { store: Arc::new(store), images, usage, network, _folder: Arc::new(folder) }
     }
 }
 
@@ -49,6 +53,7 @@ pub(crate) struct Platform {
     pub(crate) node: Arc<Node>,
     pub(crate) lines: Arc<Lines>,
     pub(crate) meters: Arc<SetMeters>,
+    pub(crate) flows: Arc<SetFlows>,
     pub(crate) disk: Disk,
 }
 
@@ -84,17 +89,21 @@ impl Platform {
 
     pub(crate) async fn start_with(disk: Disk, node: Arc<Node>) -> Self {
         let (lines, meters) = (Arc::new(Lines::default()), Arc::new(SetMeters::default()));
+        let flows = Arc::new(SetFlows::default());
         let config = Config {
             version: "0.1.0".to_owned(),
             http: "127.0.0.1:8080".parse().unwrap(),
             data_dir: "/data".into(),
             token: Token::new(TOKEN),
+            network: NetworkSetup { spec: disk.network, own_doors: vec!["127.0.0.1:8080".parse().unwrap()] },
+            host_addresses: vec!["198.41.0.4".parse().unwrap()],
         };
         let deps = Deps {
             store: disk.store.clone(),
             images: disk.images.clone(),
             runtime: node.clone(),
             logs: Arc::new(SharedLines(lines.clone())),
+            flows: flows.clone(),
             usage: disk.usage.clone(),
             meters: meters.clone(),
             clock: Arc::new(SystemClock),
@@ -102,7 +111,7 @@ impl Platform {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let handle = skiff_control::start(config, deps, listener).await.unwrap();
         let client = Client::new(&format!("http://{}", handle.api()), Some(TOKEN.to_owned())).unwrap();
-        Self { handle, client, node, lines, meters, disk }
+        Self { handle, client, node, lines, meters, flows, disk }
     }
 
     /// Ends this control plane; what it has written stays.
@@ -202,11 +211,18 @@ pub(crate) fn registration(family: &str, image: &str) -> RegisterTaskDefinition 
         arguments: vec![],
         environment: [("GREETING".to_owned(), "secret".to_owned())].into(),
         snapshot: false,
+        security_groups: vec![],
     }
 }
 
 pub(crate) fn wanted(definition: &str, desired: u32) -> PutService {
-    PutService { definition: definition.parse().unwrap(), desired: Some(desired), hosts: None, paths: None }
+    PutService {
+        definition: definition.parse().unwrap(),
+        desired: Some(desired),
+        hosts: None,
+        paths: None,
+        security_groups: None,
+    }
 }
 
 pub(crate) fn one_off(definition: &str) -> RunTask {

@@ -6,6 +6,7 @@ mod deploy;
 mod fixture;
 mod measured;
 mod mutated;
+mod network;
 mod node;
 mod restart;
 mod usage;

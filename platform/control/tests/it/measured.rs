@@ -22,6 +22,8 @@ fn totals() -> Totals {
         memory_bytes: 4096,
         responses: [7, 0, 0, 2],
         sandboxes: 1,
+        net_sent_bytes: 100,
+        net_open: 2,
         ..Totals::default()
     };
     totals.request_duration.buckets[0] = 3;
@@ -41,6 +43,7 @@ async fn series_are_there_once_there_is_something_to_count() {
     assert!(!idle.contains("service=\"hello\""), "{idle}");
     assert!(idle.contains("skiff_worker_restarts_total{worker=\"0\"} 3"), "{idle}");
     assert!(idle.contains("skiff_supervisor_log_lines_lost_total 6"), "{idle}");
+    assert!(idle.contains("skiff_supervisor_flow_records_lost_total 7"), "{idle}");
     assert!(idle.contains("skiff_tasks{status=\"RUNNING\"} 1"), "{idle}");
 
     let living =
@@ -54,6 +57,8 @@ async fn series_are_there_once_there_is_something_to_count() {
         "skiff_cpu_seconds_total{namespace=\"default\",service=\"hello\"} 1.5",
         "skiff_cpu_seconds_total{namespace=\"default\",service=\"family:hello\"} 1.5",
         "skiff_memory_bytes{namespace=\"default\",service=\"hello\"} 4096",
+        "skiff_network_sent_bytes_total{namespace=\"default\",service=\"hello\"} 100",
+        "skiff_network_connections_open{namespace=\"default\",service=\"hello\"} 2",
         "# TYPE skiff_request_duration_seconds histogram",
         "skiff_request_duration_seconds_bucket{namespace=\"default\",service=\"hello\",le=\"0.00001\"} 3",
         "skiff_request_duration_seconds_bucket{namespace=\"default\",service=\"hello\",le=\"10\"} 3",
@@ -63,7 +68,7 @@ async fn series_are_there_once_there_is_something_to_count() {
     ] {
         assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
     }
-    assert!(!text.contains("skiff_traps_total"), "{text}");
+    assert!(!text.contains("skiff_traps_total") && !text.contains("skiff_network_denied_total"), "{text}");
 
     let shown = platform.client.get_task(&namespace(), task.id).await.unwrap();
     assert_eq!((shown.usage.requests, shown.usage.requests_failed), (9, 2));

@@ -7,7 +7,7 @@ use skiff_api::{ErrorBody, Operation};
 
 const ROUNDS: usize = 10_000;
 /// What damage is made with, beside noise.
-const PIECES: [&str; 20] = [
+const PIECES: [&str; 22] = [
     "null",
     "{}",
     "[]",
@@ -28,6 +28,8 @@ const PIECES: [&str; 20] = [
     "[[[[[[[[",
     "\"hosts\":[\"a\"]",
     "64MiB",
+    "all from self",
+    "\"security_groups\":[\"default\"]",
 ];
 
 fn damage(text: &str, random: &mut Rng) -> Vec<u8> {
@@ -61,7 +63,8 @@ async fn no_body_is_the_platforms_fault() {
     platform.register("job", "job").await;
     let task = platform.run("job").await.id.to_string();
     let one = ["default", "hello"];
-    let bodies: [(Operation, &[&str], &str); 8] = [
+    let group = ["default", "web"];
+    let bodies: [(Operation, &[&str], &str); 11] = [
         (
             Operation::RegisterTaskDefinition,
             &["default"],
@@ -83,11 +86,20 @@ async fn no_body_is_the_platforms_fault() {
         ),
         (Operation::StopTask, &["default", &task], r#"{"reason":"because"}"#),
         (Operation::PushImage, &["default", "other:v1"], "http"),
+        (
+            Operation::PutSecurityGroup,
+            &group,
+            r#"{"rules":["tcp:80-90 from self","udp:53 to 192.0.2.0/24"]}"#,
+        ),
+        (Operation::AllowRule, &group, r#"{"rule":"tcp:443 to *.example.com"}"#),
+        (Operation::RevokeRule, &group, r#"{"rule":"tcp:443 to *.example.com"}"#),
     ];
-    let queries: [(Operation, &[&str], &str); 3] = [
+    let queries: [(Operation, &[&str], &str); 5] = [
         (Operation::ListTasks, &["default"], "service=hello&status=RUNNING&stopped=true&limit=10&cursor=00"),
         (Operation::ReadLogs, &["default"], "owner=hello&since_ms=1&tail=10&follow=false"),
         (Operation::GetTaskDefinition, &one, "reveal=K,L"),
+        (Operation::ExplainConnection, &["default"], "from=hello&to=192.0.2.1&port=80&transport=udp"),
+        (Operation::ReadFlows, &["default"], "owner=hello&verdict=REJECT&since_ms=1&tail=10&follow=false"),
     ];
     let client = reqwest::Client::new();
     let seed = 0x5eed_0001;

@@ -9,15 +9,16 @@ use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt};
 use skiff_control::{Meters, NodeReading, Readings, WorkerReading, WorkerState};
 use skiff_ledger::Totals;
+use skiff_ports::flows::{FlowQuery, FlowRecord, Flows, InterfaceState};
 use skiff_ports::images::Images;
 use skiff_ports::logs::{LogLine, LogQuery, LogStream, Logs};
 use skiff_ports::runtime::{
-    ColdStart, ComponentReport, DesiredChange, DesiredRoute, DesiredTask, Initialization, PrepareError,
-    Runtime, TaskEvent,
+    ColdStart, ComponentReport, DesiredChange, DesiredInterface, DesiredRoute, DesiredTask, Initialization,
+    NetworkDesired, PrepareError, Runtime, TaskEvent,
 };
 use skiff_ports::snapshot::Version;
 use skiff_types::{
-    Charge, Digest, Kind, Program, QualifiedName, StopCode, StoppedReason, TaskId, WasiGeneration,
+    Charge, Digest, Kind, Program, QualifiedName, Rule, StopCode, StoppedReason, TaskId, WasiGeneration,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
@@ -28,6 +29,41 @@ use tokio::sync::{mpsc, watch};
 pub(crate) struct Desired {
     pub(crate) tasks: Vec<DesiredTask>,
     pub(crate) routes: Vec<DesiredRoute>,
+    pub(crate) interfaces: BTreeMap<TaskId, DesiredInterface>,
+    pub(crate) groups: BTreeMap<QualifiedName, Vec<Rule>>,
+}
+
+impl Desired {
+    fn connect(&mut self, change: NetworkDesired) {
+        self.groups.extend(change.groups.into_iter().map(|group| (group.group, group.rules)));
+        self.groups.retain(|group, _| !change.dissolved.contains(group));
+        self.interfaces.extend(change.interfaces.into_iter().map(|interface| (interface.task, interface)));
+        self.interfaces.retain(|task, _| !change.left.contains(task));
+    }
+
+    /// What is wrong with the network that it was told of.
+    fn network_wrongs(&self) -> Vec<String> {
+        let mut wrongs = Vec::new();
+        let mut taken = BTreeSet::new();
+        for task in &self.tasks {
+            let Some(interface) = self.interfaces.get(&task.id) else {
+                wrongs.push(format!("{} runs without an interface", task.id));
+                continue;
+            };
+            if !taken.insert(interface.address) {
+                wrongs.push(format!("{:?} is the address of two tasks", interface.address));
+            }
+            let namespace = &task.owner.namespace;
+            let group = |name: &_| QualifiedName::new(namespace.clone(), Clone::clone(name));
+            let mut unknown =
+                interface.groups.iter().map(group).filter(|group| !self.groups.contains_key(group));
+            wrongs.extend(unknown.next().map(|group| format!("{} is in {group}, which is not", task.id)));
+        }
+        if self.interfaces.len() != self.tasks.len() {
+            wrongs.push("there are interfaces of tasks that do not run".to_owned());
+        }
+        wrongs
+    }
 }
 
 #[derive(Default)]
@@ -123,12 +159,15 @@ impl Runtime for Node {
         for route in &change.routes {
             state.targets.entry(route.service.to_string()).or_default().push(route.targets.len());
         }
-        let Desired { tasks, routes } = &mut state.desired;
+        let Desired { tasks, routes, .. } = &mut state.desired;
         tasks.retain(|task| !change.ended.contains(&task.id));
         tasks.extend(change.tasks);
         let is_new = |service: &QualifiedName| change.routes.iter().any(|route| route.service == *service);
         routes.retain(|route| !is_new(&route.service) && !change.withdrawn.contains(&route.service));
         routes.extend(change.routes);
+        state.desired.connect(change.network);
+        let wrongs = state.desired.network_wrongs();
+        state.wrongs.extend(wrongs);
         let is_assigned = |id: &TaskId| state.desired.tasks.iter().any(|task| task.id == *id);
         let astray = |route: &&DesiredRoute| !route.targets.iter().all(is_assigned);
         let astray: Vec<_> = state.desired.routes.iter().filter(astray).collect();
@@ -266,6 +305,28 @@ impl Logs for SharedLines {
     }
 }
 
+/// Flows as the test sets them: records, and what goes on at every interface.
+#[derive(Default)]
+pub(crate) struct SetFlows(pub(crate) Mutex<Vec<FlowRecord>>, pub(crate) Mutex<InterfaceState>);
+
+impl Flows for SetFlows {
+    fn read(&self, query: FlowQuery) -> BoxStream<'static, std::io::Result<FlowRecord>> {
+        let is_asked_for = |record: &&FlowRecord| {
+            query.owner.as_ref().is_none_or(|owner| *owner == record.owner)
+                && query.namespace.as_ref().is_none_or(|namespace| *namespace == record.owner.namespace)
+                && query.task.is_none_or(|task| task == record.task)
+                && query.verdict.is_none_or(|verdict| verdict == record.verdict)
+        };
+        let records: Vec<_> = self.0.lock().unwrap().iter().filter(is_asked_for).cloned().map(Ok).collect();
+        futures::stream::iter(records).boxed()
+    }
+
+    fn open(&self, _: TaskId) -> BoxFuture<'_, Result<InterfaceState, String>> {
+        let state = self.1.lock().unwrap().clone();
+        async { Ok(state) }.boxed()
+    }
+}
+
 /// Readings and charges as the test sets them.
 #[derive(Default)]
 pub(crate) struct SetMeters(pub(crate) Mutex<Readings>, pub(crate) Mutex<Vec<Charge>>);
@@ -308,6 +369,7 @@ impl Meters for SetMeters {
             cpu_seconds: 0.1,
             memory_bytes: 1,
             log_lines_lost: 6,
+            flow_records_lost: 7,
             workers: vec![worker],
         }
     }

@@ -122,6 +122,32 @@ async fn every_operation_answers_as_the_document_says() {
     let logs = call(Operation::ReadLogs, &["default"]).query(&[("owner", "job")]);
     contract.check(Operation::ReadLogs, logs).await;
 
+    let group = ["default", "web"];
+    let put = call(Operation::PutSecurityGroup, &group).json(&json!({ "rules": ["all from self"] }));
+    contract.check(Operation::PutSecurityGroup, put).await;
+    for operation in [Operation::AllowRule, Operation::RevokeRule] {
+        let change = call(operation, &group).json(&json!({ "rule": "tcp:80 from default" }));
+        contract.check(operation, change).await;
+    }
+    contract.check(Operation::GetSecurityGroup, call(Operation::GetSecurityGroup, &group)).await;
+    let untouched = call(Operation::GetSecurityGroup, &["default", "default"]);
+    contract.check(Operation::GetSecurityGroup, untouched).await;
+    let list = Operation::ListSecurityGroups;
+    contract.check(list, call(list, &["default"])).await;
+    contract.check(Operation::DeleteSecurityGroup, call(Operation::DeleteSecurityGroup, &group)).await;
+    let explain = call(Operation::ExplainConnection, &["default"]);
+    let explain = explain.query(&[("from", "load-balancer"), ("to", "hello"), ("port", "80")]);
+    assert_eq!(contract.check(Operation::ExplainConnection, explain).await["allowed"], true);
+    let record = crate::network::record("default/hello", ended.id);
+    platform.flows.0.lock().unwrap().push(record.clone());
+    platform.flows.1.lock().unwrap().connections.push(record);
+    contract.check(Operation::ReadFlows, call(Operation::ReadFlows, &["default"])).await;
+    platform.completed("hello").await;
+    let running = platform.running("hello").await.remove(0).id.to_string();
+    let look = call(Operation::GetTaskNetwork, &["default", &running]);
+    let look = contract.check(Operation::GetTaskNetwork, look).await;
+    assert_eq!(look["connections"].as_array().unwrap().len(), 1);
+
     let deregister = Operation::DeregisterTaskDefinition;
     contract.check(deregister, call(deregister, &["default", "job:1"])).await;
     contract.check(Operation::DeleteImage, call(Operation::DeleteImage, &image)).await;
@@ -201,6 +227,12 @@ async fn wrong_calls_get_typed_errors() {
         (Method::GET, format!("{services}?colour=red"), ""),
         (Method::GET, "/v1/namespaces/default/tasks/xyz".to_owned(), ""),
         (Method::GET, "/v1/namespaces/default/logs".to_owned(), ""),
+        (Method::PUT, "/v1/namespaces/default/security-groups/self".to_owned(), ""),
+        (Method::PUT, "/v1/namespaces/default/security-groups/web".to_owned(), r#"{"rules":["tcp:80"]}"#),
+        (Method::POST, "/v1/namespaces/default/security-groups/default/allow".to_owned(), "{}"),
+        (Method::GET, "/v1/namespaces/default/network/explain?from=hello&to=hello".to_owned(), ""),
+        (Method::GET, "/v1/namespaces/default/network/explain?from=hello&to=a..b&port=80".to_owned(), ""),
+        (Method::GET, "/v1/namespaces/default/network/flows?tail=100001".to_owned(), ""),
         (Method::GET, "/v1/namespaces/Default!/tasks".to_owned(), ""),
         (Method::GET, "/v1/namespaces/default/task-definitions/hello?reveal=HOME".to_owned(), ""),
         (Method::GET, "/v1/namespaces/%ff/tasks".to_owned(), ""),
@@ -215,6 +247,11 @@ async fn wrong_calls_get_typed_errors() {
         (Method::GET, "/v1/namespaces/other/services/hello"),
         (Method::GET, "/v1/namespaces/default/tasks/0193f0c5c00070008000000000000001"),
         (Method::DELETE, "/v1/namespaces/default/images/other"),
+        (Method::GET, "/v1/namespaces/default/security-groups/other"),
+        (Method::DELETE, "/v1/namespaces/default/security-groups/other"),
+        (Method::GET, "/v1/namespaces/default/network/explain?from=hello&to=other&port=80"),
+        (Method::GET, "/v1/namespaces/default/network/flows?owner=other"),
+        (Method::GET, "/v1/namespaces/default/tasks/0193f0c5c00070008000000000000001/network"),
     ];
     for (method, path) in missing {
         assert_eq!(error_of(send(method, path, "").await).await, ErrorCode::NotFound, "{path}");

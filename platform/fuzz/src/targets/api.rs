@@ -9,9 +9,9 @@ use http::Uri;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skiff_api::{
-    ColdStartRequest, LogQuery, Operation, PageQuery, PutService, RegisterTaskDefinition, RollbackService,
-    RunTask, ScaleService, StopTask, TaskDefinitionListQuery, TaskDefinitionQuery, TaskDefinitionReference,
-    TaskListQuery, UsageQuery,
+    ChangeRule, ColdStartRequest, ExplainQuery, FlowQuery, LogQuery, Operation, PageQuery, PutSecurityGroup,
+    PutService, RegisterTaskDefinition, RollbackService, RunTask, ScaleService, StopTask,
+    TaskDefinitionListQuery, TaskDefinitionQuery, TaskDefinitionReference, TaskListQuery, UsageQuery,
 };
 use skiff_types::{ImageReference, Name, Namespace, TaskId};
 use std::fmt::{Debug, Display};
@@ -30,7 +30,7 @@ pub(crate) fn run(input: &[u8]) {
             "namespace" => path::<Namespace>(text),
             "reference" => path::<ImageReference>(text),
             "definition" => path::<TaskDefinitionReference>(text),
-            "service" => path::<Name>(text),
+            "service" | "security_group" => path::<Name>(text),
             "task" => path::<TaskId>(text),
             other => panic!("no target reads the parameter {other}; add it here"),
         }
@@ -47,7 +47,13 @@ fn body_and_query(operation: Operation, bytes: &[u8]) {
         Operation::MeasureColdStarts => body::<ColdStartRequest>(bytes),
         Operation::RunTask => body::<RunTask>(bytes),
         Operation::StopTask => body::<StopTask>(bytes),
-        Operation::ListImages | Operation::ListServices => query::<PageQuery>(bytes),
+        Operation::PutSecurityGroup => body::<PutSecurityGroup>(bytes),
+        Operation::AllowRule | Operation::RevokeRule => body::<ChangeRule>(bytes),
+        Operation::ListImages | Operation::ListServices | Operation::ListSecurityGroups => {
+            query::<PageQuery>(bytes)
+        }
+        Operation::ExplainConnection => query::<ExplainQuery>(bytes),
+        Operation::ReadFlows => query::<FlowQuery>(bytes),
         Operation::ListTaskDefinitions => query::<TaskDefinitionListQuery>(bytes),
         Operation::GetTaskDefinition => query::<TaskDefinitionQuery>(bytes),
         Operation::ListTasks => query::<TaskListQuery>(bytes),
@@ -61,6 +67,9 @@ fn body_and_query(operation: Operation, bytes: &[u8]) {
         | Operation::GetService
         | Operation::DeleteService
         | Operation::GetTask
+        | Operation::GetTaskNetwork
+        | Operation::GetSecurityGroup
+        | Operation::DeleteSecurityGroup
         | Operation::GetStatus
         | Operation::GetHealth
         | Operation::GetMetrics

@@ -20,8 +20,9 @@ use tokio::net::UnixStream;
 
 /// The longest payload, in bytes: far more than any message has, which are all bounded by themselves.
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
-/// The most descriptors in a frame; the kernel's own bound is 253.
-const DESCRIPTORS_MAX: usize = 128;
+/// The most descriptors in a frame: what a worker is greeted with where there are as many as can be. The kernel's own bound
+/// is 253.
+const DESCRIPTORS_MAX: usize = 4 + 2 * skiff_ledger::WORKERS_MAX;
 const HEADER_BYTES: usize = 5;
 const READ_BYTES: usize = 64 << 10;
 

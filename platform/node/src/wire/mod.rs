@@ -6,10 +6,12 @@ mod frame;
 mod piece;
 
 pub use frame::{FRAME_BYTES_MAX, FrameReader, FrameWriter, frames};
-pub use piece::{Piece, Received, Specs, pieces};
+pub use piece::{Gatherer, Piece, Received, pieces};
 
 use serde::{Deserialize, Serialize};
+use skiff_ports::flows::{FlowRecord, InterfaceState};
 use skiff_ports::logs::LogLine;
+use skiff_ports::network::NetworkSetup;
 use skiff_ports::runtime::{ColdStart, TaskEvent};
 use skiff_ports::snapshot::Version;
 use skiff_types::{Digest, QualifiedName, TaskId};
@@ -21,8 +23,9 @@ pub type RequestId = u64;
 /// From the supervisor to a worker.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ToWorker {
-    /// First of all. Comes with descriptors: the ledger, the listening socket, the worker's inbox, then the sending
-    /// ends of all workers' inboxes in the order of their seats.
+    /// First of all. Comes with descriptors: the ledger, the listening socket, the worker's inbox of connections, the
+    /// sending ends of all workers' inboxes in the order of their seats; then the same of the wires between workers: the
+    /// worker's inbox, and the sending ends of all.
     Hello(WorkerSetup),
     /// Act on this from now on; with the last piece of a difference, acknowledge its version.
     Change(Piece),
@@ -43,6 +46,13 @@ pub enum ToWorker {
         path: String,
         /// How often.
         rounds: u32,
+    },
+    /// Say what goes on at a task's network interface.
+    InterfaceState {
+        /// To be named in the answer.
+        request: RequestId,
+        /// Which task.
+        task: TaskId,
     },
     /// Take no more connections, finish what is in flight within so many milliseconds, say so, and exit.
     Drain {
@@ -73,6 +83,8 @@ pub struct WorkerSetup {
     pub room: WorkerRoom,
     /// Where to write the access log, if at all.
     pub access_log: Option<PathBuf>,
+    /// What it must know of the network in any case.
+    pub network: NetworkSetup,
 }
 
 /// From a worker to its supervisor.
@@ -91,6 +103,20 @@ pub enum FromWorker {
     Task(TaskEvent),
     /// Guests wrote something.
     Logs(Vec<(QualifiedName, LogLine)>),
+    /// Flows ended, or go on, or were denied.
+    Flows {
+        /// Of which this is known.
+        records: Vec<FlowRecord>,
+        /// Records before these that there was no room for.
+        lost: u64,
+    },
+    /// The answer to [`ToWorker::InterfaceState`].
+    InterfaceState {
+        /// Which question.
+        request: RequestId,
+        /// What goes on there; nothing if it has no such interface.
+        state: InterfaceState,
+    },
     /// The answer to [`ToWorker::MeasureColdStart`].
     ColdStarts {
         /// Which question.

@@ -1,11 +1,13 @@
-//! A difference on its way to a worker: in pieces, each of which is carried out at once and fits a frame many times over,
-//! so that neither end holds more than one of them, and the worker's event loop goes on between two.
+//! A difference on its way to a worker: in pieces, each of which fits a frame many times over, so that neither end holds
+//! more than one of them, and the worker's event loop goes on between two.
 //!
-//! What many tasks share is sent once in a piece, and shared again at the other end.
+//! A piece is carried out at once, but for what it says of the network: that is gathered until it is whole, because no
+//! flow is to be judged by half a change. What many tasks share is sent once in a piece, and shared again at the other end.
 
 use serde::{Deserialize, Serialize};
+use skiff_ports::network::{GroupRules, NetworkChange, NetworkInterface};
 use skiff_ports::snapshot::{Assignment, Difference, Route, TaskSpec, Version};
-use skiff_types::{QualifiedName, TaskId};
+use skiff_types::{Peer, QualifiedName, TaskId};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -23,12 +25,18 @@ pub struct Piece {
     version: Version,
     /// Whether there is more to come of the same difference.
     more: bool,
+    groups: Vec<GroupRules>,
+    dissolved: Vec<QualifiedName>,
+    interfaces: Vec<NetworkInterface>,
+    /// Whether there is more to come of the three above.
+    network_more: bool,
     /// What the tasks of this piece run, each once.
     specs: Vec<TaskSpec>,
     tasks: Vec<TaskOnWire>,
     routes: Vec<Route>,
     withdrawn: Vec<QualifiedName>,
     ended: Vec<TaskId>,
+    left: Vec<TaskId>,
 }
 
 /// An [`Assignment`], with the place of its specification among those of its piece.
@@ -43,26 +51,26 @@ struct TaskOnWire {
 
 /// Cuts a difference into its pieces, at least one, as they are asked for.
 pub fn pieces(difference: Difference) -> impl Iterator<Item = Piece> {
-    let Difference { base, version, assignments, routes, withdrawn, ended } = difference;
+    let Difference { base, version, network, assignments, routes, withdrawn, ended } = difference;
+    let NetworkChange { groups, dissolved, interfaces, left } = network;
+    let (mut groups, mut dissolved) = (groups.into_iter().peekable(), dissolved.into_iter().peekable());
+    let mut interfaces = interfaces.into_iter().peekable();
     let (mut assignments, mut routes) = (assignments.into_iter().peekable(), routes.into_iter().peekable());
     let (mut withdrawn, mut ended) = (withdrawn.into_iter().peekable(), ended.into_iter().peekable());
+    let mut left = left.into_iter().peekable();
     let mut done = false;
     std::iter::from_fn(move || {
         if done {
             return None;
         }
         let mut room = Room(PIECE_BYTES);
+        let mut piece = Piece::empty(base, version);
+        piece.groups.extend(std::iter::from_fn(|| room.take(&mut groups, group_bytes)));
+        piece.dissolved.extend(std::iter::from_fn(|| room.take(&mut dissolved, |_| 0)));
+        piece.interfaces.extend(std::iter::from_fn(|| room.take(&mut interfaces, interface_bytes)));
+        piece.network_more =
+            groups.peek().is_some() || dissolved.peek().is_some() || interfaces.peek().is_some();
         let mut places = HashMap::new();
-        let mut piece = Piece {
-            base,
-            version,
-            more: true,
-            specs: Vec::new(),
-            tasks: Vec::new(),
-            routes: Vec::new(),
-            withdrawn: Vec::new(),
-            ended: Vec::new(),
-        };
         while let Some(assignment) = room.take(&mut assignments, |_| 0) {
             let place = *places.entry(Arc::as_ptr(&assignment.spec)).or_insert_with(|| {
                 room.spend(spec_bytes(&assignment.spec));
@@ -77,13 +85,36 @@ pub fn pieces(difference: Difference) -> impl Iterator<Item = Piece> {
         }
         piece.withdrawn.extend(std::iter::from_fn(|| room.take(&mut withdrawn, |_| 0)));
         piece.ended.extend(std::iter::from_fn(|| room.take(&mut ended, |_| 0)));
-        piece.more = assignments.peek().is_some()
+        piece.left.extend(std::iter::from_fn(|| room.take(&mut left, |_| 0)));
+        piece.more = piece.network_more
+            || assignments.peek().is_some()
             || routes.peek().is_some()
             || withdrawn.peek().is_some()
-            || ended.peek().is_some();
+            || ended.peek().is_some()
+            || left.peek().is_some();
         done = !piece.more;
         Some(piece)
     })
+}
+
+impl Piece {
+    fn empty(base: Version, version: Version) -> Self {
+        Self {
+            base,
+            version,
+            more: true,
+            groups: Vec::new(),
+            dissolved: Vec::new(),
+            interfaces: Vec::new(),
+            network_more: true,
+            specs: Vec::new(),
+            tasks: Vec::new(),
+            routes: Vec::new(),
+            withdrawn: Vec::new(),
+            ended: Vec::new(),
+            left: Vec::new(),
+        }
+    }
 }
 
 /// What a piece has room for, in bytes. One thing always fits in what is left, however large it is.
@@ -107,6 +138,18 @@ fn spec_bytes(spec: &TaskSpec) -> usize {
     4 * ITEM_BYTES + arguments.chain(environment).map(|bytes| ITEM_BYTES + bytes).sum::<usize>()
 }
 
+fn group_bytes(group: &GroupRules) -> usize {
+    let host_bytes = |peer: &Peer| match peer {
+        Peer::Host(host) => host.as_str().len(),
+        Peer::LoadBalancer | Peer::Itself | Peer::Group(_) | Peer::Platform | Peer::Network(_) => 0,
+    };
+    group.rules.iter().map(|rule| ITEM_BYTES + host_bytes(&rule.peer)).sum()
+}
+
+fn interface_bytes(interface: &NetworkInterface) -> usize {
+    ITEM_BYTES + interface.groups.iter().map(|group| group.as_str().len()).sum::<usize>()
+}
+
 fn route_bytes(route: &Route) -> usize {
     let paths = route.paths.iter().map(|path| path.as_str().len()).sum::<usize>();
     paths + ITEM_BYTES * (route.hosts.len() + route.paths.len() + route.targets.len())
@@ -115,36 +158,55 @@ fn route_bytes(route: &Route) -> usize {
 /// A piece as the worker takes it.
 #[derive(Debug)]
 pub struct Received {
-    /// What is to be carried out.
+    /// What is to be carried out. Its network is all that the pieces so far said of it, or nothing as long as more is to
+    /// come.
     pub difference: Difference,
     /// Whether there is more to come of the same difference: only then is its version reached.
     pub more: bool,
 }
 
-/// Specifications that tasks of a worker run, each once; and for a while some that none runs any more.
+/// The worker's end: what it keeps from one piece to the next.
 #[derive(Debug, Default)]
-pub struct Specs {
-    known: HashSet<Arc<TaskSpec>>,
-    /// How many there were, when those that no task runs were last forgotten.
-    run_lately: usize,
+pub struct Gatherer {
+    specs: Specs,
+    /// What was said of the network and is not whole yet; holds no more than what there is to know of it.
+    network: NetworkChange,
 }
 
-impl Specs {
+impl Gatherer {
     /// Takes a piece in; `None` if it names a specification that it has not.
     pub fn receive(&mut self, piece: Piece) -> Option<Received> {
-        let Piece { base, version, more, specs, tasks, routes, withdrawn, ended } = piece;
-        self.forget_some();
-        let specs: Vec<Arc<TaskSpec>> = specs.into_iter().map(|spec| self.share(spec)).collect();
+        let Piece { base, version, more, groups, dissolved, interfaces, network_more, .. } = piece;
+        let Piece { specs, tasks, routes, withdrawn, ended, left, .. } = piece;
+        self.network.groups.extend(groups);
+        self.network.dissolved.extend(dissolved);
+        self.network.interfaces.extend(interfaces);
+        let network = match network_more {
+            true => NetworkChange { left, ..NetworkChange::default() },
+            false => NetworkChange { left, ..std::mem::take(&mut self.network) },
+        };
+        self.specs.forget_some();
+        let specs: Vec<Arc<TaskSpec>> = specs.into_iter().map(|spec| self.specs.share(spec)).collect();
         let assignment = |TaskOnWire { task, owner, in_service, spec, slot }| {
             let spec = specs.get(spec as usize)?.clone();
             Some(Assignment { task, owner, in_service, spec, slot })
         };
         let assignments = tasks.into_iter().map(assignment).collect::<Option<_>>()?;
         let routes = routes.into_iter().map(Arc::new).collect();
-        let difference = Difference { base, version, assignments, routes, withdrawn, ended };
+        let difference = Difference { base, version, network, assignments, routes, withdrawn, ended };
         Some(Received { difference, more })
     }
+}
 
+/// Specifications that tasks of a worker run, each once; and for a while some that none runs any more.
+#[derive(Debug, Default)]
+struct Specs {
+    known: HashSet<Arc<TaskSpec>>,
+    /// How many there were, when those that no task runs were last forgotten.
+    run_lately: usize,
+}
+
+impl Specs {
     /// Only once they have doubled, so that a piece costs what it brings, and not what there is.
     fn forget_some(&mut self) {
         if self.known.len() > (2 * self.run_lately).max(SPECS_KEPT) {
@@ -167,7 +229,7 @@ impl Specs {
 mod tests {
     use super::*;
     use skiff_ports::snapshot::{HostMatch, Target};
-    use skiff_types::{Command, Digest, Kind, Limits, WasiGeneration};
+    use skiff_types::{Command, Digest, Kind, Limits, TaskAddress, WasiGeneration};
 
     fn spec(number: u8, environment_bytes: usize) -> Arc<TaskSpec> {
         let environment = [("TEXT".to_owned(), "x".repeat(environment_bytes))].into();
@@ -208,6 +270,7 @@ mod tests {
         Difference {
             base: 3,
             version: 9,
+            network: network(tasks),
             assignments: (0..tasks).map(assignment).collect(),
             routes: (0..tasks).map(route).collect(),
             withdrawn: (0..tasks).map(|number| name(tasks + number)).collect(),
@@ -215,16 +278,51 @@ mod tests {
         }
     }
 
+    fn network(tasks: u32) -> NetworkChange {
+        let group = |number: u32| GroupRules {
+            group: name(number),
+            rules: vec!["tcp:443 to *.example.com".parse().unwrap(), "all from self".parse().unwrap()],
+        };
+        let interface = |number: u32| NetworkInterface {
+            task: id(number),
+            owner: name(number),
+            in_service: true,
+            kind: Kind::Command,
+            address: TaskAddress { v4: number.into(), v6: u128::from(number).into() },
+            groups: ["default".parse().unwrap(), "web".parse().unwrap()].into(),
+            home: Some(1),
+            ready: number.is_multiple_of(2),
+            slot: number,
+            memory_bytes: 1 << 27,
+        };
+        NetworkChange {
+            groups: (0..tasks).map(group).collect(),
+            dissolved: (0..tasks).map(|number| name(tasks + number)).collect(),
+            interfaces: (0..tasks).map(interface).collect(),
+            left: (0..tasks).map(|number| id(tasks + number)).collect(),
+        }
+    }
+
     /// Sends a difference and puts together what comes out: the difference, the pieces, the largest in bytes.
-    fn sent(difference: Difference, specs: &mut Specs) -> (Difference, usize, usize) {
+    fn sent(difference: Difference, gatherer: &mut Gatherer) -> (Difference, usize, usize) {
         let (mut whole, mut count, mut largest, mut more) = (Difference::default(), 0, 0, true);
         for piece in pieces(difference) {
             assert!(more, "a piece came after the last");
             let bytes = postcard::to_stdvec(&piece).unwrap();
-            let received = specs.receive(postcard::from_bytes(&bytes).unwrap()).unwrap();
-            let Difference { base, version, assignments, routes, withdrawn, ended } = received.difference;
+            let received = gatherer.receive(postcard::from_bytes(&bytes).unwrap()).unwrap();
+            let Difference { base, version, network, assignments, routes, withdrawn, ended } =
+                received.difference;
+            let NetworkChange { left, .. } = network;
+            let network = NetworkChange { left: Vec::new(), ..network };
+            if !network.is_empty() {
+                assert!(whole.network.is_empty(), "the network's change in two halves");
+                assert!(whole.assignments.is_empty(), "an interface after a task");
+                whole.network = network;
+            }
             assert!(assignments.is_empty() || whole.routes.is_empty(), "a task after routes");
             assert!(routes.is_empty() || whole.ended.is_empty(), "a route after an end");
+            assert!(ended.is_empty() || whole.network.left.is_empty(), "an end after an interface left");
+            whole.network.left.extend(left);
             (whole.base, whole.version) = (base, version);
             whole.assignments.extend(assignments);
             whole.routes.extend(routes);
@@ -238,11 +336,11 @@ mod tests {
 
     #[test]
     fn what_is_cut_into_pieces_is_whole_again() {
-        let mut table = Specs::default();
+        let mut gatherer = Gatherer::default();
         let specs = [spec(1, 10), spec(2, 10), spec(3, 0)];
         for tasks in [0, 1, 700, 20_000] {
             let difference = difference(tasks, &specs);
-            let (received, count, largest) = sent(difference.clone(), &mut table);
+            let (received, count, largest) = sent(difference.clone(), &mut gatherer);
             assert_eq!(received, difference);
             assert!((count == 1) == (tasks < 2), "{tasks} tasks in {count} pieces");
             assert!(largest < 2 * PIECE_BYTES, "{tasks} tasks: a piece of {largest} bytes");
@@ -251,29 +349,33 @@ mod tests {
 
     #[test]
     fn what_tasks_share_is_sent_once_and_shared_again() {
-        let mut table = Specs::default();
+        let mut gatherer = Gatherer::default();
         let specs = [spec(1, 50_000)];
-        let (received, count, _) = sent(difference(100, &specs), &mut table);
+        let (received, count, _) = sent(difference(50, &specs), &mut gatherer);
         assert_eq!(count, 1);
         let one = received.assignments[0].spec.clone();
         assert!(received.assignments.iter().all(|assignment| Arc::ptr_eq(&assignment.spec, &one)));
-        let (later, ..) = sent(difference(1, &specs), &mut table);
+        let (later, ..) = sent(difference(1, &specs), &mut gatherer);
         assert!(Arc::ptr_eq(&later.assignments[0].spec, &one), "a later difference shares it too");
     }
 
     #[test]
     fn what_no_task_runs_is_forgotten() {
-        let mut table = Specs::default();
+        let mut gatherer = Gatherer::default();
         let of_round =
             |round: u8| (0..50).map(move |number| spec(5 * round + number % 5, 1 + number as usize));
         for round in 0..50 {
             let specs: Vec<_> = of_round(round).collect();
-            sent(difference(50, &specs), &mut table);
-            assert!(table.known.len() <= SPECS_KEPT + 50, "{} after round {round}", table.known.len());
+            sent(difference(50, &specs), &mut gatherer);
+            assert!(
+                gatherer.specs.known.len() <= SPECS_KEPT + 50,
+                "{} after round {round}",
+                gatherer.specs.known.len()
+            );
         }
         let specs: Vec<_> = (0..200).map(|number| spec(number, 0)).collect();
-        let (held, ..) = sent(difference(200, &specs), &mut table);
-        let again = sent(difference(200, &specs), &mut table).0;
+        let (held, ..) = sent(difference(200, &specs), &mut gatherer);
+        let again = sent(difference(200, &specs), &mut gatherer).0;
         assert!(Arc::ptr_eq(&held.assignments[7].spec, &again.assignments[7].spec), "what one runs stays");
     }
 
@@ -281,7 +383,7 @@ mod tests {
     fn what_is_large_gets_pieces_of_its_own() {
         let specs: Vec<_> = (0..10).map(|number| spec(number, 3 * PIECE_BYTES)).collect();
         let difference = difference(10, &specs);
-        let (received, count, largest) = sent(difference.clone(), &mut Specs::default());
+        let (received, count, largest) = sent(difference.clone(), &mut Gatherer::default());
         assert_eq!(received, difference);
         assert!(count >= 10 && largest < 4 * PIECE_BYTES, "{count} pieces, the largest of {largest} bytes");
     }
@@ -290,6 +392,6 @@ mod tests {
     fn a_piece_that_names_what_it_has_not_is_refused() {
         let mut piece = pieces(difference(1, &[spec(1, 0)])).next().unwrap();
         piece.specs.clear();
-        assert!(Specs::default().receive(piece).is_none());
+        assert!(Gatherer::default().receive(piece).is_none());
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 use skiff_ports::snapshot::{HostMatch, Target, TaskSpec};
-use skiff_types::{Command, Digest, Limits, WasiGeneration};
+use skiff_types::{Command, Digest, Limits, TaskAddress, WasiGeneration};
 use std::collections::BTreeMap;
 
 const WORKERS: usize = 2;
@@ -37,6 +37,52 @@ fn route(number: u8, targets: &[u8]) -> Route {
         paths: vec![format!("/{number}").parse().unwrap()],
         targets: targets.iter().map(target).collect(),
     }
+}
+
+fn group(number: u8, port: u16) -> GroupRules {
+    GroupRules { group: service(number), rules: vec![format!("tcp:{port} from self").parse().unwrap()] }
+}
+
+fn interface(number: u8, ready: bool) -> DesiredInterface {
+    let address = TaskAddress { v4: u32::from(number).into(), v6: u128::from(number).into() };
+    DesiredInterface { task: id(number), address, groups: ["web".parse().unwrap()].into(), ready }
+}
+
+fn interfaces(interfaces: impl IntoIterator<Item = DesiredInterface>) -> NetworkDesired {
+    NetworkDesired { interfaces: interfaces.into_iter().collect(), ..NetworkDesired::default() }
+}
+
+#[test]
+fn every_worker_knows_every_interface_and_where_its_task_lives() {
+    let mut world = World::new(WORKERS);
+    world.run(assignment(1, Kind::Command, "256"));
+    world.run(assignment(2, Kind::Command, "256"));
+    world.run(assignment(3, Kind::Http, "256"));
+    world.connect(interfaces([1, 2, 3, 4].map(|number| interface(number, true))));
+    world.version = 1;
+    let told = [0, 1].map(|worker| world.difference(worker).network.interfaces);
+    for mut told in told {
+        told.sort_by_key(|interface| interface.task);
+        let homes: Vec<_> = told.iter().map(|interface| (interface.task, interface.home)).collect();
+        assert_eq!(
+            homes,
+            [(id(1), Some(0)), (id(2), Some(1)), (id(3), None)],
+            "and none of a task that is not here"
+        );
+        assert_eq!((told[0].slot, told[0].memory_bytes), (1, Limits::default().memory.bytes()));
+    }
+    // It ends by itself, or is told to: its interface goes either way, and everybody is told.
+    assert!(world.has_ended(id(1)));
+    world.end(id(2));
+    world.connect(interfaces([interface(3, false)]));
+    world.connect(NetworkDesired { left: vec![id(2)], ..NetworkDesired::default() });
+    for worker in 0..WORKERS {
+        let network = world.difference(worker).network;
+        assert_eq!(network.left, [id(1), id(2)]);
+        assert_eq!(network.interfaces.iter().map(|interface| interface.ready).collect::<Vec<_>>(), [false]);
+    }
+    world.connect(interfaces([interface(1, true)]));
+    assert_eq!(world.difference(0).network.interfaces, [], "what has ended has none again");
 }
 
 #[test]
@@ -73,14 +119,19 @@ fn of_what_changed_often_only_the_newest_is_told() {
         world.route(route(1, &[1]));
         world.run(assignment(round, Kind::Http, "256"));
         world.end(id(round));
+        let groups = vec![group(1, round.into())];
+        world.connect(NetworkDesired { groups, ..interfaces([interface(1, round == 99)]) });
         world.version += 1;
     }
     world.route(route(1, &[]));
     let told = &world.told[0];
     assert!(told.tasks.len() <= 100 && told.routes.len() == 1, "{told:?}");
+    assert!(told.interfaces.len() == 1 && told.groups.len() == 1, "{told:?}");
     let difference = world.difference(0);
     assert_eq!((difference.base, difference.version), (1, 101));
     assert_eq!(difference.routes, [Arc::new(route(1, &[]))]);
+    assert_eq!(difference.network.groups, [group(1, 99)]);
+    assert!(matches!(&difference.network.interfaces[..], [interface] if interface.ready));
     assert_eq!(world.difference(0), Difference { base: 101, version: 101, ..Difference::default() });
     assert!(world.told[1].tasks.is_empty(), "nothing is kept for a worker that was told nothing");
 }
@@ -91,12 +142,19 @@ struct Worker {
     version: Version,
     tasks: BTreeMap<TaskId, Assignment>,
     routes: BTreeMap<QualifiedName, Arc<Route>>,
+    groups: BTreeMap<QualifiedName, Vec<Rule>>,
+    interfaces: BTreeMap<TaskId, NetworkInterface>,
 }
 
 impl Worker {
     fn carry_out(&mut self, difference: Difference) {
         assert_eq!(difference.base, self.version, "told what it can't know the base of");
         self.version = difference.version;
+        let NetworkChange { groups, dissolved, interfaces, left } = difference.network;
+        self.groups.extend(groups.into_iter().map(|group| (group.group, group.rules)));
+        dissolved.iter().for_each(|group| drop(self.groups.remove(group)));
+        self.interfaces.extend(interfaces.into_iter().map(|interface| (interface.task, interface)));
+        left.iter().for_each(|task| drop(self.interfaces.remove(task)));
         self.tasks.extend(difference.assignments.into_iter().map(|assignment| (assignment.task, assignment)));
         self.routes.extend(difference.routes.into_iter().map(|route| (route.service.clone(), route)));
         difference.withdrawn.iter().for_each(|service| drop(self.routes.remove(service)));
@@ -111,6 +169,10 @@ enum Event {
     EndedByItself(u8),
     Route(u8, Vec<u8>),
     Withdraw(u8),
+    Connect(u8, bool),
+    Leave(u8),
+    Allow(u8, u16),
+    Dissolve(u8),
     Tell(usize),
     Die(usize),
 }
@@ -122,7 +184,11 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         2 => number.clone().prop_map(Event::End),
         1 => number.clone().prop_map(Event::EndedByItself),
         3 => (number.clone(), prop::collection::vec(0..6_u8, 0..3)).prop_map(|(number, to)| Event::Route(number, to)),
-        1 => number.prop_map(Event::Withdraw),
+        1 => number.clone().prop_map(Event::Withdraw),
+        3 => (number.clone(), any::<bool>()).prop_map(|(number, ready)| Event::Connect(number, ready)),
+        1 => number.clone().prop_map(Event::Leave),
+        2 => (number.clone(), 0..3_u16).prop_map(|(number, port)| Event::Allow(number, port)),
+        1 => number.prop_map(Event::Dissolve),
         3 => (0..WORKERS).prop_map(Event::Tell),
         1 => (0..WORKERS).prop_map(Event::Die),
     ];
@@ -147,6 +213,18 @@ proptest! {
                 Event::EndedByItself(number) => drop(world.has_ended(id(number))),
                 Event::Route(number, to) => world.route(route(number, &to)),
                 Event::Withdraw(number) => world.withdraw(&service(number)),
+                Event::Connect(number, ready) => world.connect(interfaces([interface(number, ready)])),
+                Event::Leave(number) => {
+                    world.connect(NetworkDesired { left: vec![id(number)], ..NetworkDesired::default() });
+                }
+                Event::Allow(number, port) => {
+                    let groups = vec![group(number, port)];
+                    world.connect(NetworkDesired { groups, ..NetworkDesired::default() });
+                }
+                Event::Dissolve(number) => {
+                    let dissolved = vec![service(number)];
+                    world.connect(NetworkDesired { dissolved, ..NetworkDesired::default() });
+                }
                 Event::Tell(worker) => workers[worker].carry_out(world.difference(worker)),
                 Event::Die(worker) => {
                     world.forget(worker);
@@ -158,12 +236,15 @@ proptest! {
         for worker in 0..WORKERS {
             prop_assert_eq!(world.units[worker], 256 * world.residents(worker).len() as u64);
         }
+        let mut interfaces_known = Vec::new();
         for (worker, mut known) in workers.into_iter().enumerate() {
             known.carry_out(world.difference(worker));
             world.forget(worker);
             let mut newborn = Worker::default();
             newborn.carry_out(world.difference(worker));
+            interfaces_known.push(newborn.interfaces.clone());
             prop_assert_eq!(known, newborn);
         }
+        prop_assert!(interfaces_known.windows(2).all(|pair| pair[0] == pair[1]), "every worker knows all");
     }
 }

@@ -15,6 +15,7 @@ fn spec(revision: u32, desired: u32) -> ServiceSpec {
         desired,
         hosts: vec![],
         paths: vec![],
+        security_groups: None,
     }
 }
 
@@ -45,6 +46,7 @@ impl Model {
                         definition: spec.definition.clone(),
                         group: Group::Service(spec.name.clone()),
                         overrides: None,
+                        address: None,
                         status: TaskStatus::Provisioning,
                         stop: None,
                         exit_code: None,

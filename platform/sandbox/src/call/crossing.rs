@@ -21,6 +21,16 @@ pub(super) fn taken_in(crossed: &Crossed, request: GuestRequest) -> GuestRequest
     request
 }
 
+/// A request's head as others than its guest have it.
+pub(crate) fn copy_of_head(theirs: &request::Parts) -> request::Parts {
+    let (mut head, ()) = http::Request::new(()).into_parts();
+    head.method = theirs.method.clone();
+    head.uri = copy_of_uri(&theirs.uri);
+    head.version = theirs.version;
+    head.headers = copy_of_headers(&theirs.headers);
+    head
+}
+
 /// A response's head as the worker has it. To be called outside of a guest's poll.
 pub(super) fn taken_out(crossed: &Crossed, theirs: response::Parts) -> response::Parts {
     let (mut head, ()) = http::Response::new(()).into_parts();

@@ -16,6 +16,7 @@ pub(super) async fn call(
     request: GuestRequest,
     head: Arc<Head>,
 ) -> wasmtime::Result<()> {
+    store.data_mut().note_hops(request.headers());
     let mut http = store.data_mut().http();
     let request = http.new_incoming_request(Scheme::Http, request)?;
     let answer = http.new_response_outparam_from_callback(move |answer| {

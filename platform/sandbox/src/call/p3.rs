@@ -40,6 +40,7 @@ pub(super) async fn answer(
     let host = request.headers().get(http::header::HOST);
     let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
     let (mut request, request_end) = accessor.with(|mut access| {
+        access.get().note_hops(request.headers());
         let (request, end) = Request::from_http(access.get().http().hooks, request);
         // Its type names the lifetime of the hooks, though it does not borrow them.
         (request, Box::pin(end) as RequestEnd)

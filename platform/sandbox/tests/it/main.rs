@@ -2,6 +2,7 @@
 
 mod cache;
 mod calls;
+mod capability;
 mod codes;
 mod commands;
 mod compile;

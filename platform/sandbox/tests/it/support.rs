@@ -13,7 +13,8 @@ use skiff_ports::runtime::{ComponentReport, PrepareError, TaskEvent};
 use skiff_ports::snapshot::{Assignment, TaskSpec};
 use skiff_sandbox::cache::NativeCache;
 use skiff_sandbox::{
-    CodeBounds, CodeSource, Config, Deps, InitializationBounds, LogSink, Sandboxes, compile, engine,
+    Capability, CodeBounds, CodeSource, Config, Deps, InitializationBounds, LogSink, Sandboxes, compile,
+    engine,
 };
 use skiff_types::{
     Command, Digest, Kind, Limits, Name, Namespace, Program, QualifiedName, TaskDefinitionId, TaskId,
@@ -237,7 +238,16 @@ impl World {
 
     /// The same, with these bounds on what code stays mapped.
     pub(crate) fn with_code(sandboxes_max: usize, guests: &[Guest], code: CodeBounds) -> Self {
-        Self::build(sandboxes_max, guests.iter().map(|guest| (guest.digest(), guest.native())), code)
+        Self::build(sandboxes_max, programs(guests), code, Vec::new())
+    }
+
+    /// The same, with something for guests beside WASI's own.
+    pub(crate) fn with_capability(
+        sandboxes_max: usize,
+        guests: &[Guest],
+        capability: Arc<dyn Capability>,
+    ) -> Self {
+        Self::build(sandboxes_max, programs(guests), CODE_BOUNDS, vec![capability])
     }
 
     /// A world in which these programs can be run: the key of each, and its native code.
@@ -245,13 +255,14 @@ impl World {
         sandboxes_max: usize,
         programs: impl IntoIterator<Item = (Digest, Arc<Vec<u8>>)>,
     ) -> Self {
-        Self::build(sandboxes_max, programs, CODE_BOUNDS)
+        Self::build(sandboxes_max, programs, CODE_BOUNDS, Vec::new())
     }
 
     fn build(
         sandboxes_max: usize,
         programs: impl IntoIterator<Item = (Digest, Arc<Vec<u8>>)>,
         code: CodeBounds,
+        capabilities: Vec<Arc<dyn Capability>>,
     ) -> Self {
         static COMPATIBILITY: OnceLock<String> = OnceLock::new();
         let compatibility = COMPATIBILITY.get_or_init(|| engine::compatibility().expect("an engine"));
@@ -270,6 +281,7 @@ impl World {
             code: Rc::new(Source { cache, fetched: fetched.clone(), _dir: dir }),
             logs: Rc::new(Lines(Rc::clone(&lines))),
             events: Rc::new(move |event| told.borrow_mut().push(event)),
+            capabilities,
         };
         let sandboxes = Sandboxes::new(Config { worker: 0, sandboxes_max, code }, deps).expect("sandboxes");
         Self { sandboxes, ledger, lines, events, fetched, assignments: RefCell::default() }
@@ -367,6 +379,11 @@ impl World {
         };
         until("memory, in flight, queued or sandboxes are held for ever", || held() == [0; 4]).await;
     }
+}
+
+/// What these guests run: the key of each, and its native code.
+fn programs(guests: &[Guest]) -> impl Iterator<Item = (Digest, Arc<Vec<u8>>)> {
+    guests.iter().map(|guest| (guest.digest(), guest.native()))
 }
 
 /// A request to a guest.

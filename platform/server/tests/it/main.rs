@@ -10,6 +10,7 @@ mod gauges;
 mod harness;
 mod lifecycle;
 mod neighbour;
+mod network;
 mod quotas;
 mod snapshot;
 mod soak;

@@ -3,9 +3,12 @@
 //! Pure bookkeeping over the view. What always holds: the changes that were given out, one after the other, add up to
 //! what a look at everything would say of every owner, as of when that owner was last looked at.
 
+mod network;
+
 use crate::meters::Owner;
 use crate::model::{Service, TaskObject};
 use crate::view::View;
+use network::{Interface, ToldNetwork};
 use skiff_plan::lifecycle;
 use skiff_plan::routes::{self, Host, Routed, ServiceRoute};
 use skiff_ports::runtime::{DesiredChange, DesiredRoute, DesiredTask};
@@ -23,7 +26,8 @@ type Prepared<'a> = &'a dyn Fn(&Digest) -> bool;
 #[derive(Debug, Default)]
 pub(super) struct Told {
     /// Each list sorted.
-    tasks: HashMap<Owner, Vec<TaskId>>,
+    tasks: HashMap<Owner, Vec<ToldTask>>,
+    network: ToldNetwork,
     routes: HashMap<QualifiedName, ServiceRoute>,
     /// What tasks without overrides run, shared by all that run the same.
     specs: HashMap<(Namespace, TaskDefinitionId), Arc<TaskSpec>>,
@@ -35,6 +39,13 @@ pub(super) struct Told {
     doubted: bool,
 }
 
+/// A task that the node was told to run.
+#[derive(Debug)]
+struct ToldTask {
+    id: TaskId,
+    interface: Option<Interface>,
+}
+
 impl Told {
     /// Has the next look be one at everything.
     pub(super) fn doubt_all(&mut self) {
@@ -44,6 +55,7 @@ impl Told {
     /// Who is to be looked at: those of whom something changed, and those who waited for what is there now.
     pub(super) fn owners_to_look_at(&mut self, view: &mut View, prepared: Prepared<'_>) -> Vec<Owner> {
         let mut owners = std::mem::take(&mut view.owners_to_assign);
+        self.network.look_at_groups(std::mem::take(&mut view.groups_to_tell));
         owners.append(&mut self.undefined);
         let ready = self.unprepared.extract_if(|program, _| prepared(program));
         ready.for_each(|(_, mut waited)| owners.append(&mut waited));
@@ -52,6 +64,7 @@ impl Told {
             owners.extend(self.tasks.keys().cloned());
             owners.extend(self.routes.keys().map(|name| Owner { name: name.clone(), in_service: true }));
             self.unprepared.clear();
+            self.network.look_at_all_groups(view);
             self.specs.retain(|_, spec| Arc::strong_count(spec) > 1);
         }
         owners.into_iter().collect()
@@ -65,6 +78,7 @@ impl Told {
         }
         let services = owners.iter().filter(|owner| owner.in_service).map(|owner| &owner.name);
         self.look_at_routes(view, services, &mut change);
+        self.network.tell_groups(view, &mut change.network);
         change
     }
 
@@ -75,8 +89,10 @@ impl Told {
         prepared: Prepared<'_>,
         change: &mut DesiredChange,
     ) {
-        let mut tasks = Vec::new();
-        let before = self.tasks.remove(owner).unwrap_or_default();
+        let mut tasks: Vec<ToldTask> = Vec::new();
+        let mut before = self.tasks.remove(owner).unwrap_or_default();
+        let service = if owner.in_service { view.service(&owner.name) } else { None };
+        let groups = service.and_then(|held| held.value.spec.security_groups.as_deref());
         for held in view.tasks_of(&owner.name.namespace, &owner.group()) {
             let task = &held.value.task;
             if !lifecycle::is_assigned(task.status) {
@@ -90,14 +106,24 @@ impl Told {
                 self.unprepared.entry(spec.program).or_default().insert(owner.clone());
                 continue;
             }
-            if before.binary_search(&task.id).is_err() {
+            let known = before.binary_search_by_key(&task.id, |told| told.id);
+            let interface = known.ok().and_then(|at| before[at].interface.take());
+            if known.is_err() {
                 let Owner { name, in_service } = owner.clone();
                 change.tasks.push(DesiredTask { id: task.id, owner: name, in_service, spec });
             }
-            tasks.push(task.id);
+            let interface = self.network.look_at(view, task, groups, interface, &mut change.network);
+            tasks.push(ToldTask { id: task.id, interface });
         }
-        tasks.sort_unstable();
-        change.ended.extend(before.into_iter().filter(|task| tasks.binary_search(task).is_err()));
+        tasks.sort_unstable_by_key(|told| told.id);
+        for told in before {
+            if tasks.binary_search_by_key(&told.id, |other| other.id).is_err() {
+                change.ended.push(told.id);
+                if told.interface.is_some() {
+                    self.network.leave(&owner.name.namespace, told.id, &mut change.network);
+                }
+            }
+        }
         if !tasks.is_empty() {
             self.tasks.insert(owner.clone(), tasks);
         }
@@ -192,7 +218,9 @@ impl Told {
             .tasks_of(&service.namespace, &service.group())
             .filter(|held| takes_requests(&held.value))
             .map(|held| held.value.task.id)
-            .filter(|id| assigned.is_some_and(|assigned| assigned.binary_search(id).is_ok()))
+            .filter(|id| {
+                assigned.is_some_and(|assigned| assigned.binary_search_by_key(id, |told| told.id).is_ok())
+            })
             .collect();
         let takes_part = (answers && !service.removed) || !targets.is_empty();
         takes_part.then_some(Routed {

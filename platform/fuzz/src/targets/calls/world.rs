@@ -60,7 +60,13 @@ impl World {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let local = LocalSet::new();
         let (ledger, _) = Ledger::create(1).expect("a ledger");
-        let deps = Deps { ledger: ledger.clone(), code, logs: Rc::new(Discarded), events: Rc::new(|_| {}) };
+        let deps = Deps {
+            ledger: ledger.clone(),
+            code,
+            logs: Rc::new(Discarded),
+            events: Rc::new(|_| {}),
+            capabilities: Vec::new(),
+        };
         let config = Config { worker: 0, sandboxes_max: SANDBOXES_MAX, code: CODE_BOUNDS };
         let sandboxes = local.block_on(&runtime, async { Sandboxes::new(config, deps) }).expect("sandboxes");
         let report = skiff_sandbox::inspect(&std::fs::read(&component).expect("just built"));

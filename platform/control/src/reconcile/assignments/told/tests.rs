@@ -1,13 +1,15 @@
 //! What the node was told, change by change, against what it would be told at once.
 
 use super::*;
-use crate::model::Definition;
+use crate::model::{Definition, SecurityGroup};
 use crate::view::Viewed;
 use proptest::prelude::*;
 use skiff_api::LimitsSpec;
-use skiff_ports::runtime::ComponentReport;
+use skiff_plan::security_groups;
+use skiff_ports::runtime::{ComponentReport, DesiredInterface};
 use skiff_types::{
-    Command, Group, Limits, ServiceSpec, StopCode, StoppedReason, Task, TaskDefinition, WasiGeneration,
+    Command, Group, Limits, Name, Rule, ServiceSpec, StopCode, StoppedReason, Task, TaskAddress,
+    TaskDefinition, WasiGeneration,
 };
 use std::collections::BTreeMap;
 
@@ -19,6 +21,8 @@ const DEFINITIONS: u8 = 3;
 struct Node {
     tasks: BTreeMap<TaskId, DesiredTask>,
     routes: BTreeMap<QualifiedName, DesiredRoute>,
+    interfaces: BTreeMap<TaskId, DesiredInterface>,
+    groups: BTreeMap<QualifiedName, Vec<Rule>>,
 }
 
 impl Node {
@@ -30,9 +34,33 @@ impl Node {
         for service in change.withdrawn {
             assert!(self.routes.remove(&service).is_some(), "told to withdraw what is not routed");
         }
+        let network = change.network;
+        assert!(
+            network.left.iter().all(|task| change.ended.contains(task)),
+            "lost its interface and goes on"
+        );
         for task in change.ended {
             assert!(self.tasks.remove(&task).is_some(), "told to end what does not run");
         }
+        for rules in network.groups {
+            let before = self.groups.insert(rules.group, rules.rules.clone());
+            assert_ne!(before.as_ref(), Some(&rules.rules), "told of a group again");
+        }
+        for group in network.dissolved {
+            assert!(self.groups.remove(&group).is_some(), "told to dissolve what is not there");
+        }
+        for interface in network.interfaces {
+            assert!(self.tasks.contains_key(&interface.task), "an interface of what does not run");
+            let before = self.interfaces.insert(interface.task, interface.clone());
+            assert_ne!(before, Some(interface), "told of an interface again");
+        }
+        for task in network.left {
+            assert!(
+                self.interfaces.remove(&task).is_some(),
+                "told that an interface left that was not there"
+            );
+        }
+        assert!(self.tasks.keys().eq(self.interfaces.keys()), "a task runs without an interface");
         for route in self.routes.values() {
             assert!(route.targets.iter().all(|task| self.tasks.contains_key(task)), "routed to nowhere");
         }
@@ -74,6 +102,7 @@ impl World {
             // One at a time, which is the hardest.
             node.take_in(told.look(&self.view, &[owner], &prepared));
         }
+        node.take_in(told.look(&self.view, &[], &prepared));
         node.check();
     }
 }
@@ -97,6 +126,7 @@ fn definition(number: u8) -> Definition {
             limits: Limits::default(),
             command: Command::default(),
             snapshot: false,
+            security_groups: if number == 0 { vec![group_name(0)] } else { vec![] },
             created_at_ms: 0,
         },
         requested: LimitsSpec::default(),
@@ -128,6 +158,7 @@ fn service(number: u8, defined: u8, hosts: &[u8], paths: &[u8]) -> Service {
             desired: 1,
             hosts: hosts.iter().map(|host| format!("h{host}").parse().unwrap()).collect(),
             paths: paths.iter().map(|path| format!("/{path}").parse().unwrap()).collect(),
+            security_groups: (number % 2 == 1).then(|| paths.iter().map(|path| group_name(*path)).collect()),
         },
         created_at_ms: u64::from(number % 3),
         updated_at_ms: 0,
@@ -135,6 +166,25 @@ fn service(number: u8, defined: u8, hosts: &[u8], paths: &[u8]) -> Service {
         previous: None,
         removed: defined == 0 && number == 0,
     }
+}
+
+/// The first is that of the namespace that is there without an object.
+fn group_name(number: u8) -> Name {
+    if number == 0 { security_groups::default_group() } else { format!("g{number}").parse().unwrap() }
+}
+
+fn group(number: u8, ports: u16) -> SecurityGroup {
+    SecurityGroup {
+        namespace: Namespace::default(),
+        name: group_name(number),
+        rules: vec![format!("tcp:{ports} from self").parse().unwrap()],
+        created_at_ms: 0,
+        updated_at_ms: 0,
+    }
+}
+
+fn address(number: u8) -> TaskAddress {
+    TaskAddress { v4: [10, 64, 0, number].into(), v6: [0xfd73, 0, 0, 0, 0, 0, 0, number.into()].into() }
 }
 
 fn task(number: u8, status: TaskStatus, defined: u8, stops: bool) -> TaskObject {
@@ -147,6 +197,7 @@ fn task(number: u8, status: TaskStatus, defined: u8, stops: bool) -> TaskObject 
             definition: definition_id(defined),
             group: if number % 4 == 3 { Group::Family(name) } else { Group::Service(name) },
             overrides: (number == 7).then(Command::default),
+            address: Some(address(number)),
             status,
             stop: stops.then(|| StoppedReason { code: StopCode::UserInitiated, message: String::new() }),
             exit_code: None,
@@ -170,6 +221,8 @@ enum Event {
     Definition(u8),
     NoDefinition(u8),
     Prepared(u8),
+    Group(u8, u16),
+    NoGroup(u8),
     Tell,
 }
 
@@ -189,6 +242,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         3 => defined().prop_map(Event::Definition),
         1 => defined().prop_map(Event::NoDefinition),
         2 => defined().prop_map(Event::Prepared),
+        2 => (0..3_u8, 1..3_u16).prop_map(|(n, ports)| Event::Group(n, ports)),
+        1 => (0..3_u8).prop_map(Event::NoGroup),
         4 => Just(Event::Tell),
     ];
     prop::collection::vec(event, 0..80)
@@ -207,6 +262,8 @@ proptest! {
                 Event::Definition(n) => world.put(definition(n)),
                 Event::NoDefinition(n) => world.delete(&definition(n)),
                 Event::Prepared(n) => drop(world.prepared.insert(component(n))),
+                Event::Group(n, ports) => world.put(group(n, ports)),
+                Event::NoGroup(n) => world.delete(&group(n, 1)),
                 Event::Tell => world.tell(&mut told, &mut node),
             }
         }
@@ -244,4 +301,38 @@ fn a_change_is_told_once_and_tells_of_nothing_else() {
     told.doubt_all();
     let owners = told.owners_to_look_at(&mut world.view, &prepared);
     assert!(told.look(&world.view, &owners, &prepared).is_empty(), "a look at everything finds nothing new");
+}
+
+#[test]
+fn a_change_of_a_group_is_told_alone_and_to_nobody_twice() {
+    let (mut world, mut told, mut node) = (World::default(), Told::default(), Node::default());
+    world.put(definition(1));
+    world.prepared.insert(component(1));
+    for number in 0..SERVICES {
+        world.put(service(number, 1, &[], &[]));
+        world.put(task(number, TaskStatus::Running, 1, false));
+    }
+    world.tell(&mut told, &mut node);
+    let default = group(0, 80).qualified();
+    assert_eq!(node.groups, [(default.clone(), Rule::defaults())].into());
+    assert!(node.interfaces.values().all(|interface| *interface.groups == [group_name(0)]));
+
+    world.put(group(0, 80));
+    let prepared = |_: &Digest| true;
+    let owners = told.owners_to_look_at(&mut world.view, &prepared);
+    assert!(owners.is_empty(), "no task is looked at");
+    let change = told.look(&world.view, &owners, &prepared);
+    assert_eq!((change.network.groups.len(), change.network.interfaces.len()), (1, 0));
+    assert!(told.look(&world.view, &owners, &prepared).is_empty());
+
+    // Everybody leaves: nobody is in the group any more, but it is somebody's own now.
+    node.take_in(change);
+    for number in 0..SERVICES {
+        world.put(task(number, TaskStatus::Stopped, 1, true));
+    }
+    world.tell(&mut told, &mut node);
+    assert_eq!((node.interfaces.len(), node.groups.len()), (0, 1));
+    world.delete(&group(0, 80));
+    world.tell(&mut told, &mut node);
+    assert!(node.groups.is_empty());
 }

@@ -1,8 +1,12 @@
 //! Misbehaviour that needs no WASI generation, and how a request or a command line chooses it.
 
 mod program;
+mod script;
+mod url;
 
 pub use program::Program;
+pub use script::{KNOWN_SCRIPTS, Script};
+pub use url::{Url, header};
 
 use std::hint::black_box;
 use std::io::Write;

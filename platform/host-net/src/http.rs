@@ -1,0 +1,286 @@
+//! Outgoing requests of `wasi:http`, of both generations: to tasks in process, to all others over streams of `net`.
+//!
+//! | file | what it has |
+//! | --- | --- |
+//! | `target` | whom a request is for |
+//! | `headers` | what the platform says in a request's head, and what a guest may not |
+//! | `call` | a call of a task of this worker, in process |
+//! | `upload`, `answer` | the bodies of requests and answers on their way |
+//! | `tally` | what is counted of a call |
+//! | `outside` | a task's HTTP client, with its connections |
+//! | `wire` | a stream of `net`, with TLS or not, as that client wants it |
+//! | `tls` | whom TLS trusts |
+//! | `timeouts` | how long things may take |
+//! | `errors` | what goes wrong, as error codes |
+//!
+//! `http://NAME.NAMESPACE.internal/` is a service, `http://ID.task.internal/` one task. Where that is an `http` task, and the
+//! port is that of `http`, it is called in process, and told who calls: no guest can claim that. Everything else goes
+//! over a connection, at whose other end anybody's claims may come in; so nothing of the kind is said there.
+//!
+//! It deliberately keeps no answers and follows no redirections: guests may.
+//!
+//! What always holds: a request is carried out in a task of the runtime of its own, beside its guest, which holds its
+//! handle: `call` says why. Whoever drops that, or ends, ends it.
+
+mod answer;
+mod call;
+mod errors;
+mod headers;
+mod outside;
+mod tally;
+mod target;
+mod timeouts;
+mod tls;
+mod upload;
+mod wire;
+
+use crate::context::Shared;
+use crate::local::Local;
+use crate::{Config, ConfigError};
+use ::http::uri::{Authority, PathAndQuery, Scheme};
+use ::http::{HeaderValue, Method, Request, Response, Uri};
+use outside::Outside;
+use rustls::ClientConfig;
+use skiff_net::{InternalName, NetError, ServiceTask};
+use skiff_sandbox::{Exchange, Guest, Outgoing, Sent, apart};
+use skiff_types::{Kind, TaskId};
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use target::{HTTP_PORT, Place, Target, no_such_name};
+use timeouts::Timeouts;
+use tokio::task::JoinHandle;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
+
+/// Carries out the outgoing requests of a worker's guests.
+pub(crate) struct Client(Local<Rc<Callers>>);
+
+/// Who has sent a request.
+struct Callers {
+    shared: Rc<Shared>,
+    tls: Arc<ClientConfig>,
+    known: RefCell<HashMap<TaskId, Rc<Caller>>>,
+}
+
+/// A task that sends requests.
+struct Caller {
+    guest: Guest,
+    shared: Rc<Shared>,
+    tls: Arc<ClientConfig>,
+    /// Who it is, for the tasks that it calls.
+    label: HeaderValue,
+    /// Made when it first needs a connection.
+    outside: OnceCell<Outside>,
+}
+
+/// How a request is to be delivered.
+enum Way {
+    /// In process, to this `http` task.
+    Call(ServiceTask),
+    /// Over a connection to what its target names.
+    Connect,
+    /// Over a connection to a task of that name, which is chosen for each request.
+    ConnectTo(SocketAddr),
+}
+
+impl Client {
+    /// # Errors
+    /// If the configuration names certificates that can't be used.
+    pub(crate) fn new(config: &Config, shared: Rc<Shared>) -> Result<Self, ConfigError> {
+        let tls = tls::config(config.extra_roots.as_deref())?;
+        Ok(Self(Local::new(Rc::new(Callers { shared, tls, known: RefCell::default() }))))
+    }
+
+    /// A task has ended: what is kept for its requests to come goes.
+    pub(crate) fn ended(&self, task: TaskId) {
+        let known = self.0.with(|callers| callers.known.borrow_mut().remove(&task));
+        drop(known);
+    }
+}
+
+impl Outgoing for Client {
+    fn send(
+        &self,
+        guest: Guest,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        // Whether a guest was content with the answer changes nothing any more.
+        _: Exchange,
+    ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
+        let target = match Target::of(request.uri()) {
+            Ok(_) if request.method() == Method::CONNECT => return failed(Error::HttpRequestMethodInvalid),
+            Ok(target) => target,
+            Err(error) => return failed(error),
+        };
+        let Some(caller) = self.0.with(|callers| callers.get(&guest)) else {
+            return failed(errors::of_net(&NetError::Closed));
+        };
+        let timeouts = Timeouts::new(options);
+        apart(|| Box::new(Sending(tokio::task::spawn_local(caller.send(target, request, timeouts)))))
+    }
+}
+
+impl Callers {
+    /// What is kept for the requests of a guest's task; `None` if that has ended.
+    fn get(&self, guest: &Guest) -> Option<Rc<Caller>> {
+        let task = guest.task();
+        if let Some(known) = self.known.borrow().get(&task) {
+            return Some(known.clone());
+        }
+        self.shared.network.interface(task)?;
+        let label = format!("{}; task={task}", guest.owner());
+        let caller = Rc::new(Caller {
+            guest: guest.clone(),
+            shared: self.shared.clone(),
+            tls: self.tls.clone(),
+            label: HeaderValue::try_from(label).expect("names and ids make a header"),
+            outside: OnceCell::new(),
+        });
+        self.known.borrow_mut().insert(task, caller.clone());
+        Some(caller)
+    }
+}
+
+impl Caller {
+    async fn send(
+        self: Rc<Self>,
+        target: Target,
+        mut request: Request<WasiBody>,
+        timeouts: Timeouts,
+    ) -> Result<Response<WasiBody>, Error> {
+        match self.way(&target)? {
+            Way::Call(task) => return call::call(&self, &task, request, timeouts).await,
+            Way::Connect => {}
+            Way::ConnectTo(address) => readdress(request.uri_mut(), address)?,
+        }
+        headers::for_a_stranger(request.headers_mut());
+        let outside = self.outside.get_or_init(|| Outside::new(&self.guest, &self.shared, &self.tls));
+        charged(self.guest.clone(), outside.send(request, &timeouts)).await
+    }
+
+    /// How to get to a target.
+    ///
+    /// # Errors
+    /// `DnsError` for a name that nobody has, `DestinationUnavailable` for a service none of whose tasks is ready.
+    fn way(&self, target: &Target) -> Result<Way, Error> {
+        let network = &self.shared.network;
+        let task = match &target.place {
+            Place::Elsewhere => return Ok(Way::Connect),
+            Place::Internal(InternalName::Task(task)) => network.task(*task).ok_or_else(no_such_name)?,
+            Place::Internal(InternalName::Service(service)) => {
+                let ready = network.service(service).ok_or_else(no_such_name)?;
+                pick(&ready).ok_or(Error::DestinationUnavailable)?.clone()
+            }
+        };
+        Ok(match task.kind {
+            Kind::Http if target.port == HTTP_PORT => Way::Call(task),
+            Kind::Http | Kind::Command => {
+                Way::ConnectTo(SocketAddr::new(task.address.v4.into(), target.port))
+            }
+        })
+    }
+
+    /// What its guest is told of an error; what there is to say of a denial beyond that is said in the task's logs.
+    fn told(&self, error: &NetError) -> Error {
+        self.shared.note_denied(&self.guest, error);
+        errors::of_net(error)
+    }
+}
+
+fn failed(error: Error) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
+    Box::new(std::future::ready(Err(error)))
+}
+
+/// Of two tasks of chance, the one with fewer requests outstanding, over all workers. Of many that choose at the same time, not
+/// all choose the same.
+fn pick(tasks: &[ServiceTask]) -> Option<&ServiceTask> {
+    if tasks.len() <= 1 {
+        return tasks.first();
+    }
+    let one = fastrand::usize(..tasks.len());
+    let other = (one + fastrand::usize(1..tasks.len())) % tasks.len();
+    [&tasks[one], &tasks[other]].into_iter().min_by_key(|task| task.slot.outstanding())
+}
+
+/// Has a request go to an address. Its `Host` stays.
+fn readdress(uri: &mut Uri, address: SocketAddr) -> Result<(), Error> {
+    let authority: Authority = address.to_string().parse().map_err(|_| Error::HttpRequestUriInvalid)?;
+    let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let readdressed = Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(path).build();
+    *uri = readdressed.map_err(|_| Error::HttpRequestUriInvalid)?;
+    Ok(())
+}
+
+/// Work for a task that is done beside its guests, never in their polls: its CPU time is the task's.
+fn charged<F: Future>(guest: Guest, work: F) -> impl Future<Output = F::Output> {
+    let mut work = Box::pin(work);
+    std::future::poll_fn(move |cx| guest.charged(|| work.as_mut().poll(cx)))
+}
+
+/// A request that is carried out. Dropped, it is given up.
+struct Sending(JoinHandle<Result<Response<WasiBody>, Error>>);
+
+impl Future for Sending {
+    type Output = Result<Sent, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // It can't be joined only if the worker ends.
+        let sent = ready!(Pin::new(&mut self.0).poll(cx)).unwrap_or(Err(Error::ConnectionTerminated));
+        // What happens to the answer's body happens in it.
+        Poll::Ready(sent.map(|answer| (answer, Box::new(async { Ok(()) }) as Exchange)))
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skiff_ledger::Ledger;
+    use skiff_types::TaskAddress;
+
+    fn task(number: u8, slot: skiff_ledger::TaskSlot) -> ServiceTask {
+        ServiceTask {
+            task: TaskId::from_parts(1, [number; 10]),
+            kind: Kind::Http,
+            address: TaskAddress { v4: [10, 64, 0, number].into(), v6: [0; 16].into() },
+            slot,
+        }
+    }
+
+    #[test]
+    fn the_task_with_fewer_requests_of_two_is_picked() {
+        let ledger = Ledger::create(1).unwrap().0;
+        let tasks: Vec<ServiceTask> =
+            (0..3).map(|number| task(number, ledger.task(u32::from(number)))).collect();
+        assert!(pick(&[]).is_none());
+        assert_eq!(pick(&tasks[..1]).unwrap().task, tasks[0].task);
+        // The busiest of three is never picked: whichever it is compared with has fewer.
+        tasks[1].slot.row(0).in_flight.add(5);
+        tasks[2].slot.row(0).queued.add(1);
+        let mut counts = [0; 3];
+        for _ in 0..1_000 {
+            let picked = pick(&tasks).unwrap().task;
+            counts[tasks.iter().position(|task| task.task == picked).unwrap()] += 1;
+        }
+        assert_eq!(counts[1], 0, "{counts:?}");
+        assert!(counts[0] > 500 && counts[2] > 200, "{counts:?}");
+    }
+
+    #[test]
+    fn a_request_is_readdressed_with_its_path() {
+        for (uri, path) in [("http://a.b.internal", "/"), ("http://a.b.internal:8080/x?y=z", "/x?y=z")] {
+            let mut uri: Uri = uri.parse().unwrap();
+            readdress(&mut uri, "10.64.0.5:8080".parse().unwrap()).unwrap();
+            assert_eq!(uri.to_string(), format!("http://10.64.0.5:8080{path}"));
+        }
+    }
+}

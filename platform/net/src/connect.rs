@@ -1,0 +1,244 @@
+//! Opens connections: within this worker, to another one, and to the outside; and lets in those that come from another.
+//!
+//! Within this worker the connection stands in the other task's backlog when the attempt returns, which waits only where
+//! that is full. To another worker, both ask the rules: this one to say at once what is missing, that one because its word
+//! counts.
+//!
+//! What always holds: nothing is opened that the rules did not allow when it was opened, however long that took; attempts
+//! that wait are bounded in number and time, and one that is dropped leaves nothing behind.
+
+use crate::error::NetError;
+use crate::flow::{Ends, Flow, Remote, Reset};
+use crate::interface::{Interface, Port, is_plain};
+use crate::listener::Backlog;
+use crate::network::{Network, Place};
+use crate::outbound::OutsideStream;
+use crate::pipe;
+use crate::stream::{Carrier, Stream};
+use crate::wires::{Caller, Opening};
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use skiff_types::{Direction, Transport};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::{Rc, Weak};
+use tokio::time::timeout;
+
+/// An attempt that is under way.
+struct HalfOpen(Interface);
+
+impl Interface {
+    /// Opens a connection from a port, or from any. Whoever drops this has given up.
+    ///
+    /// # Errors
+    /// `Denied` with the rule that is missing; `Refused` if nobody takes connections there, or there is no room;
+    /// `Unreachable` for an address of the virtual network that is nobody's; `TimedOut`; `InvalidArgument` for an address
+    /// that is no host's, port 0, or a port of another family; `AddressInUse` if no port is free; `TooManySockets`;
+    /// `OutOfMemory`; `Closed`.
+    pub fn connect(
+        &self,
+        port: Option<Port>,
+        remote: SocketAddr,
+    ) -> LocalBoxFuture<'static, Result<Stream, NetError>> {
+        let interface = self.clone();
+        async move {
+            let limit = interface.limits().connect_timeout;
+            let opened = timeout(limit, interface.open(port, remote)).await;
+            opened.unwrap_or(Err(NetError::TimedOut))
+        }
+        .boxed_local()
+    }
+
+    async fn open(&self, port: Option<Port>, remote: SocketAddr) -> Result<Stream, NetError> {
+        self.check_open()?;
+        if !is_plain(remote.ip()) || remote.ip().is_unspecified() || remote.port() == 0 {
+            return Err(NetError::InvalidArgument);
+        }
+        let _half_open = HalfOpen::begin(self)?;
+        let port = self.port_for(port, remote)?;
+        let local = SocketAddr::new(self.address().of_family(remote.ip()), port.local().port());
+        let who = self.who_has(remote.ip())?;
+        let ends = Ends { direction: Direction::Egress, transport: Transport::Tcp, local, remote, who };
+        self.check(&ends)?;
+        let connects = &self.sockets().connects;
+        if connects.turn().await {
+            self.check_again(&ends)?;
+        }
+        connects.spend(1);
+        match self.network().place_of(&ends) {
+            Place::Here => self.open_here(ends, port).await,
+            Place::Worker(worker) => self.open_line(worker, ends, port).await,
+            Place::Outside => self.open_outside(ends, port).await,
+            Place::Nowhere => Err(NetError::Unreachable),
+        }
+    }
+
+    /// The port to connect from.
+    fn port_for(&self, port: Option<Port>, remote: SocketAddr) -> Result<Port, NetError> {
+        let Some(port) = port else {
+            let any: IpAddr = match remote {
+                SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            return self.bind(Transport::Tcp, SocketAddr::new(any, 0));
+        };
+        self.check_port(&port, Transport::Tcp)?;
+        let is_of_family = port.local().is_ipv4() == remote.is_ipv4();
+        if is_of_family { Ok(port) } else { Err(NetError::InvalidArgument) }
+    }
+
+    /// Who has an address, as rules see it.
+    ///
+    /// # Errors
+    /// `Unreachable` if it is of the virtual network, and nobody's.
+    pub(crate) fn who_has(&self, address: IpAddr) -> Result<Remote, NetError> {
+        match self.network().member_at(address) {
+            Some(member) => Ok(Remote::Task(member)),
+            None if self.network().is_inside(address) => Err(NetError::Unreachable),
+            None => Ok(Remote::Outside(self.look_ups().names_of(address))),
+        }
+    }
+
+    async fn open_here(&self, ends: Ends, port: Port) -> Result<Stream, NetError> {
+        let Remote::Task(member) = &ends.who else { return Err(NetError::Unreachable) };
+        let other = Interface::new(self.network().clone(), member.clone());
+        if let Some(backlog) = other.full_backlog(ends.remote) {
+            backlog.wait_for_room().await;
+            self.check_again(&ends)?;
+        }
+        let entrance = other.entrance(ends.remote)?;
+        let charges = [self, &other].map(|side| side.sockets().charge.clone());
+        let (ours, theirs) = pipe::pair(self.limits().pipe_bytes_max, charges);
+        let their_ends = Ends {
+            direction: Direction::Ingress,
+            transport: Transport::Tcp,
+            local: ends.remote,
+            remote: ends.local,
+            who: Remote::Task(self.member().clone()),
+        };
+        let target = Rc::downgrade(ours.pipe());
+        entrance.enter(Carrier::Pipe(theirs), target.clone(), their_ends);
+        Ok(self.stream(Carrier::Pipe(ours), target, ends, port))
+    }
+
+    async fn open_line(&self, worker: u32, ends: Ends, port: Port) -> Result<Stream, NetError> {
+        let opening = Opening { from: self.task(), local: ends.local, remote: ends.remote };
+        let charge = self.sockets().charge.clone();
+        let line = Rc::new(self.network().wires().open(worker, opening, charge).await?);
+        self.check_again(&ends)?;
+        let target = Rc::downgrade(&line);
+        Ok(self.stream(Carrier::Line(line), target, ends, port))
+    }
+
+    async fn open_outside(&self, ends: Ends, port: Port) -> Result<Stream, NetError> {
+        let (rate, charge) = (self.sockets().outside.clone(), self.sockets().charge.clone());
+        let stream = Rc::new(OutsideStream::connect(ends.remote, rate, charge).await?);
+        self.check_again(&ends)?;
+        let target = Rc::downgrade(&stream);
+        Ok(self.stream(Carrier::Outside(stream), target, ends, port))
+    }
+
+    /// Whether what was allowed when an attempt began still is.
+    fn check_again(&self, ends: &Ends) -> Result<(), NetError> {
+        self.check_open()?;
+        self.check(ends)
+    }
+
+    fn stream(&self, carrier: Carrier, target: Weak<dyn Reset>, ends: Ends, port: Port) -> Stream {
+        Stream::new(carrier, Flow::open(self, ends, target), port)
+    }
+
+    /// What waits at one of its ports, if there is no room for more.
+    fn full_backlog(&self, local: SocketAddr) -> Option<Rc<Backlog>> {
+        self.check_open().ok()?;
+        self.sockets().ports.backlog(local).filter(|backlog| !backlog.has_room())
+    }
+
+    /// The way in for a connection to one of its ports.
+    ///
+    /// # Errors
+    /// `Refused` if nobody takes connections there, or there is no room for one more.
+    fn entrance(&self, local: SocketAddr) -> Result<Entrance, NetError> {
+        self.check_open().map_err(|_| NetError::Refused)?;
+        let backlog = self.sockets().ports.backlog(local).filter(|backlog| backlog.has_room());
+        let backlog = backlog.ok_or(NetError::Refused)?;
+        let port = self.share_port(Transport::Tcp, local).map_err(|_| NetError::Refused)?;
+        Ok(Entrance { interface: self.clone(), backlog, port })
+    }
+}
+
+/// The way into a backlog that has room.
+struct Entrance {
+    interface: Interface,
+    backlog: Rc<Backlog>,
+    port: Port,
+}
+
+impl Entrance {
+    fn enter(self, carrier: Carrier, target: Weak<dyn Reset>, ends: Ends) {
+        let stream = self.interface.stream(carrier, target, ends, self.port);
+        self.backlog.push(stream);
+    }
+}
+
+impl Network {
+    /// Lets in a connection of another worker's task, once there is room, or says why not.
+    pub(crate) fn let_in(&self, opening: Opening, caller: Caller) {
+        let to = self.member_at(opening.remote.ip()).filter(|to| to.is_here());
+        let full = to.and_then(|to| Interface::new(self.clone(), to).full_backlog(opening.remote));
+        let Some(backlog) = full else { return self.let_in_now(opening, caller) };
+        let network = self.clone();
+        tokio::task::spawn_local(async move {
+            backlog.wait_for_room().await;
+            network.let_in_now(opening, caller);
+        });
+    }
+
+    fn let_in_now(&self, opening: Opening, caller: Caller) {
+        let Opening { from, local, remote } = opening;
+        let (Some(from), Some(to)) = (self.member(from), self.member_at(remote.ip())) else {
+            return caller.refuse();
+        };
+        if !from.address().has(local.ip()) || !to.is_here() || to.is_closed() {
+            return caller.refuse();
+        }
+        let interface = Interface::new(self.clone(), to);
+        let ends = Ends {
+            direction: Direction::Ingress,
+            transport: Transport::Tcp,
+            local: remote,
+            remote: local,
+            who: Remote::Task(from),
+        };
+        if let Some(sentence) = interface.denied(&ends) {
+            return caller.deny(&sentence);
+        }
+        let Ok(entrance) = interface.entrance(remote) else { return caller.refuse() };
+        match caller.accept(interface.sockets().charge.clone()) {
+            Ok(line) => {
+                let line = Rc::new(line);
+                let target = Rc::downgrade(&line);
+                entrance.enter(Carrier::Line(line), target, ends);
+            }
+            // It has given up, or this worker has run out of descriptors, which it says itself by closing.
+            Err(error) => tracing::debug!(%error, "a line of another worker was not let in"),
+        }
+    }
+}
+
+impl HalfOpen {
+    fn begin(interface: &Interface) -> Result<Self, NetError> {
+        let half_open = &interface.sockets().half_open;
+        if half_open.get() >= interface.limits().half_open_max {
+            return Err(NetError::TooManySockets("connections of one task that are being opened"));
+        }
+        half_open.set(half_open.get() + 1);
+        Ok(Self(interface.clone()))
+    }
+}
+
+impl Drop for HalfOpen {
+    fn drop(&mut self) {
+        let half_open = &self.0.sockets().half_open;
+        half_open.set(half_open.get() - 1);
+    }
+}

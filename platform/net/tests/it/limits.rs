@@ -1,0 +1,187 @@
+//! Every bound, and that what was held is given back.
+
+use crate::world::{World, accept, any, at, listen, now, open, run};
+use skiff_net::{Limits, NetError};
+use skiff_types::{TaskId, Transport};
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Connections that are open at once.
+const MANY: usize = 50_000;
+/// What they may cost the process. The bar is 1 GB with all that guests and `host-net` have of them.
+const MANY_BYTES_MAX: u64 = 200 << 20;
+
+#[test]
+fn a_task_has_no_more_sockets_than_it_may() {
+    run(async {
+        let world = World::with(1, Limits { sockets_max: 3, ..Limits::default() });
+        let [one, two] = ["default/one", "default/two"].map(|owner| world.task(owner, &["default"]));
+        let listener = listen(&two, 80);
+        let full = Err(NetError::TooManySockets("sockets of one task"));
+        let ports: Vec<_> = (0..3).map(|_| one.bind(Transport::Tcp, any(0)).unwrap()).collect();
+        assert_eq!(one.bind(Transport::Udp, any(0)).map(|port| port.local()), full);
+        assert_eq!(one.connect(None, at(&two, 80)).await.map(|_| any(0)), full);
+        let mut streams = Vec::new();
+        for port in ports {
+            match streams.len() < 2 {
+                // Who is bound has its place already; those that wait to be accepted have one each on the other side.
+                true => streams.push(one.connect(Some(port), at(&two, 80)).await.unwrap()),
+                false => {
+                    let refused = one.connect(Some(port), at(&two, 80)).await;
+                    assert_eq!(refused.unwrap_err(), NetError::Refused, "there is no room at the other side");
+                }
+            }
+        }
+        drop((streams, listener));
+        for task in [&one, &two] {
+            let ports: Vec<_> = (0..3).map(|_| task.bind(Transport::Tcp, any(0)).unwrap()).collect();
+            drop(ports);
+            assert_eq!(world.totals(task.task()).memory_bytes, 0);
+        }
+    });
+}
+
+#[test]
+fn connections_beyond_the_rate_wait_for_their_turn() {
+    run(async {
+        let limits = Limits { connects_per_second: 10, connects_burst: 5, ..Limits::default() };
+        let world = World::with(1, limits);
+        let [one, two] = ["default/one", "default/two"].map(|owner| world.task(owner, &["default"]));
+        let listener = listen(&two, 80);
+        let began = Instant::now();
+        for _ in 0..25 {
+            let ours = one.connect(None, at(&two, 80)).await.unwrap();
+            drop((ours, accept(&listener).await.unwrap()));
+        }
+        let took_ms = began.elapsed().as_millis();
+        assert!((1_800..2_300).contains(&took_ms), "{took_ms} ms");
+    });
+}
+
+#[test]
+fn attempts_that_wait_are_bounded_in_number_and_time() {
+    run(async {
+        let limits = Limits {
+            connects_per_second: 1,
+            connects_burst: 1,
+            half_open_max: 2,
+            connect_timeout: Duration::from_millis(500),
+            ..Limits::default()
+        };
+        let world = World::with(1, limits);
+        let [one, two] = ["default/one", "default/two"].map(|owner| world.task(owner, &["default"]));
+        let _listener = listen(&two, 80);
+        let connect = || one.connect(None, at(&two, 80));
+        let first = [connect().await.unwrap(), connect().await.unwrap()];
+        let mut context = Context::from_waker(Waker::noop());
+        let (mut second, mut third) = (connect(), connect());
+        assert!(
+            second.as_mut().poll(&mut context).is_pending() && third.as_mut().poll(&mut context).is_pending()
+        );
+        let many = NetError::TooManySockets("connections of one task that are being opened");
+        assert_eq!(connect().await.unwrap_err(), many);
+        drop(second);
+        let began = Instant::now();
+        assert_eq!(connect().await.unwrap_err(), NetError::TimedOut);
+        assert_eq!(third.await.unwrap_err(), NetError::TimedOut);
+        assert!(began.elapsed() < Duration::from_secs(1));
+        drop(first);
+        assert_eq!(world.totals(one.task()).memory_bytes, 0, "what was given up holds nothing");
+    });
+}
+
+#[test]
+fn the_end_of_a_task_ends_its_attempts() {
+    run(async {
+        let limits = Limits { connects_per_second: 1, connects_burst: 1, ..Limits::default() };
+        let world = World::with(1, limits);
+        let [one, two] = ["default/one", "default/two"].map(|owner| world.task(owner, &["default"]));
+        let _listener = listen(&two, 80);
+        let connect = || one.connect(None, at(&two, 80));
+        let _first = [connect().await.unwrap(), connect().await.unwrap()];
+        let mut waiting = pin!(connect());
+        assert!(now(|context| waiting.as_mut().poll(context)).is_none());
+        world.end(one.task());
+        assert_eq!(waiting.await.unwrap_err(), NetError::Closed);
+    });
+}
+
+#[test]
+fn denied_targets_that_are_remembered_are_bounded() {
+    run(async {
+        let limits = Limits { denials_of_task_max: 5, denials_remembered_max: 8, ..Limits::default() };
+        let world = World::with(1, limits);
+        let [one, two] = ["default/one", "default/two"].map(|owner| world.task(owner, &["default"]));
+        for task in [&one, &two] {
+            for port in 1..=20 {
+                let target = ([192_u8, 0, 2, 1], port).into();
+                assert!(matches!(task.connect(None, target).await, Err(NetError::Denied(_))));
+            }
+        }
+        let written = |task: TaskId| world.records().iter().filter(|record| record.task == task).count();
+        assert_eq!(written(one.task()), 5);
+        assert_eq!((world.totals(one.task()).net_denied, world.totals(two.task()).net_denied), (20, 20));
+        // What is not tried again makes room.
+        tokio::time::sleep(Duration::from_secs(121)).await;
+        assert!(two.connect(None, ([192_u8, 0, 2, 2], 1).into()).await.is_err());
+        assert_eq!(written(two.task()), 1);
+    });
+}
+
+#[test]
+fn a_writer_never_has_more_waiting_than_a_pipe_holds() {
+    run(async {
+        let limits = Limits { pipe_bytes_max: 10_000, ..Limits::default() };
+        let world = World::with(1, limits);
+        let [one, two] = ["default/one", "default/two"].map(|owner| world.task(owner, &["default"]));
+        let (ours, theirs) = open(&one, &two, 80).await;
+        assert_eq!(ours.write(vec![0; 10_001].into()), Err(NetError::InvalidState));
+        let mut taken = 0;
+        while let Some(room) = now(|context| ours.poll_writable(context)) {
+            // By single bytes, so that what a piece costs counts most.
+            assert!(room.unwrap() > 0);
+            ours.write(vec![0].into()).unwrap();
+            taken += 1;
+        }
+        assert!(taken < 100, "{taken} single bytes");
+        while now(|context| theirs.poll_read(context, usize::MAX)).is_some() {}
+        assert!(now(|context| ours.poll_writable(context)).is_some());
+    });
+}
+
+#[test]
+fn very_many_connections_fit_in_little_memory_and_leave_nothing_behind() {
+    run(async {
+        let limits =
+            Limits { connects_per_second: 1_000_000_000, connects_burst: 1_000_000, ..Limits::default() };
+        let world = World::with(1, limits);
+        let resident_bytes = || {
+            let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+            pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * rustix::param::page_size() as u64
+        };
+        let before_bytes = resident_bytes();
+        let (mut tasks, mut streams) = (Vec::new(), Vec::new());
+        while streams.len() < 2 * MANY {
+            let [client, server] =
+                ["default/one", "default/two"].map(|owner| world.task(owner, &["default"]));
+            let listener = listen(&server, 80);
+            for _ in 0..4_000.min(MANY - streams.len() / 2) {
+                streams.push(client.connect(None, at(&server, 80)).await.unwrap());
+                streams.push(accept(&listener).await.unwrap());
+            }
+            tasks.push((client, server));
+        }
+        let used_bytes = resident_bytes().saturating_sub(before_bytes);
+        assert!(used_bytes < MANY_BYTES_MAX, "{MANY} connections take {used_bytes} bytes");
+        let open: u64 = tasks.iter().map(|(client, _)| world.totals(client.task()).net_open).sum();
+        assert_eq!(open, MANY as u64);
+        drop(streams);
+        for task in tasks.iter().flat_map(|(client, server)| [client, server]) {
+            let totals = world.totals(task.task());
+            assert_eq!((totals.net_open, totals.memory_bytes), (0, 0));
+            assert_eq!(world.network(0).state(task.task()), Default::default());
+        }
+    });
+}

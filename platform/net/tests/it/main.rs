@@ -1,0 +1,15 @@
+//! The network at its boundary: interfaces of tasks, in one worker and between several that are joined in this process.
+
+mod anything;
+mod balancer;
+mod calls;
+mod datagrams;
+mod flows;
+mod limits;
+mod lines;
+mod listeners;
+mod names;
+mod outside;
+mod streams;
+mod wires;
+mod world;
