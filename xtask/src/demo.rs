@@ -1,4 +1,4 @@
-//! The main job, shown: from four components to answers through the load balancer, and what their cold starts cost.
+//! The main job, shown: from five components to answers through the load balancer, and what their cold starts cost.
 
 use crate::platform::Platform;
 use crate::shell::{build_guests, build_programs, root};
@@ -35,6 +35,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         println!();
     }
     show_snapshot(&platform)?;
+    show_daemon(&platform)?;
     platform.skiff(&["status"])?;
     if args.keep {
         println!("\nIt stays up: try `target/debug/skiff ps`. End it with `kill {}`.", platform.pid());
@@ -58,6 +59,17 @@ fn show_snapshot(platform: &Platform) -> anyhow::Result<()> {
         platform.skiff(&["bench", "cold-start", service, "--requests", "10"])?;
         println!();
     }
+    Ok(())
+}
+
+/// An ordinary HTTP server, which goes on counting from one request to the next.
+fn show_daemon(platform: &Platform) -> anyhow::Result<()> {
+    platform.skiff(&["deploy", "examples/http-daemon"])?;
+    println!("\nGET http://http-daemon.localhost/, twice");
+    for _ in 0..2 {
+        println!("{}", platform.get("http-daemon", "/")?.trim_end());
+    }
+    println!();
     Ok(())
 }
 

@@ -49,8 +49,15 @@ enum Task {
 
 /// Folders whose packages are built for WebAssembly, each by itself: in one build the SDK's features for WASI 0.2 and
 /// 0.3, which exclude each other, would meet.
-const GUESTS: [&str; 5] =
-    ["examples/hello", "examples/hello-p3", "examples/job", "examples/table", "platform/server/tests/guests"];
+const GUESTS: [&str; 7] = [
+    "examples/hello",
+    "examples/hello-p3",
+    "examples/http-daemon",
+    "examples/job",
+    "examples/kv",
+    "examples/table",
+    "platform/server/tests/guests",
+];
 /// Workspaces of guests, by folder.
 const GUEST_WORKSPACES: [&str; 2] = ["examples", "platform/server/tests/guests"];
 /// The SDK's workspace, which is built for the host too.

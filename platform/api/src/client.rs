@@ -17,6 +17,7 @@ use crate::{
 };
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use http::StatusCode;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH};
 use reqwest::{RequestBuilder, Response, Url};
 use serde::Serialize;
@@ -315,7 +316,7 @@ impl Client {
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         let response = request.send().await.map_err(|error| self.failure(error))?;
         let status = response.status();
-        if status.is_success() {
+        if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
         }
         let body = self.body_of(response).await?;

@@ -4,8 +4,8 @@ use crate::text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skiff_types::{
-    CpuUnits, Digest, ImageReference, Kind, MemorySize, Name, Namespace, Reuse, Span, TaskDefinitionId,
-    WasiGeneration,
+    CpuUnits, Digest, ImageReference, Kind, MemorySize, Name, Namespace, Restart, Reuse, Span,
+    TaskDefinitionId, WasiGeneration,
 };
 use std::collections::BTreeMap;
 
@@ -38,6 +38,66 @@ pub struct RegisterTaskDefinition {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<text::Name>")]
     pub security_groups: Vec<Name>,
+    /// The port that its tasks listen on: makes them daemons, whose health is checked there and to which the load balancer
+    /// leads. For a `command` component.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// How the health of a daemon is checked; what is left out gets its default.
+    #[serde(default)]
+    pub health_check: HealthCheckSpec,
+    /// How long a daemon's open connections may take to end once it is to stop, 1 hour at most; 30 seconds where nothing is
+    /// said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Span>")]
+    pub stop_timeout: Option<Span>,
+    /// What becomes of a one-off task of it whose program ended; a service starts another task in any case.
+    #[serde(default)]
+    #[schemars(with = "text::Restart")]
+    pub restart: Restart,
+}
+
+/// How a user says that a daemon's health is to be checked: a connection to its port is opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCheckSpec {
+    /// Between two checks: 100 ms to 1 hour; 10 seconds where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Span>")]
+    pub interval: Option<Span>,
+    /// How long one check may take: 10 ms to 1 minute; 2 seconds where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Span>")]
+    pub timeout: Option<Span>,
+    /// How many checks in a row must succeed before an unhealthy task is healthy again: 1 to 100; 2 where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy: Option<u32>,
+    /// How many checks in a row must fail before a task is unhealthy: 1 to 100; 3 where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unhealthy: Option<u32>,
+    /// From the program's start, 1 hour at most: before the first check that succeeds, failures within it don't count. 30
+    /// seconds where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Span>")]
+    pub start_period: Option<Span>,
+}
+
+/// How a daemon's health is checked, defaults filled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HealthCheck {
+    /// Between two checks.
+    #[schemars(with = "text::Span")]
+    pub interval: Span,
+    /// How long one check may take.
+    #[schemars(with = "text::Span")]
+    pub timeout: Span,
+    /// How many checks in a row must succeed before an unhealthy task is healthy again.
+    pub healthy: u32,
+    /// How many checks in a row must fail before a task is unhealthy.
+    pub unhealthy: u32,
+    /// From the program's start: before the first check that succeeds, failures within it don't count.
+    #[schemars(with = "text::Span")]
+    pub start_period: Span,
 }
 
 /// The bounds that a user states.
@@ -179,6 +239,20 @@ pub struct TaskDefinition {
     #[serde(default)]
     #[schemars(with = "Vec<text::Name>")]
     pub security_groups: Vec<Name>,
+    /// The port that its tasks listen on; absent where they are no daemons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// How their health is checked; absent where they are no daemons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
+    /// How long their open connections may take to end once they are to stop; absent where they are no daemons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Span>")]
+    pub stop_timeout: Option<Span>,
+    /// What becomes of a one-off task of it whose program ended.
+    #[serde(default)]
+    #[schemars(with = "text::Restart")]
+    pub restart: Restart,
     /// How many sandboxes one task can have at once: what its memory allows, `concurrency` at most.
     pub sandboxes_max: u32,
     /// When it was registered, in milliseconds since 1970.

@@ -12,6 +12,7 @@ mod definition;
 mod error;
 mod explain;
 mod flow;
+mod forward;
 mod image;
 mod log;
 mod openapi;
@@ -27,12 +28,13 @@ mod usage;
 pub use client::{Client, ClientError};
 pub use cold_start::{ColdStartReport, ColdStartRequest, ColdStartSample};
 pub use definition::{
-    Component, Initialization, LimitsSpec, RegisterTaskDefinition, TaskDefinition, TaskDefinitionListQuery,
-    TaskDefinitionQuery, TaskLimits,
+    Component, HealthCheck, HealthCheckSpec, Initialization, LimitsSpec, RegisterTaskDefinition,
+    TaskDefinition, TaskDefinitionListQuery, TaskDefinitionQuery, TaskLimits,
 };
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
 pub use explain::{ConsideredRule, ExplainQuery, Explanation, ExplanationSide};
 pub use flow::{FlowQuery, FlowRecord, ListeningPort, TaskNetwork, Verdict};
+pub use forward::{FORWARD_PROTOCOL, ForwardQuery};
 pub use image::Image;
 pub use log::{LogLine, LogQuery, LogStream};
 pub use openapi::openapi;
@@ -43,8 +45,8 @@ pub use service::{
     Deployment, DeploymentState, PutService, RollbackService, ScaleService, Service, ServiceEvent,
     ServiceSpec, ServiceState, ServiceStatus,
 };
-pub use status::{Health, HealthState, PlatformStatus, WorkerState, WorkerStatus};
-pub use task::{RunTask, StopTask, Task, TaskListQuery, TaskUsage};
+pub use status::{Health, HealthState, ListenerStatus, PlatformStatus, WorkerState, WorkerStatus};
+pub use task::{RunTask, StopTask, Task, TaskHealth, TaskListQuery, TaskUsage};
 pub use text::TaskDefinitionReference;
 pub use usage::{Usage, UsageItem, UsageQuery, UsageReport};
 

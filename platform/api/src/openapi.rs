@@ -128,6 +128,14 @@ fn responses(operation: Operation, spec: &Spec, generator: &mut SchemaGenerator)
         let content = content(spec.response, generator);
         responses.insert("503".to_owned(), json!({ "description": "Not now.", "content": content }));
     }
+    if operation == Operation::ForwardTask {
+        let schema = generator.subschema_for::<ErrorBody>();
+        let answer = json!({
+            "description": "It does not ask for the upgrade.",
+            "content": { "application/json": { "schema": schema } },
+        });
+        responses.insert("426".to_owned(), answer);
+    }
     Value::Object(responses)
 }
 

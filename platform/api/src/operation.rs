@@ -6,10 +6,10 @@ mod network;
 
 use crate::text;
 use crate::{
-    ColdStartReport, ColdStartRequest, ErrorCode, Health, Image, LogLine, LogQuery, Page, PageQuery,
-    PlatformStatus, PutService, RegisterTaskDefinition, RollbackService, RunTask, ScaleService, Service,
-    StopTask, Task, TaskDefinition, TaskDefinitionListQuery, TaskDefinitionQuery, TaskListQuery, UsageQuery,
-    UsageReport,
+    ColdStartReport, ColdStartRequest, ErrorCode, ForwardQuery, Health, Image, LogLine, LogQuery, Page,
+    PageQuery, PlatformStatus, PutService, RegisterTaskDefinition, RollbackService, RunTask, ScaleService,
+    Service, StopTask, Task, TaskDefinition, TaskDefinitionListQuery, TaskDefinitionQuery, TaskListQuery,
+    UsageQuery, UsageReport,
 };
 use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -37,6 +37,7 @@ pub enum Operation {
     ListTasks,
     GetTask,
     StopTask,
+    ForwardTask,
     ReadLogs,
     PutSecurityGroup,
     ListSecurityGroups,
@@ -94,7 +95,7 @@ pub(crate) struct Spec {
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::PushImage,
         Self::ListImages,
         Self::GetImage,
@@ -114,6 +115,7 @@ impl Operation {
         Self::ListTasks,
         Self::GetTask,
         Self::StopTask,
+        Self::ForwardTask,
         Self::ReadLogs,
         Self::PutSecurityGroup,
         Self::ListSecurityGroups,
@@ -217,9 +219,12 @@ impl Operation {
             | Self::ScaleService
             | Self::RollbackService
             | Self::MeasureColdStarts => self.service_spec(),
-            Self::RunTask | Self::ListTasks | Self::GetTask | Self::StopTask | Self::ReadLogs => {
-                self.task_spec()
-            }
+            Self::RunTask
+            | Self::ListTasks
+            | Self::GetTask
+            | Self::StopTask
+            | Self::ForwardTask
+            | Self::ReadLogs => self.task_spec(),
             Self::PutSecurityGroup
             | Self::ListSecurityGroups
             | Self::GetSecurityGroup
@@ -372,6 +377,18 @@ impl Operation {
             .request(Body::Json(of::<StopTask>))
             .response(200, Body::Json(of::<Task>))
             .errors(&[ErrorCode::NotFound]),
+            Self::ForwardTask => spec(
+                Method::POST,
+                "/v1/namespaces/{namespace}/tasks/{task}/forward",
+                "Makes this connection one to a port of a command's task: it is upgraded to `skiff-forward`.",
+            )
+            .query(of::<ForwardQuery>)
+            .response(101, Body::Empty)
+            .errors(&[
+                ErrorCode::NotFound,
+                ErrorCode::FailedPrecondition,
+                ErrorCode::ResourceExhausted,
+            ]),
             Self::ReadLogs => spec(
                 Method::GET,
                 "/v1/namespaces/{namespace}/logs",
@@ -503,7 +520,8 @@ mod tests {
     #[test]
     fn every_parameter_has_a_schema_and_every_status_is_one() {
         for operation in Operation::ALL {
-            assert!(operation.success_status().is_success());
+            let upgrades = operation.success_status() == http::StatusCode::SWITCHING_PROTOCOLS;
+            assert!(operation.success_status().is_success() || upgrades);
             let namespaced = operation.path().starts_with("/v1/namespaces/");
             assert_eq!(
                 operation.path_parameters().first().is_some_and(|p| p.name == "namespace"),

@@ -3,11 +3,11 @@
 use crate::text::{self, TaskDefinitionReference};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skiff_types::{HostPattern, Name, Namespace, PathPrefix, StopCode, TaskDefinitionId, TaskId};
+use skiff_types::{HostPattern, Listen, Name, Namespace, PathPrefix, StopCode, TaskDefinitionId, TaskId};
 
 /// Creates a service or updates it.
 ///
-/// What is left out stays as it is; on a new service it is 1 task, and no host and no path: then it answers on
+/// What is left out stays as it is; on a new service it is 1 task, and no host, no path and no listener: then it answers on
 /// `NAME.localhost`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +31,11 @@ pub struct PutService {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<text::Name>>")]
     pub security_groups: Option<Vec<Name>>,
+    /// Ports of the load balancer that lead to the port of its tasks, 16 at most; its task definition must name one. No
+    /// other service can have them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<text::Listen>>")]
+    pub listen: Option<Vec<Listen>>,
 }
 
 /// Changes how many tasks a service has.
@@ -89,6 +94,10 @@ pub struct ServiceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<text::Name>>")]
     pub security_groups: Option<Vec<Name>>,
+    /// Ports of the load balancer that lead to the port of its tasks.
+    #[serde(default)]
+    #[schemars(with = "Vec<text::Listen>")]
+    pub listen: Vec<Listen>,
 }
 
 /// What a service is.
@@ -101,12 +110,18 @@ pub struct ServiceStatus {
     pub kind: skiff_types::Kind,
     /// Tasks that are `RUNNING`, of any revision.
     pub running: u32,
+    /// Those of them that are reached by names and by the load balancer: all, but daemons only while they are healthy.
+    #[serde(default)]
+    pub ready: u32,
     /// Tasks on their way to `RUNNING`, those that wait for their next attempt among them.
     pub pending: u32,
     /// Tasks on their way to `STOPPED`.
     pub stopping: u32,
-    /// Where it answers; empty for a service of `command` tasks.
+    /// Where it answers; empty for a service of `command` tasks that are no daemons, or that listeners alone lead to.
     pub urls: Vec<String>,
+    /// The port that its tasks listen on; absent where they are no daemons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
     /// How far the present revision has replaced what was before.
     pub deployment: Deployment,
     /// Tasks that ended without being asked to, and were replaced, since the service was created.
@@ -139,7 +154,7 @@ pub struct Deployment {
     pub definition: TaskDefinitionId,
     /// How far it is.
     pub state: DeploymentState,
-    /// Tasks of this revision that are `RUNNING`.
+    /// Tasks of this revision that are `RUNNING` and, where that is checked, healthy.
     pub running: u32,
     /// Attempts of this revision that failed in a row.
     pub failures: u32,
@@ -154,9 +169,9 @@ pub struct Deployment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum DeploymentState {
-    /// Its tasks are not all `RUNNING`, or others still are.
+    /// Its tasks are not all `RUNNING` and healthy, or others still run.
     InProgress,
-    /// All desired tasks of its revision are `RUNNING` and reached by requests, and none of another is.
+    /// All desired tasks of its revision are `RUNNING`, healthy and reached by requests, and none of another runs.
     Completed,
 }
 

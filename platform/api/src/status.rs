@@ -1,7 +1,9 @@
 //! The platform itself: its processes and whether it is well.
 
+use crate::text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use skiff_types::{Listen, QualifiedName};
 
 /// The platform's processes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +26,20 @@ pub struct PlatformStatus {
     pub data_dir: String,
     /// The worker processes, by index.
     pub workers: Vec<WorkerStatus>,
+    /// Where services of any namespace are reached beside HTTP, by port.
+    #[serde(default)]
+    pub listeners: Vec<ListenerStatus>,
+}
+
+/// A port of the load balancer that leads to a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ListenerStatus {
+    /// The port.
+    #[schemars(with = "text::Listen")]
+    pub listen: Listen,
+    /// The service that asked for it.
+    #[schemars(with = "text::QualifiedName")]
+    pub service: QualifiedName,
 }
 
 /// A worker process.

@@ -3,11 +3,11 @@
 use crate::text::{self, TaskDefinitionReference};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skiff_types::{Group, Kind, Name, Namespace, StopCode, TaskDefinitionId, TaskId, TaskStatus};
+use skiff_types::{Group, Health, Kind, Name, Namespace, StopCode, TaskDefinitionId, TaskId, TaskStatus};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Runs a one-off task of a `command` definition to its end.
+/// Runs a one-off task of a `command` definition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunTask {
@@ -80,7 +80,23 @@ pub struct Task {
     /// The program's exit code; absent for `http` tasks and for programs that did not get that far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// How many tasks in a row failed in its place before it.
+    /// Whether it is reached at its port.
+    #[serde(default)]
+    pub health: TaskHealth,
+    /// Why it is not, for people; absent where it is, and where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_reason: Option<String>,
+    /// How often it was started again, by what its definition says; a service starts another task instead.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Why it ended before it was started again for the last time, for programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::StopCode>")]
+    pub last_stop_code: Option<StopCode>,
+    /// Why it ended before it was started again for the last time, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_stopped_reason: Option<String>,
+    /// How many times in a row its place failed before this start: tasks before it, or its own starts before.
     pub attempt: u32,
     /// What it has used.
     pub usage: TaskUsage,
@@ -88,12 +104,45 @@ pub struct Task {
     pub created_at_ms: u64,
     /// When it last changed, in milliseconds since 1970.
     pub updated_at_ms: u64,
-    /// When it first was `RUNNING`, in milliseconds since 1970.
+    /// When it was `RUNNING` first, since it was started for the last time; in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at_ms: Option<u64>,
     /// When it was `STOPPED`, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_at_ms: Option<u64>,
+}
+
+/// Whether a task is reached at its port, in ECS's words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum TaskHealth {
+    /// It has no port, or was not reached yet.
+    #[default]
+    Unknown,
+    /// It is.
+    Healthy,
+    /// It is not any more, or was not in time.
+    Unhealthy,
+}
+
+impl From<Health> for TaskHealth {
+    fn from(health: Health) -> Self {
+        match health {
+            Health::Unchecked | Health::Starting => Self::Unknown,
+            Health::Healthy => Self::Healthy,
+            Health::Unhealthy => Self::Unhealthy,
+        }
+    }
+}
+
+impl std::fmt::Display for TaskHealth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "UNKNOWN",
+            Self::Healthy => "HEALTHY",
+            Self::Unhealthy => "UNHEALTHY",
+        })
+    }
 }
 
 /// What a task has used, over all workers. All zero once its accounts are closed.

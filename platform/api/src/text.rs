@@ -81,19 +81,21 @@ text_schemas! {
     Span as "Span": "A time with its unit.", "30s";
     HostPattern as "HostPattern": "A host without port, or '*.' and a domain.", "api.example.com";
     PathPrefix as "PathPrefix": "A path; takes all that lies below it as well.", "/api";
+    Listen as "Listen": "A port of the load balancer: its protocol and number.", "tcp:6379";
 }
 
 enum_schemas! {
     Transport as "Transport": "A transport protocol.", ["tcp", "udp"];
     Direction as "Direction": "Which way a rule or a flow looks.", ["ingress", "egress"];
     Kind as "Kind": "What a task does, read off its component's exports.", ["http", "command"];
+    Restart as "Restart": "What becomes of a one-off task whose program ended.", ["never", "on-failure", "always"];
     WasiGeneration as "WasiGeneration": "The WASI that a component exports.", ["0.2", "0.3"];
     TaskStatus as "TaskStatus": "A task's lifecycle, in order.", [
         "PROVISIONING", "PENDING", "ACTIVATING", "RUNNING", "DEACTIVATING", "STOPPING", "DEPROVISIONING", "STOPPED"
     ];
     StopCode as "StopCode": "Why a task ended.", [
         "TaskFailedToStart", "Exited", "Trapped", "OutOfMemory", "UserInitiated", "ServiceSchedulerInitiated",
-        "WorkerLost", "PlatformStopped"
+        "WorkerLost", "PlatformStopped", "Unhealthy"
     ];
 }
 
@@ -176,6 +178,7 @@ mod tests {
                 "Span" => takes::<skiff_types::Span>(example),
                 "HostPattern" => takes::<skiff_types::HostPattern>(example),
                 "PathPrefix" => takes::<skiff_types::PathPrefix>(example),
+                "Listen" => takes::<skiff_types::Listen>(example),
                 other => panic!("{other} is not checked"),
             };
             assert!(taken, "{example:?} is not a {name}");
@@ -190,6 +193,7 @@ mod tests {
                     "Transport" => takes::<skiff_types::Transport>(value),
                     "Direction" => takes::<skiff_types::Direction>(value),
                     "Kind" => takes::<skiff_types::Kind>(value),
+                    "Restart" => takes::<skiff_types::Restart>(value),
                     "WasiGeneration" => takes::<skiff_types::WasiGeneration>(value),
                     "TaskStatus" => takes::<skiff_types::TaskStatus>(value),
                     "StopCode" => takes::<skiff_types::StopCode>(value),

@@ -1,11 +1,14 @@
 //! The command line's grammar: every command, flag and example.
 
+mod daemon;
 mod network;
 mod platform;
 mod usage;
 
+pub(crate) use daemon::DaemonArgs;
 pub(crate) use network::{
-    ExplainArgs, FlowsArgs, NetworkCommand, RuleArgs, SecurityGroupCommand, SecurityGroupCreateArgs,
+    ExplainArgs, FlowsArgs, ForwardArgs, NetworkCommand, RuleArgs, SecurityGroupCommand,
+    SecurityGroupCreateArgs,
 };
 pub use platform::{AccessLog, ApiAddress, CompileArgs, UpArgs, WorkerArgs};
 pub(crate) use usage::{CompletionsArgs, ManArgs, UsageArgs, UsageBy};
@@ -13,8 +16,8 @@ pub(crate) use usage::{CompletionsArgs, ManArgs, UsageArgs, UsageBy};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skiff_api::TaskDefinitionReference;
 use skiff_types::{
-    CpuUnits, HostPattern, ImageReference, MemorySize, Name, Namespace, PathPrefix, Reuse, Span,
-    TaskDefinitionId, TaskStatus,
+    CpuUnits, HostPattern, ImageReference, Listen, MemorySize, Name, Namespace, PathPrefix, Restart, Reuse,
+    Span, TaskDefinitionId, TaskStatus,
 };
 use std::path::PathBuf;
 
@@ -86,7 +89,7 @@ pub enum Command {
     Build(BuildArgs),
     /// Build, push and run a component as a service, and wait until it serves
     Deploy(DeployArgs),
-    /// Run a command component once: its output here, its exit code as ours
+    /// Run a command component by itself: its output here, its exit code as ours
     Run(RunArgs),
     /// List the tasks that are alive
     Ps(PsArgs),
@@ -122,7 +125,7 @@ pub enum Command {
         command: ImageCommand,
     },
     /// Manage security groups: what tasks may reach, and be reached by
-    #[command(after_help = "Examples:\n  skiff sg ls\n  skiff sg allow cache tcp:6379 from web")]
+    #[command(after_help = network::SG_HELP)]
     Sg {
         /// What to do.
         #[command(subcommand)]
@@ -135,6 +138,8 @@ pub enum Command {
         #[command(subcommand)]
         command: NetworkCommand,
     },
+    /// Open a local port to a task
+    Forward(ForwardArgs),
     /// Print what a service or a task wrote
     Logs(LogsArgs),
     /// Change how many tasks a service has
@@ -232,6 +237,7 @@ Examples:
   skiff deploy hello.wasm --memory 64MiB         a component, as the service `hello`
   skiff deploy hello:latest --name hello-two     an image that was pushed before
   skiff deploy --desired 3 --host api.localhost --env LOG=debug
+  skiff deploy kv.wasm --port 6379 --listen tcp:6379    a daemon, reached by TCP too
   skiff deploy --security-group web              who may reach it, and whom it may; see `skiff sg`")]
 pub struct DeployArgs {
     /// A folder with a skiff.toml, a component's file, or an image
@@ -246,12 +252,15 @@ pub struct DeployArgs {
     /// How many tasks [default: the manifest's `desired`, else as many as the service has, else 1]
     #[arg(long, value_name = "N")]
     pub desired: Option<u32>,
-    /// A host to answer on; may be given many times [default: NAME.localhost]
+    /// A host to answer on; may be given many times [default: NAME.localhost, unless it listens by --listen]
     #[arg(long = "host", value_name = "HOST")]
     pub hosts: Vec<HostPattern>,
     /// A path prefix to answer on; may be given many times
     #[arg(long = "path", value_name = "PATH")]
     pub paths: Vec<PathPrefix>,
+    /// A port of the load balancer whose connections lead to the tasks' port, like tcp:6379; may be given many times
+    #[arg(long, value_name = "tcp:PORT")]
+    pub listen: Vec<Listen>,
     /// From a request's arrival to its last byte [default: 30s]
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<Span>,
@@ -277,6 +286,9 @@ pub struct DeployArgs {
     /// manifest's `security-groups`, else those the service has, else `default`]
     #[arg(long = "security-group", value_name = "NAME")]
     pub security_groups: Vec<Name>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields say it")]
+    pub daemon: DaemonArgs,
     /// Do not wait until it serves
     #[arg(long)]
     pub no_wait: bool,
@@ -288,7 +300,8 @@ pub struct DeployArgs {
 Examples:
   skiff run job.wasm -- input.txt --fast     arguments after `--` are the program's
   skiff run job.wasm --env LOG=debug         with an environment variable
-  skiff run job:latest --detach              prints the task's id and does not wait")]
+  skiff run job:latest --detach              prints the task's id and does not wait
+  skiff run kv.wasm --port 6379 --restart on-failure --detach    a daemon")]
 pub struct RunArgs {
     /// A component's file, an image, or a folder with a skiff.toml
     #[arg(value_name = "FILE.wasm|IMAGE|DIR")]
@@ -299,6 +312,13 @@ pub struct RunArgs {
     /// A security group of the task; may be given many times [default: the manifest's `security-groups`, else `default`]
     #[arg(long = "security-group", value_name = "NAME")]
     pub security_groups: Vec<Name>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields say it")]
+    pub daemon: DaemonArgs,
+    /// What becomes of the task when its program ends: never, on-failure or always [default: the manifest's `restart`, else
+    /// never]
+    #[arg(long, value_name = "POLICY")]
+    pub restart: Option<Restart>,
     /// Print the task's id and do not wait for its end
     #[arg(long, short)]
     pub detach: bool,

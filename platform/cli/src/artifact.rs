@@ -1,16 +1,18 @@
 //! What a user points at (a project, a component's file, an image) made into something that can be run: built,
 //! checked, pushed, and registered as a task definition.
 
-use crate::args::LimitArgs;
+use crate::args::{DaemonArgs, LimitArgs};
 use crate::context::Context;
 use crate::failure::usage;
 use crate::manifest::{self, Manifest, ManifestError};
 use crate::{human, progress};
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use skiff_api::{Client, Initialization, LimitsSpec, RegisterTaskDefinition, TaskDefinition};
+use skiff_api::{
+    Client, HealthCheckSpec, Initialization, LimitsSpec, RegisterTaskDefinition, TaskDefinition,
+};
 use skiff_ports::runtime::ComponentReport;
-use skiff_types::{ImageReference, Kind, Name};
+use skiff_types::{ImageReference, Kind, Name, Restart, Span};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -88,6 +90,19 @@ pub(crate) struct Component {
     pub(crate) report: ComponentReport,
 }
 
+/// What is said of a task definition, beside what it runs.
+pub(crate) struct Settings {
+    pub(crate) limits: LimitsSpec,
+    pub(crate) environment: BTreeMap<String, String>,
+    /// Whether sandboxes start from a snapshot.
+    pub(crate) snapshot: bool,
+    pub(crate) security_groups: Vec<Name>,
+    pub(crate) port: Option<u16>,
+    pub(crate) health_check: HealthCheckSpec,
+    pub(crate) stop_timeout: Option<Span>,
+    pub(crate) restart: Restart,
+}
+
 impl Artifact {
     /// Builds what is to be built, and checks what can be checked here.
     pub(crate) fn prepare(source: &Source, name: Option<&Name>) -> anyhow::Result<Self> {
@@ -115,11 +130,6 @@ impl Artifact {
         }
     }
 
-    /// Whether sandboxes start from a snapshot, where the command line does not say.
-    pub(crate) fn snapshot(&self) -> bool {
-        self.manifest.as_ref().and_then(|manifest| manifest.snapshot).unwrap_or(false)
-    }
-
     /// The security groups that the command line names, else those of the manifest, if either names any.
     pub(crate) fn security_groups(&self, asked: &[Name]) -> Option<Vec<Name>> {
         match asked.is_empty() {
@@ -128,8 +138,8 @@ impl Artifact {
         }
     }
 
-    /// The bounds and the environment: what the command line says goes before what the manifest says.
-    pub(crate) fn settings(&self, arguments: &LimitArgs) -> (LimitsSpec, BTreeMap<String, String>) {
+    /// What the command line says, and else the manifest. Security groups are left out.
+    pub(crate) fn settings(&self, arguments: &LimitArgs, daemon: &DaemonArgs) -> Settings {
         let manifest = self.manifest.as_ref();
         let limits = LimitsSpec {
             cpu: arguments.cpu.or(manifest.and_then(|manifest| manifest.cpu)),
@@ -141,7 +151,23 @@ impl Artifact {
         };
         let mut environment = manifest.map(|manifest| manifest.environment.clone()).unwrap_or_default();
         environment.extend(arguments.environment.iter().cloned());
-        (limits, environment)
+        let health = manifest.map(|manifest| manifest.health).unwrap_or_default();
+        let health_check = HealthCheckSpec {
+            interval: daemon.health_interval.or(health.interval),
+            timeout: daemon.health_timeout.or(health.timeout),
+            start_period: daemon.health_start_period.or(health.start_period),
+            ..health
+        };
+        Settings {
+            limits,
+            environment,
+            snapshot: manifest.and_then(|manifest| manifest.snapshot).unwrap_or(false),
+            security_groups: Vec::new(),
+            port: daemon.port.or(manifest.and_then(|manifest| manifest.port)),
+            health_check,
+            stop_timeout: daemon.stop_timeout.or(manifest.and_then(|manifest| manifest.stop_timeout)),
+            restart: manifest.and_then(|manifest| manifest.restart).unwrap_or_default(),
+        }
     }
 
     /// Pushes what is not pushed yet, and registers a revision of the family that has the artifact's name.
@@ -149,10 +175,7 @@ impl Artifact {
         &self,
         context: &Context,
         client: &Client,
-        limits: LimitsSpec,
-        environment: BTreeMap<String, String>,
-        snapshot: bool,
-        security_groups: Vec<Name>,
+        settings: Settings,
     ) -> anyhow::Result<TaskDefinition> {
         let image = match &self.content {
             Content::Image(image) => image.clone(),
@@ -161,13 +184,17 @@ impl Artifact {
         let body = RegisterTaskDefinition {
             family: self.name.clone(),
             image,
-            limits,
+            limits: settings.limits,
             arguments: Vec::new(),
-            environment,
-            snapshot,
-            security_groups,
+            environment: settings.environment,
+            snapshot: settings.snapshot,
+            security_groups: settings.security_groups,
+            port: settings.port,
+            health_check: settings.health_check,
+            stop_timeout: settings.stop_timeout,
+            restart: settings.restart,
         };
-        let step = progress::step(if snapshot { "initialising and compiling" } else { "compiling" });
+        let step = progress::step(if settings.snapshot { "initialising and compiling" } else { "compiling" });
         let definition = client.register_task_definition(&context.namespace, &body).await?;
         step.done(format!("registered {}", definition.id));
         if let Some(initialization) = &definition.initialization {
@@ -338,8 +365,18 @@ mod tests {
 
     #[test]
     fn the_command_line_goes_before_the_manifest() {
-        let text = "name = \"a\"\ncomponent = \"a\"\ncpu = 64\nmemory = \"1MiB\"\nsecurity-groups = [\"web\"]\n[environment]\n\
-                    A = \"1\"\nB = \"2\"";
+        let text = r#"
+            name = "a"
+            component = "a"
+            cpu = 64
+            memory = "1MiB"
+            security-groups = ["web"]
+            port = 6379
+            stop-timeout = "5s"
+            restart = "always"
+            environment = { A = "1", B = "2" }
+            health = { interval = "1s", unhealthy = 7 }
+        "#;
         let manifest = Manifest::parse(text, Path::new("skiff.toml")).unwrap();
         let image = Content::Image("a".parse().unwrap());
         let artifact = Artifact { name: manifest.name.clone(), manifest: Some(manifest), content: image };
@@ -348,9 +385,15 @@ mod tests {
             memory: None,
             environment: vec![("B".to_owned(), "3".to_owned())],
         };
-        let (limits, environment) = artifact.settings(&arguments);
+        let daemon =
+            DaemonArgs { port: Some(7000), health_interval: "3s".parse().ok(), ..Default::default() };
+        let settings = artifact.settings(&arguments, &daemon);
+        let (limits, environment, health) = (settings.limits, settings.environment, settings.health_check);
         assert_eq!((limits.cpu, limits.memory), ("512".parse().ok(), "1MiB".parse().ok()));
         assert_eq!((environment["A"].as_str(), environment["B"].as_str()), ("1", "3"));
+        assert_eq!((settings.port, settings.stop_timeout), (Some(7000), "5s".parse().ok()));
+        assert_eq!((health.interval, health.unhealthy), ("3s".parse().ok(), Some(7)));
+        assert_eq!(settings.restart, Restart::Always);
         let [web, own] = ["web", "own"].map(|name| vec![name.parse().unwrap()]);
         assert_eq!(artifact.security_groups(&own), Some(own));
         assert_eq!(artifact.security_groups(&[]), Some(web));

@@ -2,8 +2,9 @@
 
 use crate::args::{TaskDefinitionListArgs, TaskDefinitionShowArgs};
 use crate::context::{Context, all_pages};
-use crate::{human, output, progress};
-use skiff_api::{PageQuery, TaskDefinition, TaskDefinitionListQuery, TaskDefinitionQuery};
+use crate::output::{self, or_none};
+use crate::{human, progress};
+use skiff_api::{HealthCheck, PageQuery, TaskDefinition, TaskDefinitionListQuery, TaskDefinitionQuery};
 use skiff_types::{DEFAULT_GROUP, Name, Reuse, TaskDefinitionId};
 
 pub(crate) async fn list(context: &Context, args: &TaskDefinitionListArgs) -> anyhow::Result<()> {
@@ -70,6 +71,10 @@ fn details(definition: &TaskDefinition) -> String {
         ("Memory of a sandbox", format!("{} at least", human::bytes(component.minimum_memory_bytes))),
         ("Snapshot", snapshot(definition)),
         ("Security groups", security_groups(&definition.security_groups)),
+        ("Port", or_none(definition.port)),
+        ("Health check", or_none(definition.health_check.as_ref().map(health_check))),
+        ("Stop timeout", or_none(definition.stop_timeout)),
+        ("Restart", definition.restart.to_string()),
         ("Timeout", limits.timeout.to_string()),
         ("Concurrency", format!("{}, and {} waiting", limits.concurrency, limits.queue)),
         ("Reuse", reuse(limits.reuse)),
@@ -90,6 +95,14 @@ fn details(definition: &TaskDefinition) -> String {
         ("Exports", joined(&component.exports)),
         ("Created", human::timestamp(definition.created_at_ms)),
     ])
+}
+
+fn health_check(check: &HealthCheck) -> String {
+    let HealthCheck { interval, timeout, healthy, unhealthy, start_period } = check;
+    format!(
+        "every {interval}, each within {timeout}; {unhealthy} failures make it unhealthy, {healthy} successes healthy; \
+         the first {start_period} after its start don't count"
+    )
 }
 
 fn reuse(reuse: Reuse) -> String {
@@ -134,6 +147,10 @@ mod tests {
                 "digest": digest, "kind": "http", "generation": "0.2", "imports": ["wasi:io/streams@0.2.6"],
                 "exports": ["wasi:http/incoming-handler@0.2.6"], "minimum_memory_bytes": 1_200_000,
                 "component_bytes": 74_000, "native_bytes": 237_000, "compile_ms": 80,
+            },
+            "port": 6379, "stop_timeout": "30s", "restart": "on-failure",
+            "health_check": {
+                "interval": "10s", "timeout": "2s", "healthy": 2, "unhealthy": 3, "start_period": "30s",
             },
             "sandboxes_max": 100, "created_at_ms": 1_000,
         }))

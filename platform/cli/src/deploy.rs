@@ -3,7 +3,7 @@
 use crate::args::DeployArgs;
 use crate::artifact::{Artifact, Source};
 use crate::context::Context;
-use crate::{human, output, progress};
+use crate::{human, output, progress, services};
 use anyhow::bail;
 use serde::Serialize;
 use skiff_api::{Client, DeploymentState, PutService, Service, TaskDefinition, TaskDefinitionReference};
@@ -26,15 +26,16 @@ struct Deployed<'a> {
 pub(crate) async fn run(context: &Context, args: &DeployArgs) -> anyhow::Result<()> {
     let client = context.client()?;
     let artifact = Artifact::prepare(&Source::find(&args.source)?, args.name.as_ref())?;
-    let (mut limits, environment) = artifact.settings(&args.limits);
+    // The groups are the service's own, so that they change without a new revision.
+    let mut settings = artifact.settings(&args.limits, &args.daemon);
+    let limits = &mut settings.limits;
     limits.timeout = args.timeout.or(limits.timeout);
     limits.concurrency = args.concurrency.or(limits.concurrency);
     limits.reuse = args.reuse.or(limits.reuse);
-    let snapshot = args.snapshot.unwrap_or_else(|| artifact.snapshot());
-    // The groups are the service's own, so that they change without a new revision.
-    let definition = artifact.register(context, &client, limits, environment, snapshot, vec![]).await?;
+    settings.snapshot = args.snapshot.unwrap_or(settings.snapshot);
+    let definition = artifact.register(context, &client, settings).await?;
     progress::note(memory_note(&definition));
-    if definition.component.kind == Kind::Command {
+    if definition.component.kind == Kind::Command && definition.port.is_none() {
         let source = &args.source;
         progress::note(format!(
             "a service starts it again whenever it ends; to run it once: `skiff run {source}`"
@@ -47,23 +48,28 @@ pub(crate) async fn run(context: &Context, args: &DeployArgs) -> anyhow::Result<
         service = wait(context, &client, &service).await?;
     }
     let deployed = Deployed { service: &service, definition: &definition };
-    context.output.print(&deployed, || service.status.urls.join("\n"))?;
+    context.output.print(&deployed, || {
+        let listeners = services::listeners(&service);
+        service.status.urls.iter().cloned().chain(listeners).collect::<Vec<_>>().join("\n")
+    })?;
     Ok(())
 }
 
-/// With a manifest, its routes are the service's; without one, a service that is there keeps those it has. It keeps its
-/// count and its security groups wherever neither the command line nor the manifest says any: so a deploy does not undo
-/// `skiff scale`.
+/// With a manifest, its routes and listeners are the service's; without one, a service that is there keeps those it has. It
+/// keeps its count and its security groups wherever neither the command line nor the manifest says any: so a deploy does
+/// not undo `skiff scale`.
 fn put_body(args: &DeployArgs, artifact: &Artifact, definition: &TaskDefinition) -> PutService {
     let section = artifact.manifest.as_ref().map(|manifest| &manifest.service);
     let hosts = (!args.hosts.is_empty()).then(|| args.hosts.clone());
     let paths = (!args.paths.is_empty()).then(|| args.paths.clone());
+    let listen = (!args.listen.is_empty()).then(|| args.listen.clone());
     PutService {
         definition: TaskDefinitionReference::from(definition.id.clone()),
         desired: args.desired.or(section.and_then(|section| section.desired)),
         hosts: hosts.or_else(|| section.map(|section| section.hosts.clone())),
         paths: paths.or_else(|| section.map(|section| section.paths.clone())),
         security_groups: artifact.security_groups(&args.security_groups),
+        listen: listen.or_else(|| section.map(|section| section.listen.clone())),
     }
 }
 

@@ -14,6 +14,7 @@ mod context;
 mod definitions;
 mod deploy;
 mod failure;
+mod forward;
 mod human;
 mod images;
 mod logs;
@@ -99,6 +100,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             NetworkCommand::Explain(args) => network::explain(&context, &args).await?,
             NetworkCommand::Flows(args) => network::flows(&context, &args).await?,
         },
+        Command::Forward(args) => forward::run(&context, &args).await?,
         Command::Logs(args) => logs::run(&context, &args).await?,
         Command::Scale(args) => change::scale(&context, &args).await?,
         Command::Rm { names } => change::remove(&context, &names).await?,

@@ -3,7 +3,10 @@
 //! Every error names the file, the line and the value; an unknown key is an error that names the nearest known one.
 //! Nothing here looks at the files that the manifest names.
 
-use skiff_types::{CpuUnits, HostPattern, Kind, MemorySize, Name, ParseError, PathPrefix, Reuse, Span};
+use skiff_api::HealthCheckSpec;
+use skiff_types::{
+    CpuUnits, HostPattern, Kind, Listen, MemorySize, Name, ParseError, PathPrefix, Restart, Reuse, Span,
+};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -16,7 +19,7 @@ pub const FILE_NAME: &str = "skiff.toml";
 /// Largest manifest, in bytes.
 pub const BYTES_MAX: u64 = 256 * 1024;
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 17] = [
     "name",
     "kind",
     "component",
@@ -28,11 +31,16 @@ const KEYS: [&str; 13] = [
     "reuse",
     "snapshot",
     "security-groups",
+    "port",
+    "stop-timeout",
+    "restart",
+    "health",
     "environment",
     "service",
 ];
 const REUSE_KEYS: [&str; 2] = ["requests", "concurrent"];
-const SERVICE_KEYS: [&str; 3] = ["desired", "hosts", "paths"];
+const HEALTH_KEYS: [&str; 5] = ["interval", "timeout", "healthy", "unhealthy", "start-period"];
+const SERVICE_KEYS: [&str; 4] = ["desired", "hosts", "paths", "listen"];
 /// Distance up to which a known key is named as the one that was meant (Jaro-Winkler similarity, 1 is equal).
 const SIMILARITY_MIN: f64 = 0.7;
 
@@ -61,6 +69,14 @@ pub struct Manifest {
     pub snapshot: Option<bool>,
     /// Security groups of its tasks.
     pub security_groups: Option<Vec<Name>>,
+    /// The port that a daemon listens on.
+    pub port: Option<u16>,
+    /// How long a daemon's open connections may take to end once it is to stop.
+    pub stop_timeout: Option<Span>,
+    /// What becomes of a one-off task whose program ended.
+    pub restart: Option<Restart>,
+    /// The section `[health]`: how a daemon's health is checked.
+    pub health: HealthCheckSpec,
     /// Environment variables.
     pub environment: BTreeMap<String, String>,
     /// How it is to run as a service.
@@ -76,6 +92,8 @@ pub struct ServiceSection {
     pub hosts: Vec<HostPattern>,
     /// Path prefixes it answers on.
     pub paths: Vec<PathPrefix>,
+    /// Where it is reached beside HTTP.
+    pub listen: Vec<Listen>,
 }
 
 /// A value and where it stands.
@@ -147,6 +165,13 @@ impl Reader<'_> {
             security_groups: optional("security-groups")
                 .map(|(key, value)| self.list(&key, value))
                 .transpose()?,
+            port: optional("port").map(|(key, value)| self.port(&key, value)).transpose()?,
+            stop_timeout: optional("stop-timeout")
+                .map(|(key, value)| self.parsed(&key, value))
+                .transpose()?,
+            restart: optional("restart").map(|(key, value)| self.parsed(&key, value)).transpose()?,
+            health: optional("health")
+                .map_or(Ok(HealthCheckSpec::default()), |(_, value)| self.health(value))?,
             environment: optional("environment")
                 .map_or(Ok(BTreeMap::new()), |(_, value)| self.environment(value))?,
             service: optional("service")
@@ -161,6 +186,21 @@ impl Reader<'_> {
             desired: table.get("desired").map(|value| self.count("desired", value, 0)).transpose()?,
             hosts: table.get("hosts").map_or(Ok(Vec::new()), |value| self.list("hosts", value))?,
             paths: table.get("paths").map_or(Ok(Vec::new()), |value| self.list("paths", value))?,
+            listen: table.get("listen").map_or(Ok(Vec::new()), |value| self.list("listen", value))?,
+        })
+    }
+
+    fn health(&self, value: &Value<'_>) -> Result<HealthCheckSpec, ManifestError> {
+        let table = self.table("health", value)?;
+        self.refuse_unknown(table, &HEALTH_KEYS, "[health]")?;
+        let span = |key: &str| table.get(key).map(|value| self.parsed(key, value)).transpose();
+        let count = |key: &str| table.get(key).map(|value| self.count(key, value, 1)).transpose();
+        Ok(HealthCheckSpec {
+            interval: span("interval")?,
+            timeout: span("timeout")?,
+            healthy: count("healthy")?,
+            unhealthy: count("unhealthy")?,
+            start_period: span("start-period")?,
         })
     }
 
@@ -262,6 +302,11 @@ impl Reader<'_> {
         count.ok_or_else(|| {
             self.wrong(key, value, &format!("a whole number from {least} upwards, without quotes"))
         })
+    }
+
+    fn port(&self, key: &str, value: &Value<'_>) -> Result<u16, ManifestError> {
+        let port = integer(value).and_then(|port| u16::try_from(port).ok()).filter(|&port| port > 0);
+        port.ok_or_else(|| self.wrong(key, value, "a port, from 1 to 65535, without quotes"))
     }
 
     fn switch(&self, key: &str, value: &Value<'_>) -> Result<bool, ManifestError> {

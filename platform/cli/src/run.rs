@@ -31,13 +31,14 @@ pub(crate) async fn run(context: &Context, args: &RunArgs) -> anyhow::Result<Exi
     }
     // Arguments and environment are the task's own, so that runs that differ in them share one revision. But a snapshot
     // is of one environment: there it is the revision's.
-    let (limits, environment) = artifact.settings(&args.limits);
-    let (shared, environment) = match artifact.snapshot() {
-        true => (environment, Default::default()),
-        false => (Default::default(), environment),
+    let mut settings = artifact.settings(&args.limits, &args.daemon);
+    let environment = match settings.snapshot {
+        true => Default::default(),
+        false => std::mem::take(&mut settings.environment),
     };
-    let groups = artifact.security_groups(&args.security_groups).unwrap_or_default();
-    let definition = artifact.register(context, &client, limits, shared, artifact.snapshot(), groups).await?;
+    settings.security_groups = artifact.security_groups(&args.security_groups).unwrap_or_default();
+    settings.restart = args.restart.unwrap_or(settings.restart);
+    let definition = artifact.register(context, &client, settings).await?;
     let body = RunTask {
         definition: TaskDefinitionReference::from(definition.id),
         arguments: Some(args.arguments.clone()),

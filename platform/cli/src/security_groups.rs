@@ -5,8 +5,9 @@ use crate::context::{Context, all_pages};
 use crate::failure::usage;
 use crate::output::{self, or_none};
 use crate::{human, progress};
-use skiff_api::{PageQuery, PutSecurityGroup, SecurityGroup};
-use skiff_types::{Direction, Name, ParseError, Rule};
+use anyhow::bail;
+use skiff_api::{ErrorCode, PageQuery, PutSecurityGroup, SecurityGroup};
+use skiff_types::{DEFAULT_GROUP, Direction, Name, ParseError, Rule};
 
 pub(crate) async fn create(context: &Context, args: &SecurityGroupCreateArgs) -> anyhow::Result<()> {
     let rules = match (args.rules.is_empty(), args.no_rules) {
@@ -14,11 +15,28 @@ pub(crate) async fn create(context: &Context, args: &SecurityGroupCreateArgs) ->
         (true, false) => None,
         (false, _) => Some(args.rules.clone()),
     };
-    let body = PutSecurityGroup { rules };
+    let (name, body) = (&args.name, PutSecurityGroup { rules });
+    // Of a group that is there, the rules are not to be replaced by the way. The default one is there in any case, and
+    // others have revision 0 until they are made.
+    let if_match = body.rules.is_some().then_some(0);
+    if if_match.is_some() && name.as_str() == DEFAULT_GROUP {
+        bail!(is_there(name));
+    }
     let client = context.client()?;
-    let group = client.put_security_group(&context.namespace, &args.name, &body, None).await?;
+    let group = match client.put_security_group(&context.namespace, name, &body, if_match).await {
+        Err(error) if error.code() == Some(ErrorCode::PreconditionFailed) => bail!(is_there(name)),
+        made => made?,
+    };
     context.output.print(&group, || rules_table(&group.rules))?;
     Ok(())
+}
+
+/// What to do about a group that can't be made with these rules.
+fn is_there(name: &Name) -> String {
+    format!(
+        "the security group {name} is there, and its rules stay as they are: `skiff sg show {name}` prints them, \
+         `skiff sg allow {name} RULE` adds one, `skiff sg revoke {name} RULE` takes one away"
+    )
 }
 
 pub(crate) async fn list(context: &Context) -> anyhow::Result<()> {

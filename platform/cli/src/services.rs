@@ -61,7 +61,7 @@ fn table(services: &[Service], now_ms: u64) -> String {
             human::bytes(status.memory_bytes),
             status.restarts.to_string(),
             human::age(service.created_at_ms, now_ms),
-            or_none(status.urls.first()),
+            or_none(status.urls.first().or(listeners(service).first())),
         ]
     };
     output::columns(header, services.iter().map(row))
@@ -95,14 +95,15 @@ fn details(service: &Service, tasks: &[Task], now_ms: u64) -> String {
         (
             "Tasks",
             format!(
-                "{} desired, {} running, {} pending, {} stopping",
-                spec.desired, status.running, status.pending, status.stopping
+                "{} desired, {} running, {} ready, {} pending, {} stopping",
+                spec.desired, status.running, status.ready, status.pending, status.stopping
             ),
         ),
         ("Deployment", format!("{} {}{reason}", deployment.definition, progress(deployment.state))),
         ("URLs", joined(status.urls.clone())),
         ("Hosts", joined(spec.hosts.iter().map(ToString::to_string).collect())),
         ("Paths", joined(spec.paths.iter().map(ToString::to_string).collect())),
+        ("Listeners", joined(listeners(service))),
         ("Security groups", security_groups(spec.security_groups.as_deref())),
         ("CPU", human::cpu(status.cpu_seconds)),
         ("Memory", human::bytes(status.memory_bytes)),
@@ -129,6 +130,12 @@ fn details(service: &Service, tasks: &[Task], now_ms: u64) -> String {
     parts.join("\n\n")
 }
 
+/// Where a service is reached beside HTTP, and to which port of its tasks that leads.
+pub(crate) fn listeners(service: &Service) -> Vec<String> {
+    let port = service.status.port.map(|port| format!(" -> port {port}")).unwrap_or_default();
+    service.spec.listen.iter().map(|listen| format!("{listen}{port}")).collect()
+}
+
 fn security_groups(groups: Option<&[Name]>) -> String {
     match groups {
         Some(groups) => groups.iter().map(Name::to_string).collect::<Vec<_>>().join("\n"),
@@ -143,9 +150,11 @@ mod tests {
     fn service() -> Service {
         serde_json::from_value(serde_json::json!({
             "name": "hello", "namespace": "default", "revision": 17, "created_at_ms": 1_000, "updated_at_ms": 2_000,
-            "spec": { "definition": "hello:3", "desired": 2, "hosts": [], "paths": ["/api", "/v2"] },
+            "spec": {
+                "definition": "hello:3", "desired": 2, "hosts": [], "paths": ["/api", "/v2"], "listen": ["tcp:6379"],
+            },
             "status": {
-                "state": "ACTIVE", "kind": "http", "running": 1, "pending": 1, "stopping": 0, "urls": ["http://hello.localhost:8080"],
+                "state": "ACTIVE", "kind": "http", "running": 1, "ready": 1, "port": 6380, "pending": 1, "stopping": 0, "urls": ["http://hello.localhost:8080"],
                 "deployment": {
                     "definition": "hello:3", "state": "IN_PROGRESS", "running": 1, "failures": 1,
                     "message": "a task trapped", "created_at_ms": 2_000,

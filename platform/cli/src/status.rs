@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::{human, output};
-use skiff_api::{PlatformStatus, WorkerState, WorkerStatus};
+use skiff_api::{ListenerStatus, PlatformStatus, WorkerState, WorkerStatus};
 use std::time::Duration;
 
 pub(crate) async fn run(context: &Context) -> anyhow::Result<()> {
@@ -32,7 +32,12 @@ fn text(status: &PlatformStatus) -> String {
     let header =
         ["PROCESS", "PID", "STATE", "UPTIME", "CPU", "MEMORY", "RESTARTS", "CONNECTIONS", "REQUESTS"];
     let rows = std::iter::once(supervisor).chain(status.workers.iter().map(worker));
-    format!("{platform}\n\n{}", output::columns(header, rows))
+    let mut parts = vec![platform, output::columns(header, rows)];
+    if !status.listeners.is_empty() {
+        let row = |at: &ListenerStatus| [at.listen.to_string(), at.service.to_string()];
+        parts.push(output::columns(["LISTENER", "SERVICE"], status.listeners.iter().map(row)));
+    }
+    parts.join("\n\n")
 }
 
 fn worker(worker: &WorkerStatus) -> [String; 9] {
@@ -88,6 +93,10 @@ mod tests {
             api: "127.0.0.1:8081".to_owned(),
             data_dir: "/data".to_owned(),
             workers: vec![worker, dead],
+            listeners: vec![ListenerStatus {
+                listen: "tcp:6379".parse().unwrap(),
+                service: "default/kv".parse().unwrap(),
+            }],
         };
         insta::assert_snapshot!(text(&status));
     }

@@ -7,8 +7,8 @@ use crate::output::{self, or_none};
 use crate::{human, network, progress};
 use anyhow::bail;
 use serde::Serialize;
-use skiff_api::{Client, PageQuery, StopTask, Task, TaskListQuery, TaskNetwork};
-use skiff_types::{Group, Name, TaskId, TaskStatus};
+use skiff_api::{Client, PageQuery, StopTask, Task, TaskHealth, TaskListQuery, TaskNetwork};
+use skiff_types::{Group, Name, StopCode, TaskId, TaskStatus};
 
 pub(crate) async fn ps(context: &Context, args: &PsArgs) -> anyhow::Result<()> {
     let stopped = if args.all { None } else { Some(false) };
@@ -128,6 +128,8 @@ pub(crate) fn table(tasks: &[Task], now_ms: u64) -> String {
             owner(&task.group),
             task.definition.to_string(),
             task.status.to_string(),
+            or_none((task.health != TaskHealth::Unknown).then_some(task.health)),
+            task.restarts.to_string(),
             human::cpu(task.usage.cpu_seconds),
             human::bytes(task.usage.memory_bytes),
             task.usage.requests.to_string(),
@@ -135,18 +137,25 @@ pub(crate) fn table(tasks: &[Task], now_ms: u64) -> String {
             reason.join(", ").chars().take(REASON_CHARS_MAX).collect(),
         ]
     };
-    let header = ["TASK", "NAME", "DEFINITION", "STATUS", "CPU", "MEMORY", "REQUESTS", "AGE", "REASON"];
+    let header = [
+        "TASK",
+        "NAME",
+        "DEFINITION",
+        "STATUS",
+        "HEALTH",
+        "RESTARTS",
+        "CPU",
+        "MEMORY",
+        "REQUESTS",
+        "AGE",
+        "REASON",
+    ];
     output::columns(header, tasks.iter().map(row))
 }
 
 fn details(task: &Task, network: Option<&TaskNetwork>, now_ms: u64) -> String {
     let usage = &task.usage;
     let at = |at_ms: Option<u64>| or_none(at_ms.map(human::timestamp));
-    let reason = match (&task.stop_code, &task.stopped_reason) {
-        (Some(code), Some(reason)) => format!("{code}: {reason}"),
-        (Some(code), None) => code.to_string(),
-        (None, _) => "-".to_owned(),
-    };
     let joined = |items: Vec<String>| if items.is_empty() { "-".to_owned() } else { items.join("\n") };
     let addresses = [task.ipv4.map(|v4| v4.to_string()), task.ipv6.map(|v6| v6.to_string())];
     let properties = [
@@ -155,8 +164,11 @@ fn details(task: &Task, network: Option<&TaskNetwork>, now_ms: u64) -> String {
         ("Definition", task.definition.to_string()),
         ("Kind", task.kind.to_string()),
         ("Status", task.status.to_string()),
-        ("Reason", reason),
+        ("Health", with_reason(task.health, task.health_reason.as_deref())),
+        ("Reason", stopped(task.stop_code, task.stopped_reason.as_deref())),
         ("Exit code", or_none(task.exit_code)),
+        ("Restarts", task.restarts.to_string()),
+        ("Last end", stopped(task.last_stop_code, task.last_stopped_reason.as_deref())),
         ("Failures before", task.attempt.to_string()),
         (
             "CPU",
@@ -189,6 +201,14 @@ fn details(task: &Task, network: Option<&TaskNetwork>, now_ms: u64) -> String {
     parts.join("\n\n")
 }
 
+fn stopped(code: Option<StopCode>, reason: Option<&str>) -> String {
+    code.map_or_else(|| "-".to_owned(), |code| with_reason(code, reason))
+}
+
+fn with_reason(what: impl std::fmt::Display, reason: Option<&str>) -> String {
+    reason.map_or_else(|| what.to_string(), |reason| format!("{what}: {reason}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,8 +233,9 @@ mod tests {
             "status": "STOPPED", "stop_code": "Exited", "stopped_reason": "the program failed\nat length",
             "exit_code": 3,
         });
+        let sick = serde_json::json!({ "health": "UNHEALTHY", "restarts": 2 });
         let tasks = [
-            task("0193f0c5c0007000800000005e8f01b2", serde_json::json!({})),
+            task("0193f0c5c0007000800000005e8f01b2", sick),
             task("0193f0c5c0007000800000000000000a", stopped),
         ];
         insta::assert_snapshot!(table(&tasks, 61_000));
@@ -222,7 +243,11 @@ mod tests {
 
     #[test]
     fn a_task_in_detail() {
-        let stop = serde_json::json!({ "stop_code": "OutOfMemory", "stopped_reason": "it wanted 2MiB more" });
+        let stop = serde_json::json!({
+            "stop_code": "OutOfMemory", "stopped_reason": "it wanted 2MiB more", "health": "UNHEALTHY",
+            "health_reason": "nothing listens at port 6379", "restarts": 2, "last_stop_code": "Exited",
+            "last_stopped_reason": "the program exited with code 3",
+        });
         insta::assert_snapshot!(details(&task("0193f0c5c0007000800000005e8f01b2", stop), None, 61_000));
     }
 

@@ -8,15 +8,17 @@ use crate::context::Context;
 use crate::keys;
 use crate::model::{Network, ReleasedAddresses, TaskObject};
 use crate::network::{self, NODE_INDEX, NetworkError};
-use crate::objects::{ObjectError, Objects};
+use crate::objects::{DELETES_AT_ONCE, ObjectError, Objects};
 use crate::records::Stored;
 use crate::view::Held;
+use futures::{StreamExt, future, stream};
 use skiff_kit::random;
 use skiff_net::{AddressError, Allocator, QUARANTINE_MS, Subnet};
 use skiff_ports::store::{Expect, Key, Revision, Store, StoreError};
 use skiff_types::{NetworkSpec, TaskAddress, TaskStatus};
 use std::sync::Arc;
 use tokio::sync::Mutex;
+use tokio::task::JoinError;
 use tracing::error;
 
 /// Why a task could not be given an address.
@@ -141,13 +143,15 @@ impl Addresses {
     pub(crate) async fn forget_notes(&self, now_ms: u64) -> Result<(), StoreError> {
         let is_old = |(_, at_ms): &mut (Key, u64)| now_ms.saturating_sub(*at_ms) >= QUARANTINE_MS;
         let old: Vec<(Key, u64)> = self.state.lock().await.notes.extract_if(.., is_old).collect();
-        for (at, (key, _)) in old.iter().enumerate() {
-            if let Err(error) = self.store.delete(key, Expect::Any).await {
-                self.state.lock().await.notes.extend_from_slice(&old[at..]);
-                return Err(error);
-            }
-        }
-        Ok(())
+        let deletions = stream::iter(old).map(|note| async move {
+            let deleted = self.store.delete(&note.0, Expect::Any).await;
+            deleted.err().map(|error| (note, error))
+        });
+        let failed: Vec<_> =
+            deletions.buffer_unordered(DELETES_AT_ONCE).filter_map(future::ready).collect().await;
+        let (kept, errors): (Vec<_>, Vec<_>) = failed.into_iter().unzip();
+        self.state.lock().await.notes.extend(kept);
+        errors.into_iter().next().map_or(Ok(()), Err)
     }
 }
 
@@ -193,11 +197,27 @@ fn came_back(object: &TaskObject) -> Option<(TaskAddress, u64)> {
     Some((address, task.stopped_at_ms.unwrap_or(object.updated_at_ms)))
 }
 
-/// Writes a new task's object, with an address of its own in it.
+/// Writes a new task's object, with an address of its own in it. What was begun is finished although its caller has given
+/// up: else an address would be taken, and nobody's.
 pub(crate) async fn create_task(
-    context: &Context,
-    mut object: TaskObject,
+    context: &Arc<Context>,
+    object: TaskObject,
 ) -> Result<Held<TaskObject>, NoAddress> {
+    let (context, token) = (context.clone(), context.drain.token());
+    let creating = tokio::spawn(async move {
+        let created = create(&context, object).await;
+        drop(token);
+        created
+    });
+    match creating.await.map_err(JoinError::try_into_panic) {
+        Ok(created) => created,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // The process ends.
+        Err(Err(_)) => Err(ObjectError::Store(StoreError::Closed).into()),
+    }
+}
+
+async fn create(context: &Context, mut object: TaskObject) -> Result<Held<TaskObject>, NoAddress> {
     let address = context.addresses.take(&context.objects, context.now_ms()).await?;
     object.task.address = Some(address);
     let key = object.key();

@@ -2,6 +2,7 @@
 
 use crate::addresses::Addresses;
 use crate::bill::Bill;
+use crate::entrance::FORWARDS_MAX;
 use crate::meters::{Accounts, Meters};
 use crate::objects::Objects;
 use skiff_kit::clock::Clock;
@@ -20,7 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{RwLock, watch};
+use tokio::sync::{RwLock, Semaphore, watch};
 
 /// What `control` is told of the platform that it is part of.
 #[derive(Debug, Clone)]
@@ -96,6 +97,8 @@ pub(crate) struct Context {
     pub(crate) keeping: RwLock<()>,
     /// Held while a service's routes are checked and written, so that two can't take the same.
     pub(crate) routing: tokio::sync::Mutex<()>,
+    /// Places of connections to tasks.
+    pub(crate) forwards: Arc<Semaphore>,
     pub(crate) drain: Drain,
     /// The platform is shutting down; the control plane itself goes on until the node has drained.
     pub(crate) winding_down: AtomicBool,
@@ -128,6 +131,7 @@ impl Context {
             acknowledged: watch::Sender::new(0),
             keeping: RwLock::new(()),
             routing: tokio::sync::Mutex::new(()),
+            forwards: Arc::new(Semaphore::new(FORWARDS_MAX)),
             drain,
             winding_down: AtomicBool::new(false),
             prepared: Mutex::default(),

@@ -6,6 +6,7 @@
 mod definitions;
 mod explain;
 mod flows;
+mod forward;
 mod images;
 mod logs;
 mod page;
@@ -15,6 +16,8 @@ mod services;
 mod tasks;
 mod usage;
 mod views;
+
+pub(crate) use forward::{FORWARDS_MAX, Forward};
 
 use crate::context::Context;
 use crate::error::ApiError;

@@ -4,7 +4,7 @@ use crate::addresses::NoAddress;
 use crate::objects::ObjectError;
 use skiff_api::ErrorCode;
 use skiff_ports::images::ImageError;
-use skiff_ports::runtime::PrepareError;
+use skiff_ports::runtime::{ForwardError, PrepareError};
 use skiff_ports::store::StoreError;
 use std::error::Error;
 use std::fmt;
@@ -103,6 +103,16 @@ impl From<PrepareError> for ApiError {
                 return Self::not_now(format!("{error}; push the image again"));
             }
             PrepareError::Internal(_) => ErrorCode::Internal,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<ForwardError> for ApiError {
+    fn from(error: ForwardError) -> Self {
+        let code = match &error {
+            ForwardError::Gone | ForwardError::Refused(_) => ErrorCode::FailedPrecondition,
+            ForwardError::Unavailable(_) => ErrorCode::Unavailable,
         };
         Self::new(code, error.to_string())
     }

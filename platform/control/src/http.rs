@@ -7,6 +7,7 @@
 //! body, a head and a handler have bounds of size and time.
 
 mod dispatch;
+mod forward;
 mod request;
 mod respond;
 mod serve;

@@ -60,6 +60,13 @@ pub(crate) fn released_addresses(id: &str) -> Key {
     key(["released", id])
 }
 
+/// The name in a key of the form `TOKEN.NAMESPACE.NAME`.
+pub(crate) fn name_of(key: &Key) -> Option<QualifiedName> {
+    let mut tokens = key.tokens().skip(1);
+    let (namespace, name) = (tokens.next()?.parse().ok()?, tokens.next()?.parse().ok()?);
+    Some(QualifiedName::new(namespace, name))
+}
+
 /// All of one kind in a namespace.
 pub(crate) fn in_namespace(token: &'static str, namespace: &Namespace) -> Key {
     key([token, namespace.as_str()])
@@ -84,7 +91,10 @@ mod tests {
         let namespace: Namespace = label.as_str().parse().unwrap();
         let id = TaskDefinitionId { family: label.clone(), revision: u32::MAX };
         assert!(definition(&namespace, &id).is_under(&family(&namespace, &label)));
-        assert!(service(&QualifiedName::new(namespace.clone(), label)).is_under(&prefix("service")));
+        let name = QualifiedName::new(namespace.clone(), label);
+        assert!(service(&name).is_under(&prefix("service")));
+        assert_eq!(name_of(&service(&name)), Some(name));
+        assert_eq!(name_of(&network()), None);
         let long = image(&namespace, &"r".repeat(128), &"t".repeat(128));
         assert!(long.is_under(&in_namespace("image", &namespace)));
         assert_ne!(image(&namespace, "a/b", "c"), image(&namespace, "a", "b.c"));

@@ -7,14 +7,12 @@ use crate::keys;
 use crate::model::Network;
 use crate::records::{RecordError, Stored};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+pub(crate) use skiff_net::NODE_INDEX;
 use skiff_net::{AddressError, Subnet};
 use skiff_ports::store::{Expect, Revision, Store, StoreError};
 use skiff_types::NetworkSpec;
 use std::net::IpAddr;
 use tracing::{info, warn};
-
-/// This node among those that share the network. There is one.
-pub(crate) const NODE_INDEX: u32 = 0;
 
 /// Unique local addresses (RFC 4193).
 const UNIQUE_LOCAL: &str = "fc00::/7";

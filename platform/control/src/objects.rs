@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 /// How often a change is tried again because somebody else changed the same object.
 const UPDATE_ATTEMPTS: usize = 16;
 /// Objects that are deleted at a time.
-const DELETES_AT_ONCE: usize = 32;
+pub(crate) const DELETES_AT_ONCE: usize = 32;
 /// Waits before a watch that failed is started again.
 const WATCH_BACKOFF: Backoff = Backoff { first_ms: 50, most_ms: 5_000 };
 
@@ -220,9 +220,15 @@ impl Objects {
                 self.apply(key, revision, value.map(Arc::new));
             }
             Err(error) => {
-                if self.read_mut(|view| view.apply_unreadable::<T>(key)) {
+                let mut is_news = false;
+                self.changed(|view| {
+                    is_news = view.apply_unreadable::<T>(key);
+                    is_news
+                });
+                if is_news {
                     let source = std::error::Error::source(&error).map(ToString::to_string);
-                    error!(%key, revision, %error, source, "an object is passed over: its record can't be read");
+                    let meanwhile = T::WHILE_UNREADABLE;
+                    error!(%key, revision, %error, source, meanwhile, "an object's record can't be read");
                 }
             }
         }

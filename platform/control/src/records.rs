@@ -14,9 +14,10 @@ use skiff_api::LimitsSpec;
 use skiff_ports::runtime::{ComponentReport, Initialization};
 use skiff_ports::store::Key;
 use skiff_types::{
-    Command, CpuUnits, Digest, Group, HostPattern, ImageReference, Kind, Limits, MemorySize, Name, Namespace,
-    PathPrefix, QualifiedName, Reuse, ServiceSpec, Span, StopCode, StoppedReason, Task, TaskAddress,
-    TaskDefinition, TaskDefinitionId, TaskId, TaskStatus, WasiGeneration,
+    Command, CpuUnits, DEFAULT_STOP_TIMEOUT, Digest, Group, Health, HealthCheck, HostPattern, ImageReference,
+    Kind, Limits, Listen, MemorySize, Name, Namespace, PathPrefix, QualifiedName, Restart, Reuse,
+    ServiceSpec, Span, StopCode, StoppedReason, Task, TaskAddress, TaskDefinition, TaskDefinitionId, TaskId,
+    TaskStatus, WasiGeneration,
 };
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -158,6 +159,8 @@ record!(SpecRecord = ServiceSpec {
     paths: Vec<PathPrefix>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     security_groups: Option<Vec<Name>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    listen: Vec<Listen>,
 });
 
 record!(EventRecord = ServiceEvent {
@@ -170,6 +173,26 @@ record!(EventRecord = ServiceEvent {
 record!(StopRecord = StoppedReason { code: StopCode, message: String });
 
 record!(AddressRecord = TaskAddress { v4: Ipv4Addr, v6: Ipv6Addr });
+
+record!(
+    HealthCheckRecord =
+        HealthCheck { interval: Span, timeout: Span, healthy: u32, unhealthy: u32, start_period: Span }
+);
+
+/// What makes a definition one of daemons.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct DaemonRecord {
+    port: u16,
+    health_check: HealthCheckRecord,
+    stop_timeout: Span,
+}
+
+impl DaemonRecord {
+    fn of(definition: &TaskDefinition) -> Option<Self> {
+        let (health_check, stop_timeout) = (&definition.health_check, definition.stop_timeout);
+        definition.port.map(|port| Self { port, health_check: health_check.into(), stop_timeout })
+    }
+}
 
 /// A definition's record; the kind and the generation are those of its report.
 #[derive(Serialize, Deserialize)]
@@ -186,6 +209,10 @@ pub(crate) struct DefinitionRecord {
     snapshot: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     security_groups: Vec<Name>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    daemon: Option<DaemonRecord>,
+    #[serde(default)]
+    restart: Restart,
     created_at_ms: u64,
     deregistered: bool,
 }
@@ -203,6 +230,8 @@ impl From<&Definition> for DefinitionRecord {
             report: (&object.report).into(),
             snapshot: object.definition.snapshot,
             security_groups: object.definition.security_groups.clone(),
+            daemon: DaemonRecord::of(&object.definition),
+            restart: object.definition.restart,
             created_at_ms: object.definition.created_at_ms,
             deregistered: object.deregistered,
         }
@@ -211,6 +240,12 @@ impl From<&Definition> for DefinitionRecord {
 
 impl From<DefinitionRecord> for Definition {
     fn from(record: DefinitionRecord) -> Self {
+        let (port, health_check, stop_timeout) = match record.daemon {
+            Some(DaemonRecord { port, health_check, stop_timeout }) => {
+                (Some(port), HealthCheck::from(health_check), stop_timeout)
+            }
+            None => (None, HealthCheck::default(), DEFAULT_STOP_TIMEOUT),
+        };
         let definition = TaskDefinition {
             id: record.id,
             image: record.image,
@@ -221,6 +256,10 @@ impl From<DefinitionRecord> for Definition {
             command: record.command.into(),
             snapshot: record.snapshot,
             security_groups: record.security_groups,
+            port,
+            health_check,
+            stop_timeout,
+            restart: record.restart,
             created_at_ms: record.created_at_ms,
         };
         Self {
@@ -331,12 +370,28 @@ pub(crate) struct TaskRecord {
     status: TaskStatus,
     stop: Option<StopRecord>,
     exit_code: Option<i32>,
+    #[serde(default)]
+    health: Health,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    health_reason: Option<String>,
+    #[serde(default)]
+    restarts: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_stop: Option<StopRecord>,
     attempt: u32,
     created_at_ms: u64,
     updated_at_ms: u64,
     start_after_ms: u64,
     started_at_ms: Option<u64>,
+    /// Not written where it follows from the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ready_at_ms: Option<u64>,
     stopped_at_ms: Option<u64>,
+}
+
+/// When a task was ready that is so as soon as it runs; nothing of others.
+fn ready_once_started(health: Health, started_at_ms: Option<u64>) -> Option<u64> {
+    started_at_ms.filter(|_| health == Health::Unchecked)
 }
 
 impl From<&TaskObject> for TaskRecord {
@@ -353,11 +408,18 @@ impl From<&TaskObject> for TaskRecord {
             status: task.status,
             stop: task.stop.as_ref().map(StopRecord::from),
             exit_code: task.exit_code,
+            health: task.health,
+            health_reason: task.health_reason.clone(),
+            restarts: task.restarts,
+            last_stop: task.last_stop.as_ref().map(StopRecord::from),
             attempt: task.attempt,
             created_at_ms: task.created_at_ms,
             updated_at_ms: object.updated_at_ms,
             start_after_ms: task.start_after_ms,
             started_at_ms: task.started_at_ms,
+            ready_at_ms: task
+                .ready_at_ms
+                .filter(|_| ready_once_started(task.health, task.started_at_ms) != task.ready_at_ms),
             stopped_at_ms: task.stopped_at_ms,
         }
     }
@@ -375,10 +437,17 @@ impl From<TaskRecord> for TaskObject {
             status: record.status,
             stop: record.stop.map(StoppedReason::from),
             exit_code: record.exit_code,
+            health: record.health,
+            health_reason: record.health_reason,
+            restarts: record.restarts,
+            last_stop: record.last_stop.map(StoppedReason::from),
             attempt: record.attempt,
             created_at_ms: record.created_at_ms,
             start_after_ms: record.start_after_ms,
             started_at_ms: record.started_at_ms,
+            ready_at_ms: record
+                .ready_at_ms
+                .or_else(|| ready_once_started(record.health, record.started_at_ms)),
             stopped_at_ms: record.stopped_at_ms,
         };
         Self { task, kind: record.kind, updated_at_ms: record.updated_at_ms }
@@ -478,19 +547,46 @@ mod tests {
             status: TaskStatus::Stopped,
             stop: Some(StoppedReason { code: StopCode::Exited, message: "exited with 3".to_owned() }),
             exit_code: Some(3),
+            health: Health::Unchecked,
+            health_reason: None,
+            restarts: 0,
+            last_stop: None,
             attempt: 2,
             created_at_ms: 5,
             start_after_ms: 6,
             started_at_ms: Some(7),
+            ready_at_ms: Some(7),
             stopped_at_ms: Some(8),
         };
         TaskObject { task, kind: Kind::Command, updated_at_ms: 8 }
+    }
+
+    /// One that was started again, and is unhealthy.
+    fn daemon() -> TaskObject {
+        let TaskObject { task, kind, updated_at_ms } = task();
+        let task = Task {
+            status: TaskStatus::Running,
+            last_stop: task.stop,
+            stop: None,
+            exit_code: None,
+            health: Health::Unhealthy,
+            health_reason: Some("refused".to_owned()),
+            restarts: 2,
+            ready_at_ms: Some(9),
+            stopped_at_ms: None,
+            ..task
+        };
+        TaskObject { task, kind, updated_at_ms }
     }
 
     #[test]
     fn objects_come_back_from_disk_as_they_were() {
         assert_eq!(Image::decode(&image().encode().unwrap()).unwrap(), image());
         assert_eq!(TaskObject::decode(&task().encode().unwrap()).unwrap(), task());
+        assert_eq!(TaskObject::decode(&daemon().encode().unwrap()).unwrap(), daemon());
+        let mut starting = daemon();
+        (starting.task.health, starting.task.ready_at_ms) = (Health::Starting, None);
+        assert_eq!(TaskObject::decode(&starting.encode().unwrap()).unwrap(), starting);
         let notes = notes();
         assert_eq!(notes.events.len(), ServiceNotes::EVENTS_MAX);
         assert_eq!(notes.events[0].at_ms, 29);
@@ -500,7 +596,7 @@ mod tests {
     #[test]
     fn what_is_on_disk_today_is_read_tomorrow() {
         let text = String::from_utf8(task().encode().unwrap().to_vec()).unwrap();
-        let written = r#"{"version":1,"object":{"id":"00000000000579098909090909090909","namespace":"default","definition":"job:1","kind":"command","group":"family:job","overrides":{"arguments":["a"],"environment":{"K":"V"}},"address":{"v4":"10.64.0.16","v6":"fd73:6b69:6666::10"},"status":"STOPPED","stop":{"code":"Exited","message":"exited with 3"},"exit_code":3,"attempt":2,"created_at_ms":5,"updated_at_ms":8,"start_after_ms":6,"started_at_ms":7,"stopped_at_ms":8}}"#;
+        let written = r#"{"version":1,"object":{"id":"00000000000579098909090909090909","namespace":"default","definition":"job:1","kind":"command","group":"family:job","overrides":{"arguments":["a"],"environment":{"K":"V"}},"address":{"v4":"10.64.0.16","v6":"fd73:6b69:6666::10"},"status":"STOPPED","stop":{"code":"Exited","message":"exited with 3"},"exit_code":3,"health":"unchecked","restarts":0,"attempt":2,"created_at_ms":5,"updated_at_ms":8,"start_after_ms":6,"started_at_ms":7,"stopped_at_ms":8}}"#;
         assert_eq!(text, written);
     }
 
@@ -517,6 +613,23 @@ mod tests {
         let service = Service::decode(service.as_bytes()).unwrap();
         assert_eq!(service.spec.security_groups, None);
         assert!(!String::from_utf8_lossy(&service.encode().unwrap()).contains("security_groups"));
+    }
+
+    #[test]
+    fn what_was_on_disk_before_there_were_daemons_is_read() {
+        let written = r#"{"version":1,"object":{"id":"00000000000579098909090909090909","namespace":"default","definition":"job:1","kind":"command","group":"family:job","overrides":{"arguments":["a"],"environment":{"K":"V"}},"address":{"v4":"10.64.0.16","v6":"fd73:6b69:6666::10"},"status":"STOPPED","stop":{"code":"Exited","message":"exited with 3"},"exit_code":3,"attempt":2,"created_at_ms":5,"updated_at_ms":8,"start_after_ms":6,"started_at_ms":7,"stopped_at_ms":8}}"#;
+        assert_eq!(TaskObject::decode(written.as_bytes()).unwrap(), task());
+        let digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+        let written = r#"{"version":1,"object":{"namespace":"default","id":"a:1","image":"a:1","component":"DIGEST","requested":{"cpu":null,"memory":null,"timeout":null,"concurrency":null,"queue":null,"request_body":null,"response_body":null,"log_rate":null,"reuse":null},"limits":{"cpu":"256","memory":"128MiB","timeout":"30s","concurrency":100,"queue":100,"request_body":"10MiB","response_body":"100MiB","log_rate":"1MiB"},"command":{"arguments":[],"environment":{}},"report":{"kind":"command","generation":"0.2","imports":[],"exports":[],"minimum_memory_bytes":1,"component_bytes":1,"native_bytes":1,"compile_ms":1,"initialization":null},"created_at_ms":1,"deregistered":false}}"#;
+        let mut definition = Definition::decode(written.replace("DIGEST", digest).as_bytes()).unwrap();
+        assert_eq!((definition.definition.port, definition.definition.restart), (None, Restart::Never));
+        assert_eq!(definition.definition.stop_timeout, DEFAULT_STOP_TIMEOUT);
+
+        definition.definition.port = Some(6379);
+        definition.definition.health_check.unhealthy = 7;
+        definition.definition.stop_timeout = Span::from_ms(5_000);
+        definition.definition.restart = Restart::OnFailure;
+        assert_eq!(Definition::decode(&definition.encode().unwrap()).unwrap(), definition);
     }
 
     #[test]

@@ -15,7 +15,8 @@ use askers::Askers;
 use skiff_plan::security_groups;
 use skiff_ports::store::{Key, Revision};
 use skiff_types::{
-    Group, Name, Namespace, QualifiedName, Task, TaskAddress, TaskDefinitionId, TaskId, TaskStatus,
+    DEFAULT_GROUP, Group, Name, Namespace, QualifiedName, Restart, Rule, Task, TaskAddress, TaskDefinitionId,
+    TaskId, TaskStatus,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::{Excluded, Included};
@@ -100,7 +101,7 @@ pub(crate) struct View {
     pub(crate) groups_to_tell: BTreeSet<QualifiedName>,
     /// Addresses of tasks that ended, until they are taken back.
     pub(crate) addresses_left: Vec<TaskAddress>,
-    /// Who asks for which hosts and paths.
+    /// Who asks for which hosts and paths, and for which listeners.
     pub(crate) askers: Askers,
     tasks_of: HashMap<(Namespace, Group), BTreeSet<Key>>,
     task_keys: HashMap<TaskId, Key>,
@@ -110,13 +111,37 @@ pub(crate) struct View {
     unsettled: BTreeSet<Key>,
 }
 
+/// What a service says of its tasks' security groups.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum NamedGroups<'a> {
+    /// These, or nothing: then it is for the task definition to say.
+    Said(Option<&'a [Name]>),
+    /// Its record can't be read.
+    Unreadable,
+}
+
+impl NamedGroups<'_> {
+    /// The groups of a task, sorted, whose definition names these. Where what counts more can't be read, it is in none,
+    /// and nothing is allowed.
+    pub(crate) fn or_of(self, definition: &[Name]) -> Vec<Name> {
+        match self {
+            Self::Said(service) => security_groups::of_task(definition, service),
+            Self::Unreadable => Vec::new(),
+        }
+    }
+}
+
 /// An object that has a table in the view.
 pub(crate) trait Viewed: Stored {
+    /// What holds while a record of such an object can't be read, as the end of a sentence.
+    const WHILE_UNREADABLE: &'static str = "it is passed over";
+
     /// Its table.
     fn table(view: &View) -> &Table<Self>;
     /// Its table.
     fn table_mut(view: &mut View) -> &mut Table<Self>;
-    /// Keeps what is looked up by other ways than the key; called once for each change.
+    /// Keeps what is looked up by other ways than the key; called once for each change. Of one that could not be read
+    /// before, and can't be or is not there now, nothing is told but the key.
     fn index(view: &mut View, key: &Key, before: Option<&Self>, after: Option<&Self>);
 }
 
@@ -156,12 +181,13 @@ impl View {
 
     /// Notes that a key's record can't be read; false if that was known.
     pub(crate) fn apply_unreadable<T: Viewed>(&mut self, key: &Key) -> bool {
-        let before = T::table_mut(self).entries.remove(key);
-        if let Some(before) = before {
+        let before = T::table_mut(self).entries.remove(key).map(|held| held.value);
+        let is_news = self.unreadable.insert(key.clone());
+        if is_news {
             self.generation += 1;
-            T::index(self, key, Some(&before.value), None);
+            T::index(self, key, before.as_deref(), None);
         }
-        self.unreadable.insert(key.clone())
+        is_news
     }
 
     /// A watch has come to `revision`: nothing that was deleted up to it will be spoken of again.
@@ -174,7 +200,9 @@ impl View {
     /// Keys that the view has and a listing as of `revision` has not.
     pub(crate) fn missing_from<T: Viewed>(&self, listed: &BTreeSet<&Key>, revision: Revision) -> Vec<Key> {
         let stale = |(key, held): &(&Key, &Held<T>)| held.revision <= revision && !listed.contains(key);
-        T::table(self).entries.iter().filter(stale).map(|(key, _)| key.clone()).collect()
+        let readable = T::table(self).entries.iter().filter(stale).map(|(key, _)| key);
+        let unreadable = self.unreadable.iter().filter(|key| key.tokens().next() == Some(T::PREFIX));
+        readable.chain(unreadable.filter(|key| !listed.contains(key))).cloned().collect()
     }
 
     /// A service.
@@ -185,6 +213,12 @@ impl View {
     /// A task definition, whether it is still registered or not.
     pub(crate) fn definition(&self, ns: &Namespace, id: &TaskDefinitionId) -> Option<&Held<Definition>> {
         self.definitions.get(&keys::definition(ns, id))
+    }
+
+    /// What becomes of a one-off task whose program ended; nothing more of one whose definition is not there.
+    pub(crate) fn restart_of(&self, task: &Task) -> Restart {
+        let definition = self.definition(&task.namespace, &task.definition);
+        definition.map_or(Restart::Never, |held| held.value.definition.restart)
     }
 
     /// The newest revision of a family, whether it is still registered or not.
@@ -208,14 +242,53 @@ impl View {
         self.security_groups.get(&keys::security_group(name))
     }
 
-    /// The security groups that a task is in, sorted.
+    /// Whether there is a security group that can be read; the default one is there before anybody makes it.
+    pub(crate) fn has_group(&self, name: &QualifiedName) -> bool {
+        let is_implied =
+            || name.name.as_str() == DEFAULT_GROUP && !self.unreadable.contains(&keys::security_group(name));
+        self.security_group(name).is_some() || is_implied()
+    }
+
+    /// What a security group allows; `None` where there is none, or where it can't be read: that allows nothing.
+    pub(crate) fn rules_of_group(&self, name: &QualifiedName) -> Option<Vec<Rule>> {
+        let made = self.security_group(name).map(|held| held.value.rules.clone());
+        made.or_else(|| self.has_group(name).then(Rule::defaults))
+    }
+
+    /// The tasks in a security group that have not ended.
+    pub(crate) fn tasks_in_group<'a>(
+        &'a self,
+        group: &'a QualifiedName,
+    ) -> impl Iterator<Item = &'a Held<TaskObject>> {
+        let tasks = self.tasks.under(&keys::in_namespace("task", &group.namespace));
+        let living = tasks.filter(|held| held.value.task.status != TaskStatus::Stopped);
+        living.filter(move |held| self.groups_of(&held.value.task).contains(&group.name))
+    }
+
+    /// A record of a namespace that may name security groups, and can't be read.
+    pub(crate) fn unreadable_that_may_name_groups(&self, namespace: &Namespace) -> Option<&Key> {
+        let places = ["service", "sg", "task", "taskdef"].map(|token| keys::in_namespace(token, namespace));
+        self.unreadable.iter().find(|key| places.iter().any(|place| key.is_under(place)))
+    }
+
+    /// What a service says of its tasks' security groups.
+    pub(crate) fn groups_named_by(&self, service: &QualifiedName) -> NamedGroups<'_> {
+        match self.service(service) {
+            Some(held) => NamedGroups::Said(held.value.spec.security_groups.as_deref()),
+            None if self.unreadable.contains(&keys::service(service)) => NamedGroups::Unreadable,
+            None => NamedGroups::Said(None),
+        }
+    }
+
+    /// The security groups that a task is in, sorted; none where its service can't be read.
     pub(crate) fn groups_of(&self, task: &Task) -> Vec<Name> {
-        let service = match &task.group {
-            Group::Service(name) => self.service(&QualifiedName::new(task.namespace.clone(), name.clone())),
-            Group::Family(_) => None,
+        let named = match &task.group {
+            Group::Service(name) => {
+                self.groups_named_by(&QualifiedName::new(task.namespace.clone(), name.clone()))
+            }
+            Group::Family(_) => NamedGroups::Said(None),
         };
-        let service = service.and_then(|held| held.value.spec.security_groups.as_deref());
-        security_groups::of_task(self.groups_of_definition(&task.namespace, &task.definition), service)
+        named.or_of(self.groups_of_definition(&task.namespace, &task.definition))
     }
 
     /// The security groups that a service's next task is to be in, sorted.
@@ -288,6 +361,8 @@ impl Viewed for Definition {
 }
 
 impl Viewed for Service {
+    const WHILE_UNREADABLE: &'static str = "its tasks are in no security group, and no request leads to them";
+
     fn table(view: &View) -> &Table<Self> {
         &view.services
     }
@@ -296,8 +371,8 @@ impl Viewed for Service {
         &mut view.services
     }
 
-    fn index(view: &mut View, _: &Key, before: Option<&Self>, after: Option<&Self>) {
-        let Some(name) = after.or(before).map(Service::name) else { return };
+    fn index(view: &mut View, key: &Key, before: Option<&Self>, after: Option<&Self>) {
+        let Some(name) = keys::name_of(key) else { return };
         view.owners_to_assign.insert(Owner { name: name.clone(), in_service: true });
         view.services_to_look_at.insert(name);
         before.into_iter().for_each(|service| view.askers.remove(service));
@@ -367,6 +442,8 @@ impl Viewed for TaskObject {
 }
 
 impl Viewed for SecurityGroup {
+    const WHILE_UNREADABLE: &'static str = "the group allows nothing";
+
     fn table(view: &View) -> &Table<Self> {
         &view.security_groups
     }
@@ -375,8 +452,8 @@ impl Viewed for SecurityGroup {
         &mut view.security_groups
     }
 
-    fn index(view: &mut View, _: &Key, before: Option<&Self>, after: Option<&Self>) {
-        view.groups_to_tell.extend(after.or(before).map(Self::qualified));
+    fn index(view: &mut View, key: &Key, _: Option<&Self>, _: Option<&Self>) {
+        view.groups_to_tell.extend(keys::name_of(key));
     }
 }
 
@@ -394,6 +471,7 @@ mod tests {
                 hosts: vec![],
                 paths: vec![],
                 security_groups: None,
+                listen: vec![],
             },
             created_at_ms: 0,
             updated_at_ms,

@@ -1,20 +1,34 @@
 //! What the load balancer's own work costs on the way of a request: `cargo xtask bench inside`.
 
+use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use futures::future::LocalBoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use skiff_edge::measured::{Heads, Routing};
+use skiff_edge::{Config, Deps, Edge, Limits, Proto};
 use skiff_ledger::Ledger;
+use skiff_ports::body::{self, Body};
+use skiff_ports::connect::{Connect, ConnectError, Connection, Origin};
+use skiff_ports::invoke::{Invoke, InvokeError};
 use skiff_ports::snapshot::{HostMatch, Route, Target};
 use skiff_types::TaskId;
 use std::hint::black_box;
+use std::rc::Rc;
+use tokio::task::LocalSet;
 
 /// A service on a host of its own.
 fn route(number: u32, targets: u32) -> Route {
-    let target = |slot| Target { task: TaskId::from_parts(1, [1; 10]), slot };
+    let target = |slot| Target { task: TaskId::from_parts(1, [1; 10]), slot, port: None };
     Route {
         service: format!("default/s{number}").parse().expect("a name"),
         hosts: vec![HostMatch::Pattern(format!("s{number}.localhost").parse().expect("a host"))],
         paths: vec!["/".parse().expect("a path"), "/api/v1".parse().expect("a path")],
+        listen: Vec::new(),
         targets: (0..targets).map(target).collect(),
     }
 }
@@ -74,5 +88,65 @@ fn header_maps(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, lookups, header_maps);
+/// Tasks of both kinds that answer at once.
+struct AtOnce;
+
+impl Invoke for AtOnce {
+    fn invoke(&self, _: TaskId, _: Request<Body>) -> LocalBoxFuture<'_, Result<Response<Body>, InvokeError>> {
+        Box::pin(async { Ok(Response::new(body::full("hello"))) })
+    }
+}
+
+impl Connect for AtOnce {
+    fn connect(
+        &self,
+        _: TaskId,
+        _: u16,
+        _: Origin,
+    ) -> LocalBoxFuture<'static, Result<Box<dyn Connection>, ConnectError>> {
+        let (near, far) = tokio::io::duplex(64 << 10);
+        let answer =
+            |_: Request<Incoming>| async { Ok::<_, hyper::Error>(Response::new(body::full("hello"))) };
+        let http = hyper::server::conn::http1::Builder::new();
+        tokio::task::spawn_local(http.serve_connection(TokioIo::new(far), service_fn(answer)));
+        Box::pin(async move { Ok(Box::new(near) as Box<dyn Connection>) })
+    }
+}
+
+/// A client of an edge, with a connection in memory.
+async fn client(edge: &Rc<Edge>) -> SendRequest<Empty<Bytes>> {
+    let (near, far) = tokio::io::duplex(64 << 10);
+    tokio::task::spawn_local(edge.serve_io(far, "10.0.0.9:1".parse().expect("an address")));
+    let (client, connection) = http1::handshake(TokioIo::new(near)).await.expect("a connection");
+    tokio::task::spawn_local(connection);
+    client
+}
+
+async fn ask(client: &mut SendRequest<Empty<Bytes>>, host: &str) {
+    client.ready().await.expect("it is open");
+    let request = Request::get("/").header("host", host).body(Empty::new()).expect("a request");
+    let answer = client.send_request(request).await.expect("an answer");
+    answer.into_body().collect().await.expect("its body");
+}
+
+fn requests(criterion: &mut Criterion) {
+    let (ledger, _) = Ledger::create(1).expect("a ledger");
+    let (limits, forwarded_proto) = (Limits::default(), Proto::Http);
+    let config = Config { worker: 0, limits, access_log: None, forwarded_proto, forwarded_port: 80 };
+    let tasks = Rc::new(AtOnce);
+    let edge = Edge::new(config, Deps { invoke: tasks.clone(), connect: tasks, ledger }).expect("an edge");
+    let mut daemon = route(1, 1);
+    daemon.targets[0].port = Some(80);
+    edge.route(&[route(0, 1), daemon], &[]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let local = LocalSet::new();
+    for (what, host) in [("an http task", "s0.localhost"), ("a daemon", "s1.localhost")] {
+        let mut client = local.block_on(&runtime, client(&edge));
+        criterion.bench_function(&format!("requests/one to {what} over connections in memory"), |bencher| {
+            bencher.iter(|| local.block_on(&runtime, ask(&mut client, host)));
+        });
+    }
+}
+
+criterion_group!(benches, lookups, header_maps, requests);
 criterion_main!(benches);

@@ -79,12 +79,8 @@ impl Acceptor {
     ///
     /// Connections that wait to be accepted are left to other workers.
     pub async fn run(self, edge: Rc<Edge>) -> io::Result<()> {
-        self.listener.set_nonblocking(true)?;
-        // Both are handed down to what is accepted.
-        sockopt::set_socket_keepalive(&self.listener, true)?;
-        sockopt::set_tcp_keepidle(&self.listener, TCP_KEEP_ALIVE)?;
         edge.attach_inbox(self.inbox.try_clone()?);
-        let listener = TcpListener::from_std(self.listener)?;
+        let listener = made_ready(self.listener)?;
         // Only told by it when something waits, which is the same for all kinds of Unix sockets.
         let inbox = UnixDatagram::from_std(self.inbox.into())?;
         let peers = Peers { inboxes: self.peers, worker: self.worker, ledger: self.ledger };
@@ -137,6 +133,15 @@ impl Acceptor {
         }
         Ok(())
     }
+}
+
+/// A listener to accept with.
+pub(crate) fn made_ready(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    // Both are handed down to what is accepted.
+    sockopt::set_socket_keepalive(&listener, true)?;
+    sockopt::set_tcp_keepidle(&listener, TCP_KEEP_ALIVE)?;
+    TcpListener::from_std(listener)
 }
 
 /// Whether a connection waits in the inbox, which only says so until it was found empty.
@@ -261,7 +266,7 @@ fn receive(inbox: BorrowedFd<'_>) -> io::Result<Received> {
 }
 
 /// Waits where waiting helps; gives back what can't be mended.
-async fn check_accept_error(error: io::Error) -> io::Result<()> {
+pub(crate) async fn check_accept_error(error: io::Error) -> io::Result<()> {
     match Errno::from_io_error(&error) {
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
             tracing::warn!(%error, "no connection can be accepted at present");

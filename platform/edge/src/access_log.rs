@@ -1,4 +1,5 @@
-//! The access log: one line of JSON for each request, written by a thread of its own.
+//! The access log: one line of JSON for each request, and for each TCP connection, which has no status; written by a
+//! thread of its own.
 //!
 //! A request only formats its line into a buffer. Buffers go to the thread when they are full, and a few times a
 //! second as long as there are connections. If the disk can't keep up, or fails, lines are dropped and counted, and

@@ -1,10 +1,11 @@
-//! Bodies on their way through: a request's, which must make progress and stay in its bound, and a response's, which
-//! carries its [`Exchange`] to the last byte.
+//! Bodies on their way through: a request's, which must make progress and stay in its bound, a daemon's, which must make
+//! progress too, and a response's, which carries its [`Exchange`] to the last byte.
 
 use crate::config::Limits;
 use crate::connection::BodyId;
 use crate::exchange::Exchange;
 use crate::refusal::Refusal;
+use crate::silence::Silence;
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -15,7 +16,6 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::{Instant, Sleep};
 
 /// What the edge knows of a request's body while a guest holds it. The port wants bodies that can be sent between
 /// threads; these never are, so nothing here is ever waited for.
@@ -51,8 +51,18 @@ impl Upload {
 
     /// The body to give to a guest. As long as none was read of, another guest can be given it.
     pub(crate) fn body(self: &Arc<Self>) -> Body {
-        let body = UploadBody { upload: self.clone(), incoming: None, begun: false, idle: None, moved: true };
-        Body::new(body)
+        let silence = Silence::new(self.idle_timeout);
+        Body::new(UploadBody { upload: self.clone(), incoming: None, begun: false, silence })
+    }
+
+    /// Whether nobody has begun to read it.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.untouched.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// How many bytes it has, if the client said so.
+    pub(crate) fn exact_bytes(&self) -> Option<u64> {
+        self.size_hint.exact()
     }
 
     /// Bytes that were read so far.
@@ -85,10 +95,8 @@ struct UploadBody {
     upload: Arc<Upload>,
     incoming: Option<Incoming>,
     begun: bool,
-    /// Runs while the guest waits and the client sends nothing.
-    idle: Option<Pin<Box<Sleep>>>,
-    /// Whether something came since `idle` was set.
-    moved: bool,
+    /// Lasts while the guest waits and the client sends nothing.
+    silence: Silence,
 }
 
 impl UploadBody {
@@ -96,21 +104,6 @@ impl UploadBody {
         self.upload.failure.store(failure, Relaxed);
         self.incoming = None;
         Poll::Ready(Some(Err(error)))
-    }
-
-    fn idle_is_over(&mut self, context: &mut Context<'_>) -> bool {
-        let timeout = self.upload.idle_timeout;
-        let moved = std::mem::take(&mut self.moved);
-        let idle = match &mut self.idle {
-            Some(idle) => {
-                if moved {
-                    idle.as_mut().reset(Instant::now() + timeout);
-                }
-                idle
-            }
-            none => none.insert(Box::pin(tokio::time::sleep(timeout))),
-        };
-        idle.as_mut().poll(context).is_ready()
     }
 }
 
@@ -131,7 +124,7 @@ impl http_body::Body for UploadBody {
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
         match Pin::new(incoming).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
-                self.moved = true;
+                self.silence.heard();
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                 let received_bytes = self.upload.received_bytes.fetch_add(bytes, Relaxed) + bytes;
                 let limit_bytes = self.upload.limit_bytes;
@@ -147,7 +140,7 @@ impl http_body::Body for UploadBody {
                 self.incoming = None;
                 Poll::Ready(None)
             }
-            Poll::Pending if self.idle_is_over(context) => {
+            Poll::Pending if self.silence.poll_too_long(context).is_ready() => {
                 let idle_ms = self.upload.idle_ms();
                 self.fail(IDLE, BodyError::Idle { idle_ms })
             }
@@ -165,6 +158,76 @@ impl http_body::Body for UploadBody {
             None if self.begun => SizeHint::with_exact(0),
             None => self.upload.size_hint,
         }
+    }
+}
+
+/// The body of a daemon's answer.
+pub(crate) struct Download {
+    incoming: Incoming,
+    /// Lasts while the client waits and the daemon sends nothing.
+    silence: Silence,
+}
+
+impl Download {
+    pub(crate) fn new(incoming: Incoming, limits: &Limits) -> Self {
+        Self { incoming, silence: Silence::new(limits.target_response_timeout) }
+    }
+}
+
+impl http_body::Body for Download {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.incoming).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.silence.heard();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(BodyError::Connection(error.into())))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => self
+                .silence
+                .poll_too_long(context)
+                .map(|()| Some(Err(BodyError::Idle { idle_ms: self.silence.bound_ms() }))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// What a response carries: its body, or nothing, where the connection goes on in another protocol.
+pub(crate) struct Payload(pub(crate) Option<ResponseBody>);
+
+impl http_body::Body for Payload {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.0 {
+            Some(body) => Pin::new(body).poll_frame(context),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(ResponseBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), ResponseBody::size_hint)
     }
 }
 
@@ -242,8 +305,9 @@ impl http_body::Body for ResponseBody {
 impl Drop for ResponseBody {
     fn drop(&mut self) {
         self.was_taken();
-        if !self.is_complete() {
-            self.exchange.client_left();
+        match self.is_complete() {
+            true => self.exchange.was_sent(),
+            false => self.exchange.client_left(),
         }
     }
 }

@@ -37,7 +37,7 @@ impl Proto {
     }
 }
 
-/// Bounds on what clients may do, for each worker.
+/// Bounds on what clients and daemons may do, for each worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Connections held open at once; for the next one, the one that has been idle longest is closed.
@@ -69,6 +69,15 @@ pub struct Limits {
     pub http2_connection_window_bytes: u32,
     /// Silence after which an HTTP/2 client is asked whether it is still there; it has `write_timeout` to answer.
     pub http2_ping_interval: Duration,
+    /// How long a daemon may take to begin its answer, once it has the request, and between two pieces of it. 504 if
+    /// nothing was answered yet.
+    pub target_response_timeout: Duration,
+    /// Connections to one daemon that are kept without a request, for the next one.
+    pub target_idle_connections_max: usize,
+    /// How long one of them is kept: for less than servers usually do, so that it is seldom closed under a request.
+    pub target_idle_timeout: Duration,
+    /// How long a TCP connection, or one that has changed its protocol, may be silent both ways.
+    pub tunnel_idle_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -88,6 +97,11 @@ impl Default for Limits {
             http2_stream_window_bytes: 256 << 10,
             http2_connection_window_bytes: 512 << 10,
             http2_ping_interval: Duration::from_secs(30),
+            target_response_timeout: Duration::from_secs(60),
+            target_idle_connections_max: 128,
+            target_idle_timeout: Duration::from_secs(4),
+            // As long as a Network Load Balancer's.
+            tunnel_idle_timeout: Duration::from_secs(350),
         }
     }
 }

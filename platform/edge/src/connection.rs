@@ -5,12 +5,15 @@
 //! asks [`Activity::verdict`], a pure function.
 
 use crate::config::Limits;
+use crate::tunnel::Tunnel;
 use http::HeaderValue;
 use skiff_kit::clock::monotonic_ns;
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// How long a connection that was asked to close may take for it, in nanoseconds.
 const CLOSE_GRACE_NS: u64 = 5_000_000_000;
@@ -111,7 +114,6 @@ impl Activity {
 pub(crate) type BodyId = u64;
 
 /// One connection. Shared by its task, its requests and the sweeper, all on one thread.
-#[derive(Debug)]
 pub(crate) struct Connection {
     /// The client's address as a header, made once.
     pub(crate) client: HeaderValue,
@@ -124,6 +126,8 @@ pub(crate) struct Connection {
     unread: Cell<bool>,
     /// Whether its client may still be sending what nobody reads.
     lingers: Cell<bool>,
+    /// What it is to carry once HTTP has ended on it.
+    tunnel: RefCell<Option<Box<Tunnel>>>,
     order: Cell<Option<Order>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -142,6 +146,7 @@ impl Connection {
             bodies: Cell::new(0),
             unread: Cell::new(true),
             lingers: Cell::new(false),
+            tunnel: RefCell::new(None),
             order: Cell::new(None),
             waker: RefCell::new(None),
         })
@@ -185,6 +190,26 @@ impl Connection {
             _ => *waker = Some(context.waker().clone()),
         }
         self.order.get()
+    }
+
+    /// Runs `future` to its end, or says why the connection was cut off before.
+    pub(crate) async fn unless_cut<F: Future>(&self, future: F) -> Result<F::Output, Cut> {
+        let mut future = pin!(future);
+        poll_fn(|context| match self.poll_order(context) {
+            Some(Order::Cut(cut)) => Poll::Ready(Err(cut)),
+            Some(Order::Finish) | None => future.as_mut().poll(context).map(Ok),
+        })
+        .await
+    }
+
+    /// Has it carry this as soon as the response in flight has gone out.
+    pub(crate) fn goes_on_as(&self, tunnel: Tunnel) {
+        *self.tunnel.borrow_mut() = Some(Box::new(tunnel));
+    }
+
+    /// What it is to carry from here on, if anything.
+    pub(crate) fn take_tunnel(&self) -> Option<Box<Tunnel>> {
+        self.tunnel.borrow_mut().take()
     }
 
     /// Whether it is to close after the requests in flight.

@@ -3,29 +3,26 @@
 use crate::access_log::{AccessLog, Line};
 use crate::config::{Config, Limits};
 use crate::connection::{Connection, Cut, Order, Verdict};
-use crate::handle::handle;
+use crate::daemon;
 use crate::headers::{Forwarded, RequestIds};
 use crate::outbox::Outbox;
+use crate::relay::Space;
 use crate::routing::{Service, Table};
-use crate::watched::Watched;
+use crate::serving::{Http, Open};
 use http::HeaderValue;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper::client::conn::http1;
 use skiff_kit::Drain;
 use skiff_kit::clock::monotonic_ns;
 use skiff_ledger::{Ledger, WorkerRow};
+use skiff_ports::connect::Connect;
 use skiff_ports::invoke::Invoke;
 use skiff_ports::snapshot::Route;
 use skiff_types::QualifiedName;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::error::Error;
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::pin::pin;
 use std::rc::{Rc, Weak};
-use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -45,8 +42,10 @@ pub enum EdgeError {
 
 /// What the edge works with.
 pub struct Deps {
-    /// Calls tasks.
+    /// Calls `http` tasks.
     pub invoke: Rc<dyn Invoke>,
+    /// Connects to daemons.
+    pub connect: Rc<dyn Connect>,
     /// Where requests are accounted for, and which task has how many.
     pub ledger: Ledger,
 }
@@ -56,7 +55,10 @@ pub struct Edge {
     config: Config,
     deps: Deps,
     table: RefCell<Table>,
-    http: auto::Builder<LocalExecutor>,
+    http: Http,
+    /// How daemons are spoken to.
+    daemons: http1::Builder,
+    space: Space,
     forwarded: Forwarded,
     request_ids: RequestIds,
     access_log: Option<AccessLog>,
@@ -78,7 +80,9 @@ impl Edge {
         let access_log = config.access_log.as_ref().map(AccessLog::open).transpose();
         Ok(Rc::new(Self {
             table: RefCell::default(),
-            http: http(&config.limits),
+            http: Http::new(&config.limits),
+            daemons: daemon::http(&config.limits),
+            space: Space::default(),
             forwarded: Forwarded {
                 proto: config.forwarded_proto.header(),
                 port: HeaderValue::from(config.forwarded_port),
@@ -171,6 +175,26 @@ impl Edge {
         &*self.deps.invoke
     }
 
+    pub(crate) fn connect(&self) -> &dyn Connect {
+        &*self.deps.connect
+    }
+
+    pub(crate) fn http(&self) -> &Http {
+        &self.http
+    }
+
+    pub(crate) fn daemons(&self) -> &http1::Builder {
+        &self.daemons
+    }
+
+    pub(crate) fn space(&self) -> &Space {
+        &self.space
+    }
+
+    pub(crate) fn outbox(&self) -> &Rc<Outbox> {
+        &self.outbox
+    }
+
     pub(crate) fn forwarded(&self) -> &Forwarded {
         &self.forwarded
     }
@@ -185,6 +209,38 @@ impl Edge {
 
     pub(crate) fn find(&self, host: &str, path: &str) -> Option<Rc<Service>> {
         self.table.borrow().find(host, path).cloned()
+    }
+
+    pub(crate) fn service(&self, name: &QualifiedName) -> Option<Rc<Service>> {
+        self.table.borrow().service(name).cloned()
+    }
+
+    /// Gives a connection its place among those that are watched and drained, until [`Self::leave`].
+    pub(crate) fn enter(self: &Rc<Self>, connection: &Rc<Connection>) -> TaskTrackerToken {
+        let mut connections = self.connections.borrow_mut();
+        connection.index.set(connections.len());
+        connections.push(connection.clone());
+        drop(connections);
+        self.publish_connections();
+        self.start_sweeping();
+        if self.drain.has_begun() {
+            connection.tell(Order::Finish);
+        }
+        self.drain.token()
+    }
+
+    /// Takes a connection's place away.
+    pub(crate) fn leave(&self, connection: &Connection) {
+        let mut connections = self.connections.borrow_mut();
+        let index = connection.index.get();
+        connections.swap_remove(index);
+        if let Some(moved) = connections.get(index) {
+            moved.index.set(index);
+        }
+        drop(connections);
+        self.publish_connections();
+        self.crowded.set(false);
+        self.room.notify_waiters();
     }
 
     /// Ends when a drain begins.
@@ -220,7 +276,7 @@ impl Edge {
         }
     }
 
-    /// Ends when a connection has ended since the last call.
+    /// Ends when the next connection ends.
     pub(crate) async fn room(&self) {
         self.room.notified().await;
     }
@@ -275,8 +331,7 @@ impl Edge {
     }
 
     /// Logs what no request came of.
-    fn log_failure(&self, connection: &Connection, error: &(dyn Error + 'static)) {
-        let Some(error) = error.downcast_ref::<hyper::Error>() else { return };
+    pub(crate) fn log_failure(&self, connection: &Connection, error: &hyper::Error) {
         if error.is_parse() {
             let status = if error.is_parse_too_large() { 431 } else { 400 };
             let detail = error.source().map_or_else(|| error.to_string(), |source| source.to_string());
@@ -284,7 +339,7 @@ impl Edge {
         }
     }
 
-    fn log_head(&self, connection: &Connection, status: u16, error: &str) {
+    pub(crate) fn log_head(&self, connection: &Connection, status: u16, error: &str) {
         let Some(log) = &self.access_log else { return };
         let client = connection.client.to_str().unwrap_or_default();
         log.write(Line { client, status, error: Some(error), ..Line::default() });
@@ -299,116 +354,5 @@ async fn sweep_while_connected(edge: Weak<Edge>, period: Duration) {
             edge.sweeps.set(false);
             return;
         }
-    }
-}
-
-/// A connection's place among the edge's connections, for as long as it is served.
-struct Open {
-    edge: Rc<Edge>,
-    connection: Rc<Connection>,
-    _token: TaskTrackerToken,
-}
-
-impl Open {
-    fn new(edge: &Rc<Edge>, peer: SocketAddr) -> Self {
-        let connection = Connection::new(peer);
-        let mut connections = edge.connections.borrow_mut();
-        connection.index.set(connections.len());
-        connections.push(connection.clone());
-        drop(connections);
-        edge.publish_connections();
-        edge.start_sweeping();
-        if edge.drain.has_begun() {
-            connection.tell(Order::Finish);
-        }
-        Self { edge: edge.clone(), connection, _token: edge.drain.token() }
-    }
-
-    async fn serve<S>(&self, stream: S)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
-    {
-        let io = TokioIo::new(Watched::new(stream, self.connection.clone(), self.edge.outbox.clone()));
-        let service = service_fn(|request| handle(self.edge.clone(), self.connection.clone(), request));
-        let mut http = pin!(self.edge.http.serve_connection(io, service));
-        let mut finishing = false;
-        let ended = poll_fn(|context| {
-            loop {
-                let order = self.connection.poll_order(context);
-                if let Some(Order::Cut(_)) = order {
-                    return Poll::Ready(Ok(()));
-                }
-                // hyper would close a connection that has sent nothing, and lose what is on its way.
-                let may_finish = || order == Some(Order::Finish) && self.connection.was_asked();
-                if !finishing && may_finish() {
-                    finishing = true;
-                    http.as_mut().graceful_shutdown();
-                }
-                let polled = http.as_mut().poll(context);
-                if finishing || polled.is_ready() || !may_finish() {
-                    return polled;
-                }
-            }
-        });
-        match ended.await {
-            Err(error) => self.edge.log_failure(&self.connection, &*error),
-            Ok(()) if self.connection.cut() == Some(Cut::SlowHead) => {
-                self.edge.log_head(&self.connection, 408, &Cut::SlowHead.to_string());
-            }
-            Ok(()) => {}
-        }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        let mut connections = self.edge.connections.borrow_mut();
-        let index = self.connection.index.get();
-        connections.swap_remove(index);
-        if let Some(moved) = connections.get(index) {
-            moved.index.set(index);
-        }
-        drop(connections);
-        self.edge.publish_connections();
-        self.edge.crowded.set(false);
-        self.edge.room.notify_one();
-    }
-}
-
-fn http(limits: &Limits) -> auto::Builder<LocalExecutor> {
-    /// Headers that hyper parses without allocating; its bound where none is set.
-    const HEADERS_ON_STACK: usize = 100;
-    const BUFFER_BYTES_MIN: usize = 8 << 10;
-    let mut http = auto::Builder::new(LocalExecutor);
-    let mut http1 = http.http1();
-    http1.max_buf_size(limits.buffer_bytes_max.max(BUFFER_BYTES_MIN)).header_read_timeout(None);
-    if limits.header_count_max > HEADERS_ON_STACK {
-        http1.max_headers(limits.header_count_max);
-    }
-    let header_bytes_max = u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX);
-    http.http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.http2_streams_max)
-        // HTTP/2 counts 32 bytes more for each header; what is between the bounds is answered by us.
-        .max_header_list_size(header_bytes_max.saturating_mul(2))
-        .initial_stream_window_size(limits.http2_stream_window_bytes)
-        .initial_connection_window_size(limits.http2_connection_window_bytes)
-        .max_send_buf_size(limits.buffer_bytes_max)
-        .keep_alive_interval(limits.http2_ping_interval)
-        .keep_alive_timeout(limits.write_timeout);
-    http
-}
-
-/// Runs the streams of an HTTP/2 connection on this thread.
-#[derive(Debug, Clone, Copy)]
-struct LocalExecutor;
-
-impl<F> hyper::rt::Executor<F> for LocalExecutor
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
     }
 }

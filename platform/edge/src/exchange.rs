@@ -4,12 +4,15 @@
 //! ends it: the last byte, a guest that failed, a client that left, a worker that drains.
 
 use crate::access_log::Line;
-use crate::body::{ResponseBody, Upload};
+use crate::body::{Payload, ResponseBody, Upload};
 use crate::connection::Connection;
+use crate::daemon::{Switch, Turn};
 use crate::edge::Edge;
 use crate::headers::REQUEST_ID;
 use crate::refusal::Refusal;
+use crate::relay::Carried;
 use crate::routing::{Service, Target};
+use crate::tunnel::Tunnel;
 use http::header::{CONNECTION, HOST, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
@@ -39,8 +42,14 @@ pub(crate) struct Exchange {
     target: Option<usize>,
     has_body: bool,
     upload: Option<Arc<Upload>>,
+    /// Its place among a daemon's requests.
+    turn: Option<Turn>,
     status: Option<StatusCode>,
+    /// When the connection changed its protocol.
+    switched_ns: Option<u64>,
     sent_bytes: u64,
+    /// Bytes that the client sent in another protocol.
+    carried_bytes: u64,
     cause: Option<String>,
 }
 
@@ -61,12 +70,19 @@ impl Exchange {
             target: None,
             has_body: !request.body().is_end_stream(),
             upload: None,
+            turn: None,
             status: None,
+            switched_ns: None,
             sent_bytes: 0,
+            carried_bytes: 0,
             cause: None,
             edge,
             connection,
         }
+    }
+
+    pub(crate) fn edge(&self) -> &Rc<Edge> {
+        &self.edge
     }
 
     pub(crate) fn connection(&self) -> &Rc<Connection> {
@@ -96,6 +112,16 @@ impl Exchange {
         self.upload = Some(upload);
     }
 
+    /// What the request's body is read from, if it has one.
+    pub(crate) fn upload(&self) -> Option<&Arc<Upload>> {
+        self.upload.as_ref()
+    }
+
+    /// It is a daemon that answers.
+    pub(crate) fn has_turn(&mut self, turn: Turn) {
+        self.turn = Some(turn);
+    }
+
     /// How the request's body failed, if it did.
     pub(crate) fn upload_refusal(&self) -> Option<Refusal> {
         self.upload.as_ref()?.refusal()
@@ -115,6 +141,21 @@ impl Exchange {
         self.cause = Some(cause);
     }
 
+    /// All of the response was given to the connection.
+    pub(crate) fn was_sent(&mut self) {
+        let Some(turn) = self.turn.take() else { return };
+        let is_read = self.upload.as_ref().is_none_or(|upload| upload.is_complete());
+        if is_read && self.cause.is_none() {
+            turn.keep(self.edge.limits());
+        }
+    }
+
+    /// The connection ended in the other protocol, after it carried this.
+    pub(crate) fn was_carried(&mut self, carried: &Carried) {
+        self.carried_bytes += carried.from_client_bytes();
+        self.sent(carried.from_task_bytes());
+    }
+
     /// The client took no more of the response.
     pub(crate) fn client_left(&mut self) {
         let cause = match self.connection.cut() {
@@ -129,17 +170,29 @@ impl Exchange {
         mut self,
         mut response: Response<body::Body>,
         expected_bytes: Option<u64>,
-    ) -> Response<ResponseBody> {
+    ) -> Response<Payload> {
         response.headers_mut().insert(&REQUEST_ID, self.request_id.clone());
         if self.connection.is_finishing() && self.version != Version::HTTP_2 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         self.status = Some(response.status());
-        response.map(|body| ResponseBody::new(body, self, expected_bytes))
+        response.map(|body| Payload(Some(ResponseBody::new(body, self, expected_bytes))))
+    }
+
+    /// Answers that the task speaks another protocol from here on, and lasts for as long as the connection carries that.
+    pub(crate) fn switch(mut self, switch: Switch) -> Response<Payload> {
+        let Switch { mut head, task, ahead, turn } = switch;
+        head.headers_mut().insert(&REQUEST_ID, self.request_id.clone());
+        self.status = Some(head.status());
+        self.switched_ns = Some(monotonic_ns());
+        self.turn = Some(turn);
+        let connection = self.connection.clone();
+        connection.goes_on_as(Tunnel { exchange: self, task, ahead });
+        head.map(|()| Payload(None))
     }
 
     /// Answers with why nobody else did.
-    pub(crate) fn refuse(mut self, refusal: &Refusal) -> Response<ResponseBody> {
+    pub(crate) fn refuse(mut self, refusal: &Refusal) -> Response<Payload> {
         let message = refusal.to_string();
         let body = if self.method == Method::HEAD {
             body::empty()
@@ -212,8 +265,11 @@ impl Drop for Exchange {
             self.cause.get_or_insert(cause);
         }
         let duration_ns = now_ns.saturating_sub(self.start_ns);
-        let received_bytes = self.upload.as_ref().map_or(0, |upload| upload.received_bytes());
-        self.account(duration_ns, received_bytes);
+        let uploaded_bytes = self.upload.as_ref().map_or(0, |upload| upload.received_bytes());
+        let received_bytes = uploaded_bytes + self.carried_bytes;
+        // What comes in another protocol is no part of the answer.
+        let answered_ns = self.switched_ns.map_or(duration_ns, |at_ns| at_ns.saturating_sub(self.start_ns));
+        self.account(answered_ns, received_bytes);
         self.log(duration_ns, received_bytes);
     }
 }

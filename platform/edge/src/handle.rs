@@ -1,41 +1,53 @@
 //! The way of one request: is it sound, whose is it, call the task, is the answer sound.
 
-use crate::body::{ResponseBody, Upload};
+use crate::body::{Payload, Upload};
 use crate::config::Limits;
 use crate::connection::Connection;
+use crate::daemon::{self, Answer, Miss};
 use crate::edge::Edge;
 use crate::exchange::Exchange;
 use crate::refusal::Refusal;
-use crate::routing::Service;
+use crate::routing::{ATTEMPTS_MAX, Service};
 use crate::{headers, host};
 use http::header::CONTENT_LENGTH;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use skiff_ports::body::{self, Body};
-use skiff_ports::invoke::InvokeError;
 use std::convert::Infallible;
 use std::rc::Rc;
 
-/// Targets that one request is tried on, where one after the other says that it is gone.
-const ATTEMPTS_MAX: usize = 3;
+/// What can't be had of an `http` task, nor with a request that has a body.
+const CHANGE_OF_PROTOCOL: &str = "a change of protocol (the header Upgrade)";
 
 /// Answers one request, whatever it is.
 pub(crate) async fn handle(
     edge: Rc<Edge>,
     connection: Rc<Connection>,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
+) -> Result<Response<Payload>, Infallible> {
     let mut exchange = Exchange::begin(edge.clone(), connection, &request);
     let answer = match admit(&edge, &mut exchange, request) {
-        Ok((service, request)) => call(&edge, &mut exchange, &service, request).await,
+        Ok(admitted) => call(&edge, &mut exchange, admitted).await,
         Err(refusal) => Err(refusal),
     };
-    let answer = answer.and_then(|response| examine(response, exchange.method(), edge.limits()));
+    let answer = match answer {
+        Ok(Answer::Response(response)) => examine(response, exchange.method(), edge.limits()),
+        Ok(Answer::Switch(switch)) => return Ok(exchange.switch(*switch)),
+        Err(refusal) => Err(refusal),
+    };
     Ok(match answer {
         Ok((response, expected_bytes)) => exchange.deliver(response, expected_bytes),
         Err(refusal) => exchange.refuse(&refusal),
     })
+}
+
+/// A request that may be answered.
+struct Admitted {
+    service: Rc<Service>,
+    request: Request<Incoming>,
+    /// The protocols that the client would rather speak.
+    upgrade: Option<HeaderValue>,
 }
 
 /// Checks a request, finds its service, and makes of it what a guest may see.
@@ -43,15 +55,16 @@ fn admit(
     edge: &Rc<Edge>,
     exchange: &mut Exchange,
     mut request: Request<Incoming>,
-) -> Result<(Rc<Service>, Request<Incoming>), Refusal> {
+) -> Result<Admitted, Refusal> {
     check_size(&request, edge.limits())?;
     let authority =
         host::authority(request.uri(), request.headers(), request.version()).map_err(Refusal::Malformed)?;
     if request.method() == Method::CONNECT {
         return Err(Refusal::NotSupported("the method CONNECT"));
     }
-    if headers::asks_for_upgrade(request.headers()) {
-        return Err(Refusal::NotSupported("a change of protocol (the header Upgrade)"));
+    let upgrade = headers::upgrade_asked(request.headers());
+    if upgrade.is_some() && (request.version() != Version::HTTP_11 || !request.body().is_end_stream()) {
+        return Err(Refusal::NotSupported(CHANGE_OF_PROTOCOL));
     }
     let host = host::normalise(authority).ok_or(Refusal::Malformed("its host is not a valid one"))?;
     let service = edge.find(&host, request.uri().path());
@@ -65,7 +78,7 @@ fn admit(
     headers::unify(map, target.as_ref().map(|authority| authority.as_str()));
     edge.forwarded().add(map, &exchange.connection().client);
     map.insert(&headers::REQUEST_ID, exchange.request_id().clone());
-    Ok((service, request))
+    Ok(Admitted { service, request, upgrade })
 }
 
 fn check_size(request: &Request<Incoming>, limits: &Limits) -> Result<(), Refusal> {
@@ -83,12 +96,8 @@ fn check_size(request: &Request<Incoming>, limits: &Limits) -> Result<(), Refusa
 }
 
 /// Lets one of the service's tasks answer.
-async fn call(
-    edge: &Rc<Edge>,
-    exchange: &mut Exchange,
-    service: &Rc<Service>,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Refusal> {
+async fn call(edge: &Rc<Edge>, exchange: &mut Exchange, admitted: Admitted) -> Result<Answer, Refusal> {
+    let Admitted { service, request, upgrade } = admitted;
     let no_target = || Refusal::NoTarget { service: service.label.to_string() };
     let first = service.pick().ok_or_else(no_target)?;
     let (head, incoming) = request.into_parts();
@@ -97,21 +106,33 @@ async fn call(
         exchange.uploads(upload.clone());
     }
     let attempts = service.targets.len().min(ATTEMPTS_MAX);
-    let mut head = Some(head);
+    let (mut head, mut missed) = (Some(head), None);
     for attempt in 0..attempts {
         let is_last = attempt + 1 == attempts;
         let Some(head) = (if is_last { head.take() } else { head.clone() }) else { break };
-        let target = (first + attempt) % service.targets.len();
-        exchange.sent_to(target);
-        let body = upload.as_ref().map_or_else(body::empty, Upload::body);
-        match edge.invoke().invoke(service.targets[target].id, Request::from_parts(head, body)).await {
-            Ok(response) => return Ok(response),
-            Err(InvokeError::Gone) => {}
-            // What a guest made of a body that failed is no news: the body is.
-            Err(error) => return Err(exchange.upload_refusal().unwrap_or(error.into())),
+        let index = (first + attempt) % service.targets.len();
+        exchange.sent_to(index);
+        let target = &service.targets[index];
+        let answer = match &target.pool {
+            None if upgrade.is_some() => return Err(Refusal::NotSupported(CHANGE_OF_PROTOCOL)),
+            None => {
+                let body = upload.as_ref().map_or_else(body::empty, Upload::body);
+                let answer = edge.invoke().invoke(target.id, Request::from_parts(head, body)).await;
+                answer.map(Answer::Response).map_err(Miss::from)
+            }
+            // In a box, so that calls of `http` tasks stay small.
+            Some(pool) => {
+                Box::pin(daemon::ask(edge, exchange, (target.id, pool), head, upgrade.as_ref())).await
+            }
+        };
+        match answer {
+            Ok(answer) => return Ok(answer),
+            Err(Miss::Next(refusal)) => missed = refusal,
+            // What a task made of a body that failed is no news: the body is.
+            Err(Miss::Final(refusal)) => return Err(exchange.upload_refusal().unwrap_or(refusal)),
         }
     }
-    Err(no_target())
+    Err(missed.unwrap_or_else(no_target))
 }
 
 /// Checks a task's answer and makes of it what the connection can carry; with it, the bytes that its body must have.

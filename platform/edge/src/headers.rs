@@ -5,6 +5,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
+use skiff_ports::invoke::{CALLER_HEADER, HOPS_HEADER};
 use std::cell::Cell;
 
 pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -13,9 +14,6 @@ static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto"
 static FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-/// What the platform says of a call between tasks (`host-net`): who calls, and how far the call has come.
-static OF_CALLS: [HeaderName; 2] =
-    [HeaderName::from_static("skiff-caller"), HeaderName::from_static("skiff-hops")];
 
 /// Longest request id that is kept, in bytes.
 const REQUEST_ID_LENGTH_MAX: usize = 128;
@@ -37,9 +35,8 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Takes out what a client may not say, since a guest takes it for the platform's word: that a task calls.
 pub(crate) fn strip_of_calls(headers: &mut HeaderMap) {
-    for name in &OF_CALLS {
-        headers.remove(name);
-    }
+    headers.remove(&CALLER_HEADER);
+    headers.remove(&HOPS_HEADER);
 }
 
 /// The headers that `Connection` names, but for those without which the message would be another.
@@ -54,11 +51,28 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// Whether a client asks for another protocol. `h2c` does not count: it may be ignored, and many clients ask for it
-/// unasked.
-pub(crate) fn asks_for_upgrade(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(UPGRADE).iter();
-    values.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"))
+/// The other protocols that a client asks for, as a value of `Upgrade`. `h2c` is never among them: it may be ignored,
+/// many clients ask for it unasked, and what a client says inside of it would not come by here.
+pub(crate) fn upgrade_asked(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut values = headers.get_all(UPGRADE).iter().peekable();
+    values.peek()?;
+    let asked: Vec<&[u8]> = values
+        .flat_map(protocols)
+        .filter(|protocol| !protocol.is_empty() && !protocol.eq_ignore_ascii_case(b"h2c"))
+        .collect();
+    if asked.is_empty() { None } else { HeaderValue::from_bytes(&asked.join(&b", "[..])).ok() }
+}
+
+/// The protocol that a task changes to, if it is one that it was asked for.
+pub(crate) fn upgrade_agreed(asked: &HeaderValue, headers: &HeaderMap) -> Option<HeaderValue> {
+    let agreed = headers.get(UPGRADE)?;
+    let name = agreed.as_bytes().trim_ascii();
+    protocols(asked).any(|protocol| protocol.eq_ignore_ascii_case(name)).then(|| agreed.clone())
+}
+
+/// The protocols of a value of `Upgrade`.
+fn protocols(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// The facts of the listener that every request is told.
@@ -262,9 +276,24 @@ mod tests {
     }
 
     #[test]
-    fn only_h2c_may_be_asked_for() {
-        assert!(!asks_for_upgrade(&map(&[])) && !asks_for_upgrade(&map(&[("upgrade", "h2c")])));
-        assert!(asks_for_upgrade(&map(&[("upgrade", "websocket")])));
-        assert!(asks_for_upgrade(&map(&[("upgrade", "h2c"), ("upgrade", "websocket")])));
+    fn h2c_is_never_asked_for() {
+        for nothing in [&[][..], &[("upgrade", "h2c")], &[("upgrade", " H2C ,, h2c")], &[("upgrade", "")]] {
+            assert_eq!(upgrade_asked(&map(nothing)), None, "{nothing:?}");
+        }
+        let asked = |headers: &[(&str, &str)]| upgrade_asked(&map(headers)).unwrap();
+        assert_eq!(asked(&[("upgrade", "websocket")]), "websocket");
+        assert_eq!(asked(&[("upgrade", "h2c"), ("upgrade", "WebSocket")]), "WebSocket");
+        assert_eq!(asked(&[("upgrade", "a/1, h2c,b"), ("upgrade", "c")]), "a/1, b, c");
+    }
+
+    #[test]
+    fn a_task_changes_to_what_it_was_asked_for_only() {
+        let asked = HeaderValue::from_static("chat/1, websocket");
+        let agreed = |headers: &[(&str, &str)]| upgrade_agreed(&asked, &map(headers));
+        assert_eq!(agreed(&[("upgrade", "WebSocket")]).unwrap(), "WebSocket");
+        assert_eq!(agreed(&[("upgrade", "chat/1")]).unwrap(), "chat/1");
+        for other in [&[][..], &[("upgrade", "h2c")], &[("upgrade", "")], &[("upgrade", "chat")]] {
+            assert_eq!(agreed(other), None, "{other:?}");
+        }
     }
 }

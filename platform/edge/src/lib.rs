@@ -1,11 +1,13 @@
 //! The load balancer, as one worker process runs it: from an accepted connection to the call of a task, and back.
 //!
 //! One thread: everything here is `Rc` and `Cell`, runs under a `tokio::task::LocalSet`, and no request takes a lock
-//! that another one waits for. A guest is called through [`skiff_ports::invoke::Invoke`], a function call.
+//! that another one waits for. An `http` task is called through [`skiff_ports::invoke::Invoke`], a function call; a
+//! daemon is connected to through [`skiff_ports::connect::Connect`], and spoken to by HTTP/1.1 ([`daemon`]), or by
+//! whatever its clients speak ([`tcp`]).
 //!
 //! It deliberately does not know how a guest is run, what a task's quotas are (they hold from the call on), TLS, or
-//! tasks that live in other processes. It does not normalise paths: what a client sent is what is routed by and what
-//! the guest sees.
+//! where a daemon lives and who may reach it. It does not normalise paths: what a client sent is what is routed by and
+//! what the guest sees.
 //!
 //! What always holds: a request that was taken is accounted for exactly once, whatever becomes of it
 //! ([`exchange`]); a client that makes no progress is cut off ([`connection`]); every answer names its request id.
@@ -18,6 +20,7 @@ pub mod measured;
 mod body;
 mod config;
 mod connection;
+mod daemon;
 mod edge;
 mod exchange;
 mod handle;
@@ -25,8 +28,14 @@ mod headers;
 mod host;
 mod outbox;
 mod refusal;
+mod relay;
 mod routing;
+mod serving;
+mod silence;
+mod tcp;
+mod tunnel;
 mod watched;
 
 pub use config::{Config, Limits, Proto};
 pub use edge::{Deps, Edge, EdgeError};
+pub use tcp::TcpListening;

@@ -3,6 +3,7 @@
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
+use skiff_ports::connect::ConnectError;
 use skiff_ports::invoke::InvokeError;
 
 /// Seconds after which to try again where a service has no task at present.
@@ -33,8 +34,14 @@ pub(crate) enum Refusal {
     NoTarget { service: String },
     #[error("the task's answer is not valid HTTP: {0}")]
     BadAnswer(&'static str),
+    #[error("the task closed the connection before it answered")]
+    BrokeOff,
+    #[error("the task did not begin to answer within {limit_ms} ms")]
+    NoAnswer { limit_ms: u64 },
     #[error(transparent)]
     Task(#[from] InvokeError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
 }
 
 #[derive(Serialize)]
@@ -68,14 +75,19 @@ impl Refusal {
             }
             Self::BodyIdle { .. } => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::NotSupported(_) => (StatusCode::NOT_IMPLEMENTED, "not_supported"),
-            Self::NoTarget { .. } | Self::Task(InvokeError::Gone) => {
+            Self::NoTarget { .. } | Self::Task(InvokeError::Gone) | Self::Connect(ConnectError::Gone) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "no_target")
             }
             Self::Task(InvokeError::Busy { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "task_busy"),
-            Self::BadAnswer(_) | Self::Task(InvokeError::Failed(_)) => {
+            Self::BadAnswer(_)
+            | Self::BrokeOff
+            | Self::Task(InvokeError::Failed(_))
+            | Self::Connect(ConnectError::Denied(_) | ConnectError::Refused | ConnectError::Failed(_)) => {
                 (StatusCode::BAD_GATEWAY, "task_failed")
             }
-            Self::Task(InvokeError::TimedOut { .. }) => (StatusCode::GATEWAY_TIMEOUT, "task_timeout"),
+            Self::NoAnswer { .. }
+            | Self::Task(InvokeError::TimedOut { .. })
+            | Self::Connect(ConnectError::TimedOut) => (StatusCode::GATEWAY_TIMEOUT, "task_timeout"),
         }
     }
 
@@ -88,7 +100,9 @@ impl Refusal {
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let retry_after_s = match self {
-            Self::NoTarget { .. } | Self::Task(InvokeError::Gone) => Some(NO_TARGET_RETRY_AFTER_S),
+            Self::NoTarget { .. } | Self::Task(InvokeError::Gone) | Self::Connect(ConnectError::Gone) => {
+                Some(NO_TARGET_RETRY_AFTER_S)
+            }
             Self::Task(InvokeError::Busy { retry_after_s, .. }) => Some(*retry_after_s),
             _ => None,
         };

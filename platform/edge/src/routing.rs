@@ -6,17 +6,23 @@
 //!
 //! A lookup costs a few hashes however many services there are: one for each kind of host, and one for each
 //! *length* that a host's paths have. A change costs what it changes.
+//!
+//! A service without hosts is found by its name alone: it is one that listens.
 
+use crate::daemon::Pool;
 use skiff_ledger::{Ledger, TaskSlot};
 use skiff_ports::snapshot::{HostMatch, Route};
 use skiff_types::{PathPrefix, QualifiedName, TaskId};
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::rc::Rc;
 
 /// Targets whose outstanding requests one request compares. Of more, it compares so many that lie side by side, and
 /// the next request starts one further.
 const COMPARED_MAX: usize = 16;
+/// Targets that one request or connection is tried on, where one after the other can't take it.
+pub(crate) const ATTEMPTS_MAX: usize = 3;
 
 /// All routes.
 #[derive(Debug, Default)]
@@ -68,13 +74,16 @@ pub(crate) struct Target {
     /// The id as text.
     pub(crate) label: Box<str>,
     pub(crate) slot: TaskSlot,
+    /// The connections to a daemon; an `http` task has none, and is called.
+    pub(crate) pool: Option<Rc<Pool>>,
 }
 
 impl Table {
-    /// Gives a service these routes instead of those it has.
+    /// Gives a service these routes instead of those it has. Daemons that it had keep their connections.
     pub(crate) fn set(&mut self, route: &Route, ledger: &Ledger) {
-        self.remove(&route.service);
-        let service = Rc::new(Service::new(route, ledger));
+        let mut pools = self.take_out(&route.service).map(|service| service.pools()).unwrap_or_default();
+        let service = Rc::new(Service::new(route, ledger, &mut pools));
+        pools.values().for_each(|pool| pool.close());
         for host in &route.hosts {
             let paths = self.paths_of(host);
             route.paths.iter().for_each(|path| paths.insert(path.as_str(), &service));
@@ -86,7 +95,13 @@ impl Table {
 
     /// Takes a service's routes away.
     pub(crate) fn remove(&mut self, service: &QualifiedName) {
-        let Some(Placed { service, hosts, paths }) = self.services.remove(service) else { return };
+        if let Some(service) = self.take_out(service) {
+            service.pools().values().for_each(|pool| pool.close());
+        }
+    }
+
+    fn take_out(&mut self, service: &QualifiedName) -> Option<Rc<Service>> {
+        let Placed { service, hosts, paths } = self.services.remove(service)?;
         for host in &hosts {
             let of_host = self.paths_of(host);
             paths.iter().for_each(|path| of_host.remove(path.as_str(), &service));
@@ -94,6 +109,12 @@ impl Table {
                 self.forget(host);
             }
         }
+        Some(service)
+    }
+
+    /// The service of this name.
+    pub(crate) fn service(&self, name: &QualifiedName) -> Option<&Rc<Service>> {
+        self.services.get(name).map(|placed| &placed.service)
     }
 
     /// The service for a normalised host and a path.
@@ -189,11 +210,17 @@ impl Below {
 }
 
 impl Service {
-    fn new(route: &Route, ledger: &Ledger) -> Self {
+    /// The service of a route, with such of these pools as are still right.
+    fn new(route: &Route, ledger: &Ledger, pools: &mut HashMap<TaskId, Rc<Pool>>) -> Self {
+        let mut pool = |task: TaskId, port: u16| match pools.entry(task) {
+            Entry::Occupied(known) if known.get().port() == port => known.remove(),
+            Entry::Occupied(_) | Entry::Vacant(_) => Rc::new(Pool::new(port)),
+        };
         let target = |target: &skiff_ports::snapshot::Target| Target {
             id: target.task,
             label: target.task.to_string().into(),
             slot: ledger.task(target.slot),
+            pool: target.port.map(|port| pool(target.task, port)),
         };
         Self {
             label: route.service.to_string().into(),
@@ -202,8 +229,21 @@ impl Service {
         }
     }
 
+    fn pools(&self) -> HashMap<TaskId, Rc<Pool>> {
+        self.targets.iter().filter_map(|target| Some((target.id, target.pool.clone()?))).collect()
+    }
+
     /// The target with the fewest outstanding requests; those that tie take turns.
     pub(crate) fn pick(&self) -> Option<usize> {
+        self.pick_by(Target::requests)
+    }
+
+    /// The target with the fewest connections; those that tie take turns.
+    pub(crate) fn pick_for_connection(&self) -> Option<usize> {
+        self.pick_by(|target| target.slot.outstanding())
+    }
+
+    fn pick_by(&self, load: impl Fn(&Target) -> u64) -> Option<usize> {
         let count = self.targets.len();
         if count <= 1 {
             return count.checked_sub(1);
@@ -211,7 +251,18 @@ impl Service {
         let turn = self.turn.get();
         self.turn.set((turn + 1) % count);
         let candidates = (turn..turn + count.min(COMPARED_MAX)).map(|index| index % count);
-        candidates.min_by_key(|&index| self.targets[index].slot.outstanding())
+        candidates.min_by_key(|&index| load(&self.targets[index]))
+    }
+}
+
+impl Target {
+    /// Outstanding requests: of an `http` task, those of all workers. Of a daemon, those of this worker: the ledger
+    /// knows its connections, the idle ones among them.
+    fn requests(&self) -> u64 {
+        match &self.pool {
+            None => self.slot.outstanding(),
+            Some(pool) => pool.requests(),
+        }
     }
 }
 
@@ -222,14 +273,25 @@ mod tests {
     use skiff_types::{HostPattern, PathPrefix, QualifiedName};
 
     fn route(name: &str, hosts: Vec<HostMatch>, paths: &[&str], slots: &[u32]) -> Route {
-        let task =
-            |&slot: &u32| snapshot::Target { task: TaskId::from_parts(u64::from(slot), [0; 10]), slot };
+        let task = |&slot: &u32| snapshot::Target {
+            task: TaskId::from_parts(u64::from(slot), [0; 10]),
+            slot,
+            port: None,
+        };
         Route {
             service: format!("default/{name}").parse::<QualifiedName>().unwrap(),
             hosts,
             paths: paths.iter().map(|path| path.parse().unwrap()).collect(),
+            listen: Vec::new(),
             targets: slots.iter().map(task).collect(),
         }
+    }
+
+    /// The same with daemons on a port.
+    fn daemons(name: &str, port: u16, slots: &[u32]) -> Route {
+        let mut route = route(name, vec![], &["/"], slots);
+        route.targets.iter_mut().for_each(|target| target.port = Some(port));
+        route
     }
 
     fn host(text: &str) -> HostMatch {
@@ -303,6 +365,35 @@ mod tests {
         routes.iter().for_each(|route| table.remove(&route.service));
         assert!(table.names.is_empty() && table.wildcards.is_empty() && table.services.is_empty());
         assert!(table.any.root.is_none() && table.any.below.is_none());
+    }
+
+    #[test]
+    fn a_service_without_hosts_is_found_by_its_name_alone() {
+        let table = built(&[daemons("kv", 6379, &[1])], &ledger());
+        assert!(table.find("kv.localhost", "/").is_none() && table.find("", "/").is_none());
+        let service = table.service(&"default/kv".parse().unwrap()).unwrap();
+        assert_eq!((service.pick(), service.pick_for_connection()), (Some(0), Some(0)));
+        assert!(table.service(&"other/kv".parse().unwrap()).is_none());
+    }
+
+    #[test]
+    fn a_daemon_keeps_its_connections_until_it_leaves() {
+        let ledger = ledger();
+        let mut table = built(&[daemons("kv", 6379, &[1, 2, 3])], &ledger);
+        let pools = |table: &Table| {
+            let service = table.service(&"default/kv".parse().unwrap()).unwrap();
+            service.targets.iter().map(|target| target.pool.clone().unwrap()).collect::<Vec<_>>()
+        };
+        let before = pools(&table);
+        table.set(&daemons("kv", 6379, &[3, 1, 4]), &ledger);
+        let after = pools(&table);
+        assert!(Rc::ptr_eq(&after[0], &before[2]) && Rc::ptr_eq(&after[1], &before[0]));
+        assert_eq!(before.iter().map(|pool| pool.is_closed()).collect::<Vec<_>>(), [false, true, false]);
+        table.set(&daemons("kv", 80, &[3]), &ledger);
+        assert!(before.iter().chain(&after).all(|pool| pool.is_closed()), "another port is another daemon");
+        let last = pools(&table);
+        table.remove(&"default/kv".parse().unwrap());
+        assert!(last[0].is_closed());
     }
 
     #[test]

@@ -1,18 +1,22 @@
-//! A connection's socket: notes on its connection what it does, and sends small answers together with others'.
+//! A connection's socket: notes on its connection what it does, tells which HTTP its client speaks, and sends small
+//! answers together with others'.
 //!
 //! It closes slowly where a request's body was not read to its end: a socket that is closed while bytes arrive is reset,
 //! and a reset can overtake the answer (RFC 9112, section 9.6). So it reads on for a while, and forgets what it reads.
 
 use crate::connection::Connection;
 use crate::outbox::{Outbox, Sender};
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+/// What a connection of HTTP/2 begins with (RFC 9113, section 3.4).
+const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Bytes that are read and forgotten before a connection is closed, and as many at a time.
 const LINGER_BYTES_MAX: usize = 16 << 20;
@@ -24,6 +28,8 @@ const HELD_BYTES_MAX: usize = 4 << 10;
 pub(crate) struct Watched<S> {
     line: Rc<Line<S>>,
     outbox: Rc<Outbox>,
+    /// What was read to tell which HTTP it is, for who speaks it.
+    unread: Bytes,
     shut: bool,
     discarded_bytes: usize,
 }
@@ -46,16 +52,21 @@ impl<S> Watched<S> {
             in_outbox: Cell::new(false),
             connection,
         };
-        Self { line: Rc::new(line), outbox, shut: false, discarded_bytes: 0 }
+        Self { line: Rc::new(line), outbox, unread: Bytes::new(), shut: false, discarded_bytes: 0 }
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() {
+            let bytes = self.unread.len().min(buffer.remaining());
+            buffer.put_slice(&self.unread.split_to(bytes));
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut *self.line.socket.borrow_mut()).poll_read(context, buffer);
         if buffer.filled().len() > before {
@@ -66,6 +77,21 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 }
 
 impl<S: AsyncRead + Unpin> Watched<S> {
+    /// Waits for what tells whether the client speaks HTTP/2. Must be asked before anything is read; nothing of it is
+    /// lost for who reads then.
+    pub(crate) async fn is_http2(&mut self) -> io::Result<bool> {
+        let (mut begun, mut length) = ([0; HTTP2_PREFACE.len()], 0);
+        while length < begun.len() {
+            let bytes = self.read(&mut begun[length..]).await?;
+            length += bytes;
+            if bytes == 0 || begun[..length] != HTTP2_PREFACE[..length] {
+                break;
+            }
+        }
+        self.unread = Bytes::copy_from_slice(&begun[..length]);
+        Ok(begun == *HTTP2_PREFACE)
+    }
+
     /// Reads until the client closes, or has sent too much. The time for it is bounded by the sweeper.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut space = [MaybeUninit::uninit(); LINGER_READ_BYTES];
@@ -259,6 +285,37 @@ mod tests {
         LocalSet::new().block_on(&runtime, async {
             let outbox = Rc::new(Outbox::new(u64::MAX, hold_ns_max));
             test(outbox).await;
+        });
+    }
+
+    #[test]
+    fn what_tells_the_protocol_is_read_again() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let other = [&HTTP2_PREFACE[..20], b"not this"].concat();
+            let whole = [&HTTP2_PREFACE[..], b"and more"].concat();
+            for (bytes, is_http2) in [
+                (&b"GET /"[..], false),
+                (&b""[..], false),
+                (&HTTP2_PREFACE[..9], false),
+                (&other[..], false),
+                (&whole[..], true),
+            ] {
+                // Two bytes at a time.
+                let (mut client, socket) = tokio::io::duplex(2);
+                let connection = Connection::new("127.0.0.1:1".parse().unwrap());
+                let mut watched = Watched::new(socket, connection, Rc::default());
+                let sent = async move {
+                    tokio::io::AsyncWriteExt::write_all(&mut client, bytes).await.unwrap();
+                };
+                let told = async {
+                    let told = watched.is_http2().await.unwrap();
+                    let mut read = Vec::new();
+                    watched.read_to_end(&mut read).await.unwrap();
+                    (told, read)
+                };
+                assert_eq!(tokio::join!(sent, told).1, (is_http2, bytes.to_vec()));
+            }
         });
     }
 

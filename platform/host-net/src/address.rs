@@ -94,6 +94,71 @@ fn is_somebody(remote: SocketAddr) -> bool {
     !remote.ip().is_unspecified() && remote.port() != 0
 }
 
+/// What the addresses and families in the bindings of a generation mean: the same for both, which have types of their own.
+/// They are to be imported where this is called.
+macro_rules! addresses_in_wit {
+    () => {
+        impl From<IpAddressFamily> for $crate::address::Family {
+            fn from(family: IpAddressFamily) -> Self {
+                match family {
+                    IpAddressFamily::Ipv4 => Self::V4,
+                    IpAddressFamily::Ipv6 => Self::V6,
+                }
+            }
+        }
+
+        impl From<$crate::address::Family> for IpAddressFamily {
+            fn from(family: $crate::address::Family) -> Self {
+                match family {
+                    $crate::address::Family::V4 => Self::Ipv4,
+                    $crate::address::Family::V6 => Self::Ipv6,
+                }
+            }
+        }
+
+        impl From<std::net::IpAddr> for IpAddress {
+            fn from(address: std::net::IpAddr) -> Self {
+                match address {
+                    std::net::IpAddr::V4(address) => Self::Ipv4($crate::address::octets(address)),
+                    std::net::IpAddr::V6(address) => Self::Ipv6($crate::address::segments(address)),
+                }
+            }
+        }
+
+        impl From<IpSocketAddress> for std::net::SocketAddr {
+            fn from(address: IpSocketAddress) -> Self {
+                match address {
+                    IpSocketAddress::Ipv4(Ipv4SocketAddress { port, address }) => {
+                        std::net::SocketAddrV4::new($crate::address::from_octets(address), port).into()
+                    }
+                    IpSocketAddress::Ipv6(Ipv6SocketAddress { port, flow_info, address, scope_id }) => {
+                        let address = $crate::address::from_segments(address);
+                        std::net::SocketAddrV6::new(address, port, flow_info, scope_id).into()
+                    }
+                }
+            }
+        }
+
+        impl From<std::net::SocketAddr> for IpSocketAddress {
+            fn from(address: std::net::SocketAddr) -> Self {
+                match address {
+                    std::net::SocketAddr::V4(address) => Self::Ipv4(Ipv4SocketAddress {
+                        port: address.port(),
+                        address: $crate::address::octets(*address.ip()),
+                    }),
+                    std::net::SocketAddr::V6(address) => Self::Ipv6(Ipv6SocketAddress {
+                        port: address.port(),
+                        flow_info: address.flowinfo(),
+                        address: $crate::address::segments(*address.ip()),
+                        scope_id: address.scope_id(),
+                    }),
+                }
+            }
+        }
+    };
+}
+pub(crate) use addresses_in_wit;
+
 pub(crate) fn from_octets((a, b, c, d): Octets) -> Ipv4Addr {
     Ipv4Addr::new(a, b, c, d)
 }

@@ -6,6 +6,7 @@
 //! | `headers` | what the platform says in a request's head, and what a guest may not |
 //! | `call` | a call of a task of this worker, in process |
 //! | `upload`, `answer` | the bodies of requests and answers on their way |
+//! | `length` | whether such a body is as long as its head has promised |
 //! | `tally` | what is counted of a call |
 //! | `outside` | a task's HTTP client, with its connections |
 //! | `wire` | a stream of `net`, with TLS or not, as that client wants it |
@@ -26,6 +27,7 @@ mod answer;
 mod call;
 mod errors;
 mod headers;
+mod length;
 mod outside;
 mod tally;
 mod target;
@@ -42,6 +44,7 @@ use ::http::{HeaderValue, Method, Request, Response, Uri};
 use outside::Outside;
 use rustls::ClientConfig;
 use skiff_net::{InternalName, NetError, ServiceTask};
+use skiff_ports::invoke::HTTP_PORT;
 use skiff_sandbox::{Exchange, Guest, Outgoing, Sent, apart};
 use skiff_types::{Kind, TaskId};
 use std::cell::{OnceCell, RefCell};
@@ -51,10 +54,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use target::{HTTP_PORT, Place, Target, no_such_name};
+use target::{Place, Target, no_such_name};
 use timeouts::Timeouts;
 use tokio::task::JoinHandle;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
+
+/// Tasks of a service that one call is tried on, where one after the other says that it is gone; as the load balancer does.
+const ATTEMPTS_MAX: usize = 3;
 
 /// Carries out the outgoing requests of a worker's guests.
 pub(crate) struct Client(Local<Rc<Callers>>);
@@ -79,8 +85,8 @@ struct Caller {
 
 /// How a request is to be delivered.
 enum Way {
-    /// In process, to this `http` task.
-    Call(ServiceTask),
+    /// In process, to the first of these `http` tasks that is here.
+    Call(Vec<ServiceTask>),
     /// Over a connection to what its target names.
     Connect,
     /// Over a connection to a task of that name, which is chosen for each request.
@@ -108,19 +114,35 @@ impl Outgoing for Client {
         guest: Guest,
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
-        // Whether a guest was content with the answer changes nothing any more.
+        // Whether a guest was content with the answer changes nothing any more. It is the guest's own, and freed as such.
         _: Exchange,
     ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
-        let target = match Target::of(request.uri()) {
-            Ok(_) if request.method() == Method::CONNECT => return failed(Error::HttpRequestMethodInvalid),
-            Ok(target) => target,
-            Err(error) => return failed(error),
-        };
-        let Some(caller) = self.0.with(|callers| callers.get(&guest)) else {
-            return failed(errors::of_net(&NetError::Closed));
-        };
-        let timeouts = Timeouts::new(options);
-        apart(|| Box::new(Sending(tokio::task::spawn_local(caller.send(target, request, timeouts)))))
+        apart(|| -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
+            match self.begin(&guest, request, options) {
+                Ok(sending) => Box::new(sending),
+                Err(error) => Box::new(std::future::ready(Err(error))),
+            }
+        })
+    }
+}
+
+impl Client {
+    /// Begins to carry out a request.
+    ///
+    /// # Errors
+    /// What is wrong with it already.
+    fn begin(
+        &self,
+        guest: &Guest,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+    ) -> Result<Sending, Error> {
+        let target = Target::of(request.uri())?;
+        if request.method() == Method::CONNECT {
+            return Err(Error::HttpRequestMethodInvalid);
+        }
+        let caller = self.0.get().get(guest).ok_or_else(|| errors::of_net(&NetError::Closed))?;
+        Ok(Sending(tokio::task::spawn_local(caller.send(target, request, Timeouts::new(options)))))
     }
 }
 
@@ -153,7 +175,7 @@ impl Caller {
         timeouts: Timeouts,
     ) -> Result<Response<WasiBody>, Error> {
         match self.way(&target)? {
-            Way::Call(task) => return call::call(&self, &task, request, timeouts).await,
+            Way::Call(tasks) => return call::call(&self, &tasks, request, timeouts).await,
             Way::Connect => {}
             Way::ConnectTo(address) => readdress(request.uri_mut(), address)?,
         }
@@ -168,20 +190,21 @@ impl Caller {
     /// `DnsError` for a name that nobody has, `DestinationUnavailable` for a service none of whose tasks is ready.
     fn way(&self, target: &Target) -> Result<Way, Error> {
         let network = &self.shared.network;
-        let task = match &target.place {
+        let mut tasks = match &target.place {
             Place::Elsewhere => return Ok(Way::Connect),
-            Place::Internal(InternalName::Task(task)) => network.task(*task).ok_or_else(no_such_name)?,
+            Place::Internal(InternalName::Task(task)) => {
+                vec![network.task(*task).ok_or_else(no_such_name)?]
+            }
             Place::Internal(InternalName::Service(service)) => {
-                let ready = network.service(service).ok_or_else(no_such_name)?;
-                pick(&ready).ok_or(Error::DestinationUnavailable)?.clone()
+                choose(&network.service(service).ok_or_else(no_such_name)?)
             }
         };
-        Ok(match task.kind {
-            Kind::Http if target.port == HTTP_PORT => Way::Call(task),
-            Kind::Http | Kind::Command => {
-                Way::ConnectTo(SocketAddr::new(task.address.v4.into(), target.port))
-            }
-        })
+        let first = tasks.first().ok_or(Error::DestinationUnavailable)?;
+        if first.kind == Kind::Http && target.port == HTTP_PORT {
+            tasks.retain(|task| task.kind == Kind::Http);
+            return Ok(Way::Call(tasks));
+        }
+        Ok(Way::ConnectTo(SocketAddr::new(first.address.v4.into(), target.port)))
     }
 
     /// What its guest is told of an error; what there is to say of a denial beyond that is said in the task's logs.
@@ -191,19 +214,19 @@ impl Caller {
     }
 }
 
-fn failed(error: Error) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
-    Box::new(std::future::ready(Err(error)))
-}
-
-/// Of two tasks of chance, the one with fewer requests outstanding, over all workers. Of many that choose at the same time, not
-/// all choose the same.
-fn pick(tasks: &[ServiceTask]) -> Option<&ServiceTask> {
-    if tasks.len() <= 1 {
-        return tasks.first();
-    }
-    let one = fastrand::usize(..tasks.len());
-    let other = (one + fastrand::usize(1..tasks.len())) % tasks.len();
-    [&tasks[one], &tasks[other]].into_iter().min_by_key(|task| task.slot.outstanding())
+/// The tasks to try, in this order. The first is, of two of chance, the one with fewer requests outstanding, over all
+/// workers: of many that choose at the same time, not all choose the same.
+fn choose(tasks: &[ServiceTask]) -> Vec<ServiceTask> {
+    let count = tasks.len();
+    let first = match count {
+        0 | 1 => 0,
+        _ => {
+            let one = fastrand::usize(..count);
+            let other = (one + fastrand::usize(1..count)) % count;
+            if tasks[other].slot.outstanding() < tasks[one].slot.outstanding() { other } else { one }
+        }
+    };
+    (0..count.min(ATTEMPTS_MAX)).map(|attempt| tasks[(first + attempt) % count].clone()).collect()
 }
 
 /// Has a request go to an address. Its `Host` stays.
@@ -246,6 +269,7 @@ mod tests {
     use super::*;
     use skiff_ledger::Ledger;
     use skiff_types::TaskAddress;
+    use std::collections::HashSet;
 
     fn task(number: u8, slot: skiff_ledger::TaskSlot) -> ServiceTask {
         ServiceTask {
@@ -261,18 +285,29 @@ mod tests {
         let ledger = Ledger::create(1).unwrap().0;
         let tasks: Vec<ServiceTask> =
             (0..3).map(|number| task(number, ledger.task(u32::from(number)))).collect();
-        assert!(pick(&[]).is_none());
-        assert_eq!(pick(&tasks[..1]).unwrap().task, tasks[0].task);
+        assert!(choose(&[]).is_empty());
+        assert_eq!(choose(&tasks[..1]).len(), 1);
         // The busiest of three is never picked: whichever it is compared with has fewer.
         tasks[1].slot.row(0).in_flight.add(5);
         tasks[2].slot.row(0).queued.add(1);
         let mut counts = [0; 3];
         for _ in 0..1_000 {
-            let picked = pick(&tasks).unwrap().task;
+            let picked = choose(&tasks)[0].task;
             counts[tasks.iter().position(|task| task.task == picked).unwrap()] += 1;
         }
         assert_eq!(counts[1], 0, "{counts:?}");
         assert!(counts[0] > 500 && counts[2] > 200, "{counts:?}");
+    }
+
+    #[test]
+    fn others_are_tried_after_it_each_once() {
+        let ledger = Ledger::create(1).unwrap().0;
+        for count in [2, 3, 7] {
+            let tasks: Vec<ServiceTask> =
+                (0..count).map(|number| task(number, ledger.task(u32::from(number)))).collect();
+            let chosen: HashSet<TaskId> = choose(&tasks).iter().map(|task| task.task).collect();
+            assert_eq!(chosen.len(), tasks.len().min(ATTEMPTS_MAX));
+        }
     }
 
     #[test]

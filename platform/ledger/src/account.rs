@@ -89,6 +89,7 @@ pub struct Totals {
     pub net_received_bytes: u64,
     pub net_connections: u64,
     pub net_open: u64,
+    pub net_inbound: u64,
     pub net_denied: u64,
     pub request_duration: HistogramTotals,
     pub cold_start_load: HistogramTotals,
@@ -122,6 +123,7 @@ impl Totals {
         self.net_received_bytes += row.net_received_bytes.get();
         self.net_connections += row.net_connections.get();
         self.net_open += row.net_open.get();
+        self.net_inbound += row.net_inbound.get();
         self.net_denied += row.net_denied.get();
         row.request_duration.add_to(&mut self.request_duration);
         row.cold_start_load.add_to(&mut self.cold_start_load);
@@ -169,5 +171,6 @@ impl Totals {
         self.queued += living.queued;
         self.sandboxes += living.sandboxes;
         self.net_open += living.net_open;
+        self.net_inbound += living.net_inbound;
     }
 }

@@ -17,7 +17,7 @@ pub const SLOTS: usize = 32_768;
 /// Workers that a node can have.
 pub const WORKERS_MAX: usize = 64;
 /// First word of the mapping: tells a ledger of this layout from anything else.
-const MAGIC: u64 = u64::from_le_bytes(*b"skifflg5");
+const MAGIC: u64 = u64::from_le_bytes(*b"skifflg6");
 
 /// A task's place in the ledger, below [`SLOTS`].
 pub type Slot = u32;
@@ -123,6 +123,8 @@ pub struct TaskRow {
     pub net_connections: Counter,
     /// Those of them that are open.
     pub net_open: Gauge,
+    /// TCP connections to the ports of a `command` task that are open, whoever made them.
+    pub net_inbound: Gauge,
     /// Attempts to connect, either way, that no rule allowed, and connections cut because none does any more.
     pub net_denied: Counter,
     /// From a request's head to its response's last byte.
@@ -139,9 +141,15 @@ impl TaskRow {
     /// Sets the gauges to 0: their worker is gone, and what they counted with it.
     fn close(&self) {
         self.held.settle(now_ms(), &self.memory_bytes);
-        for gauge in [&self.memory_bytes, &self.in_flight, &self.queued, &self.sandboxes, &self.net_open] {
-            gauge.set(0);
-        }
+        let gauges = [
+            &self.memory_bytes,
+            &self.in_flight,
+            &self.queued,
+            &self.sandboxes,
+            &self.net_open,
+            &self.net_inbound,
+        ];
+        gauges.into_iter().for_each(|gauge| gauge.set(0));
     }
 
     fn usage(&self, now_ms: u64) -> Usage {
@@ -407,9 +415,10 @@ impl TaskSlot {
         self.rows().map(|row| row.in_flight.get()).sum()
     }
 
-    /// Requests of the whole task that have a sandbox or wait for one: what "least outstanding requests" compares.
+    /// Requests of the whole task that have a sandbox or wait for one, or open connections to a daemon: what "least
+    /// outstanding requests" compares, and what a stop waits for.
     pub fn outstanding(&self) -> u64 {
-        self.rows().map(|row| row.in_flight.get() + row.queued.get()).sum()
+        self.rows().map(|row| row.in_flight.get() + row.queued.get() + row.net_inbound.get()).sum()
     }
 
     /// Counts one more request of `worker` as in flight, unless the task then has more than `limit`.
@@ -507,12 +516,15 @@ mod tests {
         slot.row(1).cpu_ns.add(99);
         slot.row(1).net_connections.add(5);
         slot.row(1).net_open.add(3);
+        slot.row(1).net_inbound.add(3);
         slot.row(0).in_flight.add(1);
         slot.row(0).net_open.add(1);
+        slot.row(0).net_inbound.add(1);
         ledger.close_worker(1, [9].into_iter());
         let totals = slot.totals();
         assert_eq!((totals.memory_bytes, totals.in_flight, totals.cpu_ns), (0, 1, 99));
-        assert_eq!((totals.net_open, totals.net_connections), (1, 5));
+        assert_eq!((totals.net_open, totals.net_inbound, totals.net_connections), (1, 1, 5));
+        assert_eq!(slot.outstanding(), 2, "a request, and a connection to a daemon");
     }
 
     #[test]
@@ -545,6 +557,7 @@ mod tests {
             let slot = theirs.task(slot);
             let row = slot.row(1);
             row.net_open.add(1);
+            row.net_inbound.add(1);
             let counters = [
                 &row.cpu_ns,
                 &row.net_sent_bytes,

@@ -21,8 +21,12 @@ use std::ops::Range;
 
 /// How long an address that came back is given to nobody, in milliseconds.
 pub const QUARANTINE_MS: u64 = 600_000;
+/// This node among those that share the network. There is one.
+pub const NODE_INDEX: u32 = 0;
 /// The first places of each subnet: the platform's own.
 pub const PLATFORM_PLACES: u32 = 16;
+/// The one of them that it connects to tasks from.
+const PLATFORM_PLACE: u32 = 1;
 /// The shortest prefix of a node's IPv4 subnet.
 const PREFIX_V4: u8 = 16;
 /// The shortest prefix of a node's IPv6 subnet.
@@ -143,6 +147,11 @@ impl Subnet {
             ipv4: Ipv4Net::new(Ipv4Addr::from_bits(v4), length_v4).expect("as long as IPv4 allows"),
             ipv6: Ipv6Net::new(Ipv6Addr::from_bits(v6), length_v6).expect("as long as IPv6 allows"),
         })
+    }
+
+    /// The address that the platform itself connects to tasks from; nobody is reached there.
+    pub fn platform(&self) -> TaskAddress {
+        self.address(PLATFORM_PLACE)
     }
 
     /// The places that tasks can have.

@@ -60,8 +60,14 @@ pub struct Limits {
     pub connects_burst: u64,
     /// Connections of a task that are being opened: waiting for the rate, another worker or the outside.
     pub half_open_max: usize,
+    /// Connections of other workers' tasks that wait for room in a task's backlogs. One more is refused.
+    pub arriving_max: usize,
     /// From the wish to connect to the connection.
     pub connect_timeout: Duration,
+    /// Connections of the platform itself to a task: of the load balancer's clients, and of operators. One more is refused.
+    pub platform_connections_max: usize,
+    /// Those of them that wait for room in the task's backlogs. One more is refused.
+    pub platform_waiting_max: usize,
     /// Bytes that a task may exchange with the outside in a second, both directions together.
     pub outside_bytes_per_second: u64,
     /// Names that a task may have looked up in a second, over time; what comes faster waits.
@@ -105,7 +111,10 @@ impl Default for Limits {
             connects_per_second: 500,
             connects_burst: 1_000,
             half_open_max: 128,
+            arriving_max: 1_024,
             connect_timeout: Duration::from_secs(10),
+            platform_connections_max: 10_000,
+            platform_waiting_max: 1_024,
             outside_bytes_per_second: 64 << 20,
             lookups_per_second: 100,
             lookups_at_once_max: 16,

@@ -1,4 +1,5 @@
 //! Opens connections: within this worker, to another one, and to the outside; and lets in those that come from another.
+//! Those that the platform itself opens are in `platform`.
 //!
 //! Within this worker the connection stands in the other task's backlog when the attempt returns, which waits only where
 //! that is full. To another worker, both ask the rules: this one to say at once what is missing, that one because its word
@@ -15,16 +16,19 @@ use crate::network::{Network, Place};
 use crate::outbound::OutsideStream;
 use crate::pipe;
 use crate::stream::{Carrier, Stream};
-use crate::wires::{Caller, Opening};
+use crate::wires::{Caller, Opener, Opening};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
-use skiff_types::{Direction, Transport};
+use skiff_types::{Direction, TaskId, Transport};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::{Rc, Weak};
 use tokio::time::timeout;
 
 /// An attempt that is under way.
 struct HalfOpen(Interface);
+
+/// A connection of another worker's task to this one that waits for room.
+struct Arriving(Interface);
 
 impl Interface {
     /// Opens a connection from a port, or from any. Whoever drops this has given up.
@@ -51,6 +55,7 @@ impl Interface {
     async fn open(&self, port: Option<Port>, remote: SocketAddr) -> Result<Stream, NetError> {
         self.check_open()?;
         if !is_plain(remote.ip()) || remote.ip().is_unspecified() || remote.port() == 0 {
+            self.note_no_remote(Transport::Tcp, remote);
             return Err(NetError::InvalidArgument);
         }
         let _half_open = HalfOpen::begin(self)?;
@@ -121,7 +126,7 @@ impl Interface {
     }
 
     async fn open_line(&self, worker: u32, ends: Ends, port: Port) -> Result<Stream, NetError> {
-        let opening = Opening { from: self.task(), local: ends.local, remote: ends.remote };
+        let opening = Opening { from: Opener::Task(self.task()), local: ends.local, remote: ends.remote };
         let charge = self.sockets().charge.clone();
         let line = Rc::new(self.network().wires().open(worker, opening, charge).await?);
         self.check_again(&ends)?;
@@ -181,20 +186,28 @@ impl Entrance {
 }
 
 impl Network {
-    /// Lets in a connection of another worker's task, once there is room, or says why not.
+    /// Lets in a connection that comes from another worker, once there is room, or says why not.
     pub(crate) fn let_in(&self, opening: Opening, caller: Caller) {
-        let to = self.member_at(opening.remote.ip()).filter(|to| to.is_here());
-        let full = to.and_then(|to| Interface::new(self.clone(), to).full_backlog(opening.remote));
-        let Some(backlog) = full else { return self.let_in_now(opening, caller) };
+        let Opening { from, local, remote } = opening;
+        let from = match from {
+            Opener::Task(from) => from,
+            Opener::Platform(origin) => return self.let_platform_in(origin, remote, caller),
+        };
+        let to = self.member_at(remote.ip()).filter(|to| to.is_here());
+        let to = to.map(|to| Interface::new(self.clone(), to));
+        let full = to.and_then(|to| Some((to.full_backlog(remote)?, to)));
+        let Some((backlog, to)) = full else { return self.let_task_in(from, local, remote, caller) };
+        // Who has given up waits here all the same, with its socket.
+        let Some(arriving) = Arriving::begin(to) else { return caller.refuse() };
         let network = self.clone();
         tokio::task::spawn_local(async move {
             backlog.wait_for_room().await;
-            network.let_in_now(opening, caller);
+            drop(arriving);
+            network.let_task_in(from, local, remote, caller);
         });
     }
 
-    fn let_in_now(&self, opening: Opening, caller: Caller) {
-        let Opening { from, local, remote } = opening;
+    fn let_task_in(&self, from: TaskId, local: SocketAddr, remote: SocketAddr, caller: Caller) {
         let (Some(from), Some(to)) = (self.member(from), self.member_at(remote.ip())) else {
             return caller.refuse();
         };
@@ -233,6 +246,25 @@ impl HalfOpen {
         }
         half_open.set(half_open.get() + 1);
         Ok(Self(interface.clone()))
+    }
+}
+
+impl Arriving {
+    /// `None` if too many do.
+    fn begin(to: Interface) -> Option<Self> {
+        let arriving = &to.sockets().arriving;
+        if arriving.get() >= to.limits().arriving_max {
+            return None;
+        }
+        arriving.set(arriving.get() + 1);
+        Some(Self(to))
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        let arriving = &self.0.sockets().arriving;
+        arriving.set(arriving.get() - 1);
     }
 }
 

@@ -11,10 +11,11 @@
 
 use crate::interface::Interface;
 use crate::member::Member;
+use crate::pipe::Pipe;
 use crate::policy::{Decision, Missing};
 use skiff_kit::clock;
 use skiff_ports::flows::{FlowRecord, Verdict};
-use skiff_types::{Direction, Transport};
+use skiff_types::{Direction, Kind, Transport};
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
@@ -32,8 +33,10 @@ pub(crate) enum Remote {
     Task(Rc<Member>),
     /// An address outside, and the names that the task has learnt it by.
     Outside(Rc<[Box<str>]>),
-    /// The load balancer, which calls tasks without a flow: it may be denied, and has nothing open.
+    /// The load balancer. It connects to daemons; `http` tasks it calls without a flow, and may only be denied.
     Balancer,
+    /// An operator, by way of the platform: let in whatever the rules say.
+    Forward,
 }
 
 /// What a flow is between.
@@ -101,6 +104,7 @@ impl Remote {
             Self::Task(member) => Some(format!("{} {}", member.identity().owner, member.task())),
             Self::Outside(names) => names.first().map(|name| name.to_string()),
             Self::Balancer => Some("load-balancer".to_owned()),
+            Self::Forward => Some("forward".to_owned()),
         }
     }
 }
@@ -108,7 +112,26 @@ impl Remote {
 impl Flow {
     /// Opens a flow that the rules allow; cutting it resets `target`.
     pub(crate) fn open(interface: &Interface, ends: Ends, target: Weak<dyn Reset>) -> Rc<Self> {
-        let flow = Rc::new(Self {
+        let flow = Rc::new(Self::new(interface, ends, target));
+        interface.sockets().flows.add(&flow);
+        interface.row().net_open.add(1);
+        if flow.is_inbound() {
+            interface.row().net_inbound.add(1);
+        }
+        flow.open_again();
+        flow
+    }
+
+    /// Of an end that is not listed, judged, counted nor written down, as if it had ended: the platform's own, whose other
+    /// end is a flow of the task; and both of a probe.
+    pub(crate) fn unseen(interface: &Interface, ends: Ends) -> Rc<Self> {
+        let flow = Self::new(interface, ends, Weak::<Pipe>::new());
+        flow.has_ended.set(true);
+        Rc::new(flow)
+    }
+
+    fn new(interface: &Interface, ends: Ends, target: Weak<dyn Reset>) -> Self {
+        Self {
             interface: interface.clone(),
             ends,
             target,
@@ -118,11 +141,7 @@ impl Flow {
             openings: Count::default(),
             has_ended: Cell::new(false),
             place: Cell::new(0),
-        });
-        interface.sockets().flows.add(&flow);
-        interface.row().net_open.add(1);
-        flow.open_again();
-        flow
+        }
     }
 
     /// Counts another opening of the same.
@@ -207,7 +226,7 @@ impl Flow {
     pub(crate) fn is_touched(&self) -> bool {
         let is_other_side_touched = match &self.ends.who {
             Remote::Task(member) => member.is_touched(),
-            Remote::Outside(_) | Remote::Balancer => false,
+            Remote::Outside(_) | Remote::Balancer | Remote::Forward => false,
         };
         is_other_side_touched || self.interface.member().is_touched()
     }
@@ -236,8 +255,18 @@ impl Flow {
         if is_first {
             self.interface.sockets().flows.remove(self);
             self.interface.row().net_open.subtract(1);
+            if self.is_inbound() {
+                self.interface.row().net_inbound.subtract(1);
+            }
         }
         is_first
+    }
+
+    /// Whether it is a connection to a daemon. Calls of `http` tasks are flows, too, but none that a stop waits for.
+    fn is_inbound(&self) -> bool {
+        let Ends { direction, transport, .. } = self.ends;
+        let is_connection = direction == Direction::Ingress && transport == Transport::Tcp;
+        is_connection && self.interface.member().kind() == Kind::Command
     }
 
     fn reset_target(&self) {

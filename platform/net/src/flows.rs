@@ -7,7 +7,7 @@
 //! What always holds: what is remembered of denials is bounded, by task and in all; a denial is counted on the task's
 //! account, whether it is written down or not. No borrow is held while a flow is ended or written down.
 
-use crate::flow::{Ends, Flow};
+use crate::flow::{Ends, Flow, Remote};
 use crate::interface::Interface;
 use crate::member::{Member, Sockets};
 use crate::network::{Network, WeakNetwork};
@@ -17,7 +17,7 @@ use skiff_ports::flows::{FlowRecord, InterfaceState, Verdict};
 use skiff_types::{Direction, Transport};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -237,6 +237,30 @@ impl Interface {
         if let Some(record) = self.network().denials().note(self, ends, missing) {
             self.network().flow_log().record(record);
         }
+    }
+
+    /// Counts and writes down, in the same way, an attempt to connect or send to what is nobody's address: no rule could
+    /// allow it, but who reads the flow log learns what was tried.
+    pub fn note_no_remote(&self, transport: Transport, remote: SocketAddr) {
+        let local = SocketAddr::new(self.address().of_family(remote.ip()), 0);
+        let reason = format!("{transport} to {remote} is denied: nobody can be connected to there");
+        self.note_impossible(transport, local, remote, reason);
+    }
+
+    /// The same of an attempt to take an address that is not the task's own.
+    pub(crate) fn note_not_own(&self, transport: Transport, local: SocketAddr) {
+        let nobody: IpAddr = match local {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let reason = format!("{} is denied as an address to bind to: it is not the task's own", local.ip());
+        self.note_impossible(transport, local, SocketAddr::new(nobody, 0), reason);
+    }
+
+    fn note_impossible(&self, transport: Transport, local: SocketAddr, remote: SocketAddr, reason: String) {
+        let ends =
+            Ends { direction: Direction::Egress, transport, local, remote, who: Remote::Outside([].into()) };
+        self.note_denial(&ends, Missing { reason, ..Missing::of_nobody() });
     }
 
     /// Writes down what was denied since it was written down last, because the interface closes.

@@ -22,7 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 /// What a socket is charged with, beside the bytes that wait in it: its structures here and in `host-net`.
-const SOCKET_BYTES: u64 = 1 << 10;
+pub(crate) const SOCKET_BYTES: u64 = 1 << 10;
 
 /// A task's interface. Cheap to clone.
 #[derive(Clone)]
@@ -74,6 +74,7 @@ impl Interface {
             return Err(NetError::InvalidArgument);
         }
         if !address.is_unspecified() && !self.address().has(address) {
+            self.note_not_own(transport, local);
             return Err(NetError::AddressNotBindable);
         }
         let seat = Seat::take(self)?;

@@ -14,7 +14,9 @@
 //! | `interface` | one task's ports: bind and listen |
 //! | `ports`, `charge`, `rate` | which ports are taken, what memory is held, how fast a task may go on |
 //! | `connect` | how connections are opened, and let in from other workers |
+//! | `platform` | connections of the platform itself, for the load balancer and for operators; probes |
 //! | `listener` | connections that wait to be accepted |
+//! | `duplex` | a stream as tokio reads and writes it |
 //! | `stream` | one end of a connection, of whichever of the next three kinds |
 //! | `pipe` | a stream within this worker: memory |
 //! | `line` | a stream between two workers: a Unix socket, framed |
@@ -43,6 +45,7 @@ mod calls;
 mod charge;
 mod config;
 mod connect;
+mod duplex;
 mod error;
 mod explain;
 mod flow;
@@ -56,6 +59,7 @@ mod network;
 mod outbound;
 mod outside;
 mod pipe;
+mod platform;
 mod policy;
 mod ports;
 mod rate;
@@ -65,9 +69,10 @@ mod stream;
 mod udp;
 mod wires;
 
-pub use addresses::{AddressError, Allocated, Allocator, PLATFORM_PLACES, QUARANTINE_MS, Subnet};
+pub use addresses::{AddressError, Allocated, Allocator, NODE_INDEX, PLATFORM_PLACES, QUARANTINE_MS, Subnet};
 pub use calls::CallFlow;
 pub use config::{Config, Deps, FlowLog, Limits};
+pub use duplex::Duplex;
 pub use error::NetError;
 pub use explain::{Considered, Explanation, Side, explain};
 pub use interface::{Interface, Port};
@@ -77,6 +82,6 @@ pub use network::{Network, NetworkError};
 pub use outside::{Class, Guard};
 pub use policy::{Decision, Groups, Identity, Missing, Outcome, Party, decide};
 pub use resolve::{HostResolver, Resolve, Resolved};
-pub use stream::{Options, Stream};
+pub use stream::Stream;
 pub use udp::{Datagram, UdpSocket};
 pub use wires::Wires;

@@ -142,10 +142,6 @@ impl Line {
         }
     }
 
-    pub(crate) fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<Result<(), NetError>> {
-        self.socket.poll_flushed(cx)
-    }
-
     pub(crate) fn shutdown_read(&self) {
         let forgotten = self.incoming.replace(Incoming { has_ended: true, ..Incoming::default() });
         if !forgotten.has_ended {
@@ -155,6 +151,11 @@ impl Line {
 
     pub(crate) fn shutdown_write(&self) {
         self.socket.end();
+    }
+
+    /// Keeps something until all that was written is sent, or given up.
+    pub(crate) fn hold_while_sending<T: 'static>(&self, held: T) {
+        self.socket.hold_while_sending(held);
     }
 
     /// Whether data is here that nobody has read. Who lets go of the line then resets it before it sends a last frame,

@@ -8,7 +8,7 @@
 use crate::error::NetError;
 use crate::interface::Port;
 use crate::socket::Waiting;
-use crate::stream::{Options, Stream};
+use crate::stream::Stream;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -25,7 +25,6 @@ const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 pub struct Listener {
     backlog: Rc<Backlog>,
     port: Port,
-    options: Cell<Options>,
 }
 
 /// What waits to be accepted at a port.
@@ -48,7 +47,7 @@ impl Listener {
             room: Notify::new(),
         });
         port.listen(&backlog);
-        Self { backlog, port, options: Cell::default() }
+        Self { backlog, port }
     }
 
     /// The address as it was bound, and the port.
@@ -61,16 +60,6 @@ impl Listener {
         self.backlog.count_max.set(self.port.backlog_max(count_max));
     }
 
-    /// What streams that are accepted from here begin with.
-    pub fn options(&self) -> Options {
-        self.options.get()
-    }
-
-    /// Sets it anew.
-    pub fn set_options(&self, options: Options) {
-        self.options.set(options);
-    }
-
     /// The connection that has waited longest.
     ///
     /// # Errors
@@ -80,7 +69,6 @@ impl Listener {
         match next {
             Some(stream) => {
                 self.backlog.room.notify_one();
-                stream.set_options(self.options.get());
                 Poll::Ready(Ok(stream))
             }
             None if self.backlog.is_closed.get() => Poll::Ready(Err(NetError::Closed)),

@@ -9,17 +9,21 @@
 use crate::charge::Charge;
 use crate::config::Limits;
 use crate::flows::{Denials, FlowList};
+use crate::platform::ByPlatform;
 use crate::policy::Identity;
 use crate::ports::Ports;
 use crate::rate::Rate;
 use crate::resolve::LookUps;
 use skiff_ledger::{MemoryClaim, TaskRow, TaskSlot};
 use skiff_ports::network::NetworkInterface;
-use skiff_types::{Kind, QualifiedName, TaskAddress, TaskId};
+use skiff_types::{Kind, Name, Namespace, TaskAddress, TaskId};
 use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::rc::Rc;
+
+/// Names of groups, by namespace: so that whether a task is in one of them takes no look at all of them.
+pub(crate) type GroupNames = HashMap<Namespace, HashSet<Name>>;
 
 /// A task, as the network of this worker knows it.
 pub(crate) struct Member {
@@ -46,10 +50,14 @@ pub(crate) struct Sockets {
     pub(crate) count: Cell<usize>,
     /// Connections that are being opened.
     pub(crate) half_open: Cell<usize>,
+    /// Connections of other workers' tasks that wait for room.
+    pub(crate) arriving: Cell<usize>,
     pub(crate) connects: Rate,
     /// Bytes to and from the outside.
     pub(crate) outside: Rc<Rate>,
     pub(crate) look_ups: LookUps,
+    /// What the platform itself has open to the task.
+    pub(crate) by_platform: ByPlatform,
 }
 
 impl Member {
@@ -73,6 +81,10 @@ impl Member {
 
     pub(crate) fn address(&self) -> TaskAddress {
         self.told.borrow().address
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.told.borrow().kind
     }
 
     pub(crate) fn slot(&self) -> &TaskSlot {
@@ -109,12 +121,10 @@ impl Member {
         }
     }
 
-    pub(crate) fn is_in_one_of(&self, groups: &HashSet<QualifiedName>) -> bool {
+    pub(crate) fn is_in_one_of(&self, groups: &GroupNames) -> bool {
         let told = self.told.borrow();
-        let namespace = &told.owner.namespace;
-        let is_in =
-            |group: &QualifiedName| group.namespace == *namespace && told.groups.contains(&group.name);
-        groups.iter().any(is_in)
+        let of_namespace = groups.get(&told.owner.namespace);
+        of_namespace.is_some_and(|names| told.groups.iter().any(|group| names.contains(group)))
     }
 
     /// Whether what never changes of an interface is the same in `told`.
@@ -199,10 +209,12 @@ impl Sockets {
             denials: Denials::default(),
             count: Cell::new(0),
             half_open: Cell::new(0),
+            arriving: Cell::new(0),
             connects: Rate::new(limits.connects_per_second, limits.connects_burst),
             // A second's worth may come at once.
             outside: Rc::new(Rate::new(limits.outside_bytes_per_second, limits.outside_bytes_per_second)),
             look_ups: LookUps::new(limits),
+            by_platform: ByPlatform::default(),
         }
     }
 }

@@ -8,27 +8,27 @@
 //! What always holds: no flow is judged by half of a change; nothing is called while something is borrowed that it might
 //! want.
 
+use crate::addresses::{AddressError, NODE_INDEX, Subnet};
 use crate::calls::Pairs;
 use crate::config::{Config, Deps, FlowLog, Limits};
 use crate::error::NetError;
 use crate::flow::{Ends, Remote};
 use crate::flows::DenialBook;
 use crate::interface::Interface;
-use crate::member::{Home, Member, Members};
+use crate::member::{GroupNames, Home, Member, Members};
 use crate::names::{Directory, ServiceTask};
 use crate::outside::Guard;
 use crate::policy::{Decision, Groups, Identity, Missing, Party, decide, missing_for_look_up};
 use crate::ports::{EPHEMERAL_FIRST, Share};
 use crate::resolve::Resolve;
-use crate::wires::{Caller, Datagram, Opening, Receiver, Wires};
+use crate::wires::{Caller, Datagram, Opener, Opening, Receiver, Wires};
 use futures::future::LocalBoxFuture;
 use skiff_ledger::{Ledger, SLOTS, WORKERS_MAX};
 use skiff_ports::flows::InterfaceState;
 use skiff_ports::network::{GroupRules, NetworkChange, NetworkInterface};
 use skiff_types::{Direction, QualifiedName, TaskAddress, TaskId, Transport};
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -51,6 +51,9 @@ pub enum NetworkError {
         /// How many there are.
         workers: u32,
     },
+    /// The network has no part for this node.
+    #[error(transparent)]
+    Addresses(#[from] AddressError),
 }
 
 /// The network of one worker. Cheap to clone.
@@ -67,7 +70,9 @@ struct Inner {
     resolver: Rc<dyn Resolve>,
     flow_log: Rc<dyn FlowLog>,
     wires: Wires,
-    guard: Guard,
+    /// Where the platform itself connects from.
+    platform: TaskAddress,
+    guard: RefCell<Guard>,
     groups: RefCell<Groups>,
     members: RefCell<Members>,
     directory: RefCell<Directory>,
@@ -95,7 +100,7 @@ impl Network {
     /// Of a worker that knows nobody yet. Must be called in a `LocalSet`.
     ///
     /// # Errors
-    /// If it is none of the node's workers.
+    /// If it is none of the node's workers, or the network is too small.
     pub fn new(config: Config, deps: Deps) -> Result<Self, NetworkError> {
         let Config { worker, workers, .. } = config;
         if worker >= workers || workers as usize > WORKERS_MAX {
@@ -103,6 +108,7 @@ impl Network {
         }
         let Deps { ledger, resolver, flow_log, wires } = deps;
         let guard = Guard::new(&config.setup, &config.host_addresses);
+        let platform = Subnet::of_node(&config.setup.spec, NODE_INDEX)?.platform();
         let interval = config.limits.flow_record_interval;
         let inner = Rc::new_cyclic(|this| Inner {
             this: this.clone(),
@@ -111,7 +117,8 @@ impl Network {
             resolver,
             flow_log,
             wires,
-            guard,
+            platform,
+            guard: RefCell::new(guard),
             groups: RefCell::default(),
             members: RefCell::default(),
             directory: RefCell::default(),
@@ -154,6 +161,17 @@ impl Network {
         self.0.news.notify_waiters();
     }
 
+    /// Takes in which addresses the host has now, and cuts the flows to those that it did not have before, where no rule
+    /// names them.
+    pub fn set_host_addresses(&self, addresses: &[IpAddr]) {
+        if self.0.guard.borrow_mut().set_host_addresses(addresses) {
+            let touched = self.members_with_sockets();
+            touched.iter().for_each(|member| member.set_touched(true));
+            self.judge_again();
+            touched.iter().for_each(|member| member.set_touched(false));
+        }
+    }
+
     /// The interface of a task that lives in this worker, also or only.
     pub fn interface(&self, task: TaskId) -> Option<Interface> {
         let member = self.member(task).filter(|member| member.is_here() && !member.is_closed())?;
@@ -193,7 +211,7 @@ impl Network {
             direction: Direction::Ingress,
             transport: Transport::Tcp,
             local: SocketAddr::new(member.address().v4.into(), port),
-            remote: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+            remote: SocketAddr::new(self.platform_address().v4.into(), 0),
             who: Remote::Balancer,
         };
         Interface::new(self.clone(), member.clone()).check(&ends)?;
@@ -230,7 +248,7 @@ impl Network {
 
     /// Whether an address is of the virtual network, whether anybody has it or not.
     pub(crate) fn is_inside(&self, address: IpAddr) -> bool {
-        self.0.guard.is_inside(address)
+        self.0.guard.borrow().is_inside(address)
     }
 
     /// What is missing for a task to look up a host outside; `None` if it may.
@@ -248,6 +266,7 @@ impl Network {
                 self.decide(&Party::Task(&own), &other, ends)
             }
             Remote::Balancer => self.decide(&Party::Task(&own), &Party::LoadBalancer, ends),
+            Remote::Forward => Decision::Allowed { egress: None, ingress: None },
         }
     }
 
@@ -256,7 +275,8 @@ impl Network {
             Direction::Egress => (own, other),
             Direction::Ingress => (other, own),
         };
-        decide(&self.0.groups.borrow(), &self.0.guard, from, to, ends.transport, ends.port())
+        let (groups, guard) = (self.0.groups.borrow(), self.0.guard.borrow());
+        decide(&groups, &guard, from, to, ends.transport, ends.port())
     }
 
     /// Where to go to for the other end. Of a task that is in all workers, the ports that a worker gives out are that
@@ -278,6 +298,11 @@ impl Network {
     pub(crate) fn share_of_ports(&self) -> Share {
         let port = |number: u32| u16::try_from(number).expect("fewer workers than ports");
         Share { remainder: port(self.0.config.worker), of: port(self.0.config.workers) }
+    }
+
+    /// Where the platform itself connects from.
+    pub(crate) fn platform_address(&self) -> TaskAddress {
+        self.0.platform
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -305,19 +330,20 @@ impl Network {
     }
 
     /// The groups that allow something else now.
-    fn take_in_groups(&self, told: Vec<GroupRules>, dissolved: Vec<QualifiedName>) -> HashSet<QualifiedName> {
+    fn take_in_groups(&self, told: Vec<GroupRules>, dissolved: Vec<QualifiedName>) -> GroupNames {
         let mut groups = self.0.groups.borrow_mut();
-        let mut changed = HashSet::new();
+        let mut changed = GroupNames::new();
+        let mut note = |QualifiedName { namespace, name }| changed.entry(namespace).or_default().insert(name);
         for rules in told {
             if groups.get(&rules.group) != Some(&rules.rules[..]) {
-                changed.insert(rules.group.clone());
+                note(rules.group.clone());
                 groups.set(rules);
             }
         }
         for group in dissolved {
             if groups.get(&group).is_some() {
                 groups.remove(&group);
-                changed.insert(group);
+                note(group);
             }
         }
         changed
@@ -375,7 +401,11 @@ enum TakenIn {
 impl Receiver for Inner {
     fn opening(&self, opening: Opening, caller: Caller) {
         let Some(network) = self.this.upgrade().map(Network) else { return };
-        match network.acquaintance(opening.from) {
+        let acquaintance = match opening.from {
+            Opener::Task(task) => network.acquaintance(task),
+            Opener::Platform(_) => Acquaintance::Known,
+        };
+        match acquaintance {
             Acquaintance::Known => network.let_in(opening, caller),
             Acquaintance::TooMany => caller.refuse(),
             Acquaintance::Soon(told) => drop(spawn_local(async move {

@@ -86,10 +86,6 @@ impl OutsideStream {
         }
     }
 
-    pub(crate) fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<Result<(), NetError>> {
-        self.socket.poll_flushed(cx)
-    }
-
     /// What comes is left to the kernel, which takes as much as it would for a program that reads no more: reading it only
     /// to forget it would use up the task's rate.
     pub(crate) fn shutdown_read(&self) {
@@ -98,6 +94,11 @@ impl OutsideStream {
 
     pub(crate) fn shutdown_write(&self) {
         self.socket.end();
+    }
+
+    /// Keeps something until all that was written is sent, or given up.
+    pub(crate) fn hold_while_sending<T: 'static>(&self, held: T) {
+        self.socket.hold_while_sending(held);
     }
 
     /// Whether something has come in that nobody has read. Who lets go of the stream then resets it before it ends it.

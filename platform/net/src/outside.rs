@@ -119,6 +119,14 @@ impl Guard {
         }
     }
 
+    /// Takes in all addresses of the host anew; says whether they are otherwise than before.
+    pub fn set_host_addresses(&mut self, addresses: &[IpAddr]) -> bool {
+        let addresses: Box<[IpAddr]> = addresses.iter().map(IpAddr::to_canonical).collect();
+        let is_new = self.host_addresses != addresses;
+        self.host_addresses = addresses;
+        is_new
+    }
+
     /// Whether an address is of the virtual network: where it is nobody's, no way leads to it.
     pub fn is_inside(&self, address: IpAddr) -> bool {
         self.spec.contains(address) || embedded(address).any(|inner| self.spec.contains(inner.address.into()))

@@ -5,8 +5,9 @@
 //! charged to the task that wrote it.
 //!
 //! What always holds: who waits to read is woken by the first bytes that come, who waits to write once a quarter of the
-//! room is free, and nobody otherwise; what waits is bounded in bytes, each piece counted with what it costs to keep; a
-//! reset forgets what waits, but for what the side that is still there had not read yet when the other went away.
+//! room is free, and nobody otherwise; what waits is bounded in bytes, each piece counted with what it costs to keep, and
+//! charged until all of it is read; a reset forgets what waits, but for what the side that is still there had not read yet
+//! when the other went away.
 
 use crate::charge::Charge;
 use crate::error::NetError;
@@ -39,15 +40,24 @@ pub(crate) struct End {
 
 /// What one side writes and the other reads.
 struct Way {
-    pieces: RefCell<VecDeque<Bytes>>,
-    /// The pieces' bytes.
+    pieces: RefCell<VecDeque<Piece>>,
+    /// The pieces' bytes that wait.
     waiting_bytes: Cell<usize>,
+    /// What the pieces hold of memory, which is charged.
+    charged_bytes: Cell<usize>,
     writer: Cell<Writer>,
     reader: Cell<Reader>,
     wants_to_read: Waiting,
     wants_to_write: Waiting,
     /// Of the task that writes.
     charge: Rc<Charge>,
+}
+
+/// What was written at once, as far as it was not read.
+struct Piece {
+    bytes: Bytes,
+    /// What it was charged with: until it is read whole, it holds all its memory.
+    charged_bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,19 +147,13 @@ impl End {
         if waiting_bytes > self.pipe.room_bytes {
             return Err(NetError::InvalidState);
         }
-        way.charge.take((PIECE_BYTES + bytes.len()) as u64)?;
+        let charged_bytes = PIECE_BYTES + bytes.len();
+        way.charge.take(charged_bytes as u64)?;
+        way.charged_bytes.set(way.charged_bytes.get() + charged_bytes);
         way.waiting_bytes.set(waiting_bytes);
-        way.pieces.borrow_mut().push_back(bytes);
+        way.pieces.borrow_mut().push_back(Piece { bytes, charged_bytes });
         way.wants_to_read.wake();
         Ok(())
-    }
-
-    /// Memory is never on its way: what was written is there.
-    pub(crate) fn poll_flushed(&self, _context: &mut Context<'_>) -> Poll<Result<(), NetError>> {
-        Poll::Ready(match self.outgoing().writer.get() {
-            Writer::Broken => Err(NetError::Reset),
-            Writer::Writes | Writer::Ended => Ok(()),
-        })
     }
 
     pub(crate) fn shutdown_read(&self) {
@@ -222,6 +226,7 @@ impl Way {
         Self {
             pieces: RefCell::default(),
             waiting_bytes: Cell::new(0),
+            charged_bytes: Cell::new(0),
             writer: Cell::new(Writer::Writes),
             reader: Cell::new(Reader::Reads),
             wants_to_read: Waiting::default(),
@@ -243,25 +248,31 @@ impl Way {
     fn take(&self, bytes_max: usize) -> Option<Bytes> {
         let mut pieces = self.pieces.borrow_mut();
         let first = pieces.front_mut()?;
-        let (bytes, is_whole) = match first.len() > bytes_max {
-            true => (first.split_to(bytes_max), false),
-            false => (pieces.pop_front()?, true),
+        let (bytes, freed_bytes) = match first.bytes.len() > bytes_max {
+            true => (first.bytes.split_to(bytes_max), 0),
+            false => pieces.pop_front().map(|piece| (piece.bytes, piece.charged_bytes))?,
         };
         if pieces.is_empty() {
             pieces.shrink_to(PLACES_KEPT);
         }
         drop(pieces);
         self.waiting_bytes.set(self.waiting_bytes.get() - bytes.len());
-        self.charge.give_back((bytes.len() + if is_whole { PIECE_BYTES } else { 0 }) as u64);
+        self.free(freed_bytes);
         Some(bytes)
     }
 
     fn forget(&self) {
-        self.charge.give_back(self.cost_bytes() as u64);
         self.waiting_bytes.set(0);
         drop(self.pieces.take());
+        self.free(self.charged_bytes.get());
     }
 
+    fn free(&self, bytes: usize) {
+        self.charged_bytes.set(self.charged_bytes.get() - bytes);
+        self.charge.give_back(bytes as u64);
+    }
+
+    /// What it takes of the room.
     fn cost_bytes(&self) -> usize {
         self.waiting_bytes.get() + PIECE_BYTES * self.pieces.borrow().len()
     }

@@ -15,7 +15,7 @@ use crate::outside::{Class, Guard};
 use skiff_ports::network::{GroupRules, NetworkInterface};
 use skiff_types::{
     DEFAULT_GROUP, Direction, GroupRef, HostPattern, Name, Namespace, Peer, PortRange, QualifiedName, Rule,
-    TaskId, Transport,
+    TaskId, Transport, default_group,
 };
 use std::collections::HashMap;
 use std::fmt;
@@ -41,7 +41,7 @@ pub struct Identity {
     pub task: TaskId,
     /// Its service or family; the groups are of its namespace.
     pub owner: QualifiedName,
-    /// The groups it is in.
+    /// The groups it is in; none where that is not known.
     pub groups: Arc<[Name]>,
 }
 
@@ -146,7 +146,7 @@ pub(crate) fn missing_for_look_up(groups: &Groups, own: &Identity, name: &str) -
     }
     let group = own.telling_group(groups).cloned().unwrap_or_else(default_group);
     let group = QualifiedName::new(namespace.clone(), group);
-    let rule = host_of(name).map(|host| Rule {
+    let rule = host_of(name).filter(|_| !own.groups.is_empty()).map(|host| Rule {
         direction: Direction::Egress,
         transport: Some(Transport::Tcp),
         ports: PortRange { from: HTTPS_PORT, to: HTTPS_PORT },
@@ -385,7 +385,9 @@ impl Question<'_> {
         let groups = &self.own.groups;
         let telling = self.own.telling_group(self.groups).or(groups.first()).cloned();
         let name = telling.unwrap_or_else(default_group);
-        let rule = self.missing_peer(&name).map(|peer| Rule {
+        // Where it is not known which groups the task is in, a rule of none of them is known to help.
+        let peer = self.missing_peer(&name).filter(|_| !groups.is_empty());
+        let rule = peer.map(|peer| Rule {
             direction: self.direction,
             transport: Some(self.transport),
             ports: PortRange { from: self.port, to: self.port },
@@ -434,6 +436,12 @@ impl Question<'_> {
             Direction::Ingress => "from",
             Direction::Egress => "to",
         };
+        if own.groups.is_empty() {
+            let owner = &own.owner;
+            return format!(
+                "{transport}:{port} {way} {peer} is denied to {owner}: its security groups are not known"
+            );
+        }
         let more = if own.groups.len() > GROUPS_TOLD_MAX { ", …" } else { "" };
         let groups: Vec<&str> = own.groups.iter().take(GROUPS_TOLD_MAX).map(Name::as_str).collect();
         let denied = format!(
@@ -471,10 +479,6 @@ impl Question<'_> {
 
 fn closely(enough: bool) -> Outcome {
     if enough { Outcome::Allows } else { Outcome::NotCloseEnough }
-}
-
-fn default_group() -> Name {
-    DEFAULT_GROUP.parse().expect("a name")
 }
 
 /// Whether a rule for that pattern means a host of that name.

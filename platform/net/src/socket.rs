@@ -11,6 +11,7 @@
 use crate::charge::Charge;
 use crate::error::NetError;
 use bytes::{BufMut, Bytes, BytesMut};
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -109,9 +110,12 @@ pub(crate) struct Waiting(RefCell<Option<Waker>>);
 impl Waiting {
     /// Waits, in the place of whoever did before.
     pub(crate) fn wait(&self, cx: &Context<'_>) {
-        match &mut *self.0.borrow_mut() {
-            Some(waker) => waker.clone_from(cx.waker()),
-            nobody => *nobody = Some(cx.waker().clone()),
+        let is_known = self.0.borrow().as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if !is_known {
+            let waker = cx.waker().clone();
+            let before = self.0.replace(Some(waker));
+            // With nothing borrowed: what goes with it may want to wake whoever waits here.
+            drop(before);
         }
     }
 
@@ -141,6 +145,8 @@ struct Shared<S> {
     /// Whether a task goes on with what is unsent.
     is_flushing: Cell<bool>,
     is_abandoned: Cell<bool>,
+    /// What is to be let go of once all is sent.
+    held: RefCell<Option<Box<dyn Any>>>,
     reader: Waiting,
     writer: Waiting,
     flusher: Waiting,
@@ -166,6 +172,7 @@ impl<S: Kernel> Socket<S> {
             failed: RefCell::default(),
             is_flushing: Cell::new(false),
             is_abandoned: Cell::new(false),
+            held: RefCell::default(),
             reader: Waiting::default(),
             writer: Waiting::default(),
             flusher: Waiting::default(),
@@ -249,18 +256,6 @@ impl<S: Kernel> Socket<S> {
         self.0.writing.get() != Writing::Open
     }
 
-    /// Ready once the kernel has all that was written.
-    pub(crate) fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<Result<(), NetError>> {
-        if let Some(error) = &*self.0.failed.borrow() {
-            return Poll::Ready(Err(error.clone()));
-        }
-        if self.0.is_flushing.get() {
-            self.0.writer.wait(cx);
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(()))
-    }
-
     /// Has whoever asks woken when it is reset, in the place of who waits to read.
     pub(crate) fn wait_to_read(&self, cx: &Context<'_>) {
         self.0.reader.wait(cx);
@@ -279,6 +274,14 @@ impl<S: Kernel> Socket<S> {
     /// Closes it now, so that the other side sees a reset.
     pub(crate) fn reset(&self) {
         self.0.reset();
+    }
+
+    /// Keeps something until all that was written is sent, or given up: so that who drops socket after socket has no more
+    /// of the kernel's than it may.
+    pub(crate) fn hold_while_sending<T: 'static>(&self, held: T) {
+        if self.0.is_flushing.get() && !self.is_reset() {
+            self.0.held.replace(Some(Box::new(held)));
+        }
     }
 
     fn go_on(&self) {
@@ -433,6 +436,7 @@ async fn flush<S: Kernel>(shared: Rc<Shared<S>>) {
         shared.reset();
     }
     shared.is_flushing.set(false);
+    drop(shared.held.take());
     shared.writer.wake();
 }
 

@@ -13,47 +13,12 @@ use crate::interface::Port;
 use crate::line::Line;
 use crate::outbound::OutsideStream;
 use crate::pipe;
+use crate::platform::PlatformSeat;
 use bytes::Bytes;
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-
-/// What a guest may set on a stream. All of it is kept and told again, and changes nothing: there is no wire within the
-/// platform whose silence would have to be probed, and what may wait is bounded by the platform.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Options {
-    /// Whether a silent connection is probed.
-    pub keep_alive: bool,
-    /// After how long it is, in nanoseconds.
-    pub keep_alive_idle_ns: u64,
-    /// How often then, in nanoseconds.
-    pub keep_alive_interval_ns: u64,
-    /// After how many probes without an answer it counts as broken.
-    pub keep_alive_count: u32,
-    /// Routers that a packet may pass.
-    pub hop_limit: u8,
-    /// Bytes that may wait to be read.
-    pub receive_buffer_bytes: u64,
-    /// Bytes that may wait to be sent.
-    pub send_buffer_bytes: u64,
-}
-
-impl Default for Options {
-    /// As Linux has them.
-    fn default() -> Self {
-        const SECOND_NS: u64 = 1_000_000_000;
-        Self {
-            keep_alive: false,
-            keep_alive_idle_ns: 7_200 * SECOND_NS,
-            keep_alive_interval_ns: 75 * SECOND_NS,
-            keep_alive_count: 9,
-            hop_limit: 64,
-            receive_buffer_bytes: 64 << 10,
-            send_buffer_bytes: 64 << 10,
-        }
-    }
-}
 
 /// What carries a stream's bytes. All three have the same calls: those of [`Stream`] by the same names, and `reset`, after
 /// which every call says `Reset`, whoever waits is woken, and the other side is told.
@@ -66,14 +31,19 @@ pub(crate) enum Carrier {
     Outside(Rc<OutsideStream>),
 }
 
-/// One end of a connection. There is one waker each for reading and for writing: the last that asked is woken.
+/// One end of a connection, a task's or the platform's. There is one waker each for reading and for writing: the last that
+/// asked is woken.
 pub struct Stream {
     carrier: Carrier,
     flow: Rc<Flow>,
-    /// Held until the stream is dropped: the port it was connected from, or its share of its listener's.
-    _port: Port,
-    options: Cell<Options>,
+    /// Held until the stream is dropped, and what was written is sent: the port that a task's end was connected from, or
+    /// its share of its listener's.
+    port: Option<Port>,
+    /// Likewise what a connection of the platform takes of the task, in each worker that it goes through.
+    seat: Option<Box<PlatformSeat>>,
     was_reset: Cell<bool>,
+    /// Whether bytes were read that reach nobody.
+    left_unread: Cell<bool>,
 }
 
 /// The same call on whatever carries the stream.
@@ -88,8 +58,24 @@ macro_rules! carry {
 }
 
 impl Stream {
+    /// A task's end of a connection with a task or with the outside.
     pub(crate) fn new(carrier: Carrier, flow: Rc<Flow>, port: Port) -> Self {
-        Self { carrier, flow, _port: port, options: Cell::default(), was_reset: Cell::new(false) }
+        Self::holding(carrier, flow, Some(port), None)
+    }
+
+    /// Either end of a connection that the platform has opened; of two in one worker, one has the seat.
+    pub(crate) fn by_platform(carrier: Carrier, flow: Rc<Flow>, seat: Option<PlatformSeat>) -> Self {
+        Self::holding(carrier, flow, None, seat.map(Box::new))
+    }
+
+    fn holding(
+        carrier: Carrier,
+        flow: Rc<Flow>,
+        port: Option<Port>,
+        seat: Option<Box<PlatformSeat>>,
+    ) -> Self {
+        let (was_reset, left_unread) = (Cell::new(false), Cell::new(false));
+        Self { carrier, flow, port, seat, was_reset, left_unread }
     }
 
     /// This side's address and port.
@@ -100,16 +86,6 @@ impl Stream {
     /// The other side's.
     pub fn remote(&self) -> SocketAddr {
         self.flow.remote()
-    }
-
-    /// What was set of it last.
-    pub fn options(&self) -> Options {
-        self.options.get()
-    }
-
-    /// Sets it anew.
-    pub fn set_options(&self, options: Options) {
-        self.options.set(options);
     }
 
     /// The next bytes, at most `bytes_max`, at least one; none at the end.
@@ -144,13 +120,9 @@ impl Stream {
         Ok(())
     }
 
-    /// Ready once what was written is on its way: nothing of it waits on this side any more.
-    ///
-    /// # Errors
-    /// `Reset`.
-    pub fn poll_flushed(&self, context: &mut Context<'_>) -> Poll<Result<(), NetError>> {
-        let flushed = ready!(carry!(self, carrier => carrier.poll_flushed(context)));
-        Poll::Ready(self.noted(flushed))
+    /// Bytes that were read reach nobody: when the stream is dropped, they count as left unread.
+    pub fn leave_unread(&self) {
+        self.left_unread.set(true);
     }
 
     /// Reads no more: what waits and what comes is forgotten, and reading says that it is the end.
@@ -180,7 +152,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let is_unread = carry!(self, carrier => carrier.is_unread());
+        let is_unread = self.left_unread.get() || carry!(self, carrier => carrier.is_unread());
         if !is_unread {
             // A guest that closes without having shut down means the end, as with kernels; the carrier itself would take
             // it for a stream that was cut off.
@@ -188,6 +160,13 @@ impl Drop for Stream {
         }
         let is_reset = is_unread || self.was_reset.get();
         self.flow.end(if is_reset { Ending::Reset } else { Ending::Closed });
+        // The kernel's socket goes on for a while where not all is sent, and so do its places.
+        let places = (self.port.take(), self.seat.take());
+        match &self.carrier {
+            Carrier::Pipe(_) => drop(places),
+            Carrier::Line(line) => line.hold_while_sending(places),
+            Carrier::Outside(stream) => stream.hold_while_sending(places),
+        }
     }
 }
 

@@ -11,10 +11,12 @@
 //! It deliberately keeps no order between what came from tasks and from the outside.
 //!
 //! What always holds: who sent a datagram is known by the task, never by the address that it claims; what waits is bounded
-//! in number and bytes and charged to the task that is to read it; no borrow is held while another socket is called.
+//! in number and bytes and charged to the task that is to read it, and flows to the task whose they are; no borrow is held
+//! while another socket is called.
 //!
 //! [`Limits::datagram_flow_idle`]: crate::Limits::datagram_flow_idle
 
+use crate::charge::Charge;
 use crate::error::NetError;
 use crate::flow::{Ending, Ends, Flow, Remote, Reset};
 use crate::interface::{Interface, Port, is_plain};
@@ -37,6 +39,8 @@ use tokio::time::Instant;
 const MAILBOX_BYTES_MAX: usize = 208 << 10;
 /// What a datagram that waits costs beside its bytes.
 const DATAGRAM_BYTES: usize = 128;
+/// What a flow with another side costs: itself, and its places in the socket's table and in the interface's list.
+const FLOW_BYTES: u64 = 512;
 
 /// A message that came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +78,11 @@ pub(crate) struct Mailbox {
 struct Exchange {
     flow: Rc<Flow>,
     last_at: Instant,
+    _charged: Charged,
 }
+
+/// What a flow is charged with; given back when dropped.
+struct Charged(Rc<Charge>);
 
 /// What a flow of datagrams breaks off when it is cut: nothing. The next datagram finds it ended, and asks the rules.
 enum Nothing {}
@@ -185,7 +193,7 @@ impl UdpSocket {
     /// # Errors
     /// `Denied` with the rule that is missing; `DatagramTooLarge`; `Unreachable` for an address of the virtual network that
     /// is nobody's; `InvalidArgument` for an address that is no host's, of another family, with port 0, or other than the
-    /// one that the socket is connected to, and if there is none at all; `TooManySockets`; `Closed`.
+    /// one that the socket is connected to, and if there is none at all; `TooManySockets`; `OutOfMemory`; `Closed`.
     pub fn send(&self, bytes: Bytes, remote: Option<SocketAddr>) -> Result<(), NetError> {
         self.mailbox.check_open()?;
         let interface = &self.mailbox.interface;
@@ -232,7 +240,10 @@ impl UdpSocket {
         let is_of_family = remote.is_ipv4() == self.port.local().is_ipv4();
         match is_host && is_of_family {
             true => Ok(SocketAddr::new(remote.ip(), remote.port())),
-            false => Err(NetError::InvalidArgument),
+            false => {
+                self.mailbox.interface.note_no_remote(Transport::Udp, remote);
+                Err(NetError::InvalidArgument)
+            }
         }
     }
 
@@ -335,7 +346,7 @@ impl Mailbox {
     /// The flow with another side, as if something passed now; the rules are asked if there is none that goes on.
     ///
     /// # Errors
-    /// `Denied` with the rule that is missing.
+    /// `Denied` with the rule that is missing; `OutOfMemory`.
     fn flow(&self, ends: &Ends) -> Result<Rc<Flow>, NetError> {
         let open = self.open_flow(ends.remote).filter(|flow| is_same(&flow.ends().who, &ends.who));
         if let Some(flow) = open {
@@ -343,8 +354,9 @@ impl Mailbox {
         }
         self.interface.check(ends)?;
         self.make_room_for(ends.remote);
+        let charged = Charged::take(&self.interface.sockets().charge)?;
         let flow = Flow::open(&self.interface, ends.clone(), Weak::<Nothing>::new());
-        let exchange = Exchange { flow: flow.clone(), last_at: Instant::now() };
+        let exchange = Exchange { flow: flow.clone(), last_at: Instant::now(), _charged: charged };
         self.flows.borrow_mut().insert(ends.remote, exchange);
         Ok(flow)
     }
@@ -438,6 +450,19 @@ impl Mailbox {
     }
 }
 
+impl Charged {
+    fn take(charge: &Rc<Charge>) -> Result<Self, NetError> {
+        charge.take(FLOW_BYTES)?;
+        Ok(Self(charge.clone()))
+    }
+}
+
+impl Drop for Charged {
+    fn drop(&mut self) {
+        self.0.give_back(FLOW_BYTES);
+    }
+}
+
 impl Exchange {
     /// Whether it is over: cut, or nothing has passed for long.
     fn is_silent(&self, now: Instant, idle_max: std::time::Duration) -> bool {
@@ -450,6 +475,6 @@ fn is_same(known: &Remote, now: &Remote) -> bool {
     match (known, now) {
         (Remote::Task(known), Remote::Task(now)) => Rc::ptr_eq(known, now),
         (Remote::Outside(_), Remote::Outside(_)) => true,
-        (Remote::Task(_) | Remote::Outside(_) | Remote::Balancer, _) => false,
+        (Remote::Task(_) | Remote::Outside(_) | Remote::Balancer | Remote::Forward, _) => false,
     }
 }

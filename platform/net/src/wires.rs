@@ -23,6 +23,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use serde::{Deserialize, Serialize};
+use skiff_ports::connect::Origin;
 use skiff_types::TaskId;
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -44,12 +45,21 @@ const INBOX_BATCH: usize = 32;
 /// How long to take no message when descriptors or memory have run out.
 const INBOX_PAUSE: Duration = Duration::from_millis(50);
 
+/// Who wants to open a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Opener {
+    /// A task.
+    Task(TaskId),
+    /// The platform itself, on somebody's behalf.
+    Platform(Origin),
+}
+
 /// The wish to open a line, in the words of the side that has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Opening {
-    /// The task that wants to connect.
-    pub(crate) from: TaskId,
-    /// Its address and port.
+    /// Who wants to connect.
+    pub(crate) from: Opener,
+    /// Its address and port; the platform's port is chosen by the worker that is asked.
     pub(crate) local: SocketAddr,
     /// Where it wants to connect to.
     pub(crate) remote: SocketAddr,
@@ -70,7 +80,7 @@ pub(crate) struct Datagram {
 
 /// Takes what comes in for a worker's tasks.
 pub(crate) trait Receiver {
-    /// Another worker's task wants to connect. Whoever drops `caller` without a word refuses.
+    /// Somebody in another worker wants to connect. Whoever drops `caller` without a word refuses.
     fn opening(&self, opening: Opening, caller: Caller);
 
     /// Another worker's task has sent a datagram.

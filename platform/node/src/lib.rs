@@ -10,6 +10,7 @@
 mod child;
 mod compile;
 mod flows;
+mod listeners;
 mod logs;
 mod lost_lines;
 mod node;

@@ -2,6 +2,7 @@
 
 use crate::compile::Compiler;
 use crate::flows::FlowLog;
+use crate::listeners::Listeners;
 use crate::logs::LogFiles;
 use crate::seat::{self, SeatState};
 use crate::slots::{Accounts, Slots};
@@ -21,15 +22,17 @@ use skiff_ports::flows::{FlowQuery, FlowRecord, Flows, InterfaceState};
 use skiff_ports::images::Images;
 use skiff_ports::network::NetworkSetup;
 use skiff_ports::runtime::{
-    ColdStart, ComponentReport, DesiredChange, DesiredRoute, DesiredTask, PrepareError, Runtime, TaskEvent,
+    ColdStart, ComponentReport, DesiredChange, DesiredRoute, DesiredTask, ForwardError, PrepareError,
+    Runtime, TaskEvent,
 };
 use skiff_ports::snapshot::{Assignment, Route, Target, Version};
 use skiff_sandbox::cache::NativeCache;
 use skiff_types::{Charge, Digest, Program, StopCode, StoppedReason, TaskId};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -39,6 +42,8 @@ use tokio::sync::{mpsc, watch};
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Asking workers what goes on at a network interface may take this long.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connecting an operator to a task may take this long: more than a worker gives an attempt.
+const FORWARD_TIMEOUT: Duration = Duration::from_secs(15);
 /// What workers get beyond the drain's time to say that they are done.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
@@ -57,6 +62,8 @@ pub struct Config {
     pub access_log: Option<PathBuf>,
     /// What workers must know of the network in any case.
     pub network: NetworkSetup,
+    /// The address at whose ports services may have TCP listeners.
+    pub listen: IpAddr,
 }
 
 /// Why a node could not be started.
@@ -77,6 +84,7 @@ pub(crate) struct Shared {
     pub(crate) ledger_fd: OwnedFd,
     /// Closed when the node stops, so that whoever connects then is refused at once.
     pub(crate) listener: Mutex<Option<OwnedFd>>,
+    pub(crate) listeners: Listeners,
     /// By seat: the receiving and the sending end. Both stay open here, so what waits in one outlives its worker.
     pub(crate) inboxes: Vec<(OwnedFd, OwnedFd)>,
     /// The same for the wires of the virtual network: by which workers reach the network interfaces in each other.
@@ -125,6 +133,7 @@ impl Node {
             ledger,
             ledger_fd,
             listener: Mutex::new(Some(listener.into())),
+            listeners: Listeners::new(config.listen),
             inboxes: inboxes().map_err(system(make_sockets))?,
             wires: inboxes().map_err(system(make_sockets))?,
             world: Mutex::new(World::new(config.workers)),
@@ -147,6 +156,8 @@ impl Node {
                 drop(token);
             });
         }
+        let retrying = shared.clone();
+        tokio::spawn(async move { retrying.listeners.keep(&retrying.drain).await });
         Ok(Self { shared, events: Arc::new(tokio::sync::Mutex::new(receiver)) })
     }
 
@@ -154,6 +165,7 @@ impl Node {
     pub async fn shutdown(&self, timeout: Duration) -> bool {
         self.shared.drain.begin();
         drop(self.shared.listener.lock().expect("no holder panics").take());
+        self.shared.listeners.close();
         for seat in &self.shared.seats {
             seat.lock().expect("no holder panics").drain(timeout.as_millis() as u64);
         }
@@ -279,6 +291,10 @@ impl Runtime for Node {
             Err(_) => Err(format!("measuring took more than {} s; ask for fewer", MEASURE_TIMEOUT.as_secs())),
         }
     }
+
+    async fn forward(&self, task: TaskId, port: u16) -> Result<UnixStream, ForwardError> {
+        self.shared.forward(task, port).await
+    }
 }
 
 impl Flows for Node {
@@ -315,16 +331,49 @@ impl Shared {
             };
             world.run(Assignment { task: id, owner, in_service, spec, slot });
         }
-        for DesiredRoute { service, hosts, paths, targets } in change.routes {
-            let target = |task| slots.get(task).map(|slot| Target { task, slot });
+        let mut listens = Vec::with_capacity(change.routes.len() + change.withdrawn.len());
+        for DesiredRoute { service, hosts, paths, listen, targets } in change.routes {
+            let target =
+                |task| slots.get(task).map(|slot| Target { task, slot, port: world.daemon_port(task) });
             let targets = targets.into_iter().filter_map(target).collect();
-            world.route(Route { service, hosts, paths, targets });
+            listens.push((service.clone(), listen.clone()));
+            world.route(Route { service, hosts, paths, listen, targets });
         }
         change.withdrawn.iter().for_each(|service| world.withdraw(service));
+        listens.extend(change.withdrawn.into_iter().map(|service| (service, Vec::new())));
         world.connect(change.network);
         world.version = version;
         self.version.send_replace(version);
+        // Behind the version, so that no worker accepts what it does not know the way of.
+        self.listeners.change(listens);
         version
+    }
+
+    /// Has the worker that a task lives in connect one end of a socket to it; the other end is the operator's.
+    async fn forward(&self, task: TaskId, port: u16) -> Result<UnixStream, ForwardError> {
+        let home = self.world.lock().expect("no holder panics").home(task).ok_or(ForwardError::Gone)?;
+        let unavailable = |message: &str| ForwardError::Unavailable(message.to_owned());
+        let pair = UnixStream::pair().and_then(|(ours, theirs)| {
+            ours.set_nonblocking(true)?;
+            theirs.set_nonblocking(true)?;
+            Ok((ours, theirs))
+        });
+        let (ours, theirs) = pair
+            .map_err(|error| ForwardError::Unavailable(format!("the node has no sockets left: {error}")))?;
+        let answer = {
+            let mut seat = self.seats[home].lock().expect("no holder panics");
+            // One that is being started does not know its tasks yet, and one that drains takes nothing on.
+            let serves = seat.state == WorkerState::Running;
+            serves.then(|| seat.forward(task, port, theirs.into())).flatten()
+        };
+        let answer =
+            answer.ok_or_else(|| unavailable("the worker that the task lives in is busy; try again"))?;
+        match tokio::time::timeout(FORWARD_TIMEOUT, answer).await {
+            Ok(Ok(Ok(()))) => Ok(ours),
+            Ok(Ok(Err(message))) => Err(ForwardError::Refused(message)),
+            Ok(Err(_)) => Err(unavailable("the worker that the task lives in died; try again")),
+            Err(_) => Err(unavailable("the worker that the task lives in gave no answer in time; try again")),
+        }
     }
 
     /// What goes on at a task's network interface, in all workers that the task lives in.

@@ -11,7 +11,7 @@ use skiff_kit::{Backoff, clock};
 use skiff_ports::flows::InterfaceState;
 use skiff_ports::runtime::{ColdStart, TaskEvent};
 use skiff_ports::snapshot::Version;
-use skiff_types::{StopCode, StoppedReason};
+use skiff_types::{StopCode, StoppedReason, TaskId};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,7 +20,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Messages that may wait to be sent to a worker.
 const OUTBOX_MAX: usize = 1_024;
@@ -36,6 +36,7 @@ type Parcel = (ToWorker, Vec<OwnedFd>);
 /// Questions that were asked, by whose answer is waited for.
 type Asked<A> = HashMap<RequestId, oneshot::Sender<A>>;
 type ColdStarts = Result<Vec<ColdStart>, String>;
+type Forwarded = Result<(), String>;
 
 /// What others may know of a seat, and how they reach its worker.
 #[derive(Debug, Default)]
@@ -52,6 +53,7 @@ pub(crate) struct SeatState {
     outbox: Option<mpsc::Sender<Parcel>>,
     measuring: Asked<ColdStarts>,
     looking: Asked<InterfaceState>,
+    forwarding: Asked<Forwarded>,
     next_request: RequestId,
 }
 
@@ -79,6 +81,7 @@ impl SeatState {
         (self.told, self.acknowledged) = (false, 0);
         self.measuring.clear();
         self.looking.clear();
+        self.forwarding.clear();
     }
 
     /// Asks the worker for cold starts.
@@ -86,7 +89,7 @@ impl SeatState {
         &mut self,
         question: impl FnOnce(RequestId) -> ToWorker,
     ) -> Option<Reply<ColdStarts>> {
-        self.ask(question, |seat| &mut seat.measuring)
+        self.ask(question, Vec::new(), |seat| &mut seat.measuring)
     }
 
     /// Asks the worker what goes on at a network interface.
@@ -94,20 +97,27 @@ impl SeatState {
         &mut self,
         question: impl FnOnce(RequestId) -> ToWorker,
     ) -> Option<Reply<InterfaceState>> {
-        self.ask(question, |seat| &mut seat.looking)
+        self.ask(question, Vec::new(), |seat| &mut seat.looking)
+    }
+
+    /// Asks the worker to connect `stream` to a task's port.
+    pub(crate) fn forward(&mut self, task: TaskId, port: u16, stream: OwnedFd) -> Option<Reply<Forwarded>> {
+        let question = |request| ToWorker::Forward { request, task, port };
+        self.ask(question, vec![stream], |seat| &mut seat.forwarding)
     }
 
     /// `None` if the worker is not there or has too much to read already.
     fn ask<A>(
         &mut self,
         question: impl FnOnce(RequestId) -> ToWorker,
+        descriptors: Vec<OwnedFd>,
         asked: impl FnOnce(&mut Self) -> &mut Asked<A>,
     ) -> Option<Reply<A>> {
         let outbox = self.outbox.clone()?;
         let request = self.next_request;
         self.next_request += 1;
         let (reply, answer) = oneshot::channel();
-        outbox.try_send((question(request), Vec::new())).ok()?;
+        outbox.try_send((question(request), descriptors)).ok()?;
         asked(self).insert(request, reply);
         Some(answer)
     }
@@ -228,19 +238,25 @@ async fn speak(
     writer: &mut FrameWriter,
     mut parcels: mpsc::Receiver<Parcel>,
 ) -> io::Result<()> {
-    let mut version = shared.version.subscribe();
+    let (mut version, mut listeners) = (shared.version.subscribe(), shared.listeners.subscribe());
     version.mark_changed();
+    listeners.mark_changed();
     loop {
         tokio::select! {
             changed = version.changed() => {
                 changed.map_err(io::Error::other)?;
-                version.mark_unchanged();
-                // First: a change that is made from here on may not be part of what is told.
-                shared.seats[worker].lock().expect("no holder panics").told = true;
-                let difference = shared.world.lock().expect("no holder panics").difference(worker);
-                for piece in pieces(difference) {
-                    writer.send(&ToWorker::Change(piece), &[]).await?;
+                tell_change(shared, worker, &mut version, writer).await?;
+            }
+            changed = listeners.changed() => {
+                changed.map_err(io::Error::other)?;
+                // The routes that lead on from a listener are to be known before its connections are accepted.
+                if version.has_changed().map_err(io::Error::other)? {
+                    tell_change(shared, worker, &mut version, writer).await?;
                 }
+                let open = listeners.borrow_and_update().clone();
+                let told = open.iter().map(|(told, _)| told.clone()).collect();
+                let sockets: Vec<_> = open.iter().map(|(_, socket)| socket.as_fd()).collect();
+                writer.send(&ToWorker::Listeners(told), &sockets).await?;
             }
             Some((message, descriptors)) = parcels.recv() => {
                 let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
@@ -248,6 +264,23 @@ async fn speak(
             }
         }
     }
+}
+
+/// Sends all that the worker does not know yet of what it is to run.
+async fn tell_change(
+    shared: &Shared,
+    worker: usize,
+    version: &mut watch::Receiver<Version>,
+    writer: &mut FrameWriter,
+) -> io::Result<()> {
+    version.mark_unchanged();
+    // First: a change that is made from here on may not be part of what is told.
+    shared.seats[worker].lock().expect("no holder panics").told = true;
+    let difference = shared.world.lock().expect("no holder panics").difference(worker);
+    for piece in pieces(difference) {
+        writer.send(&ToWorker::Change(piece), &[]).await?;
+    }
+    Ok(())
 }
 
 async fn listen(
@@ -284,6 +317,12 @@ async fn listen(
             FromWorker::ColdStarts { request, result } => {
                 let mut seat = shared.seats[worker].lock().expect("no holder panics");
                 if let Some(reply) = seat.measuring.remove(&request) {
+                    let _ = reply.send(result);
+                }
+            }
+            FromWorker::Forwarded { request, result } => {
+                let mut seat = shared.seats[worker].lock().expect("no holder panics");
+                if let Some(reply) = seat.forwarding.remove(&request) {
                     let _ = reply.send(result);
                 }
             }
@@ -329,6 +368,20 @@ mod tests {
         assert_eq!(second.blocking_recv(), Ok(state));
         seat.vacate();
         assert!(first.blocking_recv().is_err());
+    }
+
+    #[test]
+    fn who_asks_to_be_connected_hands_over_a_socket() {
+        let mut seat = SeatState::default();
+        let (outbox, mut parcels) = mpsc::channel(1);
+        seat.outbox = Some(outbox);
+        let (_ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let answer = seat.forward(TaskId::from_parts(1, [1; 10]), 6379, theirs.into()).unwrap();
+        let (message, descriptors) = parcels.try_recv().unwrap();
+        assert!(matches!(message, ToWorker::Forward { request: 0, port: 6379, .. }), "{message:?}");
+        assert_eq!(descriptors.len(), 1);
+        seat.forwarding.remove(&0).unwrap().send(Err("nobody listens".to_owned())).unwrap();
+        assert_eq!(answer.blocking_recv(), Ok(Err("nobody listens".to_owned())));
     }
 
     #[test]

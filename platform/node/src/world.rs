@@ -134,7 +134,7 @@ impl World {
 
     /// Changes groups and interfaces. One of a task that is not here is left out.
     pub(crate) fn connect(&mut self, network: NetworkDesired) {
-        let NetworkDesired { groups, dissolved, interfaces, left } = network;
+        let NetworkDesired { groups, dissolved, interfaces } = network;
         for GroupRules { group, rules } in groups {
             self.note_group(&group);
             self.groups.insert(group, rules);
@@ -149,7 +149,6 @@ impl World {
                 self.interfaces.insert(interface.task, interface);
             }
         }
-        left.into_iter().for_each(|task| self.leave(task));
     }
 
     /// What a worker must know beyond what it was told before, which from now on it counts as told.
@@ -215,6 +214,11 @@ impl World {
             (home.worker == worker && !self.ended.contains(task)).then_some(*task)
         };
         self.homes.iter().filter_map(here).collect()
+    }
+
+    /// The port of a daemon that is here.
+    pub(crate) fn daemon_port(&self, task: TaskId) -> Option<u16> {
+        self.assignments.get(&task)?.spec.port
     }
 
     /// Which worker a task lives in; `None` if in every one, or if it is not here.

@@ -3,7 +3,8 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use skiff_plan::{lifecycle, retention, routes, service};
 use skiff_types::{
-    Group, Kind, Namespace, QualifiedName, ServiceSpec, StopCode, StoppedReason, Task, TaskId, TaskStatus,
+    Group, Health, Kind, Namespace, QualifiedName, Restart, ServiceSpec, StopCode, StoppedReason, Task,
+    TaskId, TaskStatus,
 };
 use std::hint::black_box;
 
@@ -24,10 +25,15 @@ fn task(number: u64, status: TaskStatus) -> Task {
         status,
         stop: stopped.then_some(reason),
         exit_code: None,
+        health: Health::Unchecked,
+        health_reason: None,
+        restarts: 0,
+        last_stop: None,
         attempt: 0,
         created_at_ms: NOW_MS,
         start_after_ms: 0,
         started_at_ms: Some(NOW_MS),
+        ready_at_ms: Some(NOW_MS),
         stopped_at_ms: stopped.then_some(NOW_MS + number),
     }
 }
@@ -44,6 +50,7 @@ fn services(criterion: &mut Criterion) {
             hosts: Vec::new(),
             paths: Vec::new(),
             security_groups: None,
+            listen: Vec::new(),
         };
         let rolled = ServiceSpec { definition: "hello:2".parse().expect("a definition"), ..spec.clone() };
         criterion.bench_function(&format!("plan/a service at rest, {count} tasks"), |bencher| {
@@ -59,6 +66,8 @@ fn tasks(criterion: &mut Criterion) {
     let task = task(1, TaskStatus::Activating);
     let known = lifecycle::Known {
         kind: Kind::Http,
+        daemon: false,
+        restart: Restart::Never,
         prepared: true,
         acknowledged: true,
         outstanding: 0,
@@ -75,8 +84,7 @@ fn routing_tables(criterion: &mut Criterion) {
             (0..count).map(|number| format!("default/s{number}").parse().expect("a name")).collect();
         let routed = |name| routes::Routed {
             service: name,
-            hosts: &[],
-            paths: &[],
+            wishes: routes::Wishes { hosts: &[], paths: &[], listen: &[] },
             created_at_ms: NOW_MS,
             targets: vec![TaskId::from_parts(NOW_MS, [1; 10])],
         };

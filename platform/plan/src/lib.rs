@@ -4,6 +4,7 @@
 //! out. Nothing here knows how a task is run or where an object is kept.
 
 pub mod capacity;
+pub mod health;
 pub mod lifecycle;
 pub mod retention;
 pub mod routes;

@@ -2,21 +2,26 @@
 //!
 //! It deliberately does not know how a step is carried out, nor that a task may be assigned to one node or another.
 //!
-//! What always holds: a task only moves forward ([`TaskStatus`] is ordered), but for [`resume`], which a platform that
-//! starts again applies once to what it had promised.
+//! What always holds: a task only moves forward ([`TaskStatus`] is ordered), but for [`restart`], by which a one-off task
+//! that has ended begins anew, and for [`resume`], which a platform that starts again applies once to what it had promised.
 
-use skiff_types::{Kind, StopCode, StoppedReason, Task, TaskStatus};
+use crate::service::{backoff_ms, ended_by_itself, ran_well, unhealthy};
+use skiff_types::{Group, Health, Kind, Restart, StopCode, StoppedReason, Task, TaskStatus};
 
 /// What is known of a task beside its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {
     /// What its component's exports make of it.
     pub kind: Kind,
+    /// It is a daemon: a `command` that has a port.
+    pub daemon: bool,
+    /// What becomes of it once its program has ended, if it is a one-off task.
+    pub restart: Restart,
     /// Its native code is ready.
     pub prepared: bool,
     /// Every living worker acts on the status that the task has now.
     pub acknowledged: bool,
-    /// Requests that it still has.
+    /// Requests that it still has, or connections.
     pub outstanding: u64,
     /// Until when it may finish what it has, in milliseconds since 1970.
     pub drain_until_ms: u64,
@@ -27,13 +32,15 @@ pub struct Known {
 pub enum Step {
     /// Its status is to become this one.
     Advance(TaskStatus),
+    /// It is to begin anew: see [`restart`].
+    Restart,
     /// Its native code is to be made ready.
     Prepare,
     /// Nothing before this time, in milliseconds since 1970.
     WaitUntil(u64),
     /// Nothing until the workers acknowledge what they were told.
     WaitForWorkers,
-    /// Nothing until it has no more requests, or until this time, in milliseconds since 1970.
+    /// Nothing until it has no more requests or connections, or until this time, in milliseconds since 1970.
     Drain(u64),
     /// Nothing until somebody or something ends it.
     Rest,
@@ -43,11 +50,11 @@ pub enum Step {
 pub fn next(task: &Task, known: &Known, now_ms: u64) -> Step {
     let stop = task.stop.is_some();
     match task.status {
-        TaskStatus::Provisioning | TaskStatus::Pending if stop => Step::Advance(TaskStatus::Stopped),
+        TaskStatus::Provisioning | TaskStatus::Pending if stop => ended(task, known),
         TaskStatus::Activating if stop => Step::Advance(TaskStatus::Deprovisioning),
-        TaskStatus::Running if stop => Step::Advance(match known.kind {
-            Kind::Http => TaskStatus::Deactivating,
-            Kind::Command => TaskStatus::Deprovisioning,
+        TaskStatus::Running if stop => Step::Advance(match finishes(task, known) {
+            true => TaskStatus::Deactivating,
+            false => TaskStatus::Deprovisioning,
         }),
         TaskStatus::Provisioning if now_ms < task.start_after_ms => Step::WaitUntil(task.start_after_ms),
         TaskStatus::Provisioning => Step::Advance(TaskStatus::Pending),
@@ -60,12 +67,61 @@ pub fn next(task: &Task, known: &Known, now_ms: u64) -> Step {
         },
         TaskStatus::Running => Step::Rest,
         TaskStatus::Deactivating => once_acknowledged(known, TaskStatus::Stopping),
-        TaskStatus::Stopping if known.outstanding > 0 && now_ms < known.drain_until_ms => {
+        TaskStatus::Stopping
+            if known.outstanding > 0 && now_ms < known.drain_until_ms && task.exit_code.is_none() =>
+        {
             Step::Drain(known.drain_until_ms)
         }
         TaskStatus::Stopping => Step::Advance(TaskStatus::Deprovisioning),
-        TaskStatus::Deprovisioning => once_acknowledged(known, TaskStatus::Stopped),
+        TaskStatus::Deprovisioning if known.acknowledged => ended(task, known),
+        TaskStatus::Deprovisioning => Step::WaitForWorkers,
         TaskStatus::Stopped => Step::Rest,
+    }
+}
+
+/// Whether a task that is to stop has something to finish before: an `http` task its requests, a daemon its connections,
+/// unless its program is gone.
+fn finishes(task: &Task, known: &Known) -> bool {
+    let runs = task.stop.as_ref().is_some_and(|stop| match stop.code {
+        StopCode::UserInitiated | StopCode::ServiceSchedulerInitiated | StopCode::Unhealthy => {
+            task.exit_code.is_none()
+        }
+        StopCode::TaskFailedToStart
+        | StopCode::Exited
+        | StopCode::Trapped
+        | StopCode::OutOfMemory
+        | StopCode::WorkerLost
+        | StopCode::PlatformStopped => false,
+    });
+    known.kind == Kind::Http || (known.daemon && runs)
+}
+
+/// What becomes of a task that no worker has any more.
+fn ended(task: &Task, known: &Known) -> Step {
+    if is_restarted(task, known.restart) { Step::Restart } else { Step::Advance(TaskStatus::Stopped) }
+}
+
+/// Whether a task that ends begins anew, by what was said of it.
+pub fn is_restarted(task: &Task, restart: Restart) -> bool {
+    task.stop.as_ref().is_some_and(|stop| begins_anew(task, stop.code, restart))
+}
+
+/// Whether a task that ends for this reason begins anew. One of a service never does: the service starts another.
+fn begins_anew(task: &Task, code: StopCode, restart: Restart) -> bool {
+    match (restart, code) {
+        _ if matches!(task.group, Group::Service(_)) => false,
+        (Restart::Never, _) | (_, StopCode::UserInitiated | StopCode::ServiceSchedulerInitiated) => false,
+        (Restart::OnFailure, StopCode::Exited) => task.exit_code != Some(0),
+        (
+            Restart::OnFailure,
+            StopCode::TaskFailedToStart
+            | StopCode::Trapped
+            | StopCode::OutOfMemory
+            | StopCode::WorkerLost
+            | StopCode::PlatformStopped
+            | StopCode::Unhealthy,
+        )
+        | (Restart::Always, _) => true,
     }
 }
 
@@ -79,6 +135,57 @@ pub fn is_assigned(status: TaskStatus) -> bool {
     (TaskStatus::Activating..TaskStatus::Deprovisioning).contains(&status)
 }
 
+/// Has a task begin anew under its id, with its address: no worker has it any more. It waits as long as a service would
+/// before it started another in its place; the platform's own end is no failure of the task.
+pub fn restart(task: &mut Task, now_ms: u64) {
+    let by_itself = task.stop.as_ref().is_some_and(|stop| ended_by_itself(stop.code));
+    let before = if ran_well(task, now_ms) { 0 } else { task.attempt };
+    task.attempt = before.saturating_add(u32::from(by_itself));
+    task.start_after_ms = now_ms.saturating_add(backoff_ms(task.attempt));
+    task.restarts = task.restarts.saturating_add(1);
+    task.last_stop = task.stop.take();
+    task.status = TaskStatus::Provisioning;
+    (task.exit_code, task.health, task.health_reason) = (None, Health::Unchecked, None);
+    (task.started_at_ms, task.ready_at_ms, task.stopped_at_ms) = (None, None, None);
+}
+
+/// Asks for a task's end; false if it ends already, or has ended. A user's word also ends one that ended by itself and is
+/// about to begin anew.
+pub fn stop(task: &mut Task, reason: StoppedReason, restart: Restart) -> bool {
+    if task.stop.is_some() && (task.status == TaskStatus::Stopped || !is_restarted(task, restart)) {
+        return false;
+    }
+    task.last_stop = task.stop.replace(reason).or(task.last_stop.take());
+    true
+}
+
+/// A `command` task's program runs; `checked` says whether its health is. False if that is no news.
+pub fn started(task: &mut Task, checked: bool, now_ms: u64) -> bool {
+    let starts = task.status == TaskStatus::Activating;
+    if starts {
+        task.health = if checked { Health::Starting } else { Health::Unchecked };
+        advance(task, TaskStatus::Running, now_ms);
+    }
+    starts
+}
+
+/// A daemon is reached at its port, or is not, and why. False if that is no news. A one-off task that begins anew when it
+/// fails is stopped for that; of a service's task its service decides.
+pub fn checked(task: &mut Task, healthy: bool, reason: &str, restart: Restart, now_ms: u64) -> bool {
+    let health = if healthy { Health::Healthy } else { Health::Unhealthy };
+    if task.status != TaskStatus::Running || task.stop.is_some() || task.health == health {
+        return false;
+    }
+    task.health = health;
+    task.health_reason = (!healthy).then(|| reason.to_owned());
+    if healthy {
+        task.ready_at_ms.get_or_insert(now_ms);
+    } else if begins_anew(task, StopCode::Unhealthy, restart) {
+        task.stop = Some(unhealthy(task));
+    }
+    true
+}
+
 /// Moves a task to a status and writes the times down.
 ///
 /// # Panics
@@ -88,6 +195,9 @@ pub fn advance(task: &mut Task, to: TaskStatus, now_ms: u64) {
     task.status = to;
     if to == TaskStatus::Running {
         task.started_at_ms.get_or_insert(now_ms);
+        if task.is_ready() {
+            task.ready_at_ms.get_or_insert(now_ms);
+        }
     }
     if to == TaskStatus::Stopped {
         task.stopped_at_ms = Some(now_ms);
@@ -96,8 +206,9 @@ pub fn advance(task: &mut Task, to: TaskStatus, now_ms: u64) {
 
 /// What becomes of a task that lived when the platform ended, now that it starts again; false if it stays as it is.
 ///
-/// An `http` task is brought back under its id. A `command` task may have run, and nobody knows how far: it has ended.
-pub fn resume(task: &mut Task, kind: Kind, now_ms: u64) -> bool {
+/// An `http` task is brought back under its id. A `command` task may have run, and nobody knows how far: it has ended, and
+/// begins anew if that was said of it.
+pub fn resume(task: &mut Task, kind: Kind, restart: Restart, now_ms: u64) -> bool {
     match (kind, task.status) {
         (_, TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Stopped) => false,
         (Kind::Http, TaskStatus::Running) if task.stop.is_none() => {
@@ -110,7 +221,11 @@ pub fn resume(task: &mut Task, kind: Kind, now_ms: u64) -> bool {
                 code: StopCode::PlatformStopped,
                 message: "the platform stopped while the task ran".to_owned(),
             });
-            advance(task, TaskStatus::Stopped, now_ms);
+            if is_restarted(task, restart) {
+                self::restart(task, now_ms);
+            } else {
+                advance(task, TaskStatus::Stopped, now_ms);
+            }
             true
         }
     }
@@ -137,18 +252,35 @@ mod tests {
             status,
             stop: stop.then(|| StoppedReason { code: StopCode::UserInitiated, message: String::new() }),
             exit_code: None,
+            health: Health::Unchecked,
+            health_reason: None,
+            restarts: 0,
+            last_stop: None,
             attempt: 0,
             created_at_ms: 1,
             start_after_ms: 10,
             started_at_ms: None,
+            ready_at_ms: None,
             stopped_at_ms: None,
         }
     }
 
+    const KNOWN: Known = Known {
+        kind: Kind::Command,
+        daemon: false,
+        restart: Restart::Never,
+        prepared: true,
+        acknowledged: true,
+        outstanding: 0,
+        drain_until_ms: u64::MAX,
+    };
+
     fn path(kind: Kind, stop: bool, from: TaskStatus) -> Vec<TaskStatus> {
-        let known =
-            Known { kind, prepared: true, acknowledged: true, outstanding: 0, drain_until_ms: u64::MAX };
-        let (mut task, mut seen) = (task(from, stop), vec![]);
+        path_of(task(from, stop), Known { kind, ..KNOWN })
+    }
+
+    fn path_of(mut task: Task, known: Known) -> Vec<TaskStatus> {
+        let mut seen = vec![];
         while let Step::Advance(to) = next(&task, &known, 20) {
             advance(&mut task, to, 20);
             seen.push(to);
@@ -169,17 +301,124 @@ mod tests {
 
     #[test]
     fn a_task_drains_until_it_is_empty_or_out_of_time() {
-        let known = |outstanding| Known {
-            kind: Kind::Http,
-            prepared: true,
-            acknowledged: true,
-            outstanding,
-            drain_until_ms: 100,
-        };
+        let known = |outstanding| Known { kind: Kind::Http, outstanding, drain_until_ms: 100, ..KNOWN };
         let task = task(TaskStatus::Stopping, true);
         assert_eq!(next(&task, &known(1), 99), Step::Drain(100));
         assert_eq!(next(&task, &known(0), 99), Step::Advance(TaskStatus::Deprovisioning));
         assert_eq!(next(&task, &known(1), 100), Step::Advance(TaskStatus::Deprovisioning));
+    }
+
+    #[test]
+    fn a_daemon_finishes_its_connections_unless_its_program_is_gone() {
+        use TaskStatus::*;
+        let known = Known { daemon: true, ..KNOWN };
+        let ending = |code, exit_code| {
+            let reason = StoppedReason { code, message: String::new() };
+            Task { stop: Some(reason), exit_code, ..task(Running, false) }
+        };
+        let in_order = [Deactivating, Stopping, Deprovisioning, Stopped];
+        for code in [StopCode::UserInitiated, StopCode::ServiceSchedulerInitiated, StopCode::Unhealthy] {
+            assert_eq!(path_of(ending(code, None), known), in_order, "{code}");
+            assert_eq!(path_of(ending(code, Some(0)), known), [Deprovisioning, Stopped], "{code}");
+        }
+        for code in [StopCode::Exited, StopCode::Trapped, StopCode::WorkerLost] {
+            assert_eq!(path_of(ending(code, None), known), [Deprovisioning, Stopped], "{code}");
+        }
+        let full = Known { outstanding: 1, drain_until_ms: 100, ..known };
+        let draining = Task { status: Stopping, ..ending(StopCode::UserInitiated, None) };
+        assert_eq!(next(&draining, &full, 99), Step::Drain(100));
+        let gone = Task { exit_code: Some(1), ..draining };
+        assert_eq!(next(&gone, &full, 99), Step::Advance(Deprovisioning));
+    }
+
+    #[test]
+    fn who_is_started_again() {
+        let ending = |code, exit_code| {
+            let stop = Some(StoppedReason { code, message: String::new() });
+            Task { stop, exit_code, ..task(TaskStatus::Deprovisioning, false) }
+        };
+        let failed = ending(StopCode::Exited, Some(3));
+        let well = ending(StopCode::Exited, Some(0));
+        let lost = ending(StopCode::WorkerLost, None);
+        let by_user = ending(StopCode::UserInitiated, None);
+        let cases = [
+            (Restart::Never, [false, false, false, false]),
+            (Restart::OnFailure, [true, false, true, false]),
+            (Restart::Always, [true, true, true, false]),
+        ];
+        for (restart, expected) in cases {
+            let restarted = [&failed, &well, &lost, &by_user].map(|task| is_restarted(task, restart));
+            assert_eq!(restarted, expected, "{restart}");
+            let known = Known { restart, ..KNOWN };
+            assert_eq!(next(&failed, &known, 20) == Step::Restart, expected[0]);
+            assert_eq!(next(&failed, &Known { acknowledged: false, ..known }, 20), Step::WaitForWorkers);
+        }
+        let of_service = Task { group: Group::Service("hello".parse().unwrap()), ..failed };
+        assert!(!is_restarted(&of_service, Restart::Always), "its service starts another");
+    }
+
+    #[test]
+    fn a_task_that_begins_anew_waits_longer_each_time_until_it_ran_well() {
+        let mut task = task(TaskStatus::Activating, false);
+        let mut waits = vec![];
+        let mut now_ms = 1_000;
+        for _ in 0..5 {
+            assert!(started(&mut task, false, now_ms));
+            let reason = StoppedReason { code: StopCode::Trapped, message: "it trapped".to_owned() };
+            assert!(stop(&mut task, reason, Restart::OnFailure));
+            task.status = TaskStatus::Deprovisioning;
+            restart(&mut task, now_ms);
+            assert_eq!((task.status, task.stop.as_ref()), (TaskStatus::Provisioning, None));
+            waits.push(task.start_after_ms - now_ms);
+            now_ms = task.start_after_ms;
+            task.status = TaskStatus::Activating;
+        }
+        assert_eq!(waits, [100, 200, 400, 800, 1_600]);
+        assert_eq!((task.restarts, task.last_stop.as_ref().unwrap().code), (5, StopCode::Trapped));
+        started(&mut task, false, now_ms);
+        now_ms += crate::service::RAN_WELL_MS;
+        task.stop = task.last_stop.clone();
+        restart(&mut task, now_ms);
+        assert_eq!(task.start_after_ms - now_ms, 100);
+    }
+
+    #[test]
+    fn a_users_word_ends_what_would_begin_anew() {
+        let by_user = StoppedReason { code: StopCode::UserInitiated, message: "enough".to_owned() };
+        let ended = StoppedReason { code: StopCode::Trapped, message: "it trapped".to_owned() };
+        let mut task = Task { stop: Some(ended.clone()), ..task(TaskStatus::Deprovisioning, false) };
+        assert!(!stop(&mut task, by_user.clone(), Restart::Never), "it ends as it is");
+        assert!(stop(&mut task, by_user.clone(), Restart::Always));
+        assert_eq!((&task.stop, &task.last_stop), (&Some(by_user.clone()), &Some(ended)));
+        assert_eq!(
+            next(&task, &Known { restart: Restart::Always, ..KNOWN }, 20),
+            Step::Advance(TaskStatus::Stopped)
+        );
+        assert!(!stop(&mut task, by_user, Restart::Always), "said twice");
+    }
+
+    #[test]
+    fn an_unhealthy_task_is_not_ready_and_its_policy_decides() {
+        let daemon = || {
+            let mut task = task(TaskStatus::Activating, false);
+            started(&mut task, true, 20);
+            task
+        };
+        let mut never = daemon();
+        assert!(!never.is_ready() && never.ready_at_ms.is_none());
+        assert!(checked(&mut never, true, "", Restart::Never, 30));
+        assert!(never.is_ready() && never.ready_at_ms == Some(30));
+        assert!(!checked(&mut never, true, "", Restart::Never, 40), "no news");
+        assert!(checked(&mut never, false, "refused", Restart::Never, 50));
+        assert!(!never.is_ready() && never.stop.is_none());
+        assert!(checked(&mut never, true, "", Restart::Never, 60));
+        assert_eq!((never.ready_at_ms, never.health_reason.as_ref()), (Some(30), None));
+
+        let mut again = daemon();
+        assert!(checked(&mut again, false, "refused", Restart::OnFailure, 50));
+        let expected = StoppedReason { code: StopCode::Unhealthy, message: "refused".to_owned() };
+        assert_eq!(again.stop, Some(expected));
+        assert!(!checked(&mut again, true, "", Restart::OnFailure, 60), "it is to stop");
     }
 
     fn status() -> impl Strategy<Value = TaskStatus> {
@@ -190,19 +429,27 @@ mod tests {
         prop::sample::select(vec![Kind::Http, Kind::Command])
     }
 
+    fn restarts() -> impl Strategy<Value = Restart> {
+        prop::sample::select(vec![Restart::Never, Restart::OnFailure, Restart::Always])
+    }
+
     proptest! {
         #[test]
         fn every_step_is_legal_and_none_skips_the_workers(
             status in status(),
             kind in kind(),
-            flags in any::<[bool; 3]>(),
+            restart in restarts(),
+            flags in any::<[bool; 4]>(),
             outstanding in 0..3u64,
             now_ms in 0..20u64,
         ) {
-            let [stop, prepared, acknowledged] = flags;
-            let known = Known { kind, prepared, acknowledged, outstanding, drain_until_ms: 15 };
+            let [stop, prepared, acknowledged, daemon] = flags;
+            let known =
+                Known { kind, daemon, restart, prepared, acknowledged, outstanding, drain_until_ms: 15 };
             let task = task(status, stop);
-            if let Step::Advance(to) = next(&task, &known, now_ms) {
+            let step = next(&task, &known, now_ms);
+            prop_assert!(step != Step::Restart, "started again what its user stopped");
+            if let Step::Advance(to) = step {
                 prop_assert!(is_legal(status, to));
                 prop_assert!(prepared || to != TaskStatus::Running, "ran without code");
                 let told = matches!(status, TaskStatus::Deactivating | TaskStatus::Deprovisioning);
@@ -213,15 +460,23 @@ mod tests {
         }
 
         #[test]
-        fn a_platform_that_starts_again_finds_nothing_running(status in status(), kind in kind(), stop: bool) {
+        fn a_platform_that_starts_again_finds_nothing_running(
+            status in status(),
+            kind in kind(),
+            restart in restarts(),
+            stop: bool,
+        ) {
             let mut task = task(status, stop);
-            let changed = resume(&mut task, kind, 50);
+            let changed = resume(&mut task, kind, restart, 50);
             prop_assert_eq!(changed, task.status != status);
+            let begins_anew = changed && task.status == TaskStatus::Provisioning;
+            prop_assert_eq!(task.restarts > 0, begins_anew);
+            prop_assert!(!begins_anew || (!stop && restart != Restart::Never), "against its user's word");
             prop_assert!(task.status <= TaskStatus::Activating || task.status == TaskStatus::Stopped);
             prop_assert!(kind == Kind::Http || task.status != TaskStatus::Activating, "ran a second time");
             prop_assert!(task.status != TaskStatus::Stopped || status == TaskStatus::Stopped
                 || (task.stop.is_some() && task.stopped_at_ms.is_some()));
-            prop_assert!(!resume(&mut task, kind, 50), "not idempotent");
+            prop_assert!(!resume(&mut task, kind, restart, 50), "not idempotent");
         }
     }
 }

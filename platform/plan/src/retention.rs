@@ -70,7 +70,7 @@ pub fn needed(
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use skiff_types::{Group, StopCode, StoppedReason};
+    use skiff_types::{Group, Health, StopCode, StoppedReason};
 
     fn stopped(number: usize, stopped_at_ms: u64) -> Task {
         let mut random = [0; 10];
@@ -85,10 +85,15 @@ mod tests {
             status: TaskStatus::Stopped,
             stop: Some(StoppedReason { code: StopCode::Exited, message: String::new() }),
             exit_code: Some(0),
+            health: Health::Unchecked,
+            health_reason: None,
+            restarts: 0,
+            last_stop: None,
             attempt: 0,
             created_at_ms: 0,
             start_after_ms: 0,
             started_at_ms: None,
+            ready_at_ms: None,
             stopped_at_ms: Some(stopped_at_ms),
         }
     }

@@ -1,11 +1,12 @@
-//! Which hosts and paths lead to which tasks.
+//! Which hosts and paths, and which listeners, lead to which tasks.
 //!
-//! It deliberately does not match requests (the load balancer does) and knows neither ports nor certificates.
+//! It deliberately does not match requests (the load balancer does) and knows no certificates.
 //!
-//! What always holds: a host and path leads to one service; where two ask for it, the one that was made first has it.
+//! What always holds: a host and path leads to one service, and so does a listener; where two ask for it, the one that was
+//! made first has it.
 
-use skiff_types::{HostPattern, PathPrefix, QualifiedName, RouteError, TaskId};
-use std::collections::BTreeMap;
+use skiff_types::{HostPattern, Listen, PathPrefix, QualifiedName, RouteError, ServiceSpec, TaskId};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Which hosts a route takes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,18 +17,42 @@ pub enum Host {
     Any,
 }
 
-/// A service that answers requests.
+/// What leads to one service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// Requests for this host, and this path or what lies below it.
+    Http(Host, PathPrefix),
+    /// Connections to this listener.
+    Listen(Listen),
+}
+
+/// What a service's user asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wishes<'a> {
+    /// The hosts that were named.
+    pub hosts: &'a [HostPattern],
+    /// The paths that were named.
+    pub paths: &'a [PathPrefix],
+    /// The listeners that were named.
+    pub listen: &'a [Listen],
+}
+
+impl<'a> From<&'a ServiceSpec> for Wishes<'a> {
+    fn from(spec: &'a ServiceSpec) -> Self {
+        Self { hosts: &spec.hosts, paths: &spec.paths, listen: &spec.listen }
+    }
+}
+
+/// A service that answers requests, or takes connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Routed<'a> {
     /// Which.
     pub service: &'a QualifiedName,
-    /// The hosts that its user named.
-    pub hosts: &'a [HostPattern],
-    /// The paths that its user named.
-    pub paths: &'a [PathPrefix],
+    /// What its user asks for.
+    pub wishes: Wishes<'a>,
     /// When it was made, in milliseconds since 1970.
     pub created_at_ms: u64,
-    /// Its tasks that take requests.
+    /// Its tasks that take requests or connections.
     pub targets: Vec<TaskId>,
 }
 
@@ -36,12 +61,21 @@ pub struct Routed<'a> {
 pub struct ServiceRoute {
     /// Which service.
     pub service: QualifiedName,
-    /// Never empty.
+    /// Empty if no request leads to it: then it has listeners.
     pub hosts: Vec<Host>,
     /// Never empty.
     pub paths: Vec<PathPrefix>,
-    /// The tasks behind it; empty if none takes requests at present.
+    /// The listeners that lead to it.
+    pub listen: Vec<Listen>,
+    /// The tasks behind it; empty if none takes requests or connections at present.
     pub targets: Vec<TaskId>,
+}
+
+impl ServiceRoute {
+    /// All that leads to it.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        places(&self.hosts, &self.paths, &self.listen)
+    }
 }
 
 /// The host that a service answers on where its user names neither hosts nor paths: `NAME.localhost`, in another
@@ -54,49 +88,44 @@ pub fn default_host(service: &QualifiedName) -> HostPattern {
     host.parse().expect("DNS labels joined by dots are a host")
 }
 
-/// The hosts and the paths that a service answers on, neither empty.
-pub fn effective(
-    service: &QualifiedName,
-    hosts: &[HostPattern],
-    paths: &[PathPrefix],
-) -> (Vec<Host>, Vec<PathPrefix>) {
-    let effective_hosts = match (hosts, paths) {
+/// The hosts and the paths that a service answers on. No path is no answer; no host is one: with listeners alone a service
+/// takes no requests.
+pub fn effective(service: &QualifiedName, wishes: Wishes<'_>) -> (Vec<Host>, Vec<PathPrefix>) {
+    let effective_hosts = match (wishes.hosts, wishes.paths) {
+        ([], []) if !wishes.listen.is_empty() => vec![],
         ([], []) => vec![Host::Pattern(default_host(service))],
         ([], _) => vec![Host::Any],
         (hosts, _) => hosts.iter().cloned().map(Host::Pattern).collect(),
     };
-    let effective_paths = match paths {
+    let effective_paths = match wishes.paths {
         [] => vec!["/".parse().expect("a path")],
         paths => paths.to_vec(),
     };
     (effective_hosts, effective_paths)
 }
 
-/// Every host and path that a service asks for: who asks for none of them concerns it in no way.
-pub fn asked(
-    service: &QualifiedName,
-    hosts: &[HostPattern],
-    paths: &[PathPrefix],
-) -> impl Iterator<Item = (Host, PathPrefix)> {
-    let (mut hosts, mut paths) = effective(service, hosts, paths);
-    hosts.sort_unstable();
-    hosts.dedup();
-    paths.sort_unstable();
-    paths.dedup();
-    hosts.into_iter().flat_map(move |host| paths.clone().into_iter().map(move |path| (host.clone(), path)))
+/// All that a service asks for, each once: who asks for none of it concerns it in no way.
+pub fn asked(service: &QualifiedName, wishes: Wishes<'_>) -> impl Iterator<Item = Place> + use<> {
+    let (hosts, paths) = effective(service, wishes);
+    let asked: BTreeSet<Place> = places(&hosts, &paths, wishes.listen).collect();
+    asked.into_iter()
+}
+
+fn places(hosts: &[Host], paths: &[PathPrefix], listen: &[Listen]) -> impl Iterator<Item = Place> {
+    let pairs = hosts.iter().flat_map(move |host| paths.iter().map(move |path| (host, path)));
+    let requests = pairs.map(|(host, path)| Place::Http(host.clone(), path.clone()));
+    requests.chain(listen.iter().copied().map(Place::Listen))
 }
 
 /// Whether `candidate` can have its routes beside those of `others`; itself among them is passed over.
 pub fn check(candidate: &Routed<'_>, others: &[Routed<'_>]) -> Result<(), RouteError> {
-    let (hosts, paths) = effective(candidate.service, candidate.hosts, candidate.paths);
+    let ours: BTreeSet<Place> = asked(candidate.service, candidate.wishes).collect();
     for other in others.iter().filter(|other| other.service != candidate.service) {
-        let (their_hosts, their_paths) = effective(other.service, other.hosts, other.paths);
-        let host = hosts.iter().find(|host| their_hosts.contains(host));
-        let path = paths.iter().find(|path| their_paths.contains(path));
-        if let (Some(host), Some(path)) = (host, path) {
-            let route = match host {
-                Host::Pattern(host) => format!("{host}{path}"),
-                Host::Any => path.to_string(),
+        if let Some(place) = asked(other.service, other.wishes).find(|place| ours.contains(place)) {
+            let route = match place {
+                Place::Http(Host::Pattern(host), path) => format!("{host}{path}"),
+                Place::Http(Host::Any, path) => path.to_string(),
+                Place::Listen(listen) => listen.to_string(),
             };
             return Err(RouteError { route, holder: other.service.to_string() });
         }
@@ -109,9 +138,10 @@ pub fn check(candidate: &Routed<'_>, others: &[Routed<'_>]) -> Result<(), RouteE
 pub fn table(mut services: Vec<Routed<'_>>) -> Vec<ServiceRoute> {
     services.sort_by(|a, b| (a.created_at_ms, a.service).cmp(&(b.created_at_ms, b.service)));
     let mut taken: BTreeMap<Host, Vec<PathPrefix>> = BTreeMap::new();
+    let mut listened: BTreeSet<Listen> = BTreeSet::new();
     let mut table = Vec::new();
     for routed in services {
-        let (mut hosts, paths) = effective(routed.service, routed.hosts, routed.paths);
+        let (mut hosts, paths) = effective(routed.service, routed.wishes);
         hosts.sort_unstable();
         hosts.dedup();
         hosts.retain(|host| {
@@ -122,9 +152,11 @@ pub fn table(mut services: Vec<Routed<'_>>) -> Vec<ServiceRoute> {
             }
             free
         });
-        if !hosts.is_empty() {
+        let mut listen = routed.wishes.listen.to_vec();
+        listen.retain(|listen| listened.insert(*listen));
+        if !(hosts.is_empty() && listen.is_empty()) {
             let service = routed.service.clone();
-            table.push(ServiceRoute { service, hosts, paths, targets: routed.targets });
+            table.push(ServiceRoute { service, hosts, paths, listen, targets: routed.targets });
         }
     }
     table
@@ -144,23 +176,27 @@ mod tests {
         hosts: &'a [HostPattern],
         paths: &'a [PathPrefix],
     ) -> Routed<'a> {
-        Routed { service, hosts, paths, created_at_ms: 0, targets: vec![] }
+        Routed { service, wishes: wishes_of(hosts, paths), created_at_ms: 0, targets: vec![] }
+    }
+
+    fn wishes_of<'a>(hosts: &'a [HostPattern], paths: &'a [PathPrefix]) -> Wishes<'a> {
+        Wishes { hosts, paths, listen: &[] }
     }
 
     #[test]
     fn a_service_without_routes_answers_on_its_name() {
         let host = |text: &str| Host::Pattern(text.parse().unwrap());
         let root: PathPrefix = "/".parse().unwrap();
-        let (hosts, paths) = effective(&name("default/hello"), &[], &[]);
+        let (hosts, paths) = effective(&name("default/hello"), wishes_of(&[], &[]));
         assert_eq!((hosts, paths), (vec![host("hello.localhost")], vec![root.clone()]));
-        let (hosts, _) = effective(&name("team/hello"), &[], &[]);
+        let (hosts, _) = effective(&name("team/hello"), wishes_of(&[], &[]));
         assert_eq!(hosts, [host("hello.team.localhost")]);
         let api: PathPrefix = "/api".parse().unwrap();
         assert_eq!(
-            effective(&name("default/hello"), &[], std::slice::from_ref(&api)),
+            effective(&name("default/hello"), wishes_of(&[], std::slice::from_ref(&api))),
             (vec![Host::Any], vec![api])
         );
-        let (hosts, paths) = effective(&name("default/hello"), &["a.b".parse().unwrap()], &[]);
+        let (hosts, paths) = effective(&name("default/hello"), wishes_of(&["a.b".parse().unwrap()], &[]));
         assert_eq!((hosts, paths), (vec![host("a.b")], vec![root]));
     }
 
@@ -184,36 +220,64 @@ mod tests {
         assert!(check(&routed(&second, &[], &[]), &[routed(&first, &hosts, &[])]).is_err());
     }
 
+    fn with<'a>(service: &'a QualifiedName, listen: &'a [Listen]) -> Routed<'a> {
+        Routed { wishes: Wishes { hosts: &[], paths: &[], listen }, ..routed(service, &[], &[]) }
+    }
+
+    #[test]
+    fn listeners_lead_to_one_service_and_take_the_place_of_its_name() {
+        let (first, second) = (name("default/first"), name("default/second"));
+        let [redis, other] = [Listen::Tcp(6379), Listen::Tcp(6380)];
+        let (one, both) = ([redis], [other, redis]);
+        let holder = with(&first, &one);
+        let error = check(&with(&second, &both), std::slice::from_ref(&holder)).unwrap_err();
+        assert_eq!((error.route.as_str(), error.holder.as_str()), ("tcp:6379", "default/first"));
+        assert_eq!(asked(&first, holder.wishes).collect::<Vec<_>>(), [Place::Listen(redis)]);
+
+        let later = Routed { created_at_ms: 1, ..with(&second, &both) };
+        let table = table(vec![later, holder]);
+        assert_eq!((table[0].hosts.as_slice(), table[0].listen.as_slice()), (&[][..], &[redis][..]));
+        assert_eq!((table[1].hosts.as_slice(), table[1].listen.as_slice()), (&[][..], &[other][..]));
+
+        let hosts = ["a.example".parse().unwrap()];
+        let named = Wishes { hosts: &hosts, paths: &[], listen: &one };
+        let (hosts, _) = effective(&first, named);
+        assert_eq!(hosts.len(), 1, "hosts that are named stand beside listeners");
+    }
+
     proptest! {
         #[test]
         fn a_host_and_path_leads_to_one_service(
-            wishes in prop::collection::vec((0..4usize, 0..4usize, 0..3u64), 0..8),
+            wishes in prop::collection::vec((0..4usize, 0..4usize, 0..3usize, 0..3u64), 0..8),
         ) {
             let hosts: [HostPattern; 3] = ["a.example", "b.example", "*.example"].map(|host| host.parse().unwrap());
             let paths: [PathPrefix; 3] = ["/", "/api", "/x"].map(|path| path.parse().unwrap());
+            let listen = [Listen::Tcp(1), Listen::Tcp(2)];
             let names: Vec<_> = (0..wishes.len()).map(|n| name(&format!("default/s{n}"))).collect();
             let services: Vec<_> = wishes
                 .iter()
                 .zip(&names)
-                .map(|(&(h, p, created_at_ms), service)| Routed {
+                .map(|(&(h, p, l, created_at_ms), service)| Routed {
+                    service,
+                    wishes: Wishes { listen: &listen[..l], ..wishes_of(&hosts[..h.min(3)], &paths[..p.min(3)]) },
                     created_at_ms,
-                    ..routed(service, &hosts[..h.min(3)], &paths[..p.min(3)])
+                    targets: vec![],
                 })
                 .collect();
             let first = services.iter().min_by_key(|routed| (routed.created_at_ms, routed.service.clone()));
             let table = table(services.clone());
             let mut seen = std::collections::BTreeSet::new();
             for route in &table {
-                prop_assert!(!route.hosts.is_empty() && !route.paths.is_empty());
-                for pair in route.hosts.iter().flat_map(|host| route.paths.iter().map(move |path| (host, path))) {
-                    prop_assert!(seen.insert(pair), "{pair:?} leads to two services");
+                prop_assert!(!(route.hosts.is_empty() && route.listen.is_empty()) && !route.paths.is_empty());
+                for place in route.places() {
+                    prop_assert!(seen.insert(place.clone()), "{place:?} leads to two services");
                 }
             }
             if let Some(first) = first {
-                let (mut hosts, _) = effective(first.service, first.hosts, first.paths);
-                hosts.sort_unstable();
                 let route = table.iter().find(|route| route.service == *first.service);
-                prop_assert_eq!(&route.expect("the first gets its routes").hosts, &hosts);
+                let has: std::collections::BTreeSet<Place> =
+                    route.expect("the first gets its routes").places().collect();
+                prop_assert!(asked(first.service, first.wishes).eq(has));
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! It deliberately does not know what groups allow, nor whether they exist: a group that is gone allows nothing.
 
-use skiff_types::{DEFAULT_GROUP, Name};
+use skiff_types::{Name, default_group};
 
 /// The groups of a task, sorted, each once, never none: what its service names; else what its definition names; else the
 /// default one. An empty list names none.
@@ -15,11 +15,6 @@ pub fn of_task(definition: &[Name], service: Option<&[Name]>) -> Vec<Name> {
     names.sort_unstable();
     names.dedup();
     names
-}
-
-/// The name of the group that is meant where none is named.
-pub fn default_group() -> Name {
-    DEFAULT_GROUP.parse().expect("a name")
 }
 
 #[cfg(test)]

@@ -1,17 +1,18 @@
 //! How a service keeps its desired count of tasks: start what is missing, replace what is old, stop what is too much.
 //!
-//! It deliberately does not place tasks, nor judge their health: a task that is `RUNNING` serves.
+//! It deliberately does not place tasks, nor check their health: a task that is `RUNNING`, and not known to be unhealthy or
+//! yet to be reached, serves. One that is unhealthy is stopped, and counts as one that ended by itself.
 //!
 //! What always holds: a task that serves is only stopped for a newer revision once another one serves in its stead;
 //! what was planned and carried out plans nothing more.
 
-use skiff_types::{ServiceSpec, StopCode, StoppedReason, Task, TaskId, TaskStatus};
+use skiff_types::{Health, ServiceSpec, StopCode, StoppedReason, Task, TaskId};
 
 /// The wait before a task that ended by itself is started again for the first time, in milliseconds.
 pub const BACKOFF_FIRST_MS: u64 = 100;
 /// The longest wait before a task is started again, in milliseconds.
 pub const BACKOFF_MOST_MS: u64 = 300_000;
-/// A task that ran this long had started well: the wait after it is the first one again; in milliseconds.
+/// A task that was ready this long ago had started well: the wait after it is the first one again; in milliseconds.
 pub const RAN_WELL_MS: u64 = 30_000;
 
 /// What is to be done for a service.
@@ -37,23 +38,22 @@ pub enum Action {
 ///
 /// A service that is to go is planned with a desired count of 0.
 pub fn plan(spec: &ServiceSpec, tasks: &[&Task], now_ms: u64) -> Vec<Action> {
-    let (current, old): (Vec<&Task>, Vec<&Task>) = tasks
-        .iter()
-        .copied()
-        .filter(|task| !task.is_stopping())
-        .partition(|task| task.definition == spec.definition);
+    let living = tasks.iter().copied().filter(|task| !task.is_stopping());
+    let (unhealthy, living): (Vec<&Task>, Vec<&Task>) = living.partition(|task| is_unhealthy(task));
+    let (current, old): (Vec<&Task>, Vec<&Task>) =
+        living.into_iter().partition(|task| task.definition == spec.definition);
     let desired = spec.desired as usize;
-    let mut actions = Vec::new();
+    let mut actions: Vec<Action> = unhealthy.into_iter().map(stop_unhealthy).collect();
     if current.len() < desired {
         let (attempt, start_after_ms) = next_start(spec, tasks, now_ms);
         let start = Action::Start { attempt, start_after_ms };
-        actions.resize(desired - current.len(), start);
+        actions.extend(std::iter::repeat_n(start, desired - current.len()));
     }
     let surplus = current.len().saturating_sub(desired);
     let scaled_in = format!("the service {} was scaled in to {desired}", spec.name);
     actions.extend(first_to_go(current.clone()).take(surplus).map(|task| stop(task, &scaled_in)));
 
-    let serving = current.iter().filter(|task| task.status == TaskStatus::Running).count();
+    let serving = current.iter().filter(|task| task.is_ready()).count();
     let still_needed = desired.saturating_sub(serving);
     let replaced = match desired {
         0 => scaled_in,
@@ -78,11 +78,10 @@ fn next_start(spec: &ServiceSpec, tasks: &[&Task], now_ms: u64) -> (u32, u64) {
     let latest = tasks
         .iter()
         .filter(|task| task.definition == spec.definition)
-        .filter_map(|task| task.stop.as_ref().map(|stop| (*task, ended_by_itself(stop.code))))
+        .filter_map(|task| Some((*task, ended_by_itself(stop_code(task)?))))
         .max_by_key(|(task, _)| (ended_at_ms(task), task.attempt, task.id));
     let Some((task, by_itself)) = latest else { return (0, now_ms) };
-    let ran_well =
-        task.started_at_ms.is_some_and(|started| ended_at_ms(task).saturating_sub(started) >= RAN_WELL_MS);
+    let ran_well = ran_well(task, ended_at_ms(task));
     let before = if ran_well { 0 } else { task.attempt };
     if by_itself {
         let attempt = before.saturating_add(1);
@@ -97,6 +96,21 @@ fn next_start(spec: &ServiceSpec, tasks: &[&Task], now_ms: u64) -> (u32, u64) {
     }
 }
 
+/// Whether a task that ended at this time, in milliseconds since 1970, had started well.
+pub(crate) fn ran_well(task: &Task, ended_at_ms: u64) -> bool {
+    task.ready_at_ms.is_some_and(|ready| ended_at_ms.saturating_sub(ready) >= RAN_WELL_MS)
+}
+
+/// Why a task ends or has ended; of an unhealthy one, why it is about to.
+fn stop_code(task: &Task) -> Option<StopCode> {
+    let unhealthy = || is_unhealthy(task).then_some(StopCode::Unhealthy);
+    task.stop.as_ref().map(|stop| stop.code).or_else(unhealthy)
+}
+
+fn is_unhealthy(task: &Task) -> bool {
+    task.health == Health::Unhealthy
+}
+
 /// Whether nobody asked for the end of a task that stopped with this code.
 pub fn ended_by_itself(code: StopCode) -> bool {
     match code {
@@ -104,20 +118,31 @@ pub fn ended_by_itself(code: StopCode) -> bool {
         | StopCode::Exited
         | StopCode::Trapped
         | StopCode::OutOfMemory
-        | StopCode::WorkerLost => true,
+        | StopCode::WorkerLost
+        | StopCode::Unhealthy => true,
         StopCode::UserInitiated | StopCode::ServiceSchedulerInitiated | StopCode::PlatformStopped => false,
     }
 }
 
 /// Tasks in the order in which they can best be spared: those that don't serve yet, then the newest.
 fn first_to_go(mut tasks: Vec<&Task>) -> impl Iterator<Item = &Task> {
-    tasks.sort_by_key(|task| (task.status == TaskStatus::Running, std::cmp::Reverse(task.id)));
+    tasks.sort_by_key(|task| (task.is_ready(), std::cmp::Reverse(task.id)));
     tasks.into_iter()
 }
 
 fn stop(task: &Task, message: &str) -> Action {
     let reason = StoppedReason { code: StopCode::ServiceSchedulerInitiated, message: message.to_owned() };
     Action::Stop { task: task.id, reason }
+}
+
+fn stop_unhealthy(task: &Task) -> Action {
+    Action::Stop { task: task.id, reason: unhealthy(task) }
+}
+
+/// What an unhealthy task is told that is to stop for that.
+pub(crate) fn unhealthy(task: &Task) -> StoppedReason {
+    let message = task.health_reason.clone().unwrap_or_else(|| "it was not reached at its port".to_owned());
+    StoppedReason { code: StopCode::Unhealthy, message }
 }
 
 #[cfg(test)]

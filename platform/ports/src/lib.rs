@@ -8,11 +8,13 @@
 //! | [`logs::Logs`] | `control` | `node` |
 //! | [`flows::Flows`] | `control` | `node` |
 //! | [`invoke::Invoke`] | `edge` | `sandbox`, wired in `worker` |
+//! | [`connect::Connect`] | `edge`, `worker` | `net`, wired in `worker` |
 //! | [`usage::UsageLog`] | `control` | `store` |
 //!
 //! [`snapshot`] and [`network`] are what a worker must know. Bodies cross as `http` types with one concrete [`body::Body`].
 
 pub mod body;
+pub mod connect;
 pub mod flows;
 pub mod images;
 pub mod invoke;

@@ -18,7 +18,7 @@ pub struct NetworkInterface {
     pub kind: Kind,
     /// Its addresses.
     pub address: TaskAddress,
-    /// The groups it is in, sorted, never empty.
+    /// The groups it is in, sorted. None where it is not known which: then nothing is allowed.
     pub groups: Arc<[Name]>,
     /// The worker it lives in; an `http` task is in every one.
     pub home: Option<u32>,

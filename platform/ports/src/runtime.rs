@@ -5,11 +5,15 @@ use crate::snapshot::{HostMatch, TaskSpec, Version};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use skiff_types::{
-    Digest, Kind, Name, PathPrefix, Program, QualifiedName, StoppedReason, TaskAddress, TaskId,
+    Digest, Kind, Listen, Name, PathPrefix, Program, QualifiedName, StoppedReason, TaskAddress, TaskId,
     WasiGeneration,
 };
 use std::collections::BTreeSet;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+
+/// TCP listeners that the services of a node can have together; more are left out.
+pub const LISTENERS_MAX: usize = 128;
 
 /// Carries out tasks. Every call may be repeated.
 #[async_trait]
@@ -28,7 +32,8 @@ pub trait Runtime: Send + Sync {
     /// native code is kept already. Takes a `skiff compile` child.
     async fn prepare(&self, program: &Program) -> Result<ComponentReport, PrepareError>;
 
-    /// Requests of a task that have a sandbox or wait for one; 0 if it is not here.
+    /// Requests of an `http` task that have a sandbox or wait for one, or connections to a daemon that are open; 0 if it
+    /// is not here.
     fn outstanding(&self, task: TaskId) -> u64;
 
     /// Removes the native code of all programs but those with these keys; says how many files went.
@@ -41,6 +46,10 @@ pub trait Runtime: Send + Sync {
         path: String,
         rounds: u32,
     ) -> Result<Vec<ColdStart>, String>;
+
+    /// Opens a connection to a port of a `command` task, for an operator, whatever the task's rules say. What the socket
+    /// carries is what the connection does; it does not block. Dropping it ends the connection.
+    async fn forward(&self, task: TaskId, port: u16) -> Result<UnixStream, ForwardError>;
 }
 
 /// What a node is to do otherwise than before.
@@ -79,17 +88,15 @@ pub struct NetworkDesired {
     pub groups: Vec<GroupRules>,
     /// Groups that are gone: they allow nothing.
     pub dissolved: Vec<QualifiedName>,
-    /// Interfaces that are new or have changed, each whole; each of a task that was told to run.
+    /// Interfaces that are new or have changed, each whole; each of a task that was told to run. A task that ends leaves.
     pub interfaces: Vec<DesiredInterface>,
-    /// Tasks whose interfaces are gone; each ends in the same change.
-    pub left: Vec<TaskId>,
 }
 
 impl NetworkDesired {
     /// Whether all is to stay as it is.
     pub fn is_empty(&self) -> bool {
-        let Self { groups, dissolved, interfaces, left } = self;
-        groups.is_empty() && dissolved.is_empty() && interfaces.is_empty() && left.is_empty()
+        let Self { groups, dissolved, interfaces } = self;
+        groups.is_empty() && dissolved.is_empty() && interfaces.is_empty()
     }
 }
 
@@ -99,7 +106,7 @@ impl NetworkDesired {
 pub struct DesiredInterface {
     pub task: TaskId,
     pub address: TaskAddress,
-    /// Sorted, never empty; of the namespace of the task's owner.
+    /// Sorted; of the namespace of the task's owner. None where it is not known which: then nothing is allowed.
     pub groups: Arc<[Name]>,
     pub ready: bool,
 }
@@ -121,6 +128,7 @@ pub struct DesiredRoute {
     pub service: QualifiedName,
     pub hosts: Vec<HostMatch>,
     pub paths: Vec<PathPrefix>,
+    pub listen: Vec<Listen>,
     pub targets: Vec<TaskId>,
 }
 
@@ -140,6 +148,15 @@ pub enum TaskEvent {
         exit_code: Option<i32>,
         /// Why.
         reason: StoppedReason,
+    },
+    /// The health of a daemon whose program runs is otherwise than before.
+    Health {
+        /// Which task.
+        task: TaskId,
+        /// Whether it is reached at its port.
+        healthy: bool,
+        /// Why it is not, for people; empty if it is.
+        reason: String,
     },
 }
 
@@ -194,6 +211,20 @@ pub enum PrepareError {
     /// The node's fault.
     #[error("the component could not be compiled: {0}")]
     Internal(String),
+}
+
+/// Why there is no connection to a task.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ForwardError {
+    /// No such `command` task is on this node, or no longer.
+    #[error("the task is not running here")]
+    Gone,
+    /// The task could not be connected to. The text says why, for people.
+    #[error("{0}")]
+    Refused(String),
+    /// The node can't at present. The text says why, for people.
+    #[error("{0}")]
+    Unavailable(String),
 }
 
 /// The stages of one cold start, each in nanoseconds.

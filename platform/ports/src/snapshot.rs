@@ -4,8 +4,8 @@
 use crate::network::NetworkChange;
 use serde::{Deserialize, Serialize};
 use skiff_types::{
-    Command, Digest, HostPattern, Kind, Limits, PathPrefix, QualifiedName, TaskDefinitionId, TaskId,
-    WasiGeneration,
+    Command, Digest, HealthCheck, HostPattern, Kind, Limits, Listen, PathPrefix, QualifiedName,
+    TaskDefinitionId, TaskId, WasiGeneration,
 };
 use std::sync::Arc;
 
@@ -63,6 +63,10 @@ pub struct TaskSpec {
     pub limits: Limits,
     /// Arguments and environment.
     pub command: Command,
+    /// The port that a daemon listens on.
+    pub port: Option<u16>,
+    /// How a daemon's health is checked; says nothing without a port.
+    pub health_check: HealthCheck,
 }
 
 /// A service's part of the routing table.
@@ -70,11 +74,14 @@ pub struct TaskSpec {
 pub struct Route {
     /// The service.
     pub service: QualifiedName,
-    /// Hosts, never empty: a service without routes of its own has `NAME.localhost` here.
+    /// Hosts. A service without routes of its own has `NAME.localhost` here, or nothing if it has listeners: then no
+    /// request of HTTP leads to it.
     pub hosts: Vec<HostMatch>,
     /// Path prefixes, never empty: `/` where the service names none.
     pub paths: Vec<PathPrefix>,
-    /// Its tasks that take requests, each with its ledger slot; empty if none does at present.
+    /// Where it is reached beside HTTP.
+    pub listen: Vec<Listen>,
+    /// Its tasks that take requests or connections, each with its ledger slot; empty if none does at present.
     pub targets: Vec<Target>,
 }
 
@@ -87,11 +94,13 @@ pub enum HostMatch {
     Any,
 }
 
-/// A task that takes requests.
+/// A task that takes requests or connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// The task.
     pub task: TaskId,
     /// Its slot in the ledger.
     pub slot: u32,
+    /// Where a daemon is reached at its own address; an `http` task has none, and is called.
+    pub port: Option<u16>,
 }

@@ -97,8 +97,9 @@ impl Account {
 impl Account {
     /// That of a task with so much memory, in a ledger of its own.
     pub(crate) fn of_any_task(memory_bytes: u64) -> Self {
-        use skiff_types::{Command, Digest, Limits, MemorySize, Namespace, TaskDefinitionId, WasiGeneration};
-        let name: skiff_types::Name = "guest".parse().expect("a name");
+        use skiff_types::{Command, Digest, HealthCheck, Limits, MemorySize, Name, Namespace};
+        use skiff_types::{TaskDefinitionId, WasiGeneration};
+        let name: Name = "guest".parse().expect("a name");
         let spec = TaskSpec {
             definition: TaskDefinitionId { family: name.clone(), revision: 1 },
             kind: Kind::Http,
@@ -106,6 +107,8 @@ impl Account {
             program: Digest::from_bytes([1; 32]),
             limits: Limits { memory: MemorySize::from_bytes(memory_bytes), ..Limits::default() },
             command: Command::default(),
+            port: None,
+            health_check: HealthCheck::default(),
         };
         let (task, owner) = (TaskId::from_parts(1, [1; 10]), QualifiedName::new(Namespace::default(), name));
         let assignment = Assignment { task, owner, in_service: true, spec: Arc::new(spec), slot: 0 };

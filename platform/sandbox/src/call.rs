@@ -306,8 +306,7 @@ async fn serve(
         Own::Kept(live) => *live,
         Own::Blank(blank) => Live::make(&host, &task, &code, blank, heap).await?,
     };
-    let request =
-        if task.reuses_sandboxes() { crossing::taken_in(live.heap.crossed(), request) } else { request };
+    let request = if task.reuses_sandboxes() { crossing::taken_in(request) } else { request };
     head.sandbox_is_ready(clock::monotonic_ns());
     live.call(&task, request, head).await?;
     if live.requests < task.account.spec.limits.reuse.requests {

@@ -14,7 +14,7 @@ use crate::logs::LogQueue;
 use crate::state::SandboxState;
 use skiff_kit::clock;
 use skiff_ledger::MemoryClaim;
-use skiff_types::{Kind, Limits, QualifiedName, TaskId, WasiGeneration};
+use skiff_types::{Limits, QualifiedName, TaskId, WasiGeneration};
 use std::any::{Any, TypeId};
 use std::sync::Arc;
 use wasmtime::component::{Linker, ResourceTable};
@@ -85,11 +85,6 @@ impl Guest {
     /// Its service or family.
     pub fn owner(&self) -> &QualifiedName {
         &self.account.owner
-    }
-
-    /// What its component's exports make of it.
-    pub fn kind(&self) -> Kind {
-        self.account.spec.kind
     }
 
     /// Its quotas.

@@ -17,8 +17,9 @@ use wasmtime::Store;
 
 /// Runs the task's program and says how it ended; says nothing if the task was taken away meanwhile.
 pub(crate) async fn run(host: Rc<Host>, task: Rc<Task>) {
-    // A drain waits for what was asked for once; what a service keeps running has no end to wait for.
-    let _in_flight = (!task.account.in_service).then(|| host.call_begins());
+    // A drain waits for what was asked for once; what a service keeps running, and a daemon, have no end to wait for.
+    let has_end = !task.account.in_service && task.account.spec.port.is_none();
+    let _in_flight = has_end.then(|| host.call_begins());
     let result = start_and_wait(&host, &task).await;
     if task.has_ended() {
         return;

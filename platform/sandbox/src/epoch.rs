@@ -53,19 +53,16 @@ impl EpochClock {
         &self.slices
     }
 
-    /// Says that a guest runs from now on.
-    pub(crate) fn enter(&self) {
+    /// A guest runs from now on, for as long as what is returned is kept.
+    #[must_use]
+    pub(crate) fn enter(&self) -> Running<'_> {
         self.cross();
         // The thread parks first and looks for a running guest after; so one of the two sees the other.
         fence(Ordering::SeqCst);
         if self.slices.parked.load(Ordering::Relaxed) {
             self.wake();
         }
-    }
-
-    /// Says that it no longer runs.
-    pub(crate) fn leave(&self) {
-        self.cross();
+        Running(self)
     }
 
     fn cross(&self) {
@@ -79,6 +76,15 @@ impl EpochClock {
         if let Some(thread) = &self.thread {
             thread.thread().unpark();
         }
+    }
+}
+
+/// A guest that runs. Dropped, also by a panic in it, it does no longer.
+pub(crate) struct Running<'a>(&'a EpochClock);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.cross();
     }
 }
 
@@ -137,13 +143,27 @@ mod tests {
     fn it_parks_when_no_guest_runs_and_wakes_when_one_does() {
         let clock = EpochClock::start(vec![Engine::default()]).unwrap();
         until("never parked", || clock.slices.parked.load(Ordering::SeqCst));
-        clock.enter();
+        let running = clock.enter();
         assert!(!clock.slices.parked.load(Ordering::SeqCst));
         let parked_while_running = Instant::now() + 2 * TICK * TICKS_IDLE_MAX;
         while Instant::now() < parked_while_running {
             assert!(!clock.slices.parked.load(Ordering::SeqCst), "parked although a guest runs");
         }
-        clock.leave();
+        drop(running);
         until("never parked again", || clock.slices.parked.load(Ordering::SeqCst));
+    }
+
+    #[test]
+    fn a_guest_that_panics_runs_no_longer() {
+        let clock = EpochClock::start(vec![Engine::default()]).unwrap();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _running = clock.enter();
+            if clock.slices.crossings.load(Ordering::SeqCst) % 2 == 1 {
+                panic!("as a host call may");
+            }
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(clock.slices.crossings.load(Ordering::SeqCst) % 2, 0);
+        until("never parked", || clock.slices.parked.load(Ordering::SeqCst));
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! The allocator counts each thread's bytes. A guest's polls happen one after the other on the worker's thread, so what
 //! the count grows by in them is held for that guest, until it is freed in them. What moves between a guest and the rest
-//! of the worker is told: bytes of bodies, lines of logs, the heads of sandboxes that serve more than one request
-//! ([`crate::call::crossing`]), and what host capabilities hold, give and take ([`apart`], [`given_away`], [`taken_over`]).
+//! of the worker is told: bytes of bodies, lines of logs, the heads of requests and answers ([`crate::call::crossing`],
+//! [`crate::outgoing`]), and what host capabilities hold, give and take ([`apart`], [`given_away`], [`taken_over`]).
 //! What the count can't see stays small, and a sandbox has few requests in which it could add up.
 
 use crate::account::Account;
@@ -105,18 +105,17 @@ impl Crossed {
         self.0.fetch_sub(bytes as i64, Relaxed);
     }
 
-    /// In a guest's poll, does what is no affair of the guest's.
-    pub(crate) fn apart<R>(&self, step: impl FnOnce() -> R) -> R {
-        let (result, grown) = growth(step);
-        self.0.fetch_sub(grown, Relaxed);
-        result
-    }
-
     /// Outside of a guest's poll, does what is the guest's affair.
     pub(crate) fn counted<R>(&self, step: impl FnOnce() -> R) -> R {
         let (result, grown) = growth(step);
         self.0.fetch_add(grown, Relaxed);
         result
+    }
+
+    /// Does what is the guest's affair, in whoever's poll that is, its own or another guest's, or in none: makes what it is
+    /// given, or frees what was made for it.
+    pub(crate) fn given<R>(&self, step: impl FnOnce() -> R) -> R {
+        apart(|| self.counted(step))
     }
 }
 
@@ -184,5 +183,15 @@ mod tests {
             apart(|| taken_over(1_000));
         });
         assert_eq!(grown, 70);
+    }
+
+    #[test]
+    fn what_a_guest_is_given_is_its_own_whoever_s_poll_that_is_in() {
+        let crossed = Crossed::default();
+        let ((), grown) = growth(|| {
+            crossed.given(|| taken_over(100));
+            crossed.given(|| given_away(30));
+        });
+        assert_eq!((grown, crossed.0.load(Relaxed)), (0, 70));
     }
 }

@@ -44,6 +44,7 @@ mod logs;
 mod native;
 mod offered;
 mod outgoing;
+mod outgoing_handler;
 mod pool;
 mod room;
 mod run;

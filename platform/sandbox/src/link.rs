@@ -2,6 +2,7 @@
 
 use crate::capability::Capabilities;
 use crate::engine::{EngineError, Flavour, MemoryStart, PoolSize, Slots, mapped_sandboxes, pooled_engine};
+use crate::outgoing_handler;
 use crate::room::Room;
 use crate::state::SandboxState;
 use skiff_types::WasiGeneration;
@@ -9,7 +10,8 @@ use std::rc::Rc;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 use wasmtime_wasi::WasiView;
-use wasmtime_wasi_http::WasiHttpView;
+use wasmtime_wasi_http::p2::bindings::http::types;
+use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 
 /// What components of one flavour run on.
 pub(crate) struct Machine {
@@ -100,7 +102,8 @@ pub(crate) fn linker<T: WasiView + WasiHttpView + 'static>(
 ) -> wasmtime::Result<Linker<T>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    types::add_to_linker::<_, WasiHttp>(&mut linker, &types::LinkOptions::default(), T::http)?;
+    outgoing_handler::add_to_linker(&mut linker)?;
     if generation == WasiGeneration::P3 {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;

@@ -1,58 +1,40 @@
 //! Outgoing requests as they leave a sandbox, and their answers as they arrive: whose memory it is that crosses, and how far a
 //! call between tasks has come.
 //!
-//! A request is made in its guest's polls, and read and freed outside of them; with an answer it is the other way round. So
-//! what one side allocates and the other frees is told ([`crate::heap`]): bodies byte by byte; and a request's head is copied
-//! where the sandbox lives long enough for heads to add up. Heads of answers, and what is small beside a body, are not told: a
-//! guest that frees them is owed nothing for it.
+//! A request is made in its guest's polls, and read and freed outside of them, or in those of the guest that it is for;
+//! with an answer it is the other way round. So what one side allocates and the other frees is told ([`crate::heap`]):
+//! bodies byte by byte; and heads and trailers are copied, so that no two guests share memory of which nobody can say whose
+//! it is. What does not grow with what a guest sends or gets (the few words of an error, the boxes that futures are in) is
+//! not told.
 
-use crate::account::Account;
-use crate::call::crossing::copy_of_head;
+use crate::call::crossing::{copy_of_answer_head, copy_of_head, frame_taken_in, frame_taken_out};
 use crate::capability::Sent;
 use crate::heap::{Crossed, apart};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderValue, Request, Response};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
-use skiff_types::Kind;
+use skiff_ports::invoke::HOPS_HEADER;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-/// How many calls between tasks led to a request; set by whoever carries such calls out.
-static HOPS: HeaderName = HeaderName::from_static("skiff-hops");
-
 type Answer = Box<dyn Future<Output = Result<Sent, Error>> + Send>;
 type Polled = Poll<Option<Result<Frame<Bytes>, Error>>>;
 
-/// How many calls led to a request with these headers.
-pub(crate) fn hops(headers: &HeaderMap) -> u32 {
-    headers.get(&HOPS).and_then(|hops| hops.to_str().ok()?.parse().ok()).unwrap_or(0)
-}
-
 /// A request as others than its guest have it, of whom it says how far the call has come that it is a part of. To be called in
 /// the guest's poll.
-pub(crate) fn leaving(
-    account: &Account,
-    crossed: &Arc<Crossed>,
-    hops: u32,
-    request: Request<WasiBody>,
-) -> Request<WasiBody> {
-    let (mut head, body) = request.into_parts();
+pub(crate) fn leaving(crossed: &Arc<Crossed>, hops: u32, request: Request<WasiBody>) -> Request<WasiBody> {
+    let (mut own, body) = request.into_parts();
     if hops > 0 {
-        head.headers.append(&HOPS, HeaderValue::from(hops));
-    }
-    let limits = &account.spec.limits;
-    if account.spec.kind == Kind::Command || limits.reuse.requests > 1 {
-        head = {
-            let theirs = head;
-            apart(|| copy_of_head(&theirs))
-        };
+        own.headers.append(&HOPS_HEADER, HeaderValue::from(hops));
     }
     let crossed = crossed.clone();
-    let body = apart(|| LeavingBody { body: Some(body), crossed }.boxed_unsync());
-    Request::from_parts(head, body)
+    apart(|| {
+        let body = LeavingBody { body: Some(body), crossed }.boxed_unsync();
+        Request::from_parts(copy_of_head(&own), body)
+    })
 }
 
 /// An answer as its guest has it.
@@ -60,8 +42,16 @@ pub(crate) fn arriving(crossed: &Arc<Crossed>, answer: Answer) -> Answer {
     let crossed = crossed.clone();
     apart(|| {
         Box::new(async move {
-            let (answer, rest) = Box::into_pin(answer).await?;
-            let answer = answer.map(|body| ArrivingBody { body: Some(body), crossed }.boxed_unsync());
+            let mut answer = Box::into_pin(answer);
+            let arrived = answer.as_mut().await;
+            apart(|| drop(answer));
+            let (answer, rest) = arrived?;
+            let (theirs, body) = answer.into_parts();
+            let answer = crossed.given(|| {
+                let body = ArrivingBody { body: Some(body), crossed: crossed.clone() }.boxed_unsync();
+                Response::from_parts(copy_of_answer_head(&theirs), body)
+            });
+            apart(|| drop(theirs));
             Ok::<Sent, Error>((answer, rest))
         })
     })
@@ -82,7 +72,7 @@ impl http_body::Body for LeavingBody {
         let Some(body) = body else { return Poll::Ready(None) };
         let polled = crossed.counted(|| Pin::new(body).poll_frame(cx));
         crossed.left(data_bytes(&polled) as u64);
-        polled
+        polled.map(|frame| Some(frame?.map(|frame| frame_taken_out(crossed, frame))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -96,7 +86,8 @@ impl http_body::Body for LeavingBody {
 
 impl Drop for LeavingBody {
     fn drop(&mut self) {
-        self.crossed.counted(|| self.body = None);
+        // What it holds was its guest's, in whichever guest's poll it is dropped.
+        self.crossed.given(|| self.body = None);
     }
 }
 
@@ -113,7 +104,8 @@ impl http_body::Body for ArrivingBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let Self { body, crossed } = &mut *self;
         let Some(body) = body else { return Poll::Ready(None) };
-        crossed.take_over(|| Pin::new(body).poll_frame(cx), data_bytes)
+        let polled = crossed.take_over(|| Pin::new(body).poll_frame(cx), data_bytes);
+        polled.map(|frame| Some(frame?.map(|frame| frame_taken_in(crossed, frame))))
     }
 
     fn is_end_stream(&self) -> bool {

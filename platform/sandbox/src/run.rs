@@ -70,11 +70,12 @@ impl<T> GuestRun<T> {
     fn metered<R>(&mut self, began_ns: u64, step: impl FnOnce(&mut Option<Guest<T>>) -> R) -> (R, After) {
         // What waits now is not this guest's.
         self.host.flush_logs();
-        self.host.epoch.enter();
+        // Left also where a host call of the guest panics.
+        let running = self.host.epoch.enter();
         let result = self.heap.metered(|| step(&mut self.guest));
         self.heap.left(self.host.flush_logs());
         let fits = self.heap.claim_held();
-        self.host.epoch.leave();
+        drop(running);
         let after = After { fits, slice_is_over: slice_is_over() };
         if Without::get().cpu {
             return (result, after);

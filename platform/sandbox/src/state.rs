@@ -17,6 +17,7 @@ use crate::turns::Pause;
 use crate::without::Without;
 use http::{HeaderMap, HeaderName};
 use skiff_ledger::MemoryClaim;
+use skiff_ports::invoke;
 use skiff_ports::logs::LogStream;
 use skiff_types::Kind;
 use std::any::Any;
@@ -138,7 +139,7 @@ impl SandboxState {
 
     /// Notes how far the request has come that the guest is asked next: what it asks of others goes on from there.
     pub(crate) fn note_hops(&mut self, headers: &HeaderMap) {
-        self.hooks.hops = outgoing::hops(headers);
+        self.hooks.hops = invoke::hops(headers);
     }
 
     /// Whether the task's limit refused this sandbox memory that it asked for.
@@ -225,7 +226,7 @@ impl WasiHttpHooks for Hooks {
         read: Exchange,
     ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
         if let Some(outgoing) = self.capabilities.outgoing() {
-            let request = outgoing::leaving(&self.account, &self.crossed, self.hops, request);
+            let request = outgoing::leaving(&self.crossed, self.hops, request);
             let answer = outgoing.send(self.guest(), request, options, read);
             return outgoing::arriving(&self.crossed, answer);
         }

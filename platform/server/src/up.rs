@@ -8,6 +8,7 @@ use crate::machine;
 use crate::meters::NodeMeters;
 use crate::secrets::Secrets;
 use anyhow::{Context, bail};
+use rustix::net::sockopt;
 use skiff_cli::connection::ConnectionFile;
 use skiff_cli::{AccessLog, UpArgs};
 use skiff_control::{AskedNetwork, Handle};
@@ -35,6 +36,12 @@ const SUPERVISOR_THREADS: usize = 2;
 const SUPERVISOR_BLOCKING_THREADS_MAX: usize = 64;
 /// Connections that may wait to be accepted; the kernel takes `net.core.somaxconn` if that is less.
 const BACKLOG: i32 = 4_096;
+/// A connection of the API in which nothing passes for so long is asked whether its client is there,
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// and again after so long,
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// so many times in all, before it counts as gone.
+const KEEPALIVE_PROBES: u32 = 4;
 /// How long the API's calls may go on once the workers have ended.
 const API_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -90,6 +97,7 @@ impl Platform {
         let secrets = Secrets::of(&data)?;
         let api = args.api.socket().context("--api is not an address to listen at")?;
         let (http, api) = (bind("http", args.http, args.insecure)?, bind("api", api, args.insecure)?);
+        keep_alive(&api).context("the API's socket can't be set up")?;
         let (http_address, api_address) = (http.local_addr()?, api.local_addr()?);
 
         let folder = |name: &str| -> anyhow::Result<PathBuf> {
@@ -129,6 +137,7 @@ impl Platform {
             cache_dir,
             access_log: access_log(&args.access_log, &logs_dir)?,
             network: network.clone(),
+            listen: http_address.ip(),
         };
         let node = Node::start(config, http, cache, images.clone(), logs.clone(), flows)?;
         let control = skiff_control::start(
@@ -259,6 +268,16 @@ fn bind(option: &str, address: SocketAddr, insecure: bool) -> anyhow::Result<Tcp
     rustix::net::listen(&listener, BACKLOG)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+/// Has the kernel find out about clients that are gone without a word: some connections wait for their client for as long
+/// as it lives. What is accepted takes it over from the listening socket (socket(7), tcp(7)).
+fn keep_alive(listener: &TcpListener) -> std::io::Result<()> {
+    sockopt::set_socket_keepalive(listener, true)?;
+    sockopt::set_tcp_keepidle(listener, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(listener, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(listener, KEEPALIVE_PROBES)?;
+    Ok(())
 }
 
 /// What the virtual network spans: what was chosen at the first start.

@@ -1,7 +1,7 @@
 //! Task definitions: what to run and with which limits. A revision never changes once it is registered.
 
 use crate::text::{ParseError, serde_as_text};
-use crate::{CpuUnits, Digest, ImageReference, MemorySize, Name, Program, Span};
+use crate::{CpuUnits, Digest, HealthCheck, ImageReference, MemorySize, Name, Program, Restart, Span};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -219,11 +219,24 @@ pub struct TaskDefinition {
     pub snapshot: bool,
     /// Security groups of its tasks, where their service names none; none here means the default one.
     pub security_groups: Vec<Name>,
+    /// The port that a daemon listens on: what makes a `command` task one.
+    pub port: Option<u16>,
+    /// How a daemon's health is checked.
+    pub health_check: HealthCheck,
+    /// How long a daemon's open connections may take to end once it is to stop.
+    pub stop_timeout: Span,
+    /// What becomes of a one-off task whose program ended.
+    pub restart: Restart,
     /// When it was registered, in milliseconds since 1970.
     pub created_at_ms: u64,
 }
 
 impl TaskDefinition {
+    /// Whether the load balancer leads to its tasks: they answer requests, or are daemons.
+    pub fn is_balanced(&self) -> bool {
+        self.kind == Kind::Http || self.port.is_some()
+    }
+
     /// What a task in this environment runs: the definition's own, or that with the task's overrides.
     pub fn program(&self, environment: &BTreeMap<String, String>) -> Program {
         match self.snapshot {

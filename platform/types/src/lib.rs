@@ -3,6 +3,7 @@
 //! No I/O, no async, no clock and no random source: what needs one takes it as an argument. Every type that a user
 //! writes down parses from text and prints the same text back; `serde` goes through that text.
 
+mod daemon;
 mod definition;
 mod image;
 mod name;
@@ -15,6 +16,7 @@ mod task;
 mod text;
 mod usage;
 
+pub use daemon::{DEFAULT_STOP_TIMEOUT, Health, HealthCheck, Listen, Restart, STOP_TIMEOUT_MAX};
 pub use definition::{
     Command, DEFAULT_CONCURRENCY, DEFAULT_CPU, DEFAULT_MEMORY, DEFAULT_TIMEOUT_MS, Kind, Limits, Reuse,
     TaskDefinition, TaskDefinitionId, WasiGeneration,
@@ -25,7 +27,7 @@ pub use network::{NetworkSpec, TaskAddress, Transport};
 pub use program::Program;
 pub use security_group::{
     DEFAULT_GROUP, Direction, GROUPS_OF_TASK_MAX, GroupRef, Peer, PortRange, RESERVED_GROUP_NAMES, RULES_MAX,
-    Rule,
+    Rule, default_group,
 };
 pub use service::{HostPattern, PathPrefix, RouteError, ServiceSpec};
 pub use size::{CpuUnits, MemorySize, Span};

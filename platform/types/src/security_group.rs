@@ -11,6 +11,11 @@ use std::str::FromStr;
 
 /// The group of a task whose definition and service name none; every namespace has it.
 pub const DEFAULT_GROUP: &str = "default";
+/// The same as a name.
+pub fn default_group() -> Name {
+    DEFAULT_GROUP.parse().expect("a name")
+}
+
 /// Names that mean something else in a rule, so that no group may have them.
 pub const RESERVED_GROUP_NAMES: [&str; 4] = ["all", "load-balancer", "platform", "self"];
 /// Groups that one task can be in.

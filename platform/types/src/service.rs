@@ -1,7 +1,7 @@
 //! Services: how many tasks of which definition, and where the load balancer finds them.
 
 use crate::text::{ParseError, serde_as_text};
-use crate::{Name, TaskDefinitionId};
+use crate::{Listen, Name, TaskDefinitionId};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -15,12 +15,14 @@ pub struct ServiceSpec {
     pub definition: TaskDefinitionId,
     /// How many tasks.
     pub desired: u32,
-    /// Hosts it answers on; with neither hosts nor paths it answers on `NAME.localhost`.
+    /// Hosts it answers on; with neither hosts nor paths it answers on `NAME.localhost`, unless it has listeners.
     pub hosts: Vec<HostPattern>,
     /// Path prefixes it answers on.
     pub paths: Vec<PathPrefix>,
     /// Security groups of its tasks, whatever their definition says; `None` for the definition's.
     pub security_groups: Option<Vec<Name>>,
+    /// Where it is reached beside HTTP; sorted, each once.
+    pub listen: Vec<Listen>,
 }
 
 impl ServiceSpec {

@@ -1,7 +1,7 @@
 //! Tasks: one running copy of a task definition each, and the states it goes through.
 
 use crate::text::{ParseError, serde_as_text};
-use crate::{Command, Name, Namespace, TaskAddress, TaskDefinitionId};
+use crate::{Command, Health, Name, Namespace, TaskAddress, TaskDefinitionId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -50,7 +50,7 @@ impl fmt::Debug for TaskId {
     }
 }
 
-/// A task's lifecycle, in ECS's words and order; a task only ever moves forward.
+/// A task's lifecycle, in ECS's words and order; a task only ever moves forward, until it is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum TaskStatus {
@@ -125,6 +125,8 @@ pub enum StopCode {
     WorkerLost,
     /// The platform itself stopped.
     PlatformStopped,
+    /// It was not reached at its port any more, or not in time.
+    Unhealthy,
 }
 
 impl fmt::Display for StopCode {
@@ -204,14 +206,25 @@ pub struct Task {
     pub stop: Option<StoppedReason>,
     /// The program's exit code; `http` tasks have none.
     pub exit_code: Option<i32>,
-    /// How many tasks in a row failed before this one in its place; backs off its start.
+    /// What is known of its health.
+    pub health: Health,
+    /// Why it is unhealthy, where it is: for people.
+    pub health_reason: Option<String>,
+    /// How often it was started again; only a one-off task is.
+    pub restarts: u32,
+    /// Why it ended before it was started again for the last time.
+    pub last_stop: Option<StoppedReason>,
+    /// How many times in a row its place failed before this start: tasks before it, or its own starts before; backs off
+    /// its start.
     pub attempt: u32,
     /// When it was asked for, in milliseconds since 1970.
     pub created_at_ms: u64,
     /// Not to be started before this time; in milliseconds since 1970.
     pub start_after_ms: u64,
-    /// When it first was `RUNNING`, in milliseconds since 1970.
+    /// When it was `RUNNING` first, since it was started for the last time; in milliseconds since 1970.
     pub started_at_ms: Option<u64>,
+    /// When it was [ready](Task::is_ready) first since then; in milliseconds since 1970.
+    pub ready_at_ms: Option<u64>,
     /// When it was `STOPPED`, in milliseconds since 1970.
     pub stopped_at_ms: Option<u64>,
 }
@@ -220,6 +233,11 @@ impl Task {
     /// Whether it has ended or is on its way there.
     pub fn is_stopping(&self) -> bool {
         self.stop.is_some() || self.status > TaskStatus::Running
+    }
+
+    /// Whether names and routes lead to it: it is `RUNNING`, and healthy if that is checked.
+    pub fn is_ready(&self) -> bool {
+        self.status == TaskStatus::Running && matches!(self.health, Health::Unchecked | Health::Healthy)
     }
 }
 

@@ -6,13 +6,10 @@ use futures::future::{LocalBoxFuture, ready};
 use http::{Request, Response};
 use skiff_net::{NetError, Network};
 use skiff_ports::body::Body;
-use skiff_ports::invoke::{Invoke, InvokeError};
+use skiff_ports::invoke::{HTTP_PORT, Invoke, InvokeError};
 use skiff_sandbox::Sandboxes;
 use skiff_types::TaskId;
 use std::rc::Rc;
-
-/// The port of an `http` task, as rules see it.
-const HTTP_PORT: u16 = 80;
 
 /// The way of the load balancer to the tasks of this worker.
 pub(crate) struct Entrance {

@@ -7,12 +7,20 @@
 //! Invariant: nothing is accepted before the first version is known whole, so no request meets an empty routing table. A
 //! task has its network interface before it runs, and until it has ended.
 
+mod connect;
 mod entrance;
+mod forward;
+mod health;
+mod host_addresses;
 mod link;
+mod listeners;
 
 use anyhow::{Context, bail};
+use connect::Connector;
 use entrance::Entrance;
+use health::Health;
 use link::Link;
+use listeners::Listeners;
 use skiff_edge::accept::Acceptor;
 use skiff_edge::{Edge, Proto, access_log};
 use skiff_host_net::HostNet;
@@ -20,6 +28,7 @@ use skiff_kit::clock;
 use skiff_ledger::Ledger;
 use skiff_net::{HostResolver, Network, Wires};
 use skiff_node::wire::{FrameReader, FromWorker, Gatherer, Received, ToWorker, WorkerSetup, frames};
+use skiff_ports::connect::Connect;
 use skiff_ports::invoke::Invoke;
 use skiff_ports::network::NetworkChange;
 use skiff_ports::snapshot::{Difference, Version};
@@ -54,12 +63,16 @@ struct Worker {
     edge: Rc<Edge>,
     sandboxes: Rc<Sandboxes>,
     network: Network,
+    connector: Rc<dyn Connect>,
+    health: Rc<Health>,
     link: Rc<Link>,
     /// The version that it acts on; 0 before the first.
     version: Version,
     gatherer: Gatherer,
     /// What to accept with; taken with the first version.
     acceptor: Option<Acceptor>,
+    /// Where services are reached beside HTTP.
+    listeners: Listeners,
 }
 
 async fn serve() -> anyhow::Result<()> {
@@ -75,6 +88,7 @@ async fn serve() -> anyhow::Result<()> {
     };
     let mut worker = Worker::build(setup, descriptors, link)?;
     worker.beat();
+    host_addresses::keep_true(worker.network.clone());
     worker.listen(&mut reader).await
 }
 
@@ -93,6 +107,7 @@ impl Worker {
         let forwarded_port = listener.local_addr()?.port();
         let network = network(&setup, &ledger, &link, Wires::new(wires_inbox, wires_peers, setup.worker)?)?;
         let host_net = HostNet::new(&skiff_host_net::Config::default(), network.clone())?;
+        let health = Health::new(network.clone(), link.events());
         let sandboxes = Sandboxes::new(
             skiff_sandbox::Config {
                 worker: index,
@@ -106,13 +121,14 @@ impl Worker {
                 ledger: ledger.clone(),
                 code: link.clone(),
                 logs: link.clone(),
-                events: link.events(),
+                events: health.events(),
                 capabilities: vec![host_net.clone()],
             },
         )?;
         let answerer: Rc<dyn Invoke> = sandboxes.clone();
         host_net.answer_with(&answerer);
         let invoke = Rc::new(Entrance { sandboxes: sandboxes.clone(), network: network.clone() });
+        let connector: Rc<dyn Connect> = Rc::new(Connector { network: network.clone() });
         let edge = Edge::new(
             skiff_edge::Config {
                 worker: index,
@@ -124,11 +140,24 @@ impl Worker {
                 forwarded_proto: Proto::Http,
                 forwarded_port,
             },
-            skiff_edge::Deps { invoke, ledger: ledger.clone() },
+            skiff_edge::Deps { invoke, connect: connector.clone(), ledger: ledger.clone() },
         )?;
         let acceptor = Some(Acceptor { listener, inbox, peers, worker: index, ledger: ledger.clone() });
         let (version, gatherer) = (0, Gatherer::default());
-        Ok(Self { setup, ledger, edge, sandboxes, network, link, version, gatherer, acceptor })
+        Ok(Self {
+            setup,
+            ledger,
+            edge,
+            sandboxes,
+            network,
+            connector,
+            health,
+            link,
+            version,
+            gatherer,
+            acceptor,
+            listeners: Listeners::default(),
+        })
     }
 
     /// Says again and again that the event loop lives, and accounts for the CPU time that no task is charged with.
@@ -176,6 +205,11 @@ impl Worker {
                     let state = self.network.state(task);
                     self.link.send(FromWorker::InterfaceState { request, state });
                 }
+                ToWorker::Listeners(told) => self.listeners.set(&self.edge, told, descriptors)?,
+                ToWorker::Forward { request, task, port } => {
+                    let (connector, link) = (self.connector.clone(), self.link.clone());
+                    forward::start(connector, link, request, (task, port), descriptors);
+                }
                 ToWorker::Drain { timeout_ms } => {
                     self.finish(Duration::from_millis(timeout_ms), reader).await;
                     return Ok(());
@@ -193,9 +227,15 @@ impl Worker {
         }
         let NetworkChange { groups, dissolved, interfaces, left } = network;
         self.connect(NetworkChange { groups, dissolved, interfaces, left: Vec::new() });
-        assignments.into_iter().for_each(|assignment| self.sandboxes.run(assignment));
+        for assignment in assignments {
+            self.health.watch(&assignment);
+            self.sandboxes.run(assignment);
+        }
         self.edge.route(routes.iter().map(|route| &**route), &withdrawn);
-        ended.into_iter().for_each(|task| self.sandboxes.end(task));
+        for task in ended {
+            self.health.forget(task);
+            self.sandboxes.end(task);
+        }
         self.connect(NetworkChange { left, ..NetworkChange::default() });
         if more {
             return Ok(());
@@ -224,7 +264,8 @@ impl Worker {
     }
 
     /// Finishes what is in flight, says so, and passes on what guests wrote last, and what their connections came to.
-    async fn finish(&self, timeout: Duration, reader: &mut FrameReader) {
+    async fn finish(&mut self, timeout: Duration, reader: &mut FrameReader) {
+        self.listeners.close();
         // The edge keeps to the timeout by itself, and writes down after it what it cut off.
         let finished = async {
             let idle = tokio::time::timeout(timeout, self.sandboxes.idle());

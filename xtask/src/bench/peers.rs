@@ -34,6 +34,10 @@ pub(crate) const ALL: [(&str, Kind, Start); 5] = [
     ("hyper, native, no sandbox: the limit", Kind::Limit, native),
 ];
 
+/// What to do where there is none.
+pub(crate) const NO_WASMTIME: &str =
+    "`wasmtime` is neither on the PATH nor in ~/.cargo/bin; `cargo install wasmtime-cli` brings it";
+
 const P3: [&str; 2] = ["-Scli,p3", "-Wcomponent-model-async"];
 
 fn wasmtime(
@@ -42,9 +46,7 @@ fn wasmtime(
     component: &str,
     arguments: &[&str],
 ) -> anyhow::Result<Running> {
-    let program = wasmtime_program().context(
-        "`wasmtime` is neither on the PATH nor in ~/.cargo/bin; `cargo install wasmtime-cli` brings it",
-    )?;
+    let program = wasmtime_program().context(NO_WASMTIME)?;
     start(bench, placement, |address| {
         let mut command = Command::new(program);
         command.arg("serve").args(arguments).args(["--addr", address]).arg(example(component));
@@ -100,7 +102,7 @@ fn native(bench: &Bench, placement: Placement) -> anyhow::Result<Running> {
 }
 
 /// Starts a peer on a free port and waits until it listens.
-fn start(
+pub(crate) fn start(
     bench: &Bench,
     placement: Placement,
     command: impl FnOnce(&str) -> Command,

@@ -7,6 +7,7 @@ mod cold_start;
 mod density;
 mod inside;
 mod latency;
+mod network;
 mod quotas;
 mod recovery;
 mod services;
@@ -35,6 +36,8 @@ pub(crate) enum Name {
     Shares,
     /// Every way to misbehave: what its neighbour feels, what is left behind, how soon it ends when it is cancelled
     Adversary,
+    /// The network between tasks: calls, streams, connections, rules, and the neighbour of who attacks it
+    Network,
     /// Workers and platforms that are killed; from a push to the first answer
     Recovery,
     /// The cost of each quota, by switching it off
@@ -55,6 +58,7 @@ impl Name {
             Self::Neighbours => neighbours::measure(bench),
             Self::Shares => shares::measure(bench),
             Self::Adversary => adversary::measure(bench),
+            Self::Network => network::measure(bench),
             Self::Recovery => recovery::measure(bench),
             Self::Quotas => quotas::measure(bench),
             Self::Inside => inside::measure(bench),

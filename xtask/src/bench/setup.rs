@@ -156,7 +156,7 @@ impl Bench {
 }
 
 /// More CPU and memory than any measurement of the platform itself uses, so that no quota of the task is what is seen.
-const AMPLE: [&str; 6] = ["--cpu", "4096", "--memory", "1GiB", "--concurrency", "500"];
+pub(crate) const AMPLE: [&str; 6] = ["--cpu", "4096", "--memory", "1GiB", "--concurrency", "500"];
 
 /// Deploys an example with ample quotas.
 pub(crate) fn deploy_example(platform: &Platform, example: &str) -> anyhow::Result<()> {
@@ -170,7 +170,13 @@ pub(crate) fn example(name: &str) -> PathBuf {
 
 /// The component that misbehaves as its path says.
 pub(crate) fn misbehave() -> PathBuf {
-    root().join("platform/server/tests/guests/target/wasm32-wasip2/release/misbehave.wasm")
+    guest("misbehave")
+}
+
+/// The component of a guest of the tests.
+pub(crate) fn guest(name: &str) -> PathBuf {
+    let file = format!("{}.wasm", name.replace('-', "_"));
+    root().join("platform/server/tests/guests/target/wasm32-wasip2/release").join(file)
 }
 
 /// The component with a custom section of its own at its end: another digest, the same program.

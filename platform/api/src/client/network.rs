@@ -1,12 +1,14 @@
-//! The calls on security groups and on what they let through.
+//! The calls on security groups and on what they let through, and the connection to a task past them.
 
 use super::{Client, ClientError, expecting, lines, without_timeout};
 use crate::{
-    ChangeRule, ExplainQuery, Explanation, FlowQuery, FlowRecord, Operation, Page, PageQuery,
-    PutSecurityGroup, SecurityGroup, TaskNetwork,
+    ChangeRule, ExplainQuery, Explanation, FORWARD_PROTOCOL, FlowQuery, FlowRecord, ForwardQuery, Operation,
+    Page, PageQuery, PutSecurityGroup, SecurityGroup, TaskNetwork,
 };
 use futures::stream::BoxStream;
-use http::header::ACCEPT;
+use http::StatusCode;
+use http::header::{ACCEPT, CONNECTION, UPGRADE};
+use reqwest::Upgraded;
 use skiff_types::{Name, Namespace, Rule, TaskId};
 
 impl Client {
@@ -102,6 +104,25 @@ impl Client {
         let request = self.request(Operation::ReadFlows, &[namespace.as_str()]).query(query);
         let request = without_timeout(request).header(ACCEPT, "application/x-ndjson");
         Ok(lines::read(self.send(request).await?, self.url().to_owned()))
+    }
+
+    /// A connection to a port of a task. Shutting it down ends what is written, and what the task writes still comes;
+    /// dropping it ends both.
+    pub async fn forward(
+        &self,
+        namespace: &Namespace,
+        task: TaskId,
+        query: &ForwardQuery,
+    ) -> Result<Upgraded, ClientError> {
+        let parameters = [namespace.as_str(), &task.to_string()];
+        let request = self.request(Operation::ForwardTask, &parameters).query(query);
+        let response =
+            self.send(request.header(CONNECTION, "upgrade").header(UPGRADE, FORWARD_PROTOCOL)).await?;
+        let status = response.status();
+        if status != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(ClientError::NotSkiff { url: self.url().to_owned(), status });
+        }
+        response.upgrade().await.map_err(|error| self.failure(error))
     }
 
     async fn change_rule(

@@ -1,8 +1,27 @@
-//! `skiff sg …` and `skiff net …`: who may be connected with whom, and who was.
+//! `skiff sg …`, `skiff net …` and `skiff forward`: who may be connected with whom, who was, and a way past all that.
 
 use clap::{Args, Subcommand};
 use skiff_types::{Name, Rule, Span};
 use std::str::FromStr;
+
+/// How rules are written, below the help of `skiff sg`.
+pub(super) const SG_HELP: &str = "\
+Examples:
+  skiff sg ls
+  skiff sg create cache
+  skiff sg allow cache tcp:6379 from web             its tasks may be reached by those of `web`
+  skiff sg allow web tcp:6379 to cache               and these may reach them
+  skiff sg allow web tcp:443 to \"*.example.com\"      hosts outside by name, one label for the star
+
+A rule says WHAT from WHOM (ingress) or WHAT to WHOM (egress):
+  WHAT   all, tcp or udp; and a port or a range of them, like tcp:8000-8100, if not all are meant
+  WHOM   a group, like web, or shop/web of another namespace; self, the group itself
+         load-balancer (only from), platform (only to)
+         a network or an address outside, like 10.0.3.0/24 or 2001:db8::7
+         a host outside (only to), like api.example.com or \"*.example.com\"
+Rules only allow, and what none allows is denied; what answers an allowed connection needs none. A
+task is in the groups that its service names (`skiff deploy --security-group`), else those of its
+task definition, else in `default`, which every namespace has.";
 
 /// `skiff sg …`.
 #[derive(Debug, Subcommand)]
@@ -28,10 +47,8 @@ Examples:
   skiff sg allow web tcp:5432 to 10.0.3.7            an address outside
   skiff sg allow cache all from shop/web             tasks of a group of another namespace
 
-A rule is all, tcp or udp; with a port or a range of them, like tcp:8000-8100, where not all are
-meant; then `from` or `to`; then load-balancer, self, platform, a group, a network, an address, or
-a host. A connection between two tasks takes a rule on both sides: egress of one, ingress of the
-other. `skiff net explain` says which is missing.")]
+What a rule looks like, `skiff sg --help` says. A connection between two tasks takes a rule on
+both sides: egress of one, ingress of the other. `skiff net explain` says which is missing.")]
     Allow(RuleArgs),
     /// Take a rule away; connections that no other rule allows are cut
     #[command(after_help = "Examples:\n  skiff sg revoke cache tcp:6379 from web")]
@@ -54,7 +71,8 @@ Examples:
   skiff sg create closed --no-rules
 
 Without --rule it allows what the group `default` does at first: the load balancer and the group
-itself may reach it, and it may reach itself and the platform. One that is there stays as it is.")]
+itself may reach it, and it may reach itself and the platform. What a rule looks like, `skiff sg
+--help` says. One that is there stays as it is; with --rule or --no-rules, that is an error.")]
 pub struct SecurityGroupCreateArgs {
     /// Its name
     pub name: Name,
@@ -94,7 +112,11 @@ Examples:
   skiff net explain load-balancer web:8080          from the load balancer
   skiff net explain 5e8f01b2 api.example.com:443    from one task to a host outside
   skiff net explain web [2001:db8::7]:53 --udp      to an address outside
-  skiff net explain web shop/cache:6379             to a service of another namespace")]
+  skiff net explain web shop/cache:6379             to a service of another namespace
+
+It prints every rule that was looked at: of FROM's groups those to somebody, as tcp:6379 to cache,
+and of TO's groups those from somebody, as tcp:6379 from web; and where none allows it, the
+command that adds the one that would. What a rule looks like, `skiff sg --help` says.")]
 pub struct ExplainArgs {
     /// Who connects: a service, a one-off task's family, a task's id or the last digits of it, or load-balancer
     #[arg(value_name = "FROM")]
@@ -137,6 +159,50 @@ pub struct FlowsArgs {
     /// Only the last so many
     #[arg(long, value_name = "N")]
     pub tail: Option<u32>,
+}
+
+/// `skiff forward`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  skiff forward cache                  the port of its definition, under the same number here
+  skiff forward cache 6380:6379        from 127.0.0.1:6380 to port 6379 of one of its tasks
+  skiff forward 5e8f01b2 0:8080        to one task, from any port that is free here
+
+It passes on connections until it is ended by Ctrl-C, each to a task that is ready then. Security
+groups are not asked: it is your own way in.")]
+pub struct ForwardArgs {
+    /// A service, or a task by its id or the last digits of it
+    #[arg(value_name = "TASK|SERVICE")]
+    pub to: String,
+    /// The port here and the port there; 0 here for any that is free [default: the definition's port]
+    #[arg(value_name = "[LOCAL:]REMOTE")]
+    pub ports: Option<ForwardPorts>,
+}
+
+/// A port here, and a port there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForwardPorts {
+    /// Where to listen: 0 for any port that is free, `None` for the same number as there.
+    pub local: Option<u16>,
+    /// To which port of the task; `None` for that of its definition.
+    pub remote: Option<u16>,
+}
+
+impl FromStr for ForwardPorts {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let error =
+            || format!("{text:?} is no port there, or one here and one there, like 6379 or 6380:6379");
+        let port = |text: &str| text.parse::<u16>().map_err(|_| error());
+        let (local, remote) = match text.split_once(':') {
+            Some((local, "")) => (Some(port(local)?), None),
+            Some((local, remote)) => (Some(port(local)?), Some(port(remote)?)),
+            None => (None, Some(port(text)?)),
+        };
+        if remote == Some(0) { Err(error()) } else { Ok(Self { local, remote }) }
+    }
 }
 
 /// Somebody, and a port there.

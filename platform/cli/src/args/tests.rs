@@ -95,6 +95,21 @@ fn what_follows_the_dashes_is_the_programs() {
 }
 
 #[test]
+fn a_daemon_is_told_by_its_port() {
+    let line = "skiff run kv.wasm --port 6379 --health-interval 1s --stop-timeout 5s --restart on-failure";
+    let Command::Run(run) = parse(line).unwrap().command else { panic!() };
+    assert_eq!((run.daemon.port, run.restart), (Some(6379), Some(Restart::OnFailure)));
+    let millis = |span: Option<Span>| span.map(Span::ms);
+    assert_eq!(
+        (millis(run.daemon.health_interval), millis(run.daemon.stop_timeout)),
+        (Some(1_000), Some(5_000))
+    );
+    let line = "skiff deploy kv.wasm --port 6379 --listen tcp:6379 --listen tcp:6380";
+    let Command::Deploy(deploy) = parse(line).unwrap().command else { panic!() };
+    assert_eq!(deploy.listen, [Listen::Tcp(6379), Listen::Tcp(6380)]);
+}
+
+#[test]
 fn who_is_connected_to_is_named_with_a_port() {
     let to = |text: &str| {
         let Command::Net { command: NetworkCommand::Explain(args) } =
@@ -107,6 +122,21 @@ fn who_is_connected_to_is_named_with_a_port() {
     assert_eq!(to("cache:6379"), ("cache".to_owned(), 6379));
     assert_eq!(to("shop/cache:6379"), ("shop/cache".to_owned(), 6379));
     assert_eq!(to("[2001:db8::7]:53"), ("2001:db8::7".to_owned(), 53));
+}
+
+#[test]
+fn a_port_here_need_not_be_named() {
+    let ports = |text: &str| {
+        let Command::Forward(args) = parse(&format!("skiff forward cache {text}")).unwrap().command else {
+            panic!()
+        };
+        args.ports.map(|ports| (ports.local, ports.remote))
+    };
+    assert_eq!(ports(""), None);
+    assert_eq!(ports("6379"), Some((None, Some(6379))));
+    assert_eq!(ports("6380:6379"), Some((Some(6380), Some(6379))));
+    assert_eq!(ports("0:6379"), Some((Some(0), Some(6379))));
+    assert_eq!(ports("0:"), Some((Some(0), None)));
 }
 
 #[test]
@@ -127,6 +157,13 @@ fn values_without_units_are_wrong_usage() {
         "skiff deploy --env A",
         "skiff deploy --path api",
         "skiff deploy --security-group Web",
+        "skiff deploy --port 0",
+        "skiff deploy --port 65536",
+        "skiff deploy --listen 6379",
+        "skiff deploy --health-interval 10",
+        "skiff deploy --restart always",
+        "skiff run job.wasm --restart sometimes",
+        "skiff run job.wasm --stop-timeout 5",
         "skiff up --network 10.64.0.0",
         "skiff up --network6 10.64.0.0/10",
         "skiff sg create web --rule tcp:80",
@@ -136,6 +173,11 @@ fn values_without_units_are_wrong_usage() {
         "skiff net explain web cache",
         "skiff net explain web 2001:db8::7:53",
         "skiff net flows --since 5",
+        "skiff forward",
+        "skiff forward cache 0",
+        "skiff forward cache :6379",
+        "skiff forward cache 6379:0",
+        "skiff forward cache redis",
         "skiff scale hello -1",
         "skiff task ls --status DEAD",
         "skiff taskdef rm hello",

@@ -81,12 +81,22 @@ impl<'a> Trials<'a> {
             environment: Default::default(),
             snapshot: false,
             security_groups: Vec::new(),
+            port: None,
+            health_check: Default::default(),
+            stop_timeout: None,
+            restart: Default::default(),
         };
         let definition = self.client.register_task_definition(namespace, &body).await?;
         let registered = started.elapsed();
         let definition = TaskDefinitionReference::from(definition.id);
-        let body =
-            PutService { definition, desired: Some(1), hosts: None, paths: None, security_groups: None };
+        let body = PutService {
+            definition,
+            desired: Some(1),
+            hosts: None,
+            paths: None,
+            security_groups: None,
+            listen: None,
+        };
         self.client.put_service(namespace, &name, &body, None).await?;
         let service = self.serving(&name).await?;
         let serving = started.elapsed();

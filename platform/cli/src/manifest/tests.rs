@@ -14,6 +14,14 @@ concurrency = 50
 reuse = { requests = 128, concurrent = 16 }
 snapshot = true
 security-groups = ["web", "backend"]
+port = 6379
+stop-timeout = "1m"
+restart = "on-failure"
+
+[health]
+interval = "5s"
+unhealthy = 2
+start-period = "10s"
 
 [environment]
 LOG = "debug"
@@ -23,6 +31,7 @@ EMPTY = ""
 desired = 2
 hosts = ["hello.example.com", "*.example.com"]
 paths = ["/api"]
+listen = ["tcp:6379"]
 "#;
 
 fn parse(text: &str) -> Result<Manifest, ManifestError> {
@@ -44,6 +53,16 @@ fn a_whole_manifest() {
     assert_eq!(manifest.reuse, "128x16".parse().ok());
     assert_eq!(manifest.snapshot, Some(true));
     assert_eq!(manifest.security_groups, Some(["web", "backend"].map(|name| name.parse().unwrap()).into()));
+    assert_eq!((manifest.port, manifest.restart), (Some(6379), Some(Restart::OnFailure)));
+    assert_eq!(manifest.stop_timeout, Some(Span::from_ms(60_000)));
+    let health = HealthCheckSpec {
+        interval: Some(Span::from_ms(5_000)),
+        unhealthy: Some(2),
+        start_period: Some(Span::from_ms(10_000)),
+        ..HealthCheckSpec::default()
+    };
+    assert_eq!(manifest.health, health);
+    assert_eq!(manifest.service.listen, [Listen::Tcp(6379)]);
     let environment =
         [("EMPTY", ""), ("LOG", "debug")].map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(manifest.environment, BTreeMap::from(environment));
@@ -77,7 +96,7 @@ fn every_error_names_file_line_and_value() {
         ("[service]\nhost = \"x\"", "4: the key \"host\" is unknown in [service]; did you mean \"hosts\"?"),
         (
             "[service]\nxyzzy = 1",
-            "4: the key \"xyzzy\" is unknown in [service]; the keys of [service] are desired, hosts, paths",
+            "4: the key \"xyzzy\" is unknown in [service]; the keys of [service] are desired, hosts, paths, listen",
         ),
         (
             "memory = 128",
@@ -103,6 +122,22 @@ fn every_error_names_file_line_and_value() {
             "concurrency = \"10\"",
             "3: concurrency: \"10\" is not a whole number from 1 upwards, without quotes",
         ),
+        ("port = 0", "3: port: 0 is not a port, from 1 to 65535, without quotes"),
+        ("port = \"6379\"", "3: port: \"6379\" is not a port, from 1 to 65535, without quotes"),
+        (
+            "restart = \"no\"",
+            "3: restart: \"no\" is not a restart policy: \"never\", \"on-failure\" or \"always\"",
+        ),
+        ("health = 1", "3: health: 1 is not a section: [health] and its keys below it"),
+        (
+            "[health]\nstart_period = \"1s\"",
+            "4: the key \"start_period\" is unknown in [health]; did you mean \"start-period\"?",
+        ),
+        (
+            "[health]\ninterval = 5",
+            "4: interval: 5 is not a time with its unit, like 30s, 500ms, 5m or 2h, in quotes",
+        ),
+        ("[service]\nlisten = [\"6379\"]", "4: listen: \"6379\" is not a listener, like \"tcp:6379\""),
         ("snapshot = \"yes\"", "3: snapshot: \"yes\" is not true or false, without quotes"),
         (
             "security-groups = \"web\"",

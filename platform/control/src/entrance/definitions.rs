@@ -1,12 +1,15 @@
 //! Task definitions: what is registered has been compiled and fits its limits, so that it is refused here and not at
 //! the first request.
 
+mod daemon;
+
 use super::page::page;
 use super::{Entrance, WRITE_ATTEMPTS, check_command, views};
 use crate::error::ApiError;
 use crate::keys;
 use crate::model::{Definition, sandboxes_max};
 use crate::view::Held;
+use daemon::Daemon;
 use skiff_api::{
     ErrorCode, LimitsSpec, Page, RegisterTaskDefinition, TaskDefinitionListQuery, TaskDefinitionQuery,
     TaskDefinitionReference,
@@ -30,6 +33,7 @@ impl Entrance {
     ) -> Result<skiff_api::TaskDefinition, ApiError> {
         check_command(&request.arguments, &request.environment)?;
         let limits = limits(&request.limits)?;
+        let daemon = Daemon::of(&request)?;
         let request = RegisterTaskDefinition {
             security_groups: self.check_groups(namespace, &request.security_groups)?,
             ..request
@@ -47,11 +51,12 @@ impl Entrance {
         self.context.set_prepared(program.key());
         check_memory(&limits, &report)?;
         check_reuse(limits.reuse, &report)?;
+        daemon.check_kind(report.kind)?;
         for _ in 0..WRITE_ATTEMPTS {
             let prefix = keys::family(namespace, &request.family);
             let revisions = self.context.objects.load_all::<Definition>(&prefix).await?;
             let same = |held: &&Held<Definition>| {
-                says_the_same(&held.value, &request, image.component, &limits, &command)
+                says_the_same(&held.value, &request, image.component, &limits, &command, &daemon)
             };
             if let Some(held) = revisions.iter().rev().find(same) {
                 return Ok(views::definition(&held.value, &BTreeSet::new()));
@@ -69,6 +74,10 @@ impl Entrance {
                     command: command.clone(),
                     snapshot: request.snapshot,
                     security_groups: request.security_groups.clone(),
+                    port: daemon.port,
+                    health_check: daemon.health_check,
+                    stop_timeout: daemon.stop_timeout,
+                    restart: daemon.restart,
                     created_at_ms: self.context.now_ms(),
                 },
                 requested: request.limits.clone(),
@@ -191,6 +200,7 @@ fn says_the_same(
     component: Digest,
     limits: &Limits,
     command: &Command,
+    daemon: &Daemon,
 ) -> bool {
     !known.deregistered
         && known.definition.component == component
@@ -199,6 +209,7 @@ fn says_the_same(
         && known.definition.command == *command
         && known.definition.snapshot == request.snapshot
         && known.definition.security_groups == request.security_groups
+        && Daemon::said_by(&known.definition) == *daemon
         && known.requested == request.limits
 }
 

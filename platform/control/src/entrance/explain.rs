@@ -8,12 +8,12 @@ use super::tasks::no_task;
 use crate::error::ApiError;
 use crate::keys;
 use crate::model::TaskObject;
-use crate::view::View;
+use crate::view::{NamedGroups, View};
 use skiff_api::{ConsideredRule, ExplainQuery, ExplanationSide};
 use skiff_net::{Groups, Identity, InternalName, Missing, Outcome, Party, Side};
 use skiff_plan::security_groups;
 use skiff_ports::network::GroupRules;
-use skiff_types::{Group, HostPattern, Name, Namespace, QualifiedName, Rule, TaskId, Transport};
+use skiff_types::{Group, HostPattern, Name, Namespace, QualifiedName, TaskId, Transport, default_group};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -138,7 +138,10 @@ fn task_end(view: &View, namespace: &Namespace, task: TaskId) -> Result<End, Api
 
 /// The tasks of a service, or the one-off tasks of a family.
 fn owner_end(view: &View, owner: &QualifiedName) -> Result<End, ApiError> {
-    let service = view.service(owner).map(|held| view.groups_of_service(&held.value));
+    let service = match view.groups_named_by(owner) {
+        NamedGroups::Said(_) => view.service(owner).map(|held| view.groups_of_service(&held.value)),
+        NamedGroups::Unreadable => Some(Vec::new()),
+    };
     let family = || {
         let held = view.newest(&owner.namespace, &owner.name)?;
         Some(security_groups::of_task(&held.value.definition.security_groups, None))
@@ -164,8 +167,10 @@ fn groups_of(ends: [&End; 2], view: &View) -> Groups {
     let mut groups = Groups::default();
     for end in ends {
         let End::Task(Identity { owner, .. }) = end else { continue };
-        let default = QualifiedName::new(owner.namespace.clone(), security_groups::default_group());
-        groups.set(GroupRules { group: default, rules: Rule::defaults() });
+        let default = QualifiedName::new(owner.namespace.clone(), default_group());
+        if let Some(rules) = view.rules_of_group(&default) {
+            groups.set(GroupRules { group: default, rules });
+        }
         for held in view.security_groups.under(&keys::in_namespace("sg", &owner.namespace)) {
             groups.set(GroupRules { group: held.value.qualified(), rules: held.value.rules.clone() });
         }

@@ -6,24 +6,25 @@ use crate::error::ApiError;
 use futures::stream::{BoxStream, StreamExt};
 use skiff_api::{ErrorCode, FlowQuery, FlowRecord, ListeningPort, TaskNetwork, Verdict};
 use skiff_ports::flows;
-use skiff_types::{Namespace, TaskId, TaskStatus};
+use skiff_types::{Name, Namespace, QualifiedName, TaskId, TaskStatus};
 
 /// Records as they come.
 pub(crate) type Flows = BoxStream<'static, std::io::Result<FlowRecord>>;
 
 impl Entrance {
-    /// The records asked for, oldest first.
-    pub(crate) fn read_flows(&self, namespace: &Namespace, query: &FlowQuery) -> Result<Flows, ApiError> {
+    /// The records asked for, oldest first. Those of what is gone are there for as long as the log has them.
+    pub(crate) async fn read_flows(
+        &self,
+        namespace: &Namespace,
+        query: &FlowQuery,
+    ) -> Result<Flows, ApiError> {
         if query.tail.is_some_and(|tail| tail > FlowQuery::TAIL_MAX) {
             return Err(ApiError::invalid(format!("tail must be 0 to {}", FlowQuery::TAIL_MAX)));
         }
-        let owner = query.owner.as_ref().map(|owner| self.known_owner(namespace, owner)).transpose()?;
-        if let Some(task) = query.task {
-            let known = self.context.objects.read(|view| view.task(namespace, task).is_some());
-            known.then_some(()).ok_or_else(|| no_task(namespace, task))?;
-        }
+        let unknown = self.unknown(namespace, query);
+        let qualified = |owner: &Name| QualifiedName::new(namespace.clone(), owner.clone());
         let query = flows::FlowQuery {
-            owner,
+            owner: query.owner.as_ref().map(qualified),
             namespace: Some(namespace.clone()),
             task: query.task,
             verdict: query.verdict.map(|verdict| match verdict {
@@ -34,7 +35,29 @@ impl Entrance {
             tail: query.tail.map(|tail| tail as usize),
             follow: query.follow.unwrap_or(false),
         };
+        if let Some(unknown) = unknown {
+            let any = flows::FlowQuery {
+                verdict: None,
+                since_ms: None,
+                tail: Some(1),
+                follow: false,
+                ..query.clone()
+            };
+            // A name that nothing ever had is a mistake, and not an empty answer.
+            self.context.flows.read(any).next().await.ok_or(unknown)?.map_err(|error| {
+                ApiError::new(ErrorCode::Unavailable, format!("the flow log can't be read: {error}"))
+            })?;
+        }
         Ok(self.context.flows.read(query).map(|record| record.map(wire)).boxed())
+    }
+
+    /// Why what is asked about is not there, if it is not.
+    fn unknown(&self, namespace: &Namespace, query: &FlowQuery) -> Option<ApiError> {
+        let owner = query.owner.as_ref().and_then(|owner| self.known_owner(namespace, owner).err());
+        let is_unknown =
+            |task: &TaskId| self.context.objects.read(|view| view.task(namespace, *task).is_none());
+        let task = query.task.filter(is_unknown);
+        owner.or_else(|| task.map(|task| no_task(namespace, task)))
     }
 
     /// A task's addresses and groups, and what goes on at its interface.

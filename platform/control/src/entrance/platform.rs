@@ -2,7 +2,10 @@
 
 use super::Entrance;
 use crate::meters::{WorkerReading, WorkerState};
-use skiff_api::{HealthState, PlatformStatus, WorkerStatus};
+use crate::model::Service;
+use crate::view::Held;
+use skiff_api::{HealthState, ListenerStatus, PlatformStatus, WorkerStatus};
+use skiff_types::Listen;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Entrance {
@@ -20,7 +23,22 @@ impl Entrance {
             api: api.to_string(),
             data_dir: config.data_dir.display().to_string(),
             workers: node.workers.into_iter().map(worker).collect(),
+            listeners: self.listeners(),
         }
+    }
+
+    fn listeners(&self) -> Vec<ListenerStatus> {
+        let mut listeners: Vec<ListenerStatus> = self.context.objects.read(|view| {
+            let services = view.services.all().filter(|held| !held.value.removed);
+            let of = |held: &Held<Service>| {
+                let service = held.value.name();
+                let status = |listen: &Listen| ListenerStatus { listen: *listen, service: service.clone() };
+                held.value.spec.listen.iter().map(status).collect::<Vec<_>>()
+            };
+            services.flat_map(of).collect()
+        });
+        listeners.sort_by_key(|status| status.listen);
+        listeners
     }
 
     /// Whether the platform takes work: from the first version that its workers act on, until it drains; not while all

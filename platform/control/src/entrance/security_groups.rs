@@ -11,11 +11,10 @@ use crate::model::SecurityGroup;
 use crate::objects::ObjectError;
 use crate::view::{Held, View};
 use skiff_api::{ErrorCode, Page, PageQuery, PutSecurityGroup};
-use skiff_plan::security_groups;
 use skiff_ports::store::Expect;
 use skiff_types::{
     DEFAULT_GROUP, GROUPS_OF_TASK_MAX, Name, Namespace, Peer, QualifiedName, RESERVED_GROUP_NAMES, RULES_MAX,
-    Rule, TaskStatus,
+    Rule, TaskStatus, default_group,
 };
 use std::collections::{BTreeSet, HashMap};
 use tracing::info;
@@ -98,9 +97,9 @@ impl Entrance {
             let held = view.security_groups.under(&prefix).cloned();
             let mut groups: Vec<(Name, Option<Held<SecurityGroup>>)> =
                 held.map(|held| (held.value.name.clone(), Some(held))).collect();
-            let default = security_groups::default_group();
-            if groups.iter().all(|(name, _)| *name != default) {
-                groups.push((default, None));
+            let default = QualifiedName::new(namespace.clone(), default_group());
+            if view.has_group(&default) && view.security_group(&default).is_none() {
+                groups.push((default.name, None));
             }
             (members(view, namespace), groups)
         });
@@ -116,12 +115,9 @@ impl Entrance {
         &self,
         group: &QualifiedName,
     ) -> Result<skiff_api::SecurityGroup, ApiError> {
-        self.context.objects.read(|view| {
-            let held = view.security_group(group);
-            if held.is_none() && !is_default(&group.name) {
-                return Err(no_group(&group.namespace, &group.name));
-            }
-            Ok(shown(view, group, held))
+        self.context.objects.read(|view| match view.has_group(group) {
+            true => Ok(shown(view, group, view.security_group(group))),
+            false => Err(not_there(view, group)),
         })
     }
 
@@ -138,6 +134,14 @@ impl Entrance {
         }
         // So that no service and no task is put into it at the same time.
         let _alone = self.context.routing.lock().await;
+        self.context.objects.read(|view| match view.unreadable_that_may_name_groups(&group.namespace) {
+            Some(key) => Err(ApiError::not_now(format!(
+                "the record {key} can't be read, and may name the group {}: no security group of the namespace is \
+                 removed until it can be; see the platform's log",
+                group.name
+            ))),
+            None => Ok(()),
+        })?;
         let key = keys::security_group(group);
         for _ in 0..WRITE_ATTEMPTS {
             let present = self.context.objects.load::<SecurityGroup>(&key).await?;
@@ -168,9 +172,8 @@ impl Entrance {
         }
         self.context.objects.read(|view| {
             groups.iter().try_for_each(|group| {
-                exists(view, &QualifiedName::new(namespace.clone(), group.clone()))
-                    .then_some(())
-                    .ok_or_else(|| no_group(namespace, group))
+                let group = QualifiedName::new(namespace.clone(), group.clone());
+                view.has_group(&group).then_some(()).ok_or_else(|| not_there(view, &group))
             })
         })?;
         Ok(groups.into_iter().collect())
@@ -236,8 +239,8 @@ impl Entrance {
             for rule in new {
                 let Peer::Group(peer) = &rule.peer else { continue };
                 let peer = peer.qualified(&group.namespace);
-                if peer != *group && !exists(view, &peer) {
-                    return Err(no_group(&peer.namespace, &peer.name));
+                if peer != *group && !view.has_group(&peer) {
+                    return Err(not_there(view, &peer));
                 }
             }
             Ok(())
@@ -252,10 +255,6 @@ fn existing_rules(present: Option<&SecurityGroup>, group: &QualifiedName) -> Res
         None if is_default(&group.name) => Ok(Rule::defaults()),
         None => Err(no_group(&group.namespace, &group.name)),
     }
-}
-
-fn exists(view: &View, group: &QualifiedName) -> bool {
-    is_default(&group.name) || view.security_group(group).is_some()
 }
 
 fn is_default(name: &Name) -> bool {
@@ -283,10 +282,8 @@ fn user(view: &View, group: &QualifiedName) -> Option<String> {
         let service = &service.spec.name;
         return Some(format!("the service {service}; deploy it with another --security-group, or remove it"));
     }
-    let mut tasks = view.tasks.under(&keys::in_namespace("task", namespace)).map(|held| &held.value.task);
-    let task = tasks.find(|task| task.status != TaskStatus::Stopped && view.groups_of(task).contains(name));
-    if let Some(task) = task {
-        return Some(format!("the task {}; stop it, or wait for its end", task.id));
+    if let Some(held) = view.tasks_in_group(group).next() {
+        return Some(format!("the task {}; stop it, or wait for its end", held.value.task.id));
     }
     let mut groups = view.security_groups.under(&keys::in_namespace("sg", namespace)).map(|held| &held.value);
     let names_it = |rule: &&Rule| match &rule.peer {
@@ -300,7 +297,7 @@ fn user(view: &View, group: &QualifiedName) -> Option<String> {
 }
 
 fn shown(view: &View, group: &QualifiedName, held: Option<&Held<SecurityGroup>>) -> skiff_api::SecurityGroup {
-    let tasks = members(view, &group.namespace).get(&group.name).copied().unwrap_or(0);
+    let tasks = u32::try_from(view.tasks_in_group(group).count()).unwrap_or(u32::MAX);
     group_view(group, held, tasks)
 }
 
@@ -327,7 +324,21 @@ fn unique(rules: &[Rule]) -> Vec<Rule> {
     rules.iter().filter(|rule| seen.insert(*rule)).cloned().collect()
 }
 
-pub(super) fn no_group(namespace: &Namespace, name: &Name) -> ApiError {
+/// Why a group can't be used: there is none, or its record can't be read.
+fn not_there(view: &View, group: &QualifiedName) -> ApiError {
+    match view.unreadable.contains(&keys::security_group(group)) {
+        true => ApiError::new(
+            ErrorCode::Internal,
+            format!(
+                "the record of the security group {} can't be read, so it allows nothing; see the platform's log",
+                group.name
+            ),
+        ),
+        false => no_group(&group.namespace, &group.name),
+    }
+}
+
+fn no_group(namespace: &Namespace, name: &Name) -> ApiError {
     ApiError::not_found(format!(
         "there is no security group {name} in the namespace {namespace}; make it with `skiff sg create {name}`"
     ))

@@ -10,11 +10,9 @@ use skiff_api::{
     ColdStartReport, ColdStartRequest, ColdStartSample, ErrorCode, Page, PageQuery, PutService,
     RollbackService, ScaleService,
 };
-use skiff_plan::routes::{self, Routed};
+use skiff_plan::routes::{self, Routed, Wishes};
 use skiff_ports::store::Expect;
-use skiff_types::{
-    HostPattern, Kind, Namespace, PathPrefix, QualifiedName, ServiceSpec, TaskDefinitionId, TaskStatus,
-};
+use skiff_types::{Kind, Listen, Namespace, QualifiedName, ServiceSpec, TaskDefinitionId, TaskStatus};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tracing::info;
@@ -43,8 +41,9 @@ impl Entrance {
                     Some(groups) => Some(self.check_groups(&name.namespace, groups)?),
                     None => spec.and_then(|spec| spec.security_groups.clone()),
                 },
+                listen: sorted(request.listen.as_deref().or(spec.map(|spec| &spec.listen[..]))),
             };
-            check_spec(&spec, &definition)?;
+            self.check_spec(&spec, &definition)?;
             Ok(spec)
         })
         .await
@@ -76,7 +75,7 @@ impl Entrance {
             let service = existing(present, name)?;
             let definition = self.earlier(service, request.revision)?;
             let spec = ServiceSpec { definition: definition.definition.id.clone(), ..service.spec.clone() };
-            check_spec(&spec, &definition)?;
+            self.check_spec(&spec, &definition)?;
             Ok(spec)
         })
         .await
@@ -213,30 +212,52 @@ impl Entrance {
         Err(contended(name))
     }
 
-    /// Refuses routes that another service has. The caller holds `routing`.
+    /// Refuses routes and listeners that another service has. The caller holds `routing`.
     fn check_routes(&self, service: &Service) -> Result<(), ApiError> {
         self.context.objects.read(|view| {
-            let is_http = |service: &Service| {
+            let is_balanced = |service: &Service| {
                 view.definition(&service.namespace, &service.spec.definition)
-                    .is_some_and(|definition| definition.value.definition.kind == Kind::Http)
+                    .is_some_and(|definition| definition.value.definition.is_balanced())
             };
-            if !is_http(service) {
+            if !is_balanced(service) {
                 return Ok(());
             }
             let name = service.name();
-            let asked = routes::asked(&name, &service.spec.hosts, &service.spec.paths);
-            let askers: BTreeSet<&QualifiedName> = asked.flat_map(|route| view.askers.of(&route)).collect();
+            let asked = routes::asked(&name, Wishes::from(&service.spec));
+            let askers: BTreeSet<&QualifiedName> = asked.flat_map(|place| view.askers.of(&place)).collect();
             let others: Vec<(&QualifiedName, &Service)> = askers
                 .into_iter()
                 .filter_map(|other| Some((other, &*view.service(other)?.value)))
-                .filter(|(_, other)| !other.removed && is_http(other))
+                .filter(|(_, other)| !other.removed && is_balanced(other))
                 .collect();
             let others: Vec<Routed<'_>> = others.iter().map(|(name, other)| routed(name, other)).collect();
             routes::check(&routed(&name, service), &others).map_err(|error| {
-                let message = format!("{error}; give this one other hosts or paths");
+                let message = format!("{error}; give this one other hosts, paths or listeners");
                 ApiError::new(ErrorCode::Conflict, message)
             })
         })
+    }
+
+    /// Refuses what no service can be, or none with this definition.
+    fn check_spec(&self, spec: &ServiceSpec, definition: &Definition) -> Result<(), ApiError> {
+        check_desired(spec.desired)?;
+        let bounded = |what: &str, count: usize, most: usize| match count <= most {
+            true => Ok(()),
+            false => {
+                Err(ApiError::invalid(format!("{count} {what} are more than a service can have: {most}")))
+            }
+        };
+        bounded("hosts", spec.hosts.len(), ServiceSpec::ROUTES_MAX)?;
+        bounded("paths", spec.paths.len(), ServiceSpec::ROUTES_MAX)?;
+        bounded("listeners", spec.listen.len(), Listen::PER_SERVICE_MAX)?;
+        let config = &self.context.config;
+        let mut own = config.network.own_doors.iter().map(|door| door.port()).chain([config.http.port()]);
+        if let Some(port) = own.find(|port| spec.listen.contains(&Listen::Tcp(*port))) {
+            return Err(ApiError::invalid(format!(
+                "Skiff itself listens at the port {port}; choose another"
+            )));
+        }
+        check_kind(spec, definition)
     }
 
     /// The revision that a rollback means: the named one, or the one that the service ran before.
@@ -278,8 +299,7 @@ fn next(name: &QualifiedName, before: Option<&Service>, spec: ServiceSpec, now_m
 fn routed<'a>(name: &'a QualifiedName, service: &'a Service) -> Routed<'a> {
     Routed {
         service: name,
-        hosts: &service.spec.hosts,
-        paths: &service.spec.paths,
+        wishes: Wishes::from(&service.spec),
         created_at_ms: service.created_at_ms,
         targets: vec![],
     }
@@ -291,6 +311,11 @@ fn unique<T: Clone + Ord>(items: Option<&[T]>) -> Vec<T> {
     items.unwrap_or_default().iter().filter(|item| seen.insert((*item).clone())).cloned().collect()
 }
 
+/// Each once, in order.
+fn sorted<T: Clone + Ord>(items: Option<&[T]>) -> Vec<T> {
+    items.unwrap_or_default().iter().cloned().collect::<BTreeSet<T>>().into_iter().collect()
+}
+
 fn check_desired(desired: u32) -> Result<(), ApiError> {
     let most = ServiceSpec::DESIRED_MAX;
     match desired <= most {
@@ -299,27 +324,24 @@ fn check_desired(desired: u32) -> Result<(), ApiError> {
     }
 }
 
-fn check_spec(spec: &ServiceSpec, definition: &Definition) -> Result<(), ApiError> {
-    check_desired(spec.desired)?;
-    let most = ServiceSpec::ROUTES_MAX;
-    let bounded = |what: &str, count: usize| match count <= most {
-        true => Ok(()),
-        false => Err(ApiError::invalid(format!("{count} {what} are more than a service can have: {most}"))),
-    };
-    bounded("hosts", spec.hosts.len())?;
-    bounded("paths", spec.paths.len())?;
-    check_kind(definition, &spec.hosts, &spec.paths)
-}
-
-/// Requests reach `http` tasks only.
-fn check_kind(definition: &Definition, hosts: &[HostPattern], paths: &[PathPrefix]) -> Result<(), ApiError> {
-    if definition.definition.kind == Kind::Http || (hosts.is_empty() && paths.is_empty()) {
-        return Ok(());
+/// Requests reach `http` tasks and daemons only, connections only the latter.
+fn check_kind(spec: &ServiceSpec, definition: &Definition) -> Result<(), ApiError> {
+    let definition = &definition.definition;
+    if !definition.is_balanced() && !(spec.hosts.is_empty() && spec.paths.is_empty()) {
+        return Err(ApiError::invalid(format!(
+            "{} is a command without a port: it exports no wasi:http handler and listens nowhere, so the service can't \
+             have hosts or paths",
+            definition.id
+        )));
     }
-    Err(ApiError::invalid(format!(
-        "{} is a command: it exports no wasi:http handler, so the service can't have hosts or paths",
-        definition.definition.id
-    )))
+    match (spec.listen.first(), definition.port) {
+        (Some(listen), None) => Err(ApiError::invalid(format!(
+            "{listen} leads to the port that the service's tasks listen on, and {} names none: register it with one, as \
+             --port does, or take the listener away",
+            definition.id
+        ))),
+        (None, _) | (_, Some(_)) => Ok(()),
+    }
 }
 
 fn existing<'a>(present: Option<&'a Service>, name: &QualifiedName) -> Result<&'a Service, ApiError> {

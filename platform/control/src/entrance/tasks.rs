@@ -8,7 +8,10 @@ use crate::keys;
 use crate::model::TaskObject;
 use crate::view::Held;
 use skiff_api::{Page, RunTask, StopTask, TaskListQuery};
-use skiff_types::{Command, Group, Kind, Namespace, StopCode, StoppedReason, Task, TaskId, TaskStatus};
+use skiff_plan::lifecycle;
+use skiff_types::{
+    Command, Group, Health, Kind, Namespace, StopCode, StoppedReason, Task, TaskId, TaskStatus,
+};
 use tracing::info;
 
 /// Longest reason that a caller may give for stopping a task, in bytes.
@@ -48,10 +51,15 @@ impl Entrance {
             status: TaskStatus::Provisioning,
             stop: None,
             exit_code: None,
+            health: Health::Unchecked,
+            health_reason: None,
+            restarts: 0,
+            last_stop: None,
             attempt: 0,
             created_at_ms: now_ms,
             start_after_ms: now_ms,
             started_at_ms: None,
+            ready_at_ms: None,
             stopped_at_ms: None,
         };
         let object = TaskObject { task, kind: Kind::Command, updated_at_ms: now_ms };
@@ -89,7 +97,7 @@ impl Entrance {
         Ok(self.with_usage(&held))
     }
 
-    /// Asks for a task's end; one that is ending or has ended stays as it is.
+    /// Asks for a task's end; one that is ending or has ended stays as it is, unless it is about to be started again.
     pub(crate) async fn stop_task(
         &self,
         namespace: &Namespace,
@@ -105,13 +113,16 @@ impl Entrance {
         }
         let reason = StoppedReason { code: StopCode::UserInitiated, message };
         let now_ms = self.context.now_ms();
+        let restart = self.context.objects.read(|view| {
+            let task = view.task(namespace, id);
+            task.map(|held| view.restart_of(&held.value.task)).unwrap_or_default()
+        });
         let stop = |object: &mut TaskObject| {
-            let first = object.task.stop.is_none();
-            if first {
-                object.task.stop = Some(reason.clone());
+            let is_news = lifecycle::stop(&mut object.task, reason.clone(), restart);
+            if is_news {
                 object.updated_at_ms = now_ms;
             }
-            first
+            is_news
         };
         let held = self.context.objects.update(&keys::task(namespace, id), stop).await?;
         let held = held.ok_or_else(|| no_task(namespace, id))?;

@@ -9,14 +9,14 @@ use skiff_api::{
     ServiceStatus, TaskLimits, TaskUsage,
 };
 use skiff_ledger::{StatusClass, Totals};
-use skiff_plan::routes::{self, Host};
+use skiff_plan::routes::{self, Host, Wishes};
 use skiff_plan::service::ended_by_itself;
-use skiff_types::{Digest, ImageReference, Kind, Limits, Name, QualifiedName, Task, TaskId, TaskStatus};
+use skiff_ports::invoke::HTTP_PORT;
+use skiff_types::{
+    Digest, HealthCheck, ImageReference, Kind, Limits, Name, QualifiedName, Task, TaskId, TaskStatus,
+};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
-/// The port that a URL need not name.
-const HTTP_PORT: u16 = 80;
 
 pub(super) fn image(held: &Held<Image>) -> skiff_api::Image {
     let image = &held.value;
@@ -66,12 +66,26 @@ pub(super) fn definition(object: &Definition, reveal: &BTreeSet<&str>) -> skiff_
         },
         snapshot: definition.snapshot,
         security_groups: definition.security_groups.clone(),
+        port: definition.port,
+        health_check: definition.port.map(|_| health_check(&definition.health_check)),
+        stop_timeout: definition.port.map(|_| definition.stop_timeout),
+        restart: definition.restart,
         initialization: report.initialization.as_ref().map(|initialization| Initialization {
             took_ms: initialization.took_ms,
             output: initialization.output.clone(),
         }),
         sandboxes_max: object.sandboxes_max(),
         created_at_ms: definition.created_at_ms,
+    }
+}
+
+fn health_check(check: &HealthCheck) -> skiff_api::HealthCheck {
+    skiff_api::HealthCheck {
+        interval: check.interval,
+        timeout: check.timeout,
+        healthy: check.healthy,
+        unhealthy: check.unhealthy,
+        start_period: check.start_period,
     }
 }
 
@@ -115,6 +129,11 @@ pub(super) fn task(
         stop_code: task.stop.as_ref().map(|stop| stop.code),
         stopped_reason: task.stop.as_ref().map(|stop| stop.message.clone()),
         exit_code: task.exit_code,
+        health: task.health.into(),
+        health_reason: task.health_reason.clone(),
+        restarts: task.restarts,
+        last_stop_code: task.last_stop.as_ref().map(|stop| stop.code),
+        last_stopped_reason: task.last_stop.as_ref().map(|stop| stop.message.clone()),
         attempt: task.attempt,
         usage: totals.map(usage).unwrap_or_default(),
         created_at_ms: task.created_at_ms,
@@ -140,13 +159,14 @@ fn usage(totals: &Totals) -> TaskUsage {
 /// A service with its status as of now.
 pub(super) fn service(context: &Context, held: &Held<Service>) -> skiff_api::Service {
     let service = &*held.value;
-    let (tasks, kind, notes) = context.objects.read(|view| {
+    let (tasks, kind, port, notes) = context.objects.read(|view| {
         let tasks: Vec<Held<TaskObject>> =
             view.tasks_of(&service.namespace, &service.group()).cloned().collect();
         let definition = view.definition(&service.namespace, &service.spec.definition);
         let kind = definition.map_or(Kind::Http, |held| held.value.definition.kind);
+        let port = definition.and_then(|held| held.value.definition.port);
         let notes = view.notes.get(&crate::keys::service_status(&service.name()));
-        (tasks, kind, notes.map(|held| held.value.clone()))
+        (tasks, kind, port, notes.map(|held| held.value.clone()))
     });
     let notes = notes.filter(|notes| notes.service_created_at_ms == service.created_at_ms);
     let spec = &service.spec;
@@ -162,15 +182,16 @@ pub(super) fn service(context: &Context, held: &Held<Service>) -> skiff_api::Ser
             hosts: spec.hosts.clone(),
             paths: spec.paths.clone(),
             security_groups: spec.security_groups.clone(),
+            listen: spec.listen.clone(),
         },
-        status: status(context, service, kind, &tasks, notes.as_deref()),
+        status: status(context, service, (kind, port), &tasks, notes.as_deref()),
     }
 }
 
 fn status(
     context: &Context,
     service: &Service,
-    kind: Kind,
+    (kind, port): (Kind, Option<u16>),
     tasks: &[Held<TaskObject>],
     notes: Option<&ServiceNotes>,
 ) -> ServiceStatus {
@@ -186,12 +207,14 @@ fn status(
         state: if service.removed { ServiceState::Draining } else { ServiceState::Active },
         kind,
         running: count(&|task| task.status == TaskStatus::Running && task.stop.is_none()),
+        ready: count(&|task| task.is_ready() && task.stop.is_none()),
         pending: count(&|task| task.status < TaskStatus::Running && task.stop.is_none()),
         stopping: count(&|task| task.is_stopping() && task.status != TaskStatus::Stopped),
-        urls: match kind {
-            Kind::Http => urls(service, context.config.http),
-            Kind::Command => vec![],
+        urls: match (kind, port) {
+            (Kind::Http, _) | (Kind::Command, Some(_)) => urls(service, context.config.http),
+            (Kind::Command, None) => vec![],
         },
+        port,
         deployment: deployment(context, service, tasks),
         restarts: notes.map_or(0, |notes| notes.restarts),
         cpu_seconds: used.cpu_seconds,
@@ -211,15 +234,15 @@ fn status(
 fn deployment(context: &Context, service: &Service, tasks: &[Held<TaskObject>]) -> Deployment {
     let definition = &service.spec.definition;
     let current = || tasks.iter().map(|held| &held.value.task).filter(|task| task.definition == *definition);
-    let running = current().filter(|task| task.status == TaskStatus::Running && task.stop.is_none()).count();
+    let running = current().filter(|task| task.is_ready() && task.stop.is_none()).count();
     let complete = is_complete(context, service, tasks);
     let failed = current()
         .filter_map(|task| task.stop.as_ref().map(|stop| (task, stop)))
         .filter(|(_, stop)| ended_by_itself(stop.code))
         .max_by_key(|(task, _)| task.id);
-    // Those on their way up count the failures before them, and one that runs has put an end to them; else the last that
-    // failed is one more.
-    let failures_before = |task: &Task| if task.status < TaskStatus::Running { task.attempt } else { 0 };
+    // Those on their way up count the failures before them, and one that is ready has put an end to them; else the last
+    // that failed is one more.
+    let failures_before = |task: &Task| if task.is_ready() { 0 } else { task.attempt };
     let living = current().filter(|task| !task.is_stopping()).map(failures_before).max();
     let failures = living.or(failed.map(|(task, _)| task.attempt + 1)).unwrap_or(0);
     Deployment {
@@ -235,9 +258,9 @@ fn deployment(context: &Context, service: &Service, tasks: &[Held<TaskObject>]) 
 }
 
 /// Where a service answers, given where the load balancer listens.
-fn urls(service: &Service, http: SocketAddr) -> Vec<String> {
+pub(super) fn urls(service: &Service, http: SocketAddr) -> Vec<String> {
     let name: QualifiedName = service.name();
-    let (hosts, paths) = routes::effective(&name, &service.spec.hosts, &service.spec.paths);
+    let (hosts, paths) = routes::effective(&name, Wishes::from(&service.spec));
     let port = if http.port() == HTTP_PORT { String::new() } else { format!(":{}", http.port()) };
     let any = match http.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) | IpAddr::V6(Ipv6Addr::UNSPECIFIED) => "localhost".to_owned(),

@@ -1,6 +1,6 @@
 //! Which call of the entrance carries out which operation. The compiler sees to it that none is missing.
 
-use super::{Door, request, respond};
+use super::{Door, forward, request, respond};
 use crate::entrance::IfMatch;
 use crate::error::ApiError;
 use axum::body::Body;
@@ -149,6 +149,16 @@ async fn carry_out(operation: Operation, door: &Door, request: Request) -> Resul
             let (namespace, task) = (call.namespace()?, call.path("task")?);
             respond::revised(status, &entrance.stop_task(&namespace, task, call.json().await?).await?)
         }
+        Op::ForwardTask => {
+            let (namespace, task, query) = (call.namespace()?, call.path("task")?, call.query()?);
+            match forward::asked(&mut call.parts) {
+                Some(upgrade) => {
+                    let connection = entrance.forward(&namespace, task, query).await?;
+                    forward::accept(upgrade, connection, entrance.draining())
+                }
+                None => forward::upgrade_required(),
+            }
+        }
         Op::ReadLogs => lines(door, status, entrance.read_logs(&call.namespace()?, &call.query()?)?),
         Op::PutSecurityGroup => {
             let (group, if_match) = (call.security_group()?, call.if_match()?);
@@ -181,7 +191,7 @@ async fn carry_out(operation: Operation, door: &Door, request: Request) -> Resul
         Op::ExplainConnection => {
             respond::json(status, &entrance.explain(&call.namespace()?, &call.query()?).await?)
         }
-        Op::ReadFlows => lines(door, status, entrance.read_flows(&call.namespace()?, &call.query()?)?),
+        Op::ReadFlows => lines(door, status, entrance.read_flows(&call.namespace()?, &call.query()?).await?),
         Op::GetStatus => respond::json(status, &entrance.status(door.address)),
         Op::GetUsage => respond::json(status, &entrance.usage(&call.query()?).await?),
         Op::GetHealth => {

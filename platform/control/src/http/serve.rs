@@ -1,6 +1,7 @@
 //! Accepts the API's connections and serves them until the drain begins, then lets what is under way finish.
 //!
-//! HTTP/1.1 alone: its callers are people's tools, and every wait of it has a bound.
+//! HTTP/1.1 alone: its callers are people's tools, and every wait of it has a bound. A connection that is upgraded is no
+//! longer served here, and does not count among those that are.
 
 use super::Peer;
 use axum::Router;
@@ -75,7 +76,8 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, router: Router, d
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .half_close(false)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     let mut connection = pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,

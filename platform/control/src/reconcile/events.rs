@@ -11,7 +11,7 @@ use crate::objects::ObjectError;
 use futures::FutureExt;
 use skiff_plan::lifecycle;
 use skiff_ports::runtime::TaskEvent;
-use skiff_types::TaskStatus;
+use skiff_types::{Restart, TaskDefinition, TaskStatus};
 use std::sync::Arc;
 use tracing::{info, warn};
 
@@ -41,41 +41,67 @@ async fn write_down(context: &Context, event: &TaskEvent) {
 }
 
 async fn take_in(context: &Context, event: &TaskEvent) -> Result<(), ObjectError> {
-    let (TaskEvent::Started { task } | TaskEvent::Ended { task, .. }) = event;
-    let Some(key) = context.objects.read(|view| view.task_key(*task).cloned()) else {
+    let (TaskEvent::Started { task } | TaskEvent::Ended { task, .. } | TaskEvent::Health { task, .. }) =
+        event;
+    let found = context.objects.read(|view| {
+        let key = view.task_key(*task)?;
+        let task = &view.tasks.get(key)?.value.task;
+        let definition = view.definition(&task.namespace, &task.definition);
+        Some((key.clone(), definition.map_or_else(Kept::default, |held| Kept::of(&held.value.definition))))
+    });
+    let Some((key, kept)) = found else {
         info!(task = %task, "something happened to a task that is no longer kept");
         return Ok(());
     };
     let now_ms = context.now_ms();
     let apply = |object: &mut TaskObject| {
-        let changed = apply(object, event, now_ms);
+        let changed = apply(object, event, kept, now_ms);
         if changed {
             object.updated_at_ms = now_ms;
         }
         changed
     };
-    let after = context.objects.update(&key, apply).await?;
-    if let (Some(after), TaskEvent::Ended { exit_code, .. }) = (after, event) {
-        let reason = after.value.task.stop.as_ref().map(ToString::to_string);
-        info!(task = %task, owner = %after.value.owner(), exit_code, reason, "a task ended");
+    let Some(after) = context.objects.update(&key, apply).await? else { return Ok(()) };
+    let owner = after.value.owner();
+    match event {
+        TaskEvent::Started { .. } => {}
+        TaskEvent::Ended { exit_code, .. } => {
+            let reason = after.value.task.stop.as_ref().map(ToString::to_string);
+            info!(task = %task, %owner, exit_code, reason, "a task ended");
+        }
+        TaskEvent::Health { healthy: true, .. } => info!(task = %task, %owner, "a task is healthy"),
+        TaskEvent::Health { reason, .. } => info!(task = %task, %owner, reason, "a task is unhealthy"),
     }
     Ok(())
 }
 
+/// What a task's definition says that matters to what becomes of it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Kept {
+    /// Its health is checked.
+    checked: bool,
+    restart: Restart,
+}
+
+impl Kept {
+    fn of(definition: &TaskDefinition) -> Self {
+        Self { checked: definition.port.is_some(), restart: definition.restart }
+    }
+}
+
 /// Changes a task by what happened to it; false if that changes nothing.
-fn apply(object: &mut TaskObject, event: &TaskEvent, now_ms: u64) -> bool {
+fn apply(object: &mut TaskObject, event: &TaskEvent, kept: Kept, now_ms: u64) -> bool {
     let task = &mut object.task;
     match event {
-        TaskEvent::Started { .. } => {
-            let starts = task.status == TaskStatus::Activating;
-            if starts {
-                lifecycle::advance(task, TaskStatus::Running, now_ms);
-            }
-            starts
+        TaskEvent::Started { .. } => lifecycle::started(task, kept.checked, now_ms),
+        TaskEvent::Health { healthy, reason, .. } => {
+            lifecycle::checked(task, *healthy, reason, kept.restart, now_ms)
         }
         TaskEvent::Ended { exit_code, reason, .. } => {
             let is_news = task.stop.is_none() || (task.exit_code.is_none() && exit_code.is_some());
-            let takes = task.status != TaskStatus::Stopped && is_news;
+            // One that no worker has yet says nothing: that was its life before it began anew.
+            let lives = (TaskStatus::Activating..TaskStatus::Stopped).contains(&task.status);
+            let takes = lives && is_news;
             if takes {
                 task.exit_code = task.exit_code.or(*exit_code);
                 // Who asked for its end first is why it ended.

@@ -1,4 +1,6 @@
 //! What becomes of the tasks that lived when the platform ended. Runs once, before the reconcilers.
+//!
+//! What always holds: a task that goes on from here has an address of the network that there is.
 
 use super::WRITES_AT_ONCE;
 use crate::addresses::NoAddress;
@@ -9,48 +11,53 @@ use crate::records::Stored;
 use futures::{StreamExt, TryStreamExt, stream};
 use skiff_plan::lifecycle;
 use skiff_ports::store::Key;
-use skiff_types::TaskStatus;
+use skiff_types::{NetworkSpec, Restart, StopCode, StoppedReason, TaskAddress, TaskStatus};
 use tracing::warn;
 
 /// Puts every task where a platform that has just started can take it up again.
 pub(crate) async fn resume(context: &Context) -> Result<(), ObjectError> {
-    let tasks: Vec<Key> =
-        context.objects.read(|view| view.tasks.all().map(|held| held.value.key()).collect());
+    let tasks: Vec<(Key, Restart)> = context.objects.read(|view| {
+        let tasks = view.tasks.all().map(|held| &held.value);
+        tasks.map(|object| (object.key(), view.restart_of(&object.task))).collect()
+    });
     stream::iter(tasks)
-        .map(|key| async move {
+        .map(|(key, restart)| async move {
             let now_ms = context.now_ms();
             let resume = |object: &mut TaskObject| {
-                let changed = lifecycle::resume(&mut object.task, object.kind, now_ms);
+                let changed = lifecycle::resume(&mut object.task, object.kind, restart, now_ms);
                 object.updated_at_ms = if changed { now_ms } else { object.updated_at_ms };
                 changed
             };
             let resumed = context.objects.update(&key, resume).await?;
-            match resumed.filter(|held| lacks_address(&held.value)) {
-                Some(_) => give_address(context, &key).await,
-                None => Ok(()),
+            let Some(held) = resumed.filter(|held| goes_on(&held.value)) else { return Ok(()) };
+            let Some(TaskAddress { v4, v6 }) = held.value.task.address else {
+                return give_address(context, &key).await;
+            };
+            let NetworkSpec { ipv4, ipv6 } = context.addresses.spec();
+            if ipv4.contains(&v4) && ipv6.contains(&v6) {
+                return Ok(());
             }
+            let why = format!("its addresses {v4} and {v6} are not both of {ipv4} and {ipv6}");
+            stop(context, &key, &why).await
         })
         .buffer_unordered(WRITES_AT_ONCE)
         .try_for_each(|()| async { Ok(()) })
         .await
 }
 
-/// Whether it was made by a Skiff that had no network, and is to go on.
-fn lacks_address(object: &TaskObject) -> bool {
-    object.task.address.is_none() && object.task.status != TaskStatus::Stopped && object.task.stop.is_none()
+fn goes_on(object: &TaskObject) -> bool {
+    object.task.status != TaskStatus::Stopped && object.task.stop.is_none()
 }
 
+/// Gives an address to a task that was made by a Skiff that had no network.
 async fn give_address(context: &Context, key: &Key) -> Result<(), ObjectError> {
     let address = match context.addresses.take(&context.objects, context.now_ms()).await {
         Ok(address) => address,
         Err(NoAddress::Object(error)) => return Err(error),
-        Err(NoAddress::None(error)) => {
-            warn!(%key, %error, "a task of before goes on without an address");
-            return Ok(());
-        }
+        Err(NoAddress::None(error)) => return stop(context, key, &error.to_string()).await,
     };
     let give = |object: &mut TaskObject| {
-        let lacks = lacks_address(object);
+        let lacks = object.task.address.is_none() && goes_on(object);
         if lacks {
             object.task.address = Some(address);
         }
@@ -61,4 +68,22 @@ async fn give_address(context: &Context, key: &Key) -> Result<(), ObjectError> {
         context.addresses.doubt(key.clone(), address).await;
     }
     given.map(drop)
+}
+
+/// Ends a task that can't be in the network, before anything runs it: none runs without an address.
+async fn stop(context: &Context, key: &Key, why: &str) -> Result<(), ObjectError> {
+    warn!(%key, why, "a task of before can't go on");
+    let message = format!("the platform started again, and the task can't be in its virtual network: {why}");
+    let now_ms = context.now_ms();
+    let stop = |object: &mut TaskObject| {
+        let is_to_stop = goes_on(object);
+        if is_to_stop {
+            let (code, message) = (StopCode::TaskFailedToStart, message.clone());
+            object.task.stop = Some(StoppedReason { code, message });
+            lifecycle::advance(&mut object.task, TaskStatus::Stopped, now_ms);
+            object.updated_at_ms = now_ms;
+        }
+        is_to_stop
+    };
+    context.objects.update(key, stop).await.map(drop)
 }

@@ -14,7 +14,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use skiff_plan::service::{self, Action};
 use skiff_ports::store::Expect;
 use skiff_types::{
-    Group, Kind, QualifiedName, ServiceSpec, StopCode, StoppedReason, Task, TaskId, TaskStatus,
+    Group, Health, Kind, QualifiedName, ServiceSpec, StopCode, StoppedReason, Task, TaskId, TaskStatus,
 };
 use std::sync::Arc;
 use tracing::{info, warn};
@@ -56,7 +56,7 @@ pub(super) async fn run(context: Arc<Context>) {
 }
 
 /// Looks at one service and does what is due; its name if that failed.
-async fn look(context: &Context, name: QualifiedName) -> Option<QualifiedName> {
+async fn look(context: &Arc<Context>, name: QualifiedName) -> Option<QualifiedName> {
     let observed = context.objects.read(|view| observe(view, &name));
     let done = match &observed.service {
         _ if observed.unreadable => Ok(()),
@@ -93,14 +93,14 @@ fn observe(view: &View, name: &QualifiedName) -> Observed {
 }
 
 /// Brings a service to what it is to be.
-async fn keep(context: &Context, service: &Service, observed: &Observed) -> Result<(), ObjectError> {
+async fn keep(context: &Arc<Context>, service: &Service, observed: &Observed) -> Result<(), ObjectError> {
     act(context, service, &service.spec, observed).await?;
     if observed.notes_unreadable { Ok(()) } else { take_notes(context, service, observed).await }
 }
 
 /// Carries out what `plan` answers for `spec`.
 async fn act(
-    context: &Context,
+    context: &Arc<Context>,
     service: &Service,
     spec: &ServiceSpec,
     observed: &Observed,
@@ -127,7 +127,7 @@ async fn act(
 
 /// Writes a new task's object. One for which there is no address has failed before it began: so its service says why, and
 /// it is tried again as after any failure.
-async fn start(context: &Context, mut object: TaskObject) -> Result<(), ObjectError> {
+async fn start(context: &Arc<Context>, mut object: TaskObject) -> Result<(), ObjectError> {
     match create_task(context, object.clone()).await {
         Ok(_) => Ok(()),
         Err(NoAddress::Object(error)) => Err(error),
@@ -150,10 +150,15 @@ fn new_task(context: &Context, service: &Service, attempt: u32, start_after_ms: 
         status: TaskStatus::Provisioning,
         stop: None,
         exit_code: None,
+        health: Health::Unchecked,
+        health_reason: None,
+        restarts: 0,
+        last_stop: None,
         attempt,
         created_at_ms: now_ms,
         start_after_ms,
         started_at_ms: None,
+        ready_at_ms: None,
         stopped_at_ms: None,
     }
 }
@@ -178,7 +183,11 @@ async fn stop(
 
 /// Ends the tasks of a removed service; once all have ended removes them, what they wrote, and the service, in this
 /// order: the service is the last to go, so that a removal that was cut short goes on.
-async fn remove(context: &Context, held: &Held<Service>, observed: &Observed) -> Result<(), ObjectError> {
+async fn remove(
+    context: &Arc<Context>,
+    held: &Held<Service>,
+    observed: &Observed,
+) -> Result<(), ObjectError> {
     let service = &held.value;
     let nothing = ServiceSpec { desired: 0, ..service.spec.clone() };
     act(context, service, &nothing, observed).await?;
@@ -277,9 +286,10 @@ fn note_ended_tasks(notes: &mut ServiceNotes, observed: &Observed, now_ms: u64) 
             continue;
         }
         notes.restarts += 1;
+        let what = if stop.code == StopCode::Unhealthy { "is unhealthy" } else { "ended" };
         notes.note(ServiceEvent {
             at_ms: task.stopped_at_ms.unwrap_or(now_ms),
-            message: format!("task {} ended: {}", task.id.short(), stop.message),
+            message: format!("task {} {what}: {}", task.id.short(), stop.message),
             task: Some(task.id),
             stop_code: Some(stop.code),
         });
@@ -305,7 +315,7 @@ fn note_completion(
     notes.note(ServiceEvent { at_ms: now_ms, message, task: None, stop_code: None });
 }
 
-/// Whether all desired tasks of a service's revision run and are reached by requests, and none of another runs.
+/// Whether all desired tasks of a service's revision are ready and reached by requests, and none of another runs.
 pub(crate) fn is_complete(context: &Context, service: &Service, tasks: &[Held<TaskObject>]) -> bool {
     let running = tasks.iter().filter(|held| {
         let task = &held.value.task;
@@ -315,5 +325,5 @@ pub(crate) fn is_complete(context: &Context, service: &Service, tasks: &[Held<Ta
         running.partition(|held| held.value.task.definition == service.spec.definition);
     other.is_empty()
         && current.len() == service.spec.desired as usize
-        && current.iter().all(|held| context.is_acknowledged(held.generation))
+        && current.iter().all(|held| held.value.task.is_ready() && context.is_acknowledged(held.generation))
 }

@@ -3,7 +3,7 @@
 //! Addresses of tasks that ended are given back here, too.
 //!
 //! It deliberately starts and stops no task by itself, and waits for nothing but what wakes it: a change, the workers'
-//! acknowledgement, native code that is ready. Only requests that drain are asked about again and again.
+//! acknowledgement, native code that is ready. Only requests and connections that drain are asked about again and again.
 
 use super::{LOOK_INTERVAL, RETRY_INTERVAL, WRITES_AT_ONCE};
 use crate::context::Context;
@@ -14,7 +14,7 @@ use crate::view::Held;
 use futures::{StreamExt, stream};
 use skiff_plan::lifecycle::{self, Known, Step};
 use skiff_ports::runtime::PrepareError;
-use skiff_types::{Digest, Program, Span, StopCode, StoppedReason, TaskStatus};
+use skiff_types::{Digest, Program, Restart, Span, StopCode, StoppedReason, TaskDefinition, TaskStatus};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,8 @@ use tracing::{info, warn};
 const PREPARES_AT_ONCE: usize = 64;
 /// How often a task that finishes its requests is asked how many are left, in milliseconds.
 const DRAIN_POLL_MS: u64 = 10;
+/// The same of a daemon's connections, which last longer.
+const DAEMON_DRAIN_POLL_MS: u64 = 50;
 
 /// What is under way beside the tasks' objects.
 #[derive(Default)]
@@ -36,10 +38,31 @@ struct Preparing {
 /// A program, and whether its native code is ready.
 type Prepared = (Digest, Result<(), PrepareError>);
 
-/// A task, and what it runs: its program and how long its requests may take.
+/// A task, and what it runs.
 struct Due {
     held: Held<TaskObject>,
-    runs: Option<(Program, Span)>,
+    runs: Option<Runs>,
+}
+
+/// What a task's definition says that matters to its next step.
+struct Runs {
+    program: Program,
+    daemon: bool,
+    restart: Restart,
+    /// How long its requests, or its connections, may take once it is to stop.
+    drain: Span,
+}
+
+impl Runs {
+    fn of(object: &TaskObject, definition: &TaskDefinition) -> Self {
+        let daemon = definition.port.is_some();
+        Self {
+            program: object.program(definition),
+            daemon,
+            restart: definition.restart,
+            drain: if daemon { definition.stop_timeout } else { definition.limits.timeout },
+        }
+    }
 }
 
 /// What a look found.
@@ -55,6 +78,8 @@ struct Look {
 #[derive(Debug, Clone)]
 enum Change {
     Advance(TaskStatus),
+    /// It begins anew, if its definition's word and its own end are still such.
+    Restart(Restart),
     Stop(StoppedReason),
 }
 
@@ -106,10 +131,7 @@ fn look(context: &Arc<Context>, preparing: &mut Preparing) -> Look {
         let due = |held: &Held<TaskObject>| {
             let task = &held.value.task;
             let definition = view.definition(&task.namespace, &task.definition);
-            let runs = definition.map(|held_definition| {
-                let definition = &held_definition.value.definition;
-                (held.value.program(definition), definition.limits.timeout)
-            });
+            let runs = definition.map(|definition| Runs::of(&held.value, &definition.value.definition));
             Due { held: held.clone(), runs }
         };
         view.unsettled().map(due).collect()
@@ -124,28 +146,36 @@ fn look(context: &Arc<Context>, preparing: &mut Preparing) -> Look {
             look.writes.push((held, Change::Stop(reason)));
             continue;
         }
-        let timeout_ms = runs.as_ref().map_or(0, |(_, timeout)| timeout.ms());
         let draining = task.status == TaskStatus::Stopping;
-        let prepared_since = runs.as_ref().and_then(|(program, _)| context.prepared_since(&program.key()));
+        let prepared_since = runs.as_ref().and_then(|runs| context.prepared_since(&runs.program.key()));
         let since = held.generation.max(prepared_since.unwrap_or(0));
+        let daemon = runs.as_ref().is_some_and(|runs| runs.daemon);
+        let restart = runs.as_ref().map_or(Restart::Never, |runs| runs.restart);
+        let drain_ms = runs.as_ref().map_or(0, |runs| runs.drain.ms());
         let known = Known {
             kind: held.value.kind,
+            daemon,
+            restart,
             prepared: prepared_since.is_some(),
             acknowledged: context.is_acknowledged(since),
             outstanding: if draining { context.runtime.outstanding(task.id) } else { 0 },
-            drain_until_ms: held.value.updated_at_ms.saturating_add(timeout_ms),
+            drain_until_ms: held.value.updated_at_ms.saturating_add(drain_ms),
         };
         let mut again_in =
             |ms: u64| look.again_in_ms = Some(look.again_in_ms.map_or(ms, |other| other.min(ms)));
         match lifecycle::next(task, &known, now_ms) {
             Step::Advance(to) => look.writes.push((held, Change::Advance(to))),
+            Step::Restart => look.writes.push((held, Change::Restart(restart))),
             Step::Prepare => {
-                if let Some((program, _)) = runs {
-                    prepare(context, preparing, program);
+                if let Some(runs) = runs {
+                    prepare(context, preparing, runs.program);
                 }
             }
             Step::WaitUntil(at_ms) => again_in(at_ms.saturating_sub(now_ms).max(1)),
-            Step::Drain(until_ms) => again_in(until_ms.saturating_sub(now_ms).clamp(1, DRAIN_POLL_MS)),
+            Step::Drain(until_ms) => {
+                let most_ms = if daemon { DAEMON_DRAIN_POLL_MS } else { DRAIN_POLL_MS };
+                again_in(until_ms.saturating_sub(now_ms).clamp(1, most_ms));
+            }
             Step::WaitForWorkers | Step::Rest => {}
         }
     }
@@ -210,6 +240,9 @@ async fn write(context: &Context, held: &Held<TaskObject>, change: &Change) -> R
         }
         match change {
             Change::Advance(to) => lifecycle::advance(task, *to, now_ms),
+            // Its user may have asked for its end meanwhile.
+            Change::Restart(restart) if !lifecycle::is_restarted(task, *restart) => return false,
+            Change::Restart(_) => lifecycle::restart(task, now_ms),
             Change::Stop(_) if task.stop.is_some() => return false,
             Change::Stop(reason) => task.stop = Some(reason.clone()),
         }

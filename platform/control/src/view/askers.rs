@@ -1,40 +1,41 @@
-//! Which services ask for a host and path: an index over all services, whether they have what they ask for or not.
+//! Which services ask for a host and path, or a listener: an index over all services, whether they have what they ask for
+//! or not.
 //!
 //! It deliberately decides nothing: who gets what is `plan::routes`' business. It is there so that neither a check nor a
 //! change of one service's routes has to look at all the others.
 
 use crate::model::Service;
-use skiff_plan::routes::{self, Host};
-use skiff_types::{PathPrefix, QualifiedName};
+use skiff_plan::routes::{self, Place, Wishes};
+use skiff_types::QualifiedName;
 use std::collections::HashMap;
 
-/// The services that ask for each host and path.
+/// The services that ask for each host and path, and for each listener.
 #[derive(Debug, Default)]
 pub(crate) struct Askers {
-    by_route: HashMap<(Host, PathPrefix), Vec<QualifiedName>>,
+    by_place: HashMap<Place, Vec<QualifiedName>>,
 }
 
 impl Askers {
     pub(super) fn add(&mut self, service: &Service) {
         let name = service.name();
-        for route in routes::asked(&name, &service.spec.hosts, &service.spec.paths) {
-            self.by_route.entry(route).or_default().push(name.clone());
+        for place in routes::asked(&name, Wishes::from(&service.spec)) {
+            self.by_place.entry(place).or_default().push(name.clone());
         }
     }
 
     pub(super) fn remove(&mut self, service: &Service) {
         let name = service.name();
-        for route in routes::asked(&name, &service.spec.hosts, &service.spec.paths) {
-            let Some(askers) = self.by_route.get_mut(&route) else { continue };
+        for place in routes::asked(&name, Wishes::from(&service.spec)) {
+            let Some(askers) = self.by_place.get_mut(&place) else { continue };
             askers.retain(|asker| *asker != name);
             if askers.is_empty() {
-                self.by_route.remove(&route);
+                self.by_place.remove(&place);
             }
         }
     }
 
-    /// Who asks for this host and path.
-    pub(crate) fn of(&self, route: &(Host, PathPrefix)) -> &[QualifiedName] {
-        self.by_route.get(route).map_or(&[], Vec::as_slice)
+    /// Who asks for this.
+    pub(crate) fn of(&self, place: &Place) -> &[QualifiedName] {
+        self.by_place.get(place).map_or(&[], Vec::as_slice)
     }
 }

@@ -212,6 +212,10 @@ pub(crate) fn registration(family: &str, image: &str) -> RegisterTaskDefinition 
         environment: [("GREETING".to_owned(), "secret".to_owned())].into(),
         snapshot: false,
         security_groups: vec![],
+        port: None,
+        health_check: Default::default(),
+        stop_timeout: None,
+        restart: Default::default(),
     }
 }
 
@@ -222,6 +226,7 @@ pub(crate) fn wanted(definition: &str, desired: u32) -> PutService {
         hosts: None,
         paths: None,
         security_groups: None,
+        listen: None,
     }
 }
 

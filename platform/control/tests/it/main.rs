@@ -2,8 +2,10 @@
 //! played by the test.
 
 mod crash;
+mod daemons;
 mod deploy;
 mod fixture;
+mod forward;
 mod measured;
 mod mutated;
 mod network;

@@ -403,6 +403,17 @@ async fn the_flow_log_is_read_by_owner_task_and_verdict() {
     ] {
         assert_eq!(read(unknown).await.unwrap_err().code(), Some(ErrorCode::NotFound));
     }
+    // What is gone, and what it had: a service, and a task of it.
+    let gone = TaskId::from_parts(2, [2; 10]);
+    platform.flows.0.lock().unwrap().push(record("default/gone", gone));
+    for gone in [
+        FlowQuery { owner: Some(name("gone")), ..all.clone() },
+        FlowQuery { task: Some(gone), ..all.clone() },
+    ] {
+        assert_eq!(read(gone).await.unwrap(), [Verdict::Reject]);
+    }
+    let nothing = FlowQuery { owner: Some(name("gone")), verdict: Some(Verdict::Accept), ..all.clone() };
+    assert_eq!(read(nothing).await.unwrap(), [], "it is known by other records");
     let listening = flows::InterfaceState {
         listening: vec![(Transport::Tcp, 8080)],
         connections: vec![record("default/web", task)],
@@ -414,6 +425,119 @@ async fn the_flow_log_is_read_by_owner_task_and_verdict() {
         (network.listening[0].port, network.connections.len(), network.connection_count),
         (8080, 1, 7)
     );
+}
+
+/// Puts a record into the store that this Skiff can't read.
+async fn spoil(platform: &Platform, key: &str) {
+    let record = r#"{"version":99}"#.into();
+    platform.disk.store.put(&Key::parse(key).unwrap(), record, Expect::Any).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_group_that_can_not_be_read_allows_nothing() {
+    let platform = Platform::start().await;
+    platform.create("web").await;
+    platform.create("other").await;
+    platform.deploy("site", "http", 1).await;
+    platform.completed("site").await;
+    platform.attach("site", &["web", "default"]).await.unwrap();
+    let task = platform.running("site").await.remove(0).id;
+    platform.told(task, &["default", "web"]).await;
+    assert!(platform.explain("load-balancer", "site", 80).await.unwrap().allowed);
+    for group in ["web", "default"] {
+        platform.allows(&format!("default/{group}"), Some(&Rule::defaults())).await;
+        spoil(&platform, &format!("sg.default.{group}")).await;
+        platform.allows(&format!("default/{group}"), None).await;
+        let error = platform.client.get_security_group(&namespace(), &name(group)).await.unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::Internal), "{error}");
+    }
+    assert!(!platform.explain("load-balancer", "site", 80).await.unwrap().allowed);
+    let error = platform.remove("other").await.unwrap_err();
+    assert!(error.to_string().contains("sg.default.default can't be read"), "{error}");
+
+    // Whoever starts again finds it so.
+    let platform = Platform::start_on(platform.stop().await).await;
+    platform.told(task, &["default", "web"]).await;
+    let desired = platform.node.desired();
+    let opened = |group: &QualifiedName| ["web", "default"].contains(&group.name.as_str());
+    assert!(!desired.groups.keys().any(opened), "{:?}", desired.groups);
+    let key = Key::parse("sg.default.default").unwrap();
+    platform.disk.store.delete(&key, Expect::Any).await.unwrap();
+    platform.allows("default/default", Some(&Rule::defaults())).await;
+}
+
+#[tokio::test]
+async fn tasks_of_a_service_that_can_not_be_read_are_in_no_group() {
+    let platform = Platform::start().await;
+    platform.create("closed").await;
+    platform.deploy("site", "http", 1).await;
+    platform.completed("site").await;
+    platform.attach("site", &["closed"]).await.unwrap();
+    let task = platform.running("site").await.remove(0).id;
+    platform.told(task, &["closed"]).await;
+    spoil(&platform, "service.default.site").await;
+    platform.told(task, &[]).await;
+    let shown = platform.client.get_task(&namespace(), task).await.unwrap();
+    assert!(shown.security_groups.is_empty(), "{shown:?}");
+    let explanation = platform.explain("load-balancer", &task.to_string(), 80).await.unwrap();
+    assert!(!explanation.allowed && explanation.message.contains("are not known"), "{explanation:?}");
+    let error = platform.remove("closed").await.unwrap_err();
+    assert!(error.to_string().contains("service.default.site can't be read"), "{error}");
+    let platform = Platform::start_on(platform.stop().await).await;
+    platform.told(task, &[]).await;
+}
+
+#[tokio::test]
+async fn a_task_that_can_not_be_in_the_network_is_stopped_when_the_platform_starts_again() {
+    let platform = Platform::start().await;
+    platform.deploy("web", "http", 1).await;
+    platform.completed("web").await;
+    let task = platform.running("web").await.remove(0).id;
+    let disk = platform.stop().await;
+    let key = Key::new(["task", "default", &task.to_string()]).unwrap();
+    let entry = disk.store.get(&key).await.unwrap().unwrap();
+    let mut value: serde_json::Value = serde_json::from_slice(&entry.value).unwrap();
+    value["object"]["address"]["v4"] = "192.168.7.7".into();
+    disk.store.put(&key, value.to_string().into(), Expect::Revision(entry.revision)).await.unwrap();
+
+    let platform = Platform::start_on(disk).await;
+    let stopped = platform.reaches(task, TaskStatus::Stopped).await;
+    let reason = stopped.stopped_reason.unwrap();
+    assert_eq!(stopped.stop_code, Some(StopCode::TaskFailedToStart));
+    assert!(reason.contains("192.168.7.7") && reason.contains("10.64.0.0/10"), "{reason}");
+    until("another runs in its place", || async { platform.running("web").await.pop() }).await;
+    platform.assert_node_is_content();
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_takes_no_address_with_it() {
+    let network = NetworkSpec { ipv4: "10.1.0.0/27".parse().unwrap(), ..NetworkSpec::default() };
+    let platform = Platform::start_on(Disk { network, ..Disk::new() }).await;
+    platform.push("job", "daemon").await;
+    platform.register("job", "job").await;
+    // It gives up at each step of the call in turn.
+    for steps in 0..10 {
+        let gives_up = async {
+            for _ in 0..8 * steps {
+                tokio::task::yield_now().await;
+            }
+        };
+        let (namespace, request) = (namespace(), one_off("job"));
+        tokio::select! {
+            biased;
+            _ = platform.client.run_task(&namespace, &request) => {}
+            () = gives_up => {}
+        }
+    }
+    let error = loop {
+        match platform.client.run_task(&namespace(), &one_off("job")).await {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.code(), Some(ErrorCode::ResourceExhausted), "{error}");
+    until("each address is a task's", || async { (platform.tasks(None).await.len() == 15).then_some(()) })
+        .await;
 }
 
 #[tokio::test]

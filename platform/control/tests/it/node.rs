@@ -13,16 +13,20 @@ use skiff_ports::flows::{FlowQuery, FlowRecord, Flows, InterfaceState};
 use skiff_ports::images::Images;
 use skiff_ports::logs::{LogLine, LogQuery, LogStream, Logs};
 use skiff_ports::runtime::{
-    ColdStart, ComponentReport, DesiredChange, DesiredInterface, DesiredRoute, DesiredTask, Initialization,
-    NetworkDesired, PrepareError, Runtime, TaskEvent,
+    ColdStart, ComponentReport, DesiredChange, DesiredInterface, DesiredRoute, DesiredTask, ForwardError,
+    Initialization, NetworkDesired, PrepareError, Runtime, TaskEvent,
 };
 use skiff_ports::snapshot::Version;
 use skiff_types::{
     Charge, Digest, Kind, Program, QualifiedName, Rule, StopCode, StoppedReason, TaskId, WasiGeneration,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
+
+/// Where every task sends back what it is sent.
+pub(crate) const ECHO_PORT: u16 = 6379;
 
 /// What it was told to do, all changes together.
 #[derive(Clone, Default)]
@@ -38,7 +42,6 @@ impl Desired {
         self.groups.extend(change.groups.into_iter().map(|group| (group.group, group.rules)));
         self.groups.retain(|group, _| !change.dissolved.contains(group));
         self.interfaces.extend(change.interfaces.into_iter().map(|interface| (interface.task, interface)));
-        self.interfaces.retain(|task, _| !change.left.contains(task));
     }
 
     /// What is wrong with the network that it was told of.
@@ -112,6 +115,12 @@ impl Node {
         self.events.send(TaskEvent::Ended { task, exit_code, reason }).unwrap();
     }
 
+    /// Says what the check of a daemon's port found.
+    pub(crate) fn find_health(&self, task: TaskId, healthy: bool) {
+        let reason = if healthy { "" } else { "nothing listens" };
+        self.events.send(TaskEvent::Health { task, healthy, reason: reason.to_owned() }).unwrap();
+    }
+
     pub(crate) fn set_outstanding(&self, task: TaskId, requests: u64) {
         self.state.lock().unwrap().outstanding.insert(task, requests);
     }
@@ -142,6 +151,9 @@ impl Node {
 impl Runtime for Node {
     fn assign(&self, change: DesiredChange) -> Version {
         let mut state = self.state.lock().unwrap();
+        change.ended.iter().for_each(|task| {
+            state.started.remove(task);
+        });
         for task in &change.tasks {
             let component = state.prepared.get(&task.spec.program).copied();
             if component.is_none() {
@@ -165,6 +177,7 @@ impl Runtime for Node {
         let is_new = |service: &QualifiedName| change.routes.iter().any(|route| route.service == *service);
         routes.retain(|route| !is_new(&route.service) && !change.withdrawn.contains(&route.service));
         routes.extend(change.routes);
+        state.desired.interfaces.retain(|task, _| !change.ended.contains(task));
         state.desired.connect(change.network);
         let wrongs = state.desired.network_wrongs();
         state.wrongs.extend(wrongs);
@@ -233,6 +246,21 @@ impl Runtime for Node {
             warm_request_ns: 4,
         };
         Ok(vec![sample; rounds as usize])
+    }
+
+    async fn forward(&self, task: TaskId, port: u16) -> Result<UnixStream, ForwardError> {
+        if !self.desired().tasks.iter().any(|known| known.id == task) {
+            return Err(ForwardError::Gone);
+        }
+        if port != ECHO_PORT {
+            return Err(ForwardError::Refused("nobody listens there".to_owned()));
+        }
+        let (operator, end) = UnixStream::pair().unwrap();
+        operator.set_nonblocking(true).unwrap();
+        end.set_nonblocking(true).unwrap();
+        let (mut from, mut to) = tokio::net::UnixStream::from_std(end).unwrap().into_split();
+        tokio::spawn(async move { tokio::io::copy(&mut from, &mut to).await });
+        Ok(operator)
     }
 }
 

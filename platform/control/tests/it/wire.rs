@@ -1,10 +1,11 @@
 //! The API as HTTP: every operation answers as its OpenAPI document says, and every wrong call with a typed error.
 
 use crate::fixture::{Platform, TOKEN, namespace, registration, wanted};
+use crate::node::ECHO_PORT;
 use http::StatusCode;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
-use skiff_api::{ErrorBody, ErrorCode, Operation};
+use skiff_api::{ErrorBody, ErrorCode, FORWARD_PROTOCOL, Operation};
 use skiff_types::TaskStatus;
 use std::collections::BTreeSet;
 
@@ -147,6 +148,13 @@ async fn every_operation_answers_as_the_document_says() {
     let look = call(Operation::GetTaskNetwork, &["default", &running]);
     let look = contract.check(Operation::GetTaskNetwork, look).await;
     assert_eq!(look["connections"].as_array().unwrap().len(), 1);
+
+    platform.deploy("cache", "daemon", 1).await;
+    platform.completed("cache").await;
+    let daemon = platform.running("cache").await.remove(0).id.to_string();
+    let forward = call(Operation::ForwardTask, &["default", &daemon]).query(&[("port", ECHO_PORT)]);
+    let forward = forward.header("connection", "upgrade").header("upgrade", FORWARD_PROTOCOL);
+    contract.check(Operation::ForwardTask, forward).await;
 
     let deregister = Operation::DeregisterTaskDefinition;
     contract.check(deregister, call(deregister, &["default", "job:1"])).await;

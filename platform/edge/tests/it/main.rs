@@ -1,6 +1,7 @@
-//! The edge at its boundary: real sockets, hyper's clients and raw bytes, and a fake task behind it.
+//! The edge at its boundary: real sockets, hyper's clients and raw bytes, and fake tasks behind it.
 
 mod accounts;
+mod daemons;
 mod drain;
 mod errors;
 mod hand_over;
@@ -10,3 +11,4 @@ mod malformed;
 mod slow;
 mod streaming;
 mod support;
+mod tcp;

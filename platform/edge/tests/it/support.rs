@@ -1,19 +1,23 @@
-//! A running edge with a fake task, and clients for it.
+//! A running edge with fake tasks, and clients for it.
 
 use bytes::Bytes;
 use futures::future::LocalBoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use skiff_edge::accept::{Acceptor, Inbox};
 use skiff_edge::{Config, Deps, Edge, Limits, Proto, access_log};
 use skiff_ledger::Ledger;
 use skiff_ports::body::{self, Body, BodyError};
+use skiff_ports::connect::{Connect, ConnectError, Connection, Origin};
 use skiff_ports::invoke::{Invoke, InvokeError};
 use skiff_ports::snapshot::{HostMatch, Route, Target};
 use skiff_types::TaskId;
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -28,6 +32,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(crate) type Answer = Result<Response<Body>, InvokeError>;
 pub(crate) type ClientBody = UnsyncBoxBody<Bytes, BodyError>;
+pub(crate) type Connected = Result<Box<dyn Connection>, ConnectError>;
 
 /// Runs a test as a worker runs: one thread, a local set.
 pub(crate) fn run(test: impl Future<Output = ()>) {
@@ -93,6 +98,80 @@ pub(crate) fn says(text: &'static str) -> Rc<dyn Invoke> {
     task(move |_, _| async move { Ok(Response::new(body::full(text))) })
 }
 
+struct FakeConnect<F>(F);
+
+impl<F> Connect for FakeConnect<F>
+where
+    F: Fn(TaskId, u16) -> LocalBoxFuture<'static, Connected>,
+{
+    fn connect(&self, task: TaskId, port: u16, origin: Origin) -> LocalBoxFuture<'static, Connected> {
+        assert_eq!(origin, Origin::LoadBalancer);
+        (self.0)(task, port)
+    }
+}
+
+/// A fake way to daemons out of an asynchronous function.
+pub(crate) fn connects<F, R>(connect: F) -> Rc<dyn Connect>
+where
+    F: Fn(TaskId, u16) -> R + 'static,
+    R: Future<Output = Connected> + 'static,
+{
+    Rc::new(FakeConnect(move |task, port| -> LocalBoxFuture<'static, Connected> {
+        Box::pin(connect(task, port))
+    }))
+}
+
+/// Connects to whoever listens on a port of this machine.
+pub(crate) async fn to_socket(port: u16) -> Connected {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(|_| ConnectError::Refused)?;
+    Ok(Box::new(stream) as Box<dyn Connection>)
+}
+
+/// Takes every task for one that listens on this machine.
+pub(crate) fn by_sockets() -> Rc<dyn Connect> {
+    connects(|_, port| to_socket(port))
+}
+
+/// A daemon on a port of this machine, out of what it does with a connection. Needs a `LocalSet`.
+pub(crate) fn daemon<F, R>(serve: F) -> u16
+where
+    F: Fn(TcpStream) -> R + 'static,
+    R: Future<Output = ()> + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    tokio::task::spawn_local(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::task::spawn_local(serve(stream));
+        }
+    });
+    port
+}
+
+/// A daemon that speaks HTTP, out of what it answers.
+pub(crate) fn http_daemon<F, R>(answer: F) -> u16
+where
+    F: Fn(Request<Incoming>) -> R + 'static,
+    R: Future<Output = Response<Body>> + 'static,
+{
+    let answer = Rc::new(answer);
+    daemon(move |stream| {
+        let answer = answer.clone();
+        async move {
+            let service = service_fn(move |request| {
+                let answer = answer(request);
+                async move { Ok::<_, Infallible>(answer.await) }
+            });
+            let http = hyper::server::conn::http1::Builder::new();
+            // Whoever asks may leave.
+            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+        }
+    })
+}
+
 pub(crate) fn task_id(slot: u32) -> TaskId {
     TaskId::from_parts(u64::from(slot), [7; 10])
 }
@@ -103,8 +182,15 @@ pub(crate) fn route(name: &str, slots: &[u32]) -> Route {
         service: format!("default/{name}").parse().unwrap(),
         hosts: vec![HostMatch::Pattern(format!("{name}.localhost").parse().unwrap())],
         paths: vec!["/".parse().unwrap()],
-        targets: slots.iter().map(|&slot| Target { task: task_id(slot), slot }).collect(),
+        listen: Vec::new(),
+        targets: slots.iter().map(|&slot| Target { task: task_id(slot), slot, port: None }).collect(),
     }
+}
+
+/// The same of daemons, each of which has a slot and a port.
+pub(crate) fn daemons(name: &str, targets: &[(u32, u16)]) -> Route {
+    let target = |&(slot, port)| Target { task: task_id(slot), slot, port: Some(port) };
+    Route { targets: targets.iter().map(target).collect(), ..route(name, &[]) }
 }
 
 /// A running edge: `hello.localhost` has one task in slot 3, `pair.localhost` two in slots 4 and 5,
@@ -125,12 +211,24 @@ impl Bench {
     }
 
     pub(crate) fn with(limits: Limits, invoke: Rc<dyn Invoke>) -> Self {
+        Self::of(limits, invoke, by_sockets())
+    }
+
+    /// One whose `web.localhost` leads to these daemons, each of which has a slot and a port.
+    pub(crate) fn to(limits: Limits, targets: &[(u32, u16)]) -> Self {
+        let bench = Self::with(limits, says("no daemon"));
+        bench.edge.route(&[daemons("web", targets)], &[]);
+        bench
+    }
+
+    pub(crate) fn of(limits: Limits, invoke: Rc<dyn Invoke>, connect: Rc<dyn Connect>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (ledger, _) = Ledger::create(1).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("access.log");
-        let edge = edge(0, limits, Some(log.clone()), address.port(), invoke, &ledger);
+        let deps = Deps { invoke, connect, ledger: ledger.clone() };
+        let edge = edge_of(0, limits, Some(log.clone()), address.port(), deps);
         let inbox = Inbox::new().unwrap();
         let sender = inbox.send.try_clone().unwrap();
         let acceptor = Acceptor {
@@ -199,9 +297,14 @@ pub(crate) fn edge(
     invoke: Rc<dyn Invoke>,
     ledger: &Ledger,
 ) -> Rc<Edge> {
+    let deps = Deps { invoke, connect: by_sockets(), ledger: ledger.clone() };
+    edge_of(worker, limits, log, forwarded_port, deps)
+}
+
+fn edge_of(worker: usize, limits: Limits, log: Option<PathBuf>, forwarded_port: u16, deps: Deps) -> Rc<Edge> {
     let access_log = log.map(access_log::Config::new);
     let config = Config { worker, limits, access_log, forwarded_proto: Proto::Http, forwarded_port };
-    let edge = Edge::new(config, Deps { invoke, ledger: ledger.clone() }).unwrap();
+    let edge = Edge::new(config, deps).unwrap();
     edge.route(&[route("hello", &[3]), route("pair", &[4, 5]), route("empty", &[])], &[]);
     edge
 }

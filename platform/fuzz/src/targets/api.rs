@@ -9,8 +9,8 @@ use http::Uri;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skiff_api::{
-    ChangeRule, ColdStartRequest, ExplainQuery, FlowQuery, LogQuery, Operation, PageQuery, PutSecurityGroup,
-    PutService, RegisterTaskDefinition, RollbackService, RunTask, ScaleService, StopTask,
+    ChangeRule, ColdStartRequest, ExplainQuery, FlowQuery, ForwardQuery, LogQuery, Operation, PageQuery,
+    PutSecurityGroup, PutService, RegisterTaskDefinition, RollbackService, RunTask, ScaleService, StopTask,
     TaskDefinitionListQuery, TaskDefinitionQuery, TaskDefinitionReference, TaskListQuery, UsageQuery,
 };
 use skiff_types::{ImageReference, Name, Namespace, TaskId};
@@ -54,6 +54,7 @@ fn body_and_query(operation: Operation, bytes: &[u8]) {
         }
         Operation::ExplainConnection => query::<ExplainQuery>(bytes),
         Operation::ReadFlows => query::<FlowQuery>(bytes),
+        Operation::ForwardTask => query::<ForwardQuery>(bytes),
         Operation::ListTaskDefinitions => query::<TaskDefinitionListQuery>(bytes),
         Operation::GetTaskDefinition => query::<TaskDefinitionQuery>(bytes),
         Operation::ListTasks => query::<TaskListQuery>(bytes),

@@ -10,6 +10,7 @@ use http::{Request, Response};
 use skiff_edge::{Config, Deps, Edge, Limits, Proto};
 use skiff_ledger::Ledger;
 use skiff_ports::body::{self, Body};
+use skiff_ports::connect::{Connect, ConnectError, Connection, Origin};
 use skiff_ports::invoke::{Invoke, InvokeError};
 use skiff_ports::snapshot::{HostMatch, Route, Target};
 use skiff_types::TaskId;
@@ -46,7 +47,8 @@ impl Fixture {
         };
         let config =
             Config { worker: 0, limits, access_log: None, forwarded_proto: Proto::Http, forwarded_port: 80 };
-        let deps = Deps { invoke: Rc::new(Tasks { routes: routes() }), ledger: ledger.clone() };
+        let tasks = Rc::new(Tasks { routes: routes() });
+        let deps = Deps { invoke: tasks, connect: Rc::new(NoDaemons), ledger: ledger.clone() };
         let edge = Edge::new(config, deps).expect("an edge without a log");
         edge.route(&routes(), &[]);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -106,7 +108,8 @@ fn routes() -> Vec<Route> {
         service: format!("default/s{number}").parse().expect("a name"),
         hosts,
         paths: paths.iter().map(|path| path.parse().expect("a path")).collect(),
-        targets: vec![Target { task: task(number), slot: number }],
+        listen: vec![],
+        targets: vec![Target { task: task(number), slot: number, port: None }],
     };
     vec![
         route(0, hosts(&["a.test"]), &["/"]),
@@ -137,6 +140,20 @@ impl Invoke for Tasks {
         let streams = request.method() == http::Method::POST;
         let body = if streams { request.into_body() } else { body::full("an answer") };
         Box::pin(async move { Ok(Response::new(body)) })
+    }
+}
+
+/// Nobody is to connect: none of the tasks is a daemon.
+struct NoDaemons;
+
+impl Connect for NoDaemons {
+    fn connect(
+        &self,
+        task: TaskId,
+        port: u16,
+        _: Origin,
+    ) -> LocalBoxFuture<'static, Result<Box<dyn Connection>, ConnectError>> {
+        panic!("{task} is connected to on port {port}");
     }
 }
 

@@ -3,18 +3,10 @@
 //!
 //! Most headers of one hop can't be set by guests at all (`wasi:http` forbids them); those left are taken out here.
 
-use http::header::{EXPECT, TE};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, EXPECT, TE};
+use http::{HeaderMap, HeaderValue};
+use skiff_ports::invoke::{CALLER_HEADER, HOPS_HEADER, HOPS_MAX, hops};
 use wasmtime_wasi_http::Error;
-
-/// Who calls: `NAMESPACE/OWNER; task=ID`, where the owner is a service, or the family of a one-off task. Where it stands, the
-/// platform wrote it.
-static CALLER: HeaderName = HeaderName::from_static("skiff-caller");
-/// How many calls between tasks led to this one, itself included.
-static HOPS: HeaderName = HeaderName::from_static("skiff-hops");
-
-/// Calls that may lead to one another.
-pub(crate) const HOPS_MAX: u32 = 16;
 
 /// Makes the head of a request what the called task may see: `caller` says who calls.
 ///
@@ -29,8 +21,8 @@ pub(crate) fn for_a_task(headers: &mut HeaderMap, caller: &HeaderValue) -> Resul
     // Whoever reads the body answers it.
     headers.remove(EXPECT);
     headers.remove(TE);
-    headers.insert(&CALLER, caller.clone());
-    headers.insert(&HOPS, HeaderValue::from(hops));
+    headers.insert(&CALLER_HEADER, caller.clone());
+    headers.insert(&HOPS_HEADER, HeaderValue::from(hops));
     Ok(())
 }
 
@@ -48,18 +40,14 @@ pub(crate) fn bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
-fn strip(headers: &mut HeaderMap) {
-    headers.remove(&CALLER);
-    headers.remove(&HOPS);
+/// How long a body is to be, where they say so; in the heads of guests, `wasi:http` lets that be one number only.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// How many calls led to the sandbox that sends these: it is said in the head of what it sends, by the host or by a guest
-/// that passes on what it was told. Who says more than there were is refused the sooner.
-fn hops(headers: &HeaderMap) -> u32 {
-    let said = headers.get_all(&HOPS).iter();
-    said.map(|hops| hops.to_str().ok().and_then(|hops| hops.parse().ok()).unwrap_or(HOPS_MAX))
-        .max()
-        .unwrap_or(0)
+fn strip(headers: &mut HeaderMap) {
+    headers.remove(&CALLER_HEADER);
+    headers.remove(&HOPS_HEADER);
 }
 
 #[cfg(test)]

@@ -9,12 +9,12 @@
 //! and counted as its memory; and the CPU time of its connections, TLS included, is charged to it.
 
 use crate::context::Shared;
-use crate::http::answer::FetchedBody;
+use crate::http::answer::{FetchedBody, Taken};
 use crate::http::timeouts::Timeouts;
 use crate::http::wire::{Carrier, Place, Plain, Wire};
 use crate::http::{charged, errors, headers, tls};
 use http::uri::Scheme;
-use http::{Request, Response, StatusCode, Uri};
+use http::{Request, Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt;
 use hyper::rt::Executor;
 use hyper_util::client::legacy::Client;
@@ -22,6 +22,7 @@ use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use send_wrapper::SendWrapper;
+use skiff_ledger::MemoryClaim;
 use skiff_net::{NetError, Stream};
 use skiff_sandbox::Guest;
 use std::cell::RefCell;
@@ -42,15 +43,18 @@ const CONNECTIONS_MAX: usize = 256;
 const CONNECTION_BYTES: u64 = 128 << 10;
 /// Connections that may wait for requests to come.
 const IDLE_MAX: usize = 32;
-/// How long they do.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long they do: less than servers usually keep them (5 s in Node.js and Apache), so that few requests meet a connection
+/// that its server is just closing.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Bytes that the head of an answer may have.
 pub(crate) const HEADER_BYTES_MAX: usize = 64 << 10;
 /// Bytes of HTTP/2 that may wait to be read by a guest: of one answer, and of a connection.
 const STREAM_WINDOW_BYTES: u32 = 64 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
 /// Bytes of HTTP/2 that may wait to be sent, of one request.
-const SEND_BUFFER_BYTES: usize = 64 << 10;
+const SEND_BUFFER_BYTES: u32 = 16 << 10;
+/// What one request of HTTP/2 takes of the task's memory, in bytes: what may wait of it and of its answer.
+const EXCHANGE_BYTES: u64 = (STREAM_WINDOW_BYTES + SEND_BUFFER_BYTES) as u64;
 /// Addresses of a name that are tried, one after the other.
 const ADDRESSES_MAX: usize = 8;
 /// How long one of them is tried while there is another.
@@ -98,7 +102,7 @@ impl Outside {
         mut request: Request<WasiBody>,
         timeouts: &Timeouts,
     ) -> Result<Response<WasiBody>, Error> {
-        let active = self.active.clone();
+        let (active, claim) = (self.active.clone(), self.claim(request.uri())?);
         let mut connection = capture_connection(&mut request);
         let mut answer = self.client().request(request);
         let at_once = tokio::select! {
@@ -113,7 +117,7 @@ impl Outside {
         };
         let answer = match at_once {
             Some(answer) => answer,
-            None => timeout(timeouts.first_byte(), answer).await.map_err(|_| Error::HttpResponseTimeout)?,
+            None => timeout(timeouts.first_byte(), answer).await.map_err(|_| Error::ConnectionReadTimeout)?,
         };
         let answer = answer.map_err(|error| errors::of_client(&error))?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -123,7 +127,20 @@ impl Outside {
         if headers::bytes(answer.headers()) > HEADER_BYTES_MAX {
             return Err(Error::HttpResponseHeaderSectionSize(u32::try_from(HEADER_BYTES_MAX).ok()));
         }
-        Ok(answer.map(|body| FetchedBody::new(body, timeouts.between_bytes(), active).boxed_unsync()))
+        let taken = Taken { _active: active, _claim: claim.filter(|_| answer.version() == Version::HTTP_2) };
+        Ok(answer.map(|body| FetchedBody::new(body, timeouts.between_bytes(), taken).boxed_unsync()))
+    }
+
+    /// Claims what an exchange takes beyond its connection, if it may come to share one: HTTP/2 is spoken over TLS alone.
+    fn claim(&self, uri: &Uri) -> Result<Option<MemoryClaim>, Error> {
+        if uri.scheme() != Some(&Scheme::HTTPS) {
+            return Ok(None);
+        }
+        let mut claim = self.connector.0.guest.claim();
+        match claim.grow(EXCHANGE_BYTES) {
+            true => Ok(Some(claim)),
+            false => Err(errors::of_net(&NetError::OutOfMemory)),
+        }
     }
 
     /// The client, without the connections that wait in it if there are too many or their places are needed: those are closed
@@ -169,7 +186,7 @@ impl Connector {
             .http2_max_header_list_size(HEADER_BYTES_MAX as u32)
             .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
             .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .http2_max_send_buf_size(SEND_BUFFER_BYTES)
+            .http2_max_send_buf_size(SEND_BUFFER_BYTES as usize)
             .build(self.clone())
     }
 }
@@ -198,7 +215,7 @@ impl Means {
             true => (Some(tls::server_name(host).ok_or(ConnectError::NoServerName)?), 443),
             false => (None, 80),
         };
-        let place = self.place().await?;
+        let mut place = self.place().await?;
         let opened = self.open(host, uri.port_u16().unwrap_or(port)).await;
         let stream = Plain(opened.inspect_err(|error| self.shared.note_denied(&self.guest, error))?);
         let carrier = match name {
@@ -208,6 +225,9 @@ impl Means {
                 Carrier::Tls(Box::new(tls.map_err(ConnectError::Tls)?))
             }
         };
+        if carrier.speaks_http2() && !place.claim.grow(CONNECTION_WINDOW_BYTES.into()) {
+            return Err(ConnectError::OutOfMemory);
+        }
         Ok(Wire::new(carrier, place))
     }
 
@@ -216,7 +236,7 @@ impl Means {
         let permit = self.places.clone().acquire_owned().await.map_err(|_| NetError::Closed)?;
         let mut claim = self.guest.claim();
         match claim.grow(CONNECTION_BYTES) {
-            true => Ok(Place { _permit: permit, _claim: claim }),
+            true => Ok(Place { _permit: permit, claim }),
             false => Err(ConnectError::OutOfMemory),
         }
     }

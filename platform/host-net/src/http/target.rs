@@ -5,12 +5,10 @@
 use http::Uri;
 use http::uri::Scheme;
 use skiff_net::InternalName;
+use skiff_ports::invoke::HTTP_PORT;
 use wasmtime_wasi_http::Error;
 
-/// The port that stands for `http` (RFC 9110, section 4.2.1): what is asked for there is delivered to an `http` task in
-/// process.
-pub(crate) const HTTP_PORT: u16 = 80;
-/// The port that stands for `https` (section 4.2.2).
+/// The port that stands for `https` (RFC 9110, section 4.2.2).
 const HTTPS_PORT: u16 = 443;
 
 /// Whom a request is for.

@@ -24,7 +24,7 @@ pub(crate) struct Wire {
 /// What a connection takes of its task's: one of the connections that it may have, and the memory that it needs.
 pub(crate) struct Place {
     pub(crate) _permit: OwnedSemaphorePermit,
-    pub(crate) _claim: MemoryClaim,
+    pub(crate) claim: MemoryClaim,
 }
 
 /// What carries its bytes.
@@ -33,12 +33,19 @@ pub(crate) enum Carrier {
     Tls(Box<TlsStream<Plain>>),
 }
 
+impl Carrier {
+    /// Whether both sides have agreed on HTTP/2.
+    pub(crate) fn speaks_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(super::tls::HTTP_2),
+        }
+    }
+}
+
 impl Wire {
     pub(crate) fn new(carrier: Carrier, place: Place) -> Self {
-        let speaks_http2 = match &carrier {
-            Carrier::Plain(_) => false,
-            Carrier::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(super::tls::HTTP_2),
-        };
+        let speaks_http2 = carrier.speaks_http2();
         Self { carrier: SendWrapper::new(carrier), speaks_http2, _place: place }
     }
 }

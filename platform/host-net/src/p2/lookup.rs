@@ -25,13 +25,14 @@ enum Answer {
 }
 
 /// Those that the guest has not taken, or why there are none.
-type Addresses = Result<Local<std::vec::IntoIter<IpAddr>>, NetError>;
+type Addresses = Result<Local<std::vec::IntoIter<IpAddr>>, Local<NetError>>;
 
 impl ResolveAddressStream {
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<&mut Addresses> {
         if let Answer::Pending(pending) = &mut self.0 {
             let answer = ready!(pending.with_mut(|pending| pending.as_mut().poll(cx)));
-            self.0 = Answer::Ready(answer.map(|addresses| Local::new(addresses.into_iter())));
+            let addresses = answer.map(|addresses| Local::new(addresses.into_iter()));
+            self.0 = Answer::Ready(addresses.map_err(Local::new));
         }
         match &mut self.0 {
             Answer::Ready(answer) => Poll::Ready(answer),
@@ -60,7 +61,7 @@ impl Host for View<'_> {
         let mut stream = ResolveAddressStream(answer);
         // The question goes out now, and what fails at once is said at once.
         if let Poll::Ready(Err(error)) = stream.poll_answer(&mut Context::from_waker(Waker::noop())) {
-            return Err(self.told(error.clone()));
+            return Err(self.told(error.with(NetError::clone)));
         }
         Ok(self.table.push(stream)?)
     }
@@ -75,7 +76,7 @@ impl HostResolveAddressStream for View<'_> {
         let next = match stream.poll_answer(&mut Context::from_waker(Waker::noop())) {
             Poll::Pending => return Err(ErrorCode::WouldBlock.into()),
             Poll::Ready(Ok(addresses)) => Ok(addresses.with_mut(Iterator::next)),
-            Poll::Ready(Err(error)) => Err(error.clone()),
+            Poll::Ready(Err(error)) => Err(error.with(NetError::clone)),
         };
         match next {
             Ok(address) => Ok(address.map(|address| address.to_canonical().into())),

@@ -53,7 +53,7 @@ enum State {
     Connecting(Connecting),
     Connected(Connection),
     /// It failed for good.
-    Closed(NetError),
+    Closed(Local<NetError>),
 }
 
 /// A listener, and what it accepted when somebody asked whether there is anything to accept.
@@ -64,7 +64,7 @@ struct Listening {
 
 enum Connecting {
     Pending(Local<LocalBoxFuture<'static, Result<Stream, NetError>>>),
-    Done(Result<Connection, NetError>),
+    Done(Result<Connection, Local<NetError>>),
 }
 
 impl TcpSocket {
@@ -101,9 +101,12 @@ impl TcpSocket {
         if !matches!(self.state, State::Unbound | State::Bound(_)) {
             return Err(NetError::InvalidState);
         }
-        check_stream_remote(self.family, remote)?;
         let interface = context.interface()?;
-        let port = match std::mem::replace(&mut self.state, State::Closed(NetError::InvalidState)) {
+        if let Err(error) = check_stream_remote(self.family, remote) {
+            interface.with(|interface| interface.note_no_remote(Transport::Tcp, remote));
+            return Err(error);
+        }
+        let port = match std::mem::replace(&mut self.state, State::between()) {
             State::Bound(port) => Some(port.into_inner()),
             State::Unbound
             | State::Listening(_)
@@ -125,8 +128,7 @@ impl TcpSocket {
             return Err(NetError::InvalidState);
         }
         let interface = context.interface()?;
-        if let State::Bound(port) = std::mem::replace(&mut self.state, State::Closed(NetError::InvalidState))
-        {
+        if let State::Bound(port) = std::mem::replace(&mut self.state, State::between()) {
             let port = port.into_inner();
             let listener = interface.with(|interface| interface.listen(port, self.backlog))?;
             self.state = State::Listening(Listening { listener: Local::new(listener), accepted: None });
@@ -141,7 +143,7 @@ impl TcpSocket {
             State::Listening(listening) => Ok(listening.listener.get().local_address()),
             State::Connected(connection) => Ok(connection.local()),
             State::Unbound | State::Connecting(_) => Err(NetError::InvalidState),
-            State::Closed(error) => Err(error.clone()),
+            State::Closed(error) => Err(error.with(NetError::clone)),
         }
     }
 
@@ -151,7 +153,7 @@ impl TcpSocket {
             State::Unbound | State::Bound(_) | State::Listening(_) | State::Connecting(_) => {
                 Err(NetError::InvalidState)
             }
-            State::Closed(error) => Err(error.clone()),
+            State::Closed(error) => Err(error.with(NetError::clone)),
         }
     }
 
@@ -165,7 +167,7 @@ impl TcpSocket {
             State::Unbound | State::Bound(_) => self.backlog = backlog,
             State::Listening(listening) => listening.listener.with(|listener| listener.set_backlog(backlog)),
             State::Connecting(_) | State::Connected(_) => return Err(NetError::InvalidState),
-            State::Closed(error) => return Err(error.clone()),
+            State::Closed(error) => return Err(error.with(NetError::clone)),
         }
         Ok(())
     }
@@ -177,7 +179,7 @@ impl TcpSocket {
                 Ok(&mut self.options)
             }
             State::Connecting(_) => Err(NetError::InvalidState),
-            State::Closed(error) => Err(error.clone()),
+            State::Closed(error) => Err(error.with(NetError::clone)),
         }
     }
 
@@ -191,6 +193,13 @@ impl TcpSocket {
             | State::Connected(_)
             | State::Closed(_) => Poll::Ready(()),
         }
+    }
+}
+
+impl State {
+    /// What a socket is that was taken out of one state, and is not in another yet.
+    fn between() -> Self {
+        Self::Closed(Local::new(NetError::InvalidState))
     }
 }
 
@@ -214,14 +223,30 @@ impl Drop for Listening {
 }
 
 impl Connecting {
-    fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<&Result<Connection, NetError>> {
+    fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<&Result<Connection, Local<NetError>>> {
         if let Self::Pending(pending) = self {
             let connected = ready!(pending.with_mut(|pending| pending.as_mut().poll(cx)));
-            *self = Self::Done(connected.map(Connection::new));
+            *self = Self::Done(connected.map(Connection::new).map_err(Local::new));
         }
         match self {
             Self::Done(done) => Poll::Ready(done),
             Self::Pending(_) => Poll::Pending,
+        }
+    }
+}
+
+/// Gives the guest a connection that came in, with all that belongs to it, or nothing.
+fn push_accepted(
+    table: &mut ResourceTable,
+    socket: TcpSocket,
+    connection: &Connection,
+) -> SocketResult<(Resource<TcpSocket>, Resource<InputStream>, Resource<OutputStream>)> {
+    let socket = table.push(socket)?;
+    match push_streams(table, &socket, connection) {
+        Ok((input, output)) => Ok((socket, input, output)),
+        Err(error) => {
+            table.delete(socket)?;
+            Err(error)
         }
     }
 }
@@ -321,7 +346,7 @@ impl HostTcpSocket for View<'_> {
             Ok(connection) => State::Connected(connection.clone()),
             Err(error) => State::Closed(error.clone()),
         };
-        let connection = done.map_err(|error| told(self.context, error))?;
+        let connection = done.map_err(|error| told(self.context, error.into_inner()))?;
         push_streams(self.table, &this, &connection)
     }
 
@@ -353,15 +378,13 @@ impl HostTcpSocket for View<'_> {
         };
         let stream = accepted.map_err(|error| told(self.context, error))?;
         let connection = Connection::new(stream.into_inner());
-        let state = State::Connected(connection.clone());
-        let socket = self.table.push(TcpSocket::new(family, options, state))?;
-        match push_streams(self.table, &socket, &connection) {
-            Ok((input, output)) => Ok((socket, input, output)),
-            Err(error) => {
-                self.table.delete(socket)?;
-                Err(error)
-            }
+        let socket = TcpSocket::new(family, options, State::Connected(connection.clone()));
+        let given = push_accepted(self.table, socket, &connection);
+        if given.is_err() {
+            // Whoever connected is told that nobody has it.
+            connection.reset();
         }
+        given
     }
 
     fn local_address(&mut self, socket: Resource<TcpSocket>) -> SocketResult<IpSocketAddress> {

@@ -56,6 +56,11 @@ impl Connection {
         self.0.get().stream.remote()
     }
 
+    /// Breaks it off, because nobody has it.
+    pub(super) fn reset(&self) {
+        self.0.with(|inner| inner.stream.reset());
+    }
+
     /// Reads no more; what waits is forgotten.
     pub(super) fn shutdown_read(&self) {
         self.0.with(|inner| {
@@ -144,6 +149,16 @@ impl Reader {
         }
         let small = 1..GATHERED_BYTES_MAX.min(bytes_max + 1);
         matches!(&self.peeked, Some(Ok(bytes)) if small.contains(&bytes.len()))
+    }
+}
+
+/// What was looked at and not read is as unread as what still waits.
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let is_unread = matches!(&self.peeked, Some(Ok(bytes)) if !bytes.is_empty());
+        if is_unread && self.connection.reads() {
+            self.connection.0.with(|inner| inner.stream.leave_unread());
+        }
     }
 }
 

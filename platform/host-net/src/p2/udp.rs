@@ -347,7 +347,10 @@ impl HostOutgoingDatagramStream for View<'_> {
                 Ok(()) => sent += 1,
                 Err(error) if sent == 0 => return Err(told(self.context, error)),
                 // Those before it went out, and that is what the guest is told.
-                Err(_) => break,
+                Err(error) => {
+                    apart(|| drop(error));
+                    break;
+                }
             }
         }
         Ok(sent)

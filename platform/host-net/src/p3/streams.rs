@@ -221,6 +221,15 @@ impl Incoming {
     }
 }
 
+/// Who waits in a backlog that is closed is reset, and so is who was taken out of it for a guest that left.
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.next {
+            connection.with(|stream| stream.reset());
+        }
+    }
+}
+
 impl StreamProducer<SandboxState> for Incoming {
     type Item = Resource<TcpSocket>;
     type Buffer = Option<Self::Item>;

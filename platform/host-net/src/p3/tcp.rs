@@ -194,8 +194,11 @@ impl View<'_> {
     fn start_connect(&mut self, socket: &Resource<TcpSocket>, remote: SocketAddr) -> SocketResult<()> {
         let View { context, table } = self;
         let entry = table.get_mut(socket)?;
-        check_stream_remote(entry.family, remote).map_err(|error| p3_code(&error))?;
         let interface = context.interface().map_err(|error| p3_code(&error))?;
+        if let Err(error) = check_stream_remote(entry.family, remote) {
+            interface.with(|interface| interface.note_no_remote(Transport::Tcp, remote));
+            return Err(p3_code(&error).into());
+        }
         let port = entry.take_port()?.map(Local::into_inner);
         let attempt = interface.with(|interface| interface.connect(port, remote));
         entry.state = State::Connecting(Local::new(attempt));

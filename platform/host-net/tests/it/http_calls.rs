@@ -5,6 +5,7 @@ use bytes::Bytes;
 use skiff_net::{Interface, Listener, Stream};
 use skiff_ports::invoke::InvokeError;
 use skiff_ports::logs::LogStream;
+use skiff_ports::snapshot::TaskSpec;
 use skiff_types::{Reuse, Rule, Span, TaskId, Transport};
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -102,6 +103,67 @@ fn calls_are_spread_over_a_services_tasks() {
 }
 
 #[test]
+fn a_task_that_is_gone_is_passed_over_for_another_of_its_service() {
+    on_one_thread(async {
+        for guests in PAIRS {
+            let (world, shop, stock) = pair(guests);
+            let gone = world.run(guests.1, "stock", |_| {});
+            // The network learns of it later.
+            world.sandboxes.end(gone);
+            for _ in 0..20 {
+                let told = ask_stock(&world, shop, "/read", "method=POST&body=1000").await;
+                assert_eq!(told, "status 200\n\n1000 bytes");
+            }
+            assert_eq!(world.slot(stock).totals().responses[0], 20);
+            world.sandboxes.end(stock);
+            let told = ask_stock(&world, shop, "/", "").await;
+            assert!(told.contains("DestinationUnavailable"), "{told}");
+        }
+    });
+}
+
+#[test]
+fn the_longest_target_that_a_guest_can_name_is_asked_for() {
+    on_one_thread(async {
+        for guests in PAIRS {
+            let world = World::new(&ALL);
+            let reused = |task: &mut TaskSpec| task.limits.reuse = Reuse { requests: 10, concurrent: 1 };
+            let shop = world.run(guests.0, "shop", reused);
+            world.run(guests.1, "stock", reused);
+            // With scheme and authority it is longer than what `http` reads in one go.
+            let path = format!("/?{}", "x".repeat(65_532));
+            assert_eq!(ask_stock(&world, shop, &path, "").await, "status 200\n\nmisbehave\n");
+        }
+    });
+}
+
+#[test]
+fn an_answer_that_is_not_read_yet_is_on_the_memory_of_who_asked() {
+    const WAITING_BYTES: u64 = 192 << 10;
+    on_one_thread(async {
+        for guests in PAIRS {
+            let (world, shop, stock) = pair(guests);
+            let other = world.run(guests.0, "other", |_| {});
+            let memory_bytes = |task| world.slot(task).totals().memory_bytes;
+            // One waits for the head of an answer, the other for the rest of one.
+            let without_head = ask_stock(&world, other, "/sleep?ms=60000", "");
+            let with_head = ask_stock(&world, shop, "/answer/unfinished", "");
+            let charged = async {
+                until("they were never called", || world.slot(stock).in_flight() == 2).await;
+                let is_charged = || memory_bytes(shop) >= memory_bytes(other) + WAITING_BYTES;
+                until("what waits is charged to nobody", is_charged).await;
+            };
+            tokio::select! {
+                biased;
+                told = without_head => panic!("{told}"),
+                told = with_head => panic!("{told}"),
+                () = charged => {}
+            }
+        }
+    });
+}
+
+#[test]
 fn bodies_pass_both_ways_and_are_counted_for_the_called_task() {
     on_one_thread(async {
         const BYTES: u64 = 3 << 20;
@@ -152,6 +214,9 @@ fn what_has_no_body_on_any_connection_has_none_in_process() {
         for guests in PAIRS {
             let (world, shop, stock) = pair(guests);
             assert_eq!(ask_stock(&world, shop, "/", "method=HEAD").await, "status 200\n\n");
+            // Also where the task does not answer itself.
+            let told = ask_stock(&world, shop, "/panic", "method=HEAD").await;
+            assert!(told.starts_with("status 502\n") && told.ends_with("\n\n"), "{told}");
             assert_eq!(ask_stock(&world, shop, "/status?code=304", "").await, "status 304\n\n");
             world.is_at_rest(stock).await;
         }
@@ -183,7 +248,7 @@ fn the_time_that_a_guest_gives_an_answer_is_kept() {
         for guests in PAIRS {
             let (world, shop, stock) = pair(guests);
             let told = ask_stock(&world, shop, "/sleep?ms=60000", "first_ms=50").await;
-            assert!(told.contains("HttpResponseTimeout"), "{told}");
+            assert!(told.contains("ConnectionReadTimeout"), "{told}");
             let told = ask_stock(&world, shop, "/answer/unfinished", "between_ms=50").await;
             assert!(told.contains("the first bytes"), "{told}");
             assert!(broke_off(guests.0, &told, "ConnectionReadTimeout"), "{told}");
@@ -285,6 +350,29 @@ fn what_is_sent_is_not_held_for_who_sent_it() {
             for _ in 0..40 {
                 let told = ask_stock(&world, shop, "/read", "method=POST&body=1000000").await;
                 assert_eq!(told, "status 200\n\n1000000 bytes");
+            }
+            let totals = world.slot(shop).totals();
+            assert_eq!(totals.out_of_memory, 0);
+            assert!(totals.sandboxes_drawn < 10, "{} sandboxes for 40 requests", totals.sandboxes_drawn);
+        }
+    });
+}
+
+#[test]
+fn heads_of_answers_are_not_held_for_who_asked() {
+    on_one_thread(async {
+        for guests in PAIRS {
+            let world = World::new(&ALL);
+            let shop = world.run(guests.0, "shop", |task| {
+                task.limits.reuse = Reuse { requests: 1_000, concurrent: 1 };
+                task.limits.memory = "32MiB".parse().expect("a size");
+            });
+            world.run(guests.1, "stock", |_| {});
+            // Of 20,000 bytes each.
+            let often = [("x-url", "http://stock.default.internal/answer/large-head"); 50];
+            for _ in 0..40 {
+                let told = world.text(shop, "/fetch", &often).await;
+                assert_eq!(told.matches("status 200").count(), often.len());
             }
             let totals = world.slot(shop).totals();
             assert_eq!(totals.out_of_memory, 0);

@@ -330,7 +330,7 @@ fn the_time_that_a_guest_gives_an_answer_is_kept() {
             let (world, task, server) = with_server(guest).await;
             world.allow(&[RULE]);
             let told = fetch(&world, task, &server.url("/never"), "first_ms=50").await;
-            assert!(told.contains("HttpResponseTimeout"), "{told}");
+            assert!(told.contains("ConnectionReadTimeout"), "{told}");
             let told = fetch(&world, task, &server.url("/unfinished"), "between_ms=50").await;
             assert!(told.contains("the first bytes"), "{told}");
             assert!(broke_off(guest, &told, "ConnectionReadTimeout"), "{told}");

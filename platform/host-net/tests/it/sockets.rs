@@ -178,6 +178,36 @@ fn a_guest_that_drops_what_it_has_not_read_resets_who_sent_it() {
 }
 
 #[test]
+fn what_a_guest_has_looked_at_and_not_read_is_unread() {
+    on_one_thread(async {
+        // What is dropped unread on WASI 0.3 is discarded, as `shutdown` does it.
+        let world = World::new(&BOTH);
+        let (task, at) = serve(&world, Guest::Sockets, &["reject", "7000"]).await;
+        let (_, interface) = world.play("test");
+        let stream = interface.connect(None, at).await.expect("a connection");
+        // It waits for bytes by now, and so learns of all of them before it reads the first.
+        world.line(task, "accepted").await;
+        write(&stream, b"hello").await.unwrap();
+        world.line(task, "dropped").await;
+        assert_eq!(read(&stream).await, Err(NetError::Reset));
+    });
+}
+
+#[test]
+fn a_connection_that_a_guest_knew_of_and_did_not_accept_is_reset() {
+    on_one_thread(async {
+        for guest in BOTH {
+            let world = World::new(&BOTH);
+            let (task, at) = serve(&world, guest, &["glance", "7000"]).await;
+            let (_, interface) = world.play("test");
+            let stream = interface.connect(None, at).await.expect("a connection");
+            world.end_of(task).await;
+            assert_eq!(read(&stream).await, Err(NetError::Reset), "{guest:?}");
+        }
+    });
+}
+
+#[test]
 fn a_guest_that_ends_or_is_ended_leaves_nothing_open() {
     on_one_thread(async {
         for guest in BOTH {

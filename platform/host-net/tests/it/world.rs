@@ -21,8 +21,8 @@ use skiff_sandbox::{
     CodeBounds, CodeSource, Config, Deps, InitializationBounds, LogSink, Sandboxes, compile, engine,
 };
 use skiff_types::{
-    Command, DEFAULT_GROUP, Digest, Kind, Limits, Name, Namespace, NetworkSpec, Program, QualifiedName, Rule,
-    TaskAddress, TaskDefinitionId, TaskId,
+    Command, DEFAULT_GROUP, Digest, HealthCheck, Kind, Limits, Name, Namespace, NetworkSpec, Program,
+    QualifiedName, Rule, TaskAddress, TaskDefinitionId, TaskId,
 };
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -215,6 +215,8 @@ impl World {
             program: compiled.digest,
             limits: Limits { cpu: "4096".parse().expect("units"), ..Limits::default() },
             command: Command::default(),
+            port: None,
+            health_check: HealthCheck::default(),
         };
         set(&mut spec);
         let interface = self.join(report.kind, service, groups, spec.limits.memory.bytes());

@@ -232,6 +232,16 @@ fn an_address_of_another_node_is_none_of_ours() {
 }
 
 #[test]
+fn the_platforms_own_address_is_of_the_subnet_and_no_tasks() {
+    let platform = subnet("10.0.0.0/27").platform();
+    assert_eq!(platform.v4.to_string(), "10.0.0.1");
+    assert_eq!(platform.v6.segments()[7], 1);
+    let mut allocator = fresh("10.0.0.0/27");
+    let given = std::iter::from_fn(|| allocator.allocate(0).ok());
+    assert!(given.map(|allocated| allocated.address).all(|address| address != platform));
+}
+
+#[test]
 fn what_a_task_had_before_does_not_free_what_another_has_now() {
     let mut allocator = fresh("10.0.0.0/24");
     let address = allocator.allocate(0).unwrap().address;

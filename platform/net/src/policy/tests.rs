@@ -231,7 +231,7 @@ fn rule() -> impl Strategy<Value = Rule> {
 }
 
 fn who() -> impl Strategy<Value = Who> {
-    let groups = prop::sample::subsequence(GROUPS, 1..=GROUPS.len());
+    let groups = prop::sample::subsequence(GROUPS, 0..=GROUPS.len());
     let task = (prop::sample::select(NAMESPACES), groups);
     let names = prop::sample::subsequence(HOSTS, 0..=2);
     prop_oneof![

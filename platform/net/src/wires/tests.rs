@@ -22,17 +22,21 @@ fn joined<const WORKERS: usize>() -> [Wires; WORKERS] {
     })
 }
 
+fn sender() -> TaskId {
+    TaskId::from_parts(1, [1; 10])
+}
+
 fn opening(number: u16) -> Opening {
     Opening {
-        from: TaskId::from_parts(1, [1; 10]),
+        from: Opener::Task(sender()),
         local: ([10, 64, 0, 16], number).into(),
         remote: ([0xfd73, 0x6b69, 0x6666, 0, 0, 0, 0, 17], 80).into(),
     }
 }
 
 fn datagram(bytes: impl Into<Bytes>) -> Datagram {
-    let Opening { from, local, remote } = opening(53);
-    Datagram { from, local, remote, bytes: bytes.into() }
+    let Opening { local, remote, .. } = opening(53);
+    Datagram { from: sender(), local, remote, bytes: bytes.into() }
 }
 
 /// What a worker does with who calls.

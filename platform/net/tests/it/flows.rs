@@ -5,6 +5,7 @@ use skiff_net::{Limits, NetError};
 use skiff_ports::flows::{FlowRecord, Verdict};
 use skiff_ports::network::{GroupRules, NetworkChange, NetworkInterface};
 use skiff_types::{Direction, Name, Transport};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -306,6 +307,27 @@ fn a_task_that_ends_takes_all_its_connections_with_it() {
             ended.len() == 2 && ended.iter().all(|record| record.note.ends_with("the task ended")),
             "{ended:?}"
         );
+    });
+}
+
+#[test]
+fn an_attempt_that_no_rule_could_allow_is_written_down_too() {
+    run(async {
+        let world = world();
+        let task = world.task("default/site", &["web"]);
+        let remotes = ["0.0.0.0:80", "[::ffff:127.0.0.1]:80", "224.0.0.1:80"];
+        for remote in remotes {
+            let invalid = task.connect(None, remote.parse().unwrap()).await;
+            assert_eq!(invalid.unwrap_err(), NetError::InvalidArgument, "{remote}");
+        }
+        let claimed: SocketAddr = "127.0.0.1:80".parse().unwrap();
+        assert_eq!(task.bind(Transport::Tcp, claimed).unwrap_err(), NetError::AddressNotBindable);
+        let records = world.records();
+        let written: Vec<String> = records.iter().map(|record| record.remote.to_string()).collect();
+        assert_eq!(written, [remotes[0], remotes[1], remotes[2], "0.0.0.0:0"]);
+        assert!(records.iter().all(|record| record.verdict == Verdict::Reject && record.count == 1));
+        assert_eq!(records[3].local, claimed);
+        assert_eq!(world.totals(task.task()).net_denied, 4);
     });
 }
 

@@ -1,6 +1,6 @@
 //! Every bound, and that what was held is given back.
 
-use crate::world::{World, accept, any, at, listen, now, open, run};
+use crate::world::{World, accept, any, at, listen, now, open, read_all, run, run_in_real_time};
 use skiff_net::{Limits, NetError};
 use skiff_types::{TaskId, Transport};
 use std::pin::pin;
@@ -40,6 +40,63 @@ fn a_task_has_no_more_sockets_than_it_may() {
             drop(ports);
             assert_eq!(world.totals(task.task()).memory_bytes, 0);
         }
+    });
+}
+
+#[test]
+fn what_is_still_being_sent_has_its_place() {
+    run_in_real_time(async {
+        let world = World::with(2, Limits { sockets_max: 2, ..Limits::default() });
+        let one = world.task_in(0, "default/one", &["default"]);
+        let two = world.task_in(1, "default/two", &["default"]);
+        let (ours, theirs) = open(&one, &two, 80).await;
+        let _bound = one.bind(Transport::Tcp, any(0)).unwrap();
+        // More than the kernel takes.
+        while let Some(room) = now(|context| ours.poll_writable(context)) {
+            ours.write(vec![0; room.unwrap()].into()).unwrap();
+        }
+        drop(ours);
+        let full = Err(NetError::TooManySockets("sockets of one task"));
+        assert_eq!(one.bind(Transport::Tcp, any(0)).map(|port| port.local()), full);
+        read_all(&theirs).await.unwrap();
+        one.bind(Transport::Tcp, any(0)).unwrap();
+    });
+}
+
+#[test]
+fn connections_of_other_workers_that_wait_for_room_are_bounded() {
+    run_in_real_time(async {
+        let world = World::with(2, Limits { arriving_max: 1, ..Limits::default() });
+        let one = world.task_in(0, "default/one", &["default"]);
+        let two = world.task_in(1, "default/two", &["default"]);
+        let listener = listen(&two, 80);
+        listener.set_backlog(1);
+        let _first = one.connect(None, at(&two, 80)).await.unwrap();
+        let third = async {
+            let third = one.connect(None, at(&two, 80)).await;
+            drop(accept(&listener).await.unwrap());
+            third
+        };
+        let (second, third) = tokio::join!(one.connect(None, at(&two, 80)), third);
+        assert_eq!(third.unwrap_err(), NetError::Refused);
+        second.unwrap();
+    });
+}
+
+#[test]
+fn flows_of_datagrams_are_charged_and_given_back() {
+    run(async {
+        let world = World::new();
+        let [one, two] = ["default/one", "default/two"].map(|owner| world.task(owner, &["default"]));
+        let bind = || one.bind_udp(one.bind(Transport::Udp, any(0)).unwrap()).unwrap();
+        let sockets: Vec<_> = (0..16).map(|_| bind()).collect();
+        for socket in &sockets {
+            (1..=256).for_each(|port| socket.send("x".into(), Some(at(&two, port))).unwrap());
+        }
+        let held = world.totals(one.task());
+        assert!(held.net_open == 16 * 256 && held.memory_bytes >= 16 * 256 * 512, "{held:?}");
+        drop(sockets);
+        assert_eq!((world.totals(one.task()).memory_bytes, world.totals(one.task()).net_open), (0, 0));
     });
 }
 

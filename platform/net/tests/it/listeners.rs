@@ -1,7 +1,7 @@
 //! Ports, and who takes connections at them.
 
 use crate::world::{World, accept, any, at, listen, now, open, read, run, write};
-use skiff_net::{Limits, NetError, Options};
+use skiff_net::{Limits, NetError};
 use skiff_types::Transport;
 use std::collections::HashSet;
 
@@ -176,21 +176,6 @@ fn workers_give_out_different_ports_of_a_task_that_is_in_all_of_them() {
         }
         let home = world.task_in(2, "default/job", &["default"]).task();
         assert!(world.network(0).interface(home).is_none(), "a command task is in one worker");
-    });
-}
-
-#[test]
-fn accepted_streams_begin_with_what_their_listener_was_set_to() {
-    run(async {
-        let world = World::new();
-        let [one, two] = ["default/one", "default/two"].map(|owner| world.task(owner, &["default"]));
-        let listener = listen(&two, 80);
-        listener.set_options(Options { hop_limit: 7, ..Options::default() });
-        let ours = one.connect(None, at(&two, 80)).await.unwrap();
-        let theirs = accept(&listener).await.unwrap();
-        assert_eq!((ours.options().hop_limit, theirs.options().hop_limit), (64, 7));
-        theirs.set_options(Options { keep_alive: true, ..theirs.options() });
-        assert_eq!(theirs.options(), Options { hop_limit: 7, keep_alive: true, ..Options::default() });
     });
 }
 

@@ -10,6 +10,7 @@ mod lines;
 mod listeners;
 mod names;
 mod outside;
+mod platform;
 mod streams;
 mod wires;
 mod world;

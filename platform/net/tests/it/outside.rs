@@ -4,7 +4,7 @@ use crate::world::{World, read, read_all, run, run_in_real_time, write};
 use bytes::Bytes;
 use skiff_net::{Interface, Limits, NetError, Stream};
 use skiff_ports::network::NetworkSetup;
-use skiff_types::NetworkSpec;
+use skiff_types::{NetworkSpec, Transport};
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -43,7 +43,6 @@ fn much_passes_both_ways_and_each_side_ends_for_itself() {
         };
         let writing = async {
             write(&ours, sent.clone()).await.unwrap();
-            poll_fn(|context| ours.poll_flushed(context)).await.unwrap();
             ours.shutdown_write();
             assert_eq!(ours.write("more".into()), Err(NetError::Closed));
         };
@@ -149,6 +148,30 @@ fn a_door_of_the_platform_is_denied_unless_a_rule_names_its_very_port() {
         assert!(matches!(error, NetError::Denied(_)), "{error}");
         world.set_group("default/out", &[format!("tcp:{} to 127.0.0.1/32", door.port())]);
         task.connect(None, door).await.unwrap();
+    });
+}
+
+#[test]
+fn an_address_that_becomes_the_hosts_own_is_guarded_from_then_on() {
+    run_in_real_time(async {
+        let world = World::new();
+        world.set_group("default/out", &["all to 192.0.2.0/24"]);
+        let task = world.task("default/one", &["out"]);
+        let remote: SocketAddr = "192.0.2.7:9".parse().unwrap();
+        let port = task.bind(Transport::Udp, "0.0.0.0:0".parse().unwrap()).unwrap();
+        let socket = task.bind_udp(port).unwrap();
+        // Whether the kernel knows a way there makes no difference.
+        let is_denied = || matches!(socket.send("x".into(), Some(remote)), Err(NetError::Denied(_)));
+        assert!(!is_denied());
+        assert_eq!(world.totals(task.task()).net_open, 1);
+        world.network(0).set_host_addresses(&[remote.ip()]);
+        assert_eq!(world.totals(task.task()).net_open, 0, "it goes on");
+        assert!(is_denied());
+        let error = task.connect(None, remote).await.unwrap_err();
+        let NetError::Denied(sentence) = error else { panic!("{error}") };
+        assert!(sentence.contains("192.0.2.7 is the host's own"), "{sentence}");
+        world.network(0).set_host_addresses(&[]);
+        assert!(!is_denied());
     });
 }
 

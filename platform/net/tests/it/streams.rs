@@ -69,10 +69,20 @@ fn a_side_that_goes_away_has_ended() {
 fn a_side_that_goes_away_with_bytes_unread_resets() {
     over_each(async |ours, theirs| {
         write(&ours, "never read").await.unwrap();
-        std::future::poll_fn(|context| ours.poll_flushed(context)).await.unwrap();
         drop(theirs);
         assert_eq!(read(&ours).await, Err(NetError::Reset));
         assert_eq!(read(&ours).await, Err(NetError::Reset), "and stays so");
+    });
+}
+
+#[test]
+fn bytes_that_were_read_for_nobody_are_left_unread() {
+    over_each(async |ours, theirs| {
+        write(&ours, "asked").await.unwrap();
+        assert_eq!(read(&theirs).await.unwrap(), "asked");
+        theirs.leave_unread();
+        drop(theirs);
+        assert_eq!(read(&ours).await, Err(NetError::Reset));
     });
 }
 
@@ -205,6 +215,32 @@ fn what_was_written_before_a_side_went_away_with_bytes_unread_can_still_be_read(
         assert_eq!(read(&ours).await.unwrap(), "an early answer");
         assert_eq!(read(&ours).await, Err(NetError::Reset));
         assert_eq!(ours.write("more".into()), Err(NetError::Reset));
+    });
+}
+
+#[test]
+fn what_is_read_in_part_is_charged_until_it_is_read_whole() {
+    run(async {
+        const PIECE_BYTES: usize = 60 << 10;
+        let world = World::new();
+        let [one, two] = ["default/one", "default/two"].map(|owner| world.task(owner, &["default"]));
+        let mut pairs = Vec::new();
+        for port in 80..88 {
+            let (ours, theirs) = open(&one, &two, port).await;
+            write(&ours, vec![0; PIECE_BYTES]).await.unwrap();
+            pairs.push((ours, theirs));
+        }
+        let read = |bytes_max: usize| -> Vec<usize> {
+            let read = |theirs: &Stream| now(|context| theirs.poll_read(context, bytes_max));
+            pairs.iter().map(|(_, theirs)| read(theirs).unwrap().unwrap().len()).collect()
+        };
+        assert_eq!(read(PIECE_BYTES - 1), [PIECE_BYTES - 1; 8]);
+        // One byte holds the memory of all.
+        let held = world.totals(one.task()).memory_bytes;
+        assert!(held >= 8 * PIECE_BYTES as u64, "{held}");
+        assert_eq!(read(PIECE_BYTES), [1; 8]);
+        let held = world.totals(one.task()).memory_bytes;
+        assert!(held < 4 * PIECE_BYTES as u64, "{held}");
     });
 }
 

@@ -54,11 +54,33 @@ pub enum ToWorker {
         /// Which task.
         task: TaskId,
     },
+    /// Lead connections at these and no other TCP listeners to their services. Comes with a descriptor for each, in order,
+    /// after the change with the routes that lead on from there.
+    Listeners(Vec<TcpListenerTold>),
+    /// Open a connection to a task that lives in this worker, and pass on what goes through the descriptor that comes with
+    /// this.
+    Forward {
+        /// To be named in the answer.
+        request: RequestId,
+        /// Which task.
+        task: TaskId,
+        /// Which port of it.
+        port: u16,
+    },
     /// Take no more connections, finish what is in flight within so many milliseconds, say so, and exit.
     Drain {
         /// The time for it, in milliseconds.
         timeout_ms: u64,
     },
+}
+
+/// A TCP listener of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TcpListenerTold {
+    /// The port that it listens at.
+    pub port: u16,
+    /// The service whose tasks connections lead to.
+    pub service: QualifiedName,
 }
 
 /// What one worker has room for.
@@ -123,6 +145,13 @@ pub enum FromWorker {
         request: RequestId,
         /// The samples, or why there are none.
         result: Result<Vec<ColdStart>, String>,
+    },
+    /// The answer to [`ToWorker::Forward`].
+    Forwarded {
+        /// Which question.
+        request: RequestId,
+        /// Why there is no connection, for people.
+        result: Result<(), String>,
     },
     /// Nothing is in flight any more, or the time for it is over; it exits now.
     Drained {

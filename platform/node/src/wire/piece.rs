@@ -152,7 +152,8 @@ fn interface_bytes(interface: &NetworkInterface) -> usize {
 
 fn route_bytes(route: &Route) -> usize {
     let paths = route.paths.iter().map(|path| path.as_str().len()).sum::<usize>();
-    paths + ITEM_BYTES * (route.hosts.len() + route.paths.len() + route.targets.len())
+    let items = route.hosts.len() + route.paths.len() + route.listen.len() + route.targets.len();
+    paths + ITEM_BYTES * items
 }
 
 /// A piece as the worker takes it.
@@ -229,7 +230,7 @@ impl Specs {
 mod tests {
     use super::*;
     use skiff_ports::snapshot::{HostMatch, Target};
-    use skiff_types::{Command, Digest, Kind, Limits, TaskAddress, WasiGeneration};
+    use skiff_types::{Command, Digest, HealthCheck, Kind, Limits, Listen, TaskAddress, WasiGeneration};
 
     fn spec(number: u8, environment_bytes: usize) -> Arc<TaskSpec> {
         let environment = [("TEXT".to_owned(), "x".repeat(environment_bytes))].into();
@@ -240,6 +241,8 @@ mod tests {
             program: Digest::from_bytes([number; 32]),
             limits: Limits::default(),
             command: Command { arguments: vec![], environment },
+            port: Some(6379),
+            health_check: HealthCheck::default(),
         })
     }
 
@@ -264,7 +267,8 @@ mod tests {
                 service: name(number),
                 hosts: vec![HostMatch::Any],
                 paths: vec!["/".parse().unwrap()],
-                targets: vec![Target { task: id(number), slot: number }],
+                listen: vec![Listen::Tcp(1 + number as u16)],
+                targets: vec![Target { task: id(number), slot: number, port: Some(6379) }],
             })
         };
         Difference {

@@ -3,7 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 use skiff_ports::snapshot::{HostMatch, Target, TaskSpec};
-use skiff_types::{Command, Digest, Limits, TaskAddress, WasiGeneration};
+use skiff_types::{Command, Digest, HealthCheck, Limits, Listen, TaskAddress, WasiGeneration};
 use std::collections::BTreeMap;
 
 const WORKERS: usize = 2;
@@ -24,17 +24,20 @@ fn assignment(number: u8, kind: Kind, units: &str) -> Assignment {
         program: Digest::from_bytes([0; 32]),
         limits: Limits { cpu: units.parse().unwrap(), ..Limits::default() },
         command: Command::default(),
+        port: (kind == Kind::Command).then_some(6379),
+        health_check: HealthCheck::default(),
     };
     let slot = u32::from(number);
     Assignment { task: id(number), owner: service(number), in_service: true, spec: Arc::new(spec), slot }
 }
 
 fn route(number: u8, targets: &[u8]) -> Route {
-    let target = |&number: &u8| Target { task: id(number), slot: u32::from(number) };
+    let target = |&number: &u8| Target { task: id(number), slot: u32::from(number), port: None };
     Route {
         service: service(number),
         hosts: vec![HostMatch::Any],
         paths: vec![format!("/{number}").parse().unwrap()],
+        listen: vec![Listen::Tcp(6379)],
         targets: targets.iter().map(target).collect(),
     }
 }
@@ -75,7 +78,6 @@ fn every_worker_knows_every_interface_and_where_its_task_lives() {
     assert!(world.has_ended(id(1)));
     world.end(id(2));
     world.connect(interfaces([interface(3, false)]));
-    world.connect(NetworkDesired { left: vec![id(2)], ..NetworkDesired::default() });
     for worker in 0..WORKERS {
         let network = world.difference(worker).network;
         assert_eq!(network.left, [id(1), id(2)]);
@@ -170,7 +172,6 @@ enum Event {
     Route(u8, Vec<u8>),
     Withdraw(u8),
     Connect(u8, bool),
-    Leave(u8),
     Allow(u8, u16),
     Dissolve(u8),
     Tell(usize),
@@ -186,7 +187,6 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         3 => (number.clone(), prop::collection::vec(0..6_u8, 0..3)).prop_map(|(number, to)| Event::Route(number, to)),
         1 => number.clone().prop_map(Event::Withdraw),
         3 => (number.clone(), any::<bool>()).prop_map(|(number, ready)| Event::Connect(number, ready)),
-        1 => number.clone().prop_map(Event::Leave),
         2 => (number.clone(), 0..3_u16).prop_map(|(number, port)| Event::Allow(number, port)),
         1 => number.prop_map(Event::Dissolve),
         3 => (0..WORKERS).prop_map(Event::Tell),
@@ -214,9 +214,6 @@ proptest! {
                 Event::Route(number, to) => world.route(route(number, &to)),
                 Event::Withdraw(number) => world.withdraw(&service(number)),
                 Event::Connect(number, ready) => world.connect(interfaces([interface(number, ready)])),
-                Event::Leave(number) => {
-                    world.connect(NetworkDesired { left: vec![id(number)], ..NetworkDesired::default() });
-                }
                 Event::Allow(number, port) => {
                     let groups = vec![group(number, port)];
                     world.connect(NetworkDesired { groups, ..NetworkDesired::default() });

@@ -2,7 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
-use skiff_types::{Group, Namespace, TaskDefinitionId};
+use skiff_types::{Group, Namespace, TaskDefinitionId, TaskStatus};
 
 fn definition(revision: u32) -> TaskDefinitionId {
     TaskDefinitionId { family: "hello".parse().unwrap(), revision }
@@ -16,6 +16,7 @@ fn spec(revision: u32, desired: u32) -> ServiceSpec {
         hosts: vec![],
         paths: vec![],
         security_groups: None,
+        listen: vec![],
     }
 }
 
@@ -50,10 +51,15 @@ impl Model {
                         status: TaskStatus::Provisioning,
                         stop: None,
                         exit_code: None,
+                        health: Health::Unchecked,
+                        health_reason: None,
+                        restarts: 0,
+                        last_stop: None,
                         attempt,
                         created_at_ms: self.now_ms,
                         start_after_ms,
                         started_at_ms: None,
+                        ready_at_ms: None,
                         stopped_at_ms: None,
                     });
                 }
@@ -76,6 +82,7 @@ impl Model {
             } else if task.start_after_ms <= now_ms {
                 task.status = TaskStatus::Running;
                 task.started_at_ms.get_or_insert(now_ms);
+                task.ready_at_ms.get_or_insert(now_ms);
             }
         }
     }
@@ -88,13 +95,21 @@ impl Model {
         }
     }
 
+    fn sicken(&mut self, index: usize) {
+        let serving: Vec<_> = self.tasks.iter_mut().filter(|task| serves(task)).collect();
+        let count = serving.len();
+        if let Some(task) = serving.into_iter().nth(index % count.max(1)) {
+            task.health = Health::Unhealthy;
+        }
+    }
+
     fn serving(&self) -> usize {
         self.tasks.iter().filter(|task| serves(task)).count()
     }
 }
 
 fn serves(task: &Task) -> bool {
-    task.status == TaskStatus::Running && task.stop.is_none()
+    task.is_ready() && task.stop.is_none()
 }
 
 #[derive(Debug, Clone)]
@@ -102,6 +117,7 @@ enum Event {
     Deploy(u32),
     Scale(u32),
     Fail(usize),
+    Sicken(usize),
     Wait(u64),
     Live,
 }
@@ -111,6 +127,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         (1..4u32).prop_map(Event::Deploy),
         (0..6u32).prop_map(Event::Scale),
         (0..6usize).prop_map(Event::Fail),
+        (0..6usize).prop_map(Event::Sicken),
         (0..400_000u64).prop_map(Event::Wait),
         Just(Event::Live),
     ];
@@ -126,6 +143,7 @@ proptest! {
                 Event::Deploy(revision) => spec.definition = definition(revision),
                 Event::Scale(desired) => spec.desired = desired,
                 Event::Fail(index) => model.fail(index),
+                Event::Sicken(index) => model.sicken(index),
                 Event::Wait(ms) => model.now_ms += ms,
                 Event::Live => model.live(),
             }
@@ -174,6 +192,51 @@ fn waits_double_while_it_fails_and_start_over_once_it_ran_well() {
     model.fail(0);
     let after = model.plan(&spec);
     assert_eq!(after, [Action::Start { attempt: 1, start_after_ms: model.now_ms + BACKOFF_FIRST_MS }]);
+}
+
+#[test]
+fn an_unhealthy_task_is_stopped_with_its_reason_and_another_waits_to_be_started() {
+    let (mut model, spec) = (Model::new(), spec(1, 1));
+    for expected_ms in [100, 200] {
+        let actions = model.plan(&spec);
+        model.apply(&spec, actions);
+        model.now_ms += 1_000;
+        model.live();
+        let task = model.tasks.last_mut().expect("it was started");
+        // As a daemon that was never reached.
+        (task.ready_at_ms, task.health) = (None, Health::Unhealthy);
+        task.health_reason = Some("nothing listens at port 6379".to_owned());
+        let (id, now_ms) = (task.id, model.now_ms + RAN_WELL_MS);
+        model.now_ms = now_ms;
+        let actions = model.plan(&spec);
+        let [Action::Stop { task, reason }, Action::Start { start_after_ms, .. }] = &actions[..] else {
+            panic!("{actions:?}")
+        };
+        assert_eq!((*task, reason.code), (id, StopCode::Unhealthy));
+        assert_eq!(reason.message, "nothing listens at port 6379");
+        assert_eq!(
+            start_after_ms - now_ms,
+            expected_ms,
+            "never reached is no good start, however long it ran"
+        );
+        model.apply(&spec, actions);
+        model.live();
+    }
+}
+
+#[test]
+fn a_task_that_is_not_reached_yet_keeps_the_old_one() {
+    let (mut model, old, new) = (Model::new(), spec(1, 1), spec(2, 1));
+    let actions = model.plan(&old);
+    model.apply(&old, actions);
+    model.live();
+    let actions = model.plan(&new);
+    model.apply(&new, actions);
+    model.live();
+    model.tasks[1].health = Health::Starting;
+    assert_eq!(model.plan(&new), vec![]);
+    model.tasks[1].health = Health::Healthy;
+    assert!(matches!(&model.plan(&new)[..], [Action::Stop { task, .. }] if *task == model.tasks[0].id));
 }
 
 #[test]

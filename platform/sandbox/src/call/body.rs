@@ -1,5 +1,6 @@
 //! The bodies of a call, bounded in both directions.
 
+use super::crossing;
 use super::shared::CallCord;
 use crate::account::Account;
 use crate::failure::Failure;
@@ -45,27 +46,20 @@ impl http_body::Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let this = &mut *self;
-        let polled = this.crossed.take_over(|| Pin::new(&mut this.body).poll_frame(cx), data_bytes);
-        polled.map(|frame| {
-            Some(match frame? {
-                Ok(frame) => {
-                    let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
-                    match self.left_bytes.checked_sub(bytes) {
-                        Some(left_bytes) => {
-                            self.left_bytes = left_bytes;
-                            Ok(frame)
-                        }
-                        None => Err(Error::HttpRequestBodySize(Some(self.limit_bytes))),
+        let Self { body, limit_bytes, left_bytes, crossed } = &mut *self;
+        // What others say of a failure is theirs, and freed as such.
+        let read = || Pin::new(body).poll_frame(cx).map(|frame| Some(frame?.map_err(failure)));
+        crossed.take_over(read, data_bytes).map(|frame| {
+            Some(frame?.and_then(|frame| {
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                match left_bytes.checked_sub(bytes) {
+                    Some(left) => {
+                        *left_bytes = left;
+                        Ok(crossing::frame_taken_in(crossed, frame))
                     }
+                    None => Err(Error::HttpRequestBodySize(Some(*limit_bytes))),
                 }
-                Err(BodyError::TooLarge { limit_bytes }) => {
-                    Err(Error::HttpRequestBodySize(Some(limit_bytes)))
-                }
-                Err(BodyError::Idle { .. }) => Err(Error::ConnectionReadTimeout),
-                Err(BodyError::Connection(_)) => Err(Error::ConnectionTerminated),
-                Err(BodyError::Guest(reason)) => Err(Error::InternalError(Some(reason))),
-            })
+            }))
         })
     }
 
@@ -75,6 +69,16 @@ impl http_body::Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// What a guest is told of a request's body that failed.
+fn failure(error: BodyError) -> Error {
+    match error {
+        BodyError::TooLarge { limit_bytes } => Error::HttpRequestBodySize(Some(limit_bytes)),
+        BodyError::Idle { .. } => Error::ConnectionReadTimeout,
+        BodyError::Connection(_) => Error::ConnectionTerminated,
+        BodyError::Guest(reason) => Error::InternalError(Some(reason)),
     }
 }
 
@@ -234,7 +238,7 @@ impl ResponseBody {
         self.passed_bytes = self.passed_bytes.saturating_add(bytes);
         self.crossed.left(bytes);
         if self.passed_bytes <= self.limit_bytes {
-            return Ok(frame);
+            return Ok(crossing::frame_taken_out(&self.crossed, frame));
         }
         let limit_bytes = self.limit_bytes;
         let remark = format!(
@@ -284,9 +288,14 @@ impl ResponseBody {
             Some(call) if whole => call.let_go(),
             call => drop(call),
         }
-        self.ready.clear();
-        self.ready_bytes = 0;
+        self.forget_what_is_ready();
         self.crossed.counted(|| self.rest = None);
+    }
+
+    /// What nobody will read is not held for the guest any more.
+    fn forget_what_is_ready(&mut self) {
+        self.ready.clear();
+        self.crossed.left(std::mem::take(&mut self.ready_bytes));
     }
 }
 
@@ -342,5 +351,6 @@ impl Drop for ResponseBody {
             Some(cord) => cord.cut(),
             None => {}
         }
+        self.forget_what_is_ready();
     }
 }

@@ -411,13 +411,12 @@ async fn serve(
     let Instance::P3(service) = &live.instance else {
         return Err(Failure::no_answer());
     };
-    let live_crossed = live.heap.crossed();
     let result = live.store.run_concurrent(async |accessor| {
         let mut calls = FuturesUnordered::new();
         std::future::poll_fn(|cx| {
             let arrived = std::mem::take(&mut *inbox.waiting.borrow_mut());
             for (id, request, head) in arrived {
-                let request = crossing::taken_in(live_crossed, request);
+                let request = crossing::taken_in(request);
                 head.sandbox_is_ready(clock::monotonic_ns());
                 calls.push(async move {
                     p3::answer(accessor, service, request, head).await?;

@@ -17,7 +17,8 @@ use skiff_sandbox::{
     engine,
 };
 use skiff_types::{
-    Command, Digest, Kind, Limits, Name, Namespace, Program, QualifiedName, TaskDefinitionId, TaskId,
+    Command, Digest, HealthCheck, Kind, Limits, Name, Namespace, Program, QualifiedName, TaskDefinitionId,
+    TaskId,
 };
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -300,6 +301,8 @@ impl World {
             program: guest.digest(),
             limits: Limits { cpu: "4096".parse().expect("units"), ..Limits::default() },
             command: Command::default(),
+            port: None,
+            health_check: HealthCheck::default(),
         };
         if matches!(guest, Guest::Start | Guest::StartP3) {
             spec.command.environment.insert("AT_START".to_owned(), "spin".to_owned());
@@ -358,7 +361,9 @@ impl World {
     /// What was said to have happened to a task.
     pub(crate) fn events(&self, task: TaskId) -> Vec<TaskEvent> {
         let of = |event: &&TaskEvent| match event {
-            TaskEvent::Started { task: other } | TaskEvent::Ended { task: other, .. } => *other == task,
+            TaskEvent::Started { task: other }
+            | TaskEvent::Ended { task: other, .. }
+            | TaskEvent::Health { task: other, .. } => *other == task,
         };
         self.events.borrow().iter().filter(of).cloned().collect()
     }

@@ -15,7 +15,12 @@ fn example(name: &str) -> String {
 #[tokio::test]
 async fn the_examples_answer_through_the_load_balancer() {
     let platform = Platform::start(&[]);
-    let examples = [("hello", "/", "Hello"), ("hello-p3", "/", "Hello"), ("table", "/SKU-000042", "no. 42:")];
+    let examples = [
+        ("hello", "/", "Hello"),
+        ("hello-p3", "/", "Hello"),
+        ("http-daemon", "/", "Hello from a daemon"),
+        ("table", "/SKU-000042", "no. 42:"),
+    ];
     for (name, path, text) in examples {
         platform.ok(&["deploy", &example(name)]);
         let answer = platform.get(name, path).await;

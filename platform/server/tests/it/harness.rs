@@ -41,13 +41,26 @@ impl Platform {
         Self::start_in(dir, arguments.iter().map(|argument| argument.to_string()).collect())
     }
 
+    /// Starts one whose processes resolve names as this `resolv.conf` says, where [`may_mount`].
+    pub(crate) fn start_resolving(resolv_conf: &str, arguments: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let file = dir.path().join("resolv.conf");
+        std::fs::write(&file, resolv_conf).expect("a writable folder");
+        let command = with_mount(&up(dir.path()), &file, "/etc/resolv.conf");
+        Self::start_by(command, dir, arguments.iter().map(|argument| argument.to_string()).collect())
+    }
+
     fn start_in(dir: TempDir, arguments: Vec<String>) -> Self {
+        Self::start_by(up(dir.path()), dir, arguments)
+    }
+
+    fn start_by(mut command: Command, dir: TempDir, arguments: Vec<String>) -> Self {
         let ready_file = dir.path().join("ready.json");
         let _ = std::fs::remove_file(&ready_file);
         let log = File::options().create(true).append(true).open(dir.path().join(LOG)).expect("a log");
         let workers: &[&str] =
             if arguments.iter().any(|argument| argument == "--workers") { &[] } else { &["--workers", "2"] };
-        let child = up(dir.path())
+        let child = command
             .args(workers)
             .args(&arguments)
             .stdout(log.try_clone().expect("a descriptor"))
@@ -242,6 +255,27 @@ pub(crate) fn up(dir: &Path) -> Command {
     command.args(["up", "--http", "127.0.0.1:0", "--api", "127.0.0.1:0", "--data-dir"]);
     command.arg(dir.join("data")).env("HOME", dir).env_remove("XDG_CONFIG_HOME").stdin(Stdio::null());
     command
+}
+
+/// The same command where `file` is in the place of another, for it and its children alone.
+fn with_mount(command: &Command, file: &Path, place: &str) -> Command {
+    let mut mounted = Command::new("unshare");
+    mounted.args(["--mount", "sh", "-c", "mount --bind \"$0\" \"$1\" && shift && exec \"$@\""]);
+    mounted.arg(file).arg(place).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => mounted.env(name, value),
+            None => mounted.env_remove(name),
+        };
+    }
+    mounted.stdin(Stdio::null());
+    mounted
+}
+
+/// Whether a test may let its processes see other files than there are, which takes the rights of root.
+pub(crate) fn may_mount() -> bool {
+    let mut tried = with_mount(&Command::new("true"), Path::new("/dev/null"), "/etc/resolv.conf");
+    tried.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// Sends a signal by name.

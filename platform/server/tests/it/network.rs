@@ -4,17 +4,24 @@
 //! The programs are `sockets` and `sockets-p3`, which do as their script says and print a line for each thing that happened:
 //! the same lines, whichever generation of WASI they are on. Each service has two tasks: with two workers they live in one
 //! each, so that a client that asks both has asked one beside it and one across.
+//!
+//! Daemons are the examples `http-daemon` and `kv`; `attacker` tries to get out, and `web` is a service that needs a database.
 
+mod attacks;
+mod daemons;
 mod datagrams;
+mod forward;
 mod names;
 mod outside;
+mod resp;
 mod rules;
 mod seen;
 mod streams;
+mod web_and_db;
 
 use crate::harness::{Platform, eventually, guest_path};
 use serde_json::Value;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 
 /// The same program on either generation of WASI.
 const GUESTS: [&str; 2] = ["sockets", "sockets-p3"];
@@ -109,4 +116,22 @@ fn is_remarked(platform: &Platform, source: &str, text: &str) {
     eventually(&format!("{text:?} is remarked of {source}"), || {
         remarked(platform, source).iter().any(|line| line.contains(text)).then_some(())
     });
+}
+
+/// A task as it is shown.
+fn shown(platform: &Platform, id: &str) -> Value {
+    platform.json(&["task", "show", id])
+}
+
+/// Waits until a task is shown with that at a key.
+fn is_shown(platform: &Platform, id: &str, key: &str, wanted: &str) -> Value {
+    eventually(&format!("{key} of {id} is {wanted}"), || {
+        Some(shown(platform, id)).filter(|task| task[key] == *wanted)
+    })
+}
+
+/// A port of the host's that nobody has at present, for what can't be told to take any.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
 }

@@ -7,15 +7,13 @@ mod network;
 
 use crate::meters::Owner;
 use crate::model::{Service, TaskObject};
-use crate::view::View;
+use crate::view::{NamedGroups, View};
 use network::{Interface, ToldNetwork};
 use skiff_plan::lifecycle;
-use skiff_plan::routes::{self, Host, Routed, ServiceRoute};
+use skiff_plan::routes::{self, Host, Routed, ServiceRoute, Wishes};
 use skiff_ports::runtime::{DesiredChange, DesiredRoute, DesiredTask};
 use skiff_ports::snapshot::{HostMatch, TaskSpec};
-use skiff_types::{
-    Command, Digest, Kind, Namespace, PathPrefix, QualifiedName, TaskDefinitionId, TaskId, TaskStatus,
-};
+use skiff_types::{Command, Digest, Health, Kind, Namespace, QualifiedName, TaskDefinitionId, TaskId};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -91,8 +89,10 @@ impl Told {
     ) {
         let mut tasks: Vec<ToldTask> = Vec::new();
         let mut before = self.tasks.remove(owner).unwrap_or_default();
-        let service = if owner.in_service { view.service(&owner.name) } else { None };
-        let groups = service.and_then(|held| held.value.spec.security_groups.as_deref());
+        let named = match owner.in_service {
+            true => view.groups_named_by(&owner.name),
+            false => NamedGroups::Said(None),
+        };
         for held in view.tasks_of(&owner.name.namespace, &owner.group()) {
             let task = &held.value.task;
             if !lifecycle::is_assigned(task.status) {
@@ -112,7 +112,7 @@ impl Told {
                 let Owner { name, in_service } = owner.clone();
                 change.tasks.push(DesiredTask { id: task.id, owner: name, in_service, spec });
             }
-            let interface = self.network.look_at(view, task, groups, interface, &mut change.network);
+            let interface = self.network.look_at(view, task, named, interface, &mut change.network);
             tasks.push(ToldTask { id: task.id, interface });
         }
         tasks.sort_unstable_by_key(|told| told.id);
@@ -120,7 +120,7 @@ impl Told {
             if tasks.binary_search_by_key(&told.id, |other| other.id).is_err() {
                 change.ended.push(told.id);
                 if told.interface.is_some() {
-                    self.network.leave(&owner.name.namespace, told.id, &mut change.network);
+                    self.network.leave(&owner.name.namespace);
                 }
             }
         }
@@ -141,6 +141,8 @@ impl Told {
                 program: definition.program(&command.environment).key(),
                 limits: definition.limits.clone(),
                 command,
+                port: definition.port,
+                health_check: definition.health_check,
             })
         };
         Some(match task.overrides {
@@ -176,8 +178,8 @@ impl Told {
         }
     }
 
-    /// These services and all whose routes may depend on theirs: those that ask for a host and path that one of them has
-    /// or asks for, and so on.
+    /// These services and all whose routes may depend on theirs: those that ask for a host and path, or a listener, that one
+    /// of them has or asks for, and so on.
     fn concerned<'a>(
         &self,
         view: &View,
@@ -186,13 +188,13 @@ impl Told {
         let mut concerned: BTreeSet<QualifiedName> = services.cloned().collect();
         let mut unseen: Vec<QualifiedName> = concerned.iter().cloned().collect();
         while let Some(service) = unseen.pop() {
-            let had = self.routes.get(&service).into_iter().flat_map(pairs);
+            let had = self.routes.get(&service).into_iter().flat_map(ServiceRoute::places);
             let asks = view
                 .service(&service)
                 .into_iter()
-                .flat_map(|held| routes::asked(&service, &held.value.spec.hosts, &held.value.spec.paths));
-            for route in had.chain(asks) {
-                let askers = view.askers.of(&route).iter();
+                .flat_map(|held| routes::asked(&service, Wishes::from(&held.value.spec)));
+            for place in had.chain(asks) {
+                let askers = view.askers.of(&place).iter();
                 unseen.extend(askers.filter(|asker| concerned.insert(QualifiedName::clone(asker))).cloned());
             }
         }
@@ -203,20 +205,21 @@ impl Told {
     fn routed<'a>(&mut self, view: &'a View, name: &'a QualifiedName) -> Option<Routed<'a>> {
         let service: &'a Service = &view.service(name)?.value;
         let definition = view.definition(&service.namespace, &service.spec.definition);
-        let answers = definition.is_some_and(|held| held.value.definition.kind == Kind::Http);
+        let answers = definition.is_some_and(|held| held.value.definition.is_balanced());
         let owner = Owner { name: name.clone(), in_service: true };
         if definition.is_none() {
             self.undefined.insert(owner.clone());
         }
-        let takes_requests = |object: &TaskObject| {
-            object.kind == Kind::Http
-                && object.task.status == TaskStatus::Running
-                && object.task.stop.is_none()
+        // A command whose health is not checked is a job.
+        let is_target = |object: &TaskObject| {
+            let task = &object.task;
+            let listens = object.kind == Kind::Http || task.health == Health::Healthy;
+            listens && task.is_ready() && task.stop.is_none()
         };
         let assigned = self.tasks.get(&owner);
         let targets: Vec<TaskId> = view
             .tasks_of(&service.namespace, &service.group())
-            .filter(|held| takes_requests(&held.value))
+            .filter(|held| is_target(&held.value))
             .map(|held| held.value.task.id)
             .filter(|id| {
                 assigned.is_some_and(|assigned| assigned.binary_search_by_key(id, |told| told.id).is_ok())
@@ -225,18 +228,11 @@ impl Told {
         let takes_part = (answers && !service.removed) || !targets.is_empty();
         takes_part.then_some(Routed {
             service: name,
-            hosts: &service.spec.hosts,
-            paths: &service.spec.paths,
+            wishes: Wishes::from(&service.spec),
             created_at_ms: service.created_at_ms,
             targets,
         })
     }
-}
-
-/// Every host and path of a route.
-fn pairs(route: &ServiceRoute) -> impl Iterator<Item = (Host, PathPrefix)> {
-    let paths = |host: &Host| route.paths.iter().map(|path| (host.clone(), path.clone())).collect::<Vec<_>>();
-    route.hosts.iter().flat_map(paths)
 }
 
 fn desired_route(route: ServiceRoute) -> DesiredRoute {
@@ -248,6 +244,7 @@ fn desired_route(route: ServiceRoute) -> DesiredRoute {
         service: route.service,
         hosts: route.hosts.into_iter().map(host).collect(),
         paths: route.paths,
+        listen: route.listen,
         targets: route.targets,
     }
 }

@@ -13,8 +13,8 @@ use skiff_sandbox::{
     CodeBounds, CodeSource, Config, Deps, InitializationBounds, LogSink, Sandboxes, compile, engine,
 };
 use skiff_types::{
-    Command, CpuUnits, Digest, Limits, MemorySize, Name, Namespace, Program, QualifiedName, Reuse, Span,
-    TaskDefinitionId, TaskId, WasiGeneration,
+    Command, CpuUnits, Digest, HealthCheck, Limits, MemorySize, Name, Namespace, Program, QualifiedName,
+    Reuse, Span, TaskDefinitionId, TaskId, WasiGeneration,
 };
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -208,6 +208,8 @@ fn assignment(slot: u32, component: Digest, report: &skiff_ports::runtime::Compo
             ..Limits::default()
         },
         command: Command::default(),
+        port: None,
+        health_check: HealthCheck::default(),
     };
     let task = TaskId::from_parts(1, [slot as u8; 10]);
     Assignment { task, owner, in_service: true, spec: Arc::new(spec), slot }

@@ -237,7 +237,7 @@ impl World {
             0 => stream.shutdown_read(),
             1 => stream.shutdown_write(),
             2 => stream.reset(),
-            _ => drop(poll_once(|cx| stream.poll_flushed(cx))),
+            _ => stream.leave_unread(),
         }
         Some(())
     }

@@ -87,6 +87,12 @@ fn a_rule_that_is_revoked_cuts_what_is_open_and_keeps_out_what_comes() {
 fn a_service_is_put_into_another_group_while_it_runs() {
     let platform = platform();
     platform.ok(&["sg", "create", "closed", "--no-rules"]);
+    for group in ["closed", "default"] {
+        let refused = platform.fails(&["sg", "create", group, "--rule", "all from self"]);
+        assert!(refused.contains(&format!("`skiff sg allow {group} RULE` adds one")), "{refused}");
+    }
+    platform.ok(&["sg", "create", "closed"]);
+    assert_eq!(platform.json(&["sg", "show", "closed"])["rules"], serde_json::json!([]));
     RULES.iter().for_each(|rule| change(&platform, "allow", rule));
     let script = format!("echo {PORT}");
     let before = serve(&platform, "sockets", "echo", &script, &DB);

@@ -3,11 +3,10 @@
 //! Pure bookkeeping, like its parent's, and under the same law. The default group of a namespace that nobody has changed
 //! is told as long as an interface there may be in it.
 
-use crate::view::View;
-use skiff_plan::security_groups;
+use crate::view::{NamedGroups, View};
 use skiff_ports::network::GroupRules;
 use skiff_ports::runtime::{DesiredInterface, NetworkDesired};
-use skiff_types::{DEFAULT_GROUP, Name, Namespace, QualifiedName, Rule, Task, TaskId, TaskStatus};
+use skiff_types::{Name, Namespace, QualifiedName, Rule, Task};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -44,19 +43,19 @@ impl ToldNetwork {
         self.lists.retain(|list| Arc::strong_count(list) > 1);
     }
 
-    /// Tells of a task's interface if it is otherwise than `before`. The task's service may name groups.
+    /// Tells of a task's interface if it is otherwise than `before`. The task's service has named these groups.
     pub(super) fn look_at(
         &mut self,
         view: &View,
         task: &Task,
-        service: Option<&[Name]>,
+        named: NamedGroups<'_>,
         before: Option<Interface>,
         change: &mut NetworkDesired,
     ) -> Option<Interface> {
         let address = task.address?;
         let definition = view.definition(&task.namespace, &task.definition)?;
-        let groups = security_groups::of_task(&definition.value.definition.security_groups, service);
-        let ready = task.status == TaskStatus::Running && task.stop.is_none();
+        let groups = named.or_of(&definition.value.definition.security_groups);
+        let ready = task.is_ready() && task.stop.is_none();
         if before.as_ref().is_some_and(|before| *before.groups == *groups && before.ready == ready) {
             return before;
         }
@@ -80,9 +79,8 @@ impl ToldNetwork {
         Some(Interface { groups, ready })
     }
 
-    /// Tells that a task's interface is gone.
-    pub(super) fn leave(&mut self, namespace: &Namespace, task: TaskId, change: &mut NetworkDesired) {
-        change.left.push(task);
+    /// A task of this namespace that had an interface is told to end.
+    pub(super) fn leave(&mut self, namespace: &Namespace) {
         if let Some(count) = self.interfaces.get_mut(namespace) {
             *count -= 1;
             if *count == 0 {
@@ -95,12 +93,10 @@ impl ToldNetwork {
     /// Tells what groups allow that is otherwise than it was told.
     pub(super) fn tell_groups(&mut self, view: &View, change: &mut NetworkDesired) {
         for group in std::mem::take(&mut self.doubtful) {
-            let rules = match view.security_group(&group) {
-                Some(held) => Some(held.value.rules.clone()),
-                None if self.is_implied(&group) => Some(Rule::defaults()),
-                None => None,
-            };
-            match rules {
+            // The default one that nobody has made is told as long as somebody may be in it.
+            let is_needed =
+                view.security_group(&group).is_some() || self.interfaces.contains_key(&group.namespace);
+            match view.rules_of_group(&group).filter(|_| is_needed) {
                 Some(rules) if self.groups.get(&group) == Some(&rules) => {}
                 Some(rules) => {
                     change.groups.push(GroupRules { group: group.clone(), rules: rules.clone() });
@@ -110,10 +106,6 @@ impl ToldNetwork {
                 None => {}
             }
         }
-    }
-
-    fn is_implied(&self, group: &QualifiedName) -> bool {
-        group.name.as_str() == DEFAULT_GROUP && self.interfaces.contains_key(&group.namespace)
     }
 
     fn shared(&mut self, list: Vec<Name>) -> Arc<[Name]> {
@@ -127,5 +119,5 @@ impl ToldNetwork {
 }
 
 fn default_group(namespace: &Namespace) -> QualifiedName {
-    QualifiedName::new(namespace.clone(), security_groups::default_group())
+    QualifiedName::new(namespace.clone(), skiff_types::default_group())
 }

@@ -5,16 +5,15 @@ use crate::model::{Definition, SecurityGroup};
 use crate::view::Viewed;
 use proptest::prelude::*;
 use skiff_api::LimitsSpec;
-use skiff_plan::security_groups;
 use skiff_ports::runtime::{ComponentReport, DesiredInterface};
 use skiff_types::{
-    Command, Group, Limits, Name, Rule, ServiceSpec, StopCode, StoppedReason, Task, TaskAddress,
-    TaskDefinition, WasiGeneration,
+    Command, DEFAULT_STOP_TIMEOUT, Group, HealthCheck, Limits, Listen, Name, Restart, Rule, ServiceSpec,
+    StopCode, StoppedReason, Task, TaskAddress, TaskDefinition, TaskStatus, WasiGeneration, default_group,
 };
 use std::collections::BTreeMap;
 
 const SERVICES: u8 = 5;
-const DEFINITIONS: u8 = 3;
+const DEFINITIONS: u8 = 4;
 
 /// What a node knows that was told these changes.
 #[derive(Debug, Default, PartialEq)]
@@ -35,12 +34,9 @@ impl Node {
             assert!(self.routes.remove(&service).is_some(), "told to withdraw what is not routed");
         }
         let network = change.network;
-        assert!(
-            network.left.iter().all(|task| change.ended.contains(task)),
-            "lost its interface and goes on"
-        );
         for task in change.ended {
             assert!(self.tasks.remove(&task).is_some(), "told to end what does not run");
+            assert!(self.interfaces.remove(&task).is_some(), "it ran without an interface");
         }
         for rules in network.groups {
             let before = self.groups.insert(rules.group, rules.rules.clone());
@@ -54,24 +50,22 @@ impl Node {
             let before = self.interfaces.insert(interface.task, interface.clone());
             assert_ne!(before, Some(interface), "told of an interface again");
         }
-        for task in network.left {
-            assert!(
-                self.interfaces.remove(&task).is_some(),
-                "told that an interface left that was not there"
-            );
-        }
         assert!(self.tasks.keys().eq(self.interfaces.keys()), "a task runs without an interface");
         for route in self.routes.values() {
             assert!(route.targets.iter().all(|task| self.tasks.contains_key(task)), "routed to nowhere");
         }
     }
 
-    /// That a host and path leads to one service.
+    /// That a host and path leads to one service, and so does a listener.
     fn check(&self) {
-        let mut taken = BTreeSet::new();
+        let (mut taken, mut listened) = (BTreeSet::new(), BTreeSet::new());
         for route in self.routes.values() {
             let pairs = route.hosts.iter().flat_map(|host| route.paths.iter().map(move |path| (host, path)));
             pairs.for_each(|pair| assert!(taken.insert(pair), "{pair:?} leads to two services"));
+            route
+                .listen
+                .iter()
+                .for_each(|listen| assert!(listened.insert(*listen), "{listen} leads to two services"));
         }
     }
 }
@@ -112,8 +106,8 @@ fn component(number: u8) -> Digest {
 }
 
 fn definition(number: u8) -> Definition {
-    // The last is no `http` one: its services are not routed.
-    let kind = if number + 1 == DEFINITIONS { Kind::Command } else { Kind::Http };
+    // The last is a job: its services are not routed. The one before is a daemon.
+    let kind = if number + 2 >= DEFINITIONS { Kind::Command } else { Kind::Http };
     let id = definition_id(number);
     Definition {
         namespace: Namespace::default(),
@@ -127,6 +121,10 @@ fn definition(number: u8) -> Definition {
             command: Command::default(),
             snapshot: false,
             security_groups: if number == 0 { vec![group_name(0)] } else { vec![] },
+            port: (number + 2 == DEFINITIONS).then_some(6379),
+            health_check: HealthCheck::default(),
+            stop_timeout: DEFAULT_STOP_TIMEOUT,
+            restart: Restart::Never,
             created_at_ms: 0,
         },
         requested: LimitsSpec::default(),
@@ -149,7 +147,10 @@ fn definition_id(number: u8) -> TaskDefinitionId {
     format!("d{number}:1").parse().unwrap()
 }
 
+/// Even ones have listeners, and the last of them nothing else.
 fn service(number: u8, defined: u8, hosts: &[u8], paths: &[u8]) -> Service {
+    let ports = if number % 2 == 0 { paths } else { &[] };
+    let (hosts, paths) = if number + 1 == SERVICES { (&[][..], &[][..]) } else { (hosts, paths) };
     Service {
         namespace: Namespace::default(),
         spec: ServiceSpec {
@@ -159,6 +160,7 @@ fn service(number: u8, defined: u8, hosts: &[u8], paths: &[u8]) -> Service {
             hosts: hosts.iter().map(|host| format!("h{host}").parse().unwrap()).collect(),
             paths: paths.iter().map(|path| format!("/{path}").parse().unwrap()).collect(),
             security_groups: (number % 2 == 1).then(|| paths.iter().map(|path| group_name(*path)).collect()),
+            listen: ports.iter().map(|port| Listen::Tcp(6_000 + u16::from(*port))).collect(),
         },
         created_at_ms: u64::from(number % 3),
         updated_at_ms: 0,
@@ -170,7 +172,7 @@ fn service(number: u8, defined: u8, hosts: &[u8], paths: &[u8]) -> Service {
 
 /// The first is that of the namespace that is there without an object.
 fn group_name(number: u8) -> Name {
-    if number == 0 { security_groups::default_group() } else { format!("g{number}").parse().unwrap() }
+    if number == 0 { default_group() } else { format!("g{number}").parse().unwrap() }
 }
 
 fn group(number: u8, ports: u16) -> SecurityGroup {
@@ -201,10 +203,15 @@ fn task(number: u8, status: TaskStatus, defined: u8, stops: bool) -> TaskObject 
             status,
             stop: stops.then(|| StoppedReason { code: StopCode::UserInitiated, message: String::new() }),
             exit_code: None,
+            health: Health::Unchecked,
+            health_reason: None,
+            restarts: 0,
+            last_stop: None,
             attempt: 0,
             created_at_ms: 0,
             start_after_ms: 0,
             started_at_ms: None,
+            ready_at_ms: None,
             stopped_at_ms: None,
         },
         kind,
@@ -212,11 +219,20 @@ fn task(number: u8, status: TaskStatus, defined: u8, stops: bool) -> TaskObject 
     }
 }
 
+/// The same, with this health if it is checked.
+fn task_of_health(number: u8, status: TaskStatus, defined: u8, stops: bool, health: Health) -> TaskObject {
+    let mut object = task(number, status, defined, stops);
+    if definition(defined).definition.port.is_some() {
+        object.task.health = health;
+    }
+    object
+}
+
 #[derive(Debug, Clone)]
 enum Event {
     Service(u8, u8, Vec<u8>, Vec<u8>),
     NoService(u8),
-    Task(u8, TaskStatus, u8, bool),
+    Task(u8, TaskStatus, u8, bool, Health),
     NoTask(u8),
     Definition(u8),
     NoDefinition(u8),
@@ -233,11 +249,14 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     let status =
         prop::sample::select(vec![Pending, Activating, Running, Running, Deactivating, Deprovisioning]);
     let defined = || 0..DEFINITIONS;
+    let health = || prop::sample::select(vec![Health::Starting, Health::Healthy, Health::Unhealthy]);
     let event = prop_oneof![
         4 => (0..SERVICES, defined(), few(), few()).prop_map(|(n, d, hosts, paths)| Event::Service(n, d, hosts, paths)),
         1 => (0..SERVICES).prop_map(Event::NoService),
         // A task keeps its definition.
-        6 => (0..9_u8, status, any::<bool>()).prop_map(|(n, status, stops)| Event::Task(n, status, n % DEFINITIONS, stops)),
+        6 => (0..9_u8, status, any::<bool>(), health()).prop_map(|(n, status, stops, health)| {
+            Event::Task(n, status, (n / 2) % DEFINITIONS, stops, health)
+        }),
         1 => (0..9_u8).prop_map(Event::NoTask),
         3 => defined().prop_map(Event::Definition),
         1 => defined().prop_map(Event::NoDefinition),
@@ -257,7 +276,9 @@ proptest! {
             match event {
                 Event::Service(n, d, hosts, paths) => world.put(service(n, d, &hosts, &paths)),
                 Event::NoService(n) => world.delete(&service(n, 0, &[], &[])),
-                Event::Task(n, status, d, stops) => world.put(task(n, status, d, stops)),
+                Event::Task(n, status, d, stops, health) => {
+                    world.put(task_of_health(n, status, d, stops, health));
+                }
                 Event::NoTask(n) => world.delete(&task(n, TaskStatus::Running, 0, false)),
                 Event::Definition(n) => world.put(definition(n)),
                 Event::NoDefinition(n) => world.delete(&definition(n)),
@@ -301,6 +322,32 @@ fn a_change_is_told_once_and_tells_of_nothing_else() {
     told.doubt_all();
     let owners = told.owners_to_look_at(&mut world.view, &prepared);
     assert!(told.look(&world.view, &owners, &prepared).is_empty(), "a look at everything finds nothing new");
+}
+
+#[test]
+fn only_a_healthy_daemon_is_led_to() {
+    let (mut world, mut told, mut node) = (World::default(), Told::default(), Node::default());
+    let daemon = DEFINITIONS - 2;
+    world.put(definition(daemon));
+    world.prepared.insert(component(daemon));
+    world.put(service(4, daemon, &[], &[0]));
+    for (health, is_led_to) in [
+        (Health::Starting, false),
+        (Health::Healthy, true),
+        (Health::Unhealthy, false),
+        (Health::Healthy, true),
+    ] {
+        world.put(task_of_health(4, TaskStatus::Running, daemon, false, health));
+        world.tell(&mut told, &mut node);
+        let routes: Vec<&DesiredRoute> = node.routes.values().collect();
+        let [route] = routes[..] else { panic!("{routes:?}") };
+        assert_eq!(route.targets.len(), usize::from(is_led_to), "{health:?}");
+        assert_eq!((route.hosts.len(), route.listen.as_slice()), (0, &[Listen::Tcp(6_000)][..]));
+        let interface = node.interfaces.values().next().expect("it runs");
+        assert_eq!(interface.ready, is_led_to, "{health:?}");
+        let spec = &node.tasks.values().next().expect("it runs").spec;
+        assert_eq!(spec.port, Some(6379));
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 pub const KNOWN_SCRIPTS: &str = "\
 echo PORT [CONNECTIONS]   gives back what each connection sends, all of them at once
 mute PORT BACKLOG         listens, and accepts nobody
+glance PORT               waits until somebody has connected, and ends without accepting
 reject PORT               accepts, reads a byte, and drops the connection
 sink PORT                 reads each connection to its end, one after the other
 source PORT BYTES         sends so much on each connection, one after the other

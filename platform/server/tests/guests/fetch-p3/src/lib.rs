@@ -1,7 +1,9 @@
 //! An HTTP task on WASI 0.3 that sends requests, and says what came of them.
 //!
 //! `/fetch` does what that of `fetch` does; with `trailer` in the query, the body has a trailer. `/trailers` reads a body with
-//! its trailers, and answers what these were, with a trailer of its own.
+//! its trailers, and answers what these were, with a trailer of its own. `/again` does what that of `fetch` does.
+
+mod again;
 
 use guest_common::{Target, Url, header};
 use wasip3::exports::http::handler::Guest;
@@ -28,6 +30,9 @@ impl Guest for Fetch {
             let (contents, end) = Request::consume_body(request, result);
             let (bytes, _) = read(contents, false).await;
             return Ok(reply(format!("{bytes} bytes{}", told_of(end).await), true));
+        }
+        if target.path() == "/again" {
+            return Ok(reply(again::again(&target).await, false));
         }
         let headers = request.get_headers();
         let mut told = Vec::new();

@@ -3,6 +3,10 @@
 //! `/fetch` sends one for each header `x-url`, one after the other. Headers `x-send` hold what to send as headers; the query
 //! says the rest: `method`, `body` (how many bytes), `connect_ms`, `first_ms`, `between_ms`, `take` (`bytes`: only count the
 //! answer's; `head`: leave with its head), `relay` (the other is told to do the same). It answers what `fetch-p3` does.
+//!
+//! `/again` sends one to `url` so many `times`, and says only how many bytes came.
+
+mod again;
 
 use guest_common::{Target, Url, header};
 use std::io::Write;
@@ -25,8 +29,10 @@ impl Guest for Fetch {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
         let target = Target::new(request.path_with_query().as_deref());
         let urls = request.headers().get("x-url");
-        let told: Vec<String> =
-            urls.iter().map(|url| fetch(&String::from_utf8_lossy(url), &target, &request)).collect();
+        let told: Vec<String> = match target.path() {
+            "/again" => vec![again::again(&target)],
+            _ => urls.iter().map(|url| fetch(&String::from_utf8_lossy(url), &target, &request)).collect(),
+        };
         let response = OutgoingResponse::new(Fields::new());
         let body = response.body().expect("its first body");
         ResponseOutparam::set(out, Ok(response));

@@ -44,6 +44,7 @@ async fn run(script: &Script) -> Outcome {
     match script.name() {
         "echo" => server::echo(script.port(), script.number(1)).await,
         "mute" => server::mute(script.port(), number(1)).await,
+        "glance" => server::glance(script.port()).await,
         "reject" => server::reject(script.port()).await,
         "sink" => server::sink(script.port()).await,
         "source" => server::source(script.port(), number(1)).await,

@@ -21,6 +21,7 @@ fn main() {
     let outcome = match script.name() {
         "echo" => serve::echo(script.port(), script.number(1)),
         "mute" => serve::mute(script.port(), number(1)),
+        "glance" => serve::glance(script.port()),
         "reject" => connections::reject(script.port()),
         "sink" => connections::sink(script.port()),
         "source" => connections::source(script.port(), number(1)),

@@ -115,3 +115,11 @@ pub(crate) fn mute(port: u16, backlog: u64) -> Outcome {
     drop(listener);
     Ok(())
 }
+
+/// Waits until somebody has connected, and ends without accepting.
+pub(crate) fn glance(port: u16) -> Outcome {
+    let listener = listen(port, None)?;
+    listener.subscribe().block();
+    println!("somebody has connected");
+    Ok(())
+}

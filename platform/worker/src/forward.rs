@@ -1,0 +1,120 @@
+//! An operator's connection to a task of this worker: what comes through the supervisor's socket goes to the task, and
+//! the other way round.
+//!
+//! Whether the operator may was asked where the API was called. Who else may reach the task is nothing to it.
+
+use crate::link::Link;
+use skiff_node::wire::{FromWorker, RequestId};
+use skiff_ports::connect::{Connect, Origin};
+use skiff_types::TaskId;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use tokio::io::copy_bidirectional_with_sizes;
+use tokio::task::spawn_local;
+
+/// Bytes on their way in each direction of a connection.
+const BUFFER_BYTES: usize = 16 << 10;
+
+/// Connects the socket to the task's port, says what became of it, and passes on bytes until both sides have ended, or one
+/// broke.
+pub(crate) fn start(
+    connect: Rc<dyn Connect>,
+    link: Rc<Link>,
+    request: RequestId,
+    (task, port): (TaskId, u16),
+    descriptors: Vec<OwnedFd>,
+) {
+    spawn_local(async move {
+        let answer = |result| link.send(FromWorker::Forwarded { request, result });
+        let mut operator = match operators_end(descriptors) {
+            Ok(operator) => operator,
+            Err(error) => return answer(Err(format!("the operator's socket can't be used: {error}"))),
+        };
+        let mut connection = match connect.connect(task, port, Origin::Forward).await {
+            Ok(connection) => connection,
+            Err(error) => return answer(Err(error.to_string())),
+        };
+        answer(Ok(()));
+        // How a connection ends is between its two sides; both see that it has.
+        let _ =
+            copy_bidirectional_with_sizes(&mut operator, &mut connection, BUFFER_BYTES, BUFFER_BYTES).await;
+    });
+}
+
+fn operators_end(descriptors: Vec<OwnedFd>) -> io::Result<tokio::net::UnixStream> {
+    let descriptor = descriptors.into_iter().next().ok_or(io::ErrorKind::NotConnected)?;
+    tokio::net::UnixStream::from_std(UnixStream::from(descriptor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::future::LocalBoxFuture;
+    use skiff_node::wire::{FrameReader, frames};
+    use skiff_ports::connect::{ConnectError, Connection};
+    use std::cell::RefCell;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::task::LocalSet;
+
+    /// Connects once, to a pipe of which the test has the other end; then nobody listens any more.
+    struct Once(RefCell<Option<DuplexStream>>);
+
+    impl Connect for Once {
+        fn connect(
+            &self,
+            _: TaskId,
+            port: u16,
+            origin: Origin,
+        ) -> LocalBoxFuture<'static, Result<Box<dyn Connection>, ConnectError>> {
+            assert_eq!((port, origin), (6379, Origin::Forward));
+            let end = self.0.take();
+            Box::pin(async move {
+                end.map(|end| Box::new(end) as Box<dyn Connection>).ok_or(ConnectError::Refused)
+            })
+        }
+    }
+
+    async fn answer(reader: &mut FrameReader) -> (RequestId, Result<(), String>) {
+        match reader.next().await.unwrap() {
+            Some((FromWorker::Forwarded { request, result }, _)) => (request, result),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn bytes_pass_both_ways_until_both_sides_have_ended() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+            let ((_ours, writer), (mut reader, _theirs)) = (frames(ours), frames(theirs));
+            let link = Link::start(writer);
+            let (mut task, end) = tokio::io::duplex(64);
+            let connect: Rc<dyn Connect> = Rc::new(Once(RefCell::new(Some(end))));
+            let target = (TaskId::from_parts(1, [1; 10]), 6379);
+            let forward = |request| {
+                let (operator, end) = UnixStream::pair().unwrap();
+                operator.set_nonblocking(true).unwrap();
+                end.set_nonblocking(true).unwrap();
+                start(connect.clone(), link.clone(), request, target, vec![end.into()]);
+                tokio::net::UnixStream::from_std(operator).unwrap()
+            };
+            let mut operator = forward(7);
+            assert_eq!(answer(&mut reader).await, (7, Ok(())));
+            operator.write_all(b"ping").await.unwrap();
+            operator.shutdown().await.unwrap();
+            let mut asked = String::new();
+            task.read_to_string(&mut asked).await.unwrap();
+            task.write_all(b"pong").await.unwrap();
+            drop(task);
+            let mut answered = String::new();
+            operator.read_to_string(&mut answered).await.unwrap();
+            assert_eq!((asked.as_str(), answered.as_str()), ("ping", "pong"));
+
+            let mut refused = forward(8);
+            assert_eq!(answer(&mut reader).await, (8, Err(ConnectError::Refused.to_string())));
+            assert_eq!(refused.read_to_string(&mut answered).await.unwrap(), 0, "its socket is closed");
+        });
+    }
+}

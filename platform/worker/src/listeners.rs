@@ -1,0 +1,47 @@
+//! The TCP listeners of services, as this worker has them: what the supervisor bound, handed to the load balancer.
+//!
+//! It binds nothing, and what becomes of a connection is `edge`'s. Every worker of the node has the same listeners, and
+//! accepts from them whenever it is its turn.
+
+use anyhow::ensure;
+use skiff_edge::{Edge, TcpListening};
+use skiff_node::wire::TcpListenerTold;
+use skiff_types::QualifiedName;
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+/// By port, which service it leads to, and what ends the accepting when it is dropped.
+#[derive(Default)]
+pub(crate) struct Listeners(BTreeMap<u16, (QualifiedName, TcpListening)>);
+
+impl Listeners {
+    /// From now on there are these and no others; what was accepted goes on in any case.
+    ///
+    /// One that was there and leads to the same service stays as it is: the supervisor can't have bound its port anew as
+    /// long as anybody listens there.
+    pub(crate) fn set(
+        &mut self,
+        edge: &Rc<Edge>,
+        told: Vec<TcpListenerTold>,
+        descriptors: Vec<OwnedFd>,
+    ) -> anyhow::Result<()> {
+        ensure!(told.len() == descriptors.len(), "listeners came without their descriptors");
+        let mut before = std::mem::take(&mut self.0);
+        for (TcpListenerTold { port, service }, descriptor) in told.into_iter().zip(descriptors) {
+            let kept = before.remove(&port).filter(|(leads_to, _)| *leads_to == service);
+            let listening = kept.unwrap_or_else(|| {
+                let listening = edge.listen_tcp(TcpListener::from(descriptor), service.clone());
+                (service, listening)
+            });
+            self.0.insert(port, listening);
+        }
+        Ok(())
+    }
+
+    /// Accepts no more.
+    pub(crate) fn close(&mut self) {
+        self.0.clear();
+    }
+}
