@@ -3,6 +3,8 @@
 //! It listens on its own address, and one program serves all requests for as long as its task lives: so it can count
 //! visits in memory, and keep connections open, which an `http` task can't.
 
+mod listener;
+
 use axum::body::Body;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
@@ -10,11 +12,11 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use axum::{Router, extract::Request};
+use listener::Listener;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
-use tokio::net::TcpListener;
 
 /// Where it listens, unless `PORT` says otherwise.
 const PORT: u16 = 8_080;
@@ -37,7 +39,7 @@ async fn main() -> std::io::Result<()> {
         .route("/wait/{ms}", get(wait))
         .route("/chat", any(chat))
         .with_state(Arc::new(Visits::default()));
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
+    let listener = Listener::bind((Ipv4Addr::UNSPECIFIED, port).into())?;
     println!("listening on port {port}");
     axum::serve(listener, app).await
 }

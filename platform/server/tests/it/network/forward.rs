@@ -111,6 +111,7 @@ fn speak(at: SocketAddr) {
     let all = |words: &[&str]| Answer::Array(words.iter().map(|word| bulk(word)).collect());
     let number = Answer::Integer;
     let exchanges = [
+        ("FLUSHALL", ok()),
         ("PING", Answer::Simple("PONG".into())),
         ("ECHO hello", bulk("hello")),
         ("SET text one", ok()),
