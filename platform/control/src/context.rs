@@ -36,7 +36,7 @@ pub struct Config {
     pub token: Token,
     /// What the virtual network spans, as [`crate::establish_network`] said, and where the platform itself listens.
     pub network: NetworkSetup,
-    /// The host's own addresses, which no guest reaches unless a rule names them.
+    /// The host's own addresses at the start, which no guest reaches unless a rule names them.
     pub host_addresses: Vec<IpAddr>,
 }
 
@@ -82,8 +82,8 @@ pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) objects: Arc<Objects>,
     pub(crate) addresses: Addresses,
-    /// What of the outside is special.
-    pub(crate) guard: Guard,
+    /// What of the outside is special, but for the listeners of services.
+    guard: Mutex<Guard>,
     pub(crate) images: Arc<dyn Images>,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) logs: Arc<dyn Logs>,
@@ -120,7 +120,7 @@ impl Context {
             config,
             objects,
             addresses,
-            guard,
+            guard: Mutex::new(guard),
             images: deps.images,
             runtime: deps.runtime,
             logs: deps.logs,
@@ -136,6 +136,19 @@ impl Context {
             winding_down: AtomicBool::new(false),
             prepared: Mutex::default(),
         }
+    }
+
+    /// What of the outside is special at present, if services have TCP listeners at these ports.
+    pub(crate) fn guard(&self, listeners: &[u16]) -> Guard {
+        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let address = self.config.http.ip();
+        let doors: Vec<_> = listeners.iter().map(|port| SocketAddr::new(address, *port)).collect();
+        guard.set_listeners(&doors);
+        guard
+    }
+
+    pub(crate) fn set_host_addresses(&self, addresses: &[IpAddr]) {
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner).set_host_addresses(addresses);
     }
 
     /// Now, in milliseconds since 1970.

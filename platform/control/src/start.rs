@@ -11,7 +11,7 @@ use crate::reconcile;
 use crate::view::Viewed;
 use skiff_kit::Drain;
 use skiff_ports::store::StoreError;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -34,7 +34,8 @@ pub enum StartError {
     Listener(#[source] std::io::Error),
 }
 
-/// A control plane that runs. Dropping it stops nothing; see [`Handle::shutdown`].
+/// A control plane that runs. Dropping it stops nothing; see [`Handle::shutdown`]. Cheap to clone.
+#[derive(Clone)]
 pub struct Handle {
     context: Arc<Context>,
     api: SocketAddr,
@@ -90,6 +91,11 @@ impl Handle {
         let mut acknowledged = self.context.acknowledged.subscribe();
         // The sender lives in the context that `self` holds.
         let _ = acknowledged.wait_for(|generation| *generation > 0).await;
+    }
+
+    /// Takes in which addresses the host has now, where it explains what rules allow.
+    pub fn set_host_addresses(&self, addresses: &[IpAddr]) {
+        self.context.set_host_addresses(addresses);
     }
 
     /// Says from now on, to who asks after the platform's health, that it is shutting down.

@@ -4,6 +4,7 @@
 use crate::config::Limits;
 use crate::connection::BodyId;
 use crate::exchange::Exchange;
+use crate::headers;
 use crate::refusal::Refusal;
 use crate::silence::Silence;
 use bytes::Bytes;
@@ -123,8 +124,11 @@ impl http_body::Body for UploadBody {
         }
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
         match Pin::new(incoming).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 self.silence.heard();
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::strip_of_calls(trailers);
+                }
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                 let received_bytes = self.upload.received_bytes.fetch_add(bytes, Relaxed) + bytes;
                 let limit_bytes = self.upload.limit_bytes;

@@ -120,7 +120,8 @@ pub(crate) async fn ask(
         let (task, ahead) = link.into_parts().await.ok_or(Refusal::BrokeOff)?;
         return Ok(Answer::Switch(Box::new(Switch { head, task, ahead, turn })));
     }
-    turn.answered_on(link);
+    // hyper speaks HTTP/1.0 to who did so before, and leaves out a body of unknown length then, without a word.
+    turn.answered_on(link, response.version() == Version::HTTP_11);
     exchange.has_turn(turn);
     Ok(Answer::Response(received(response, limits)?))
 }

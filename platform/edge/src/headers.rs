@@ -51,11 +51,17 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// The other protocols that a client asks for, as a value of `Upgrade`. `h2c` is never among them: it may be ignored,
-/// many clients ask for it unasked, and what a client says inside of it would not come by here.
+/// The other protocols that a client asks for, as a value of `Upgrade`; none where `Connection` does not name that:
+/// an intermediary before us passed it on unknowing then (RFC 9110, section 7.8), and takes what follows for HTTP.
+///
+/// `h2c` is never among them: it may be ignored, many clients ask for it unasked, and what a client says inside of it
+/// would not come by here.
 pub(crate) fn upgrade_asked(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut values = headers.get_all(UPGRADE).iter().peekable();
     values.peek()?;
+    if !named_by_connection(headers).into_iter().any(|name| name == UPGRADE) {
+        return None;
+    }
     let asked: Vec<&[u8]> = values
         .flat_map(protocols)
         .filter(|protocol| !protocol.is_empty() && !protocol.eq_ignore_ascii_case(b"h2c"))
@@ -278,12 +284,22 @@ mod tests {
     #[test]
     fn h2c_is_never_asked_for() {
         for nothing in [&[][..], &[("upgrade", "h2c")], &[("upgrade", " H2C ,, h2c")], &[("upgrade", "")]] {
-            assert_eq!(upgrade_asked(&map(nothing)), None, "{nothing:?}");
+            let headers = map(&[&[("connection", "upgrade")][..], nothing].concat());
+            assert_eq!(upgrade_asked(&headers), None, "{nothing:?}");
         }
-        let asked = |headers: &[(&str, &str)]| upgrade_asked(&map(headers)).unwrap();
+        let asked = |headers: &[(&str, &str)]| {
+            upgrade_asked(&map(&[&[("connection", "keep-alive, Upgrade")][..], headers].concat())).unwrap()
+        };
         assert_eq!(asked(&[("upgrade", "websocket")]), "websocket");
         assert_eq!(asked(&[("upgrade", "h2c"), ("upgrade", "WebSocket")]), "WebSocket");
         assert_eq!(asked(&[("upgrade", "a/1, h2c,b"), ("upgrade", "c")]), "a/1, b, c");
+    }
+
+    #[test]
+    fn what_an_intermediary_passed_on_unknowing_asks_for_nothing() {
+        for connection in [&[][..], &[("connection", "keep-alive")]] {
+            assert_eq!(upgrade_asked(&map(&[connection, &[("upgrade", "websocket")]].concat())), None);
+        }
     }
 
     #[test]

@@ -130,8 +130,6 @@ impl Failed {
 struct Half {
     /// Was read, and not taken yet.
     kept: BytesMut,
-    /// Something was written that may not have left.
-    unflushed: bool,
     /// Nothing will be read any more.
     ended: bool,
     /// And that was passed on.
@@ -179,7 +177,8 @@ impl Half {
                 Poll::Ready(read) => read.map_err(|_| Failed::From)?,
                 Poll::Pending => {
                     drop(bytes);
-                    ready!(self.poll_flush(context, to)).map_err(|_| Failed::To)?;
+                    // Each time: what it took and holds (`watched`) may find no room later, and waits for this then.
+                    ready!(Pin::new(&mut *to).poll_flush(context)).map_err(|_| Failed::To)?;
                     return Poll::Pending;
                 }
             }
@@ -232,20 +231,7 @@ impl Half {
 
     fn took(&mut self, bytes: usize) -> io::Result<()> {
         self.moved = true;
-        self.unflushed = true;
         if bytes == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
-    }
-
-    fn poll_flush<W: AsyncWrite + Unpin>(
-        &mut self,
-        context: &mut Context<'_>,
-        to: &mut W,
-    ) -> Poll<io::Result<()>> {
-        if self.unflushed {
-            ready!(Pin::new(to).poll_flush(context))?;
-            self.unflushed = false;
-        }
-        Poll::Ready(Ok(()))
     }
 }
 

@@ -14,6 +14,6 @@ mod token_bucket;
 
 pub use backoff::Backoff;
 pub use drain::Drain;
-pub use host_addresses::host_addresses;
+pub use host_addresses::{host_addresses, host_addresses_later};
 pub use rotated_file::RotatedFile;
 pub use token_bucket::TokenBucket;

@@ -50,7 +50,11 @@ pub trait FlowLog {
 pub struct Limits {
     /// Sockets of a task that are bound, listen, wait in a backlog or are connected.
     pub sockets_max: usize,
-    /// Connections that wait to be accepted at one listener. One more is refused.
+    /// Sockets of the kernel that all tasks of the worker have together, of which each takes a descriptor: one for each
+    /// line to another worker, and for each socket to the outside. How many one task may have of them is in `kernel`.
+    pub kernel_sockets_max: usize,
+    /// Connections that wait to be accepted at one listener. One more is refused. Fewer than a task may have sockets,
+    /// so that who only connects to a listener never takes all of its task's.
     pub backlog_max: usize,
     /// Bytes of a connection that wait to be read, in each direction.
     pub pipe_bytes_max: usize,
@@ -92,9 +96,8 @@ pub struct Limits {
     pub datagram_flow_idle: Duration,
     /// How often open flows are written down, and what was denied again and again.
     pub flow_record_interval: Duration,
-    /// Denied targets of all tasks that are remembered for that interval. What is denied beyond is only counted.
-    pub denials_remembered_max: usize,
-    /// The same of one task, so that none hides what others are denied.
+    /// Denied targets of a task that are remembered for that interval. What is denied beyond is only counted. There is
+    /// no bound over all tasks, so that none hides what others are denied.
     pub denials_of_task_max: usize,
     /// Pairs of caller and called task between which calls are accounted for as one flow.
     pub call_pairs_max: usize,
@@ -106,7 +109,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             sockets_max: 4_096,
-            backlog_max: 4_096,
+            kernel_sockets_max: 16_384,
+            backlog_max: 1_024,
             pipe_bytes_max: 64 << 10,
             connects_per_second: 500,
             connects_burst: 1_000,
@@ -127,7 +131,6 @@ impl Default for Limits {
             datagram_flows_max: 256,
             datagram_flow_idle: Duration::from_secs(60),
             flow_record_interval: Duration::from_secs(60),
-            denials_remembered_max: 1_024,
             denials_of_task_max: 128,
             call_pairs_max: 16_384,
             connections_listed_max: 100,

@@ -11,6 +11,7 @@
 use crate::error::NetError;
 use crate::flow::{Ends, Flow, Remote, Reset};
 use crate::interface::{Interface, Port, is_plain};
+use crate::kernel::{KernelPlace, Purpose};
 use crate::listener::Backlog;
 use crate::network::{Network, Place};
 use crate::outbound::OutsideStream;
@@ -28,7 +29,10 @@ use tokio::time::timeout;
 struct HalfOpen(Interface);
 
 /// A connection of another worker's task to this one that waits for room.
-struct Arriving(Interface);
+struct Arriving {
+    to: Interface,
+    _kernel: KernelPlace,
+}
 
 impl Interface {
     /// Opens a connection from a port, or from any. Whoever drops this has given up.
@@ -125,7 +129,8 @@ impl Interface {
         Ok(self.stream(Carrier::Pipe(ours), target, ends, port))
     }
 
-    async fn open_line(&self, worker: u32, ends: Ends, port: Port) -> Result<Stream, NetError> {
+    async fn open_line(&self, worker: u32, ends: Ends, mut port: Port) -> Result<Stream, NetError> {
+        port.take_kernel_place(Purpose::Line)?;
         let opening = Opening { from: Opener::Task(self.task()), local: ends.local, remote: ends.remote };
         let charge = self.sockets().charge.clone();
         let line = Rc::new(self.network().wires().open(worker, opening, charge).await?);
@@ -134,7 +139,8 @@ impl Interface {
         Ok(self.stream(Carrier::Line(line), target, ends, port))
     }
 
-    async fn open_outside(&self, ends: Ends, port: Port) -> Result<Stream, NetError> {
+    async fn open_outside(&self, ends: Ends, mut port: Port) -> Result<Stream, NetError> {
+        port.take_kernel_place(Purpose::Outside)?;
         let (rate, charge) = (self.sockets().outside.clone(), self.sockets().charge.clone());
         let stream = Rc::new(OutsideStream::connect(ends.remote, rate, charge).await?);
         self.check_again(&ends)?;
@@ -155,7 +161,7 @@ impl Interface {
     /// What waits at one of its ports, if there is no room for more.
     fn full_backlog(&self, local: SocketAddr) -> Option<Rc<Backlog>> {
         self.check_open().ok()?;
-        self.sockets().ports.backlog(local).filter(|backlog| !backlog.has_room())
+        self.backlog_at(local).filter(|backlog| !backlog.has_room())
     }
 
     /// The way in for a connection to one of its ports.
@@ -164,10 +170,16 @@ impl Interface {
     /// `Refused` if nobody takes connections there, or there is no room for one more.
     fn entrance(&self, local: SocketAddr) -> Result<Entrance, NetError> {
         self.check_open().map_err(|_| NetError::Refused)?;
-        let backlog = self.sockets().ports.backlog(local).filter(|backlog| backlog.has_room());
+        let backlog = self.backlog_at(local).filter(|backlog| backlog.has_room());
         let backlog = backlog.ok_or(NetError::Refused)?;
         let port = self.share_port(Transport::Tcp, local).map_err(|_| NetError::Refused)?;
         Ok(Entrance { interface: self.clone(), backlog, port })
+    }
+
+    /// What takes connections at one of its ports. A task that never opened a socket has none, and gets none by being
+    /// called.
+    fn backlog_at(&self, local: SocketAddr) -> Option<Rc<Backlog>> {
+        self.member().opened_sockets()?.ports.backlog(local)
     }
 }
 
@@ -225,7 +237,10 @@ impl Network {
         if let Some(sentence) = interface.denied(&ends) {
             return caller.deny(&sentence);
         }
-        let Ok(entrance) = interface.entrance(remote) else { return caller.refuse() };
+        let Ok(mut entrance) = interface.entrance(remote) else { return caller.refuse() };
+        if entrance.port.take_kernel_place(Purpose::Line).is_err() {
+            return caller.refuse();
+        }
         match caller.accept(interface.sockets().charge.clone()) {
             Ok(line) => {
                 let line = Rc::new(line);
@@ -256,14 +271,15 @@ impl Arriving {
         if arriving.get() >= to.limits().arriving_max {
             return None;
         }
+        let kernel = KernelPlace::take(&to, Purpose::Line).ok()?;
         arriving.set(arriving.get() + 1);
-        Some(Self(to))
+        Some(Self { to, _kernel: kernel })
     }
 }
 
 impl Drop for Arriving {
     fn drop(&mut self) {
-        let arriving = &self.0.sockets().arriving;
+        let arriving = &self.to.sockets().arriving;
         arriving.set(arriving.get() - 1);
     }
 }

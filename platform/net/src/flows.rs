@@ -4,18 +4,18 @@
 //! whose groups did. Every interval, what is open and had traffic is written down. A denied attempt is written down at
 //! once; those like it within the interval are counted, and written down as one.
 //!
-//! What always holds: what is remembered of denials is bounded, by task and in all; a denial is counted on the task's
-//! account, whether it is written down or not. No borrow is held while a flow is ended or written down.
+//! What always holds: what is remembered of denials is bounded for each task by itself, so that none hides another's; a
+//! denial is counted on the task's account, whether it is written down or not. No borrow is held while a flow is ended
+//! or written down.
 
 use crate::flow::{Ends, Flow, Remote};
 use crate::interface::Interface;
-use crate::member::{Member, Sockets};
 use crate::network::{Network, WeakNetwork};
 use crate::policy::{Decision, Identity, Missing};
 use skiff_kit::clock;
 use skiff_ports::flows::{FlowRecord, InterfaceState, Verdict};
 use skiff_types::{Direction, Transport};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::{Rc, Weak};
@@ -124,28 +124,23 @@ impl Network {
                     tokio::task::yield_now().await;
                 }
             }
-            for record in self.denials().due(&member, self.limits().flow_record_interval) {
+            let Some(sockets) = member.opened_sockets() else { continue };
+            sockets.look_ups.forget_old();
+            for record in sockets.denials.due(self.limits().flow_record_interval) {
                 self.flow_log().record(record);
             }
         }
     }
 }
 
-/// How many targets are remembered over all tasks.
-#[derive(Default)]
-pub(crate) struct DenialBook {
-    targets: Cell<usize>,
-}
-
-impl DenialBook {
+impl Denials {
     /// Notes an attempt; gives what is to be written down now.
     fn note(&self, interface: &Interface, ends: &Ends, missing: Missing) -> Option<FlowRecord> {
         let Ends { direction, transport, remote, .. } = *ends;
         let target = Target { direction, transport, remote: remote.ip(), port: ends.port() };
         let limits = interface.limits();
-        let mut denials = interface.sockets().denials.0.borrow_mut();
-        let has_room =
-            denials.len() < limits.denials_of_task_max && self.targets.get() < limits.denials_remembered_max;
+        let mut denials = self.0.borrow_mut();
+        let has_room = denials.len() < limits.denials_of_task_max;
         match denials.get_mut(&target) {
             Some(denial) => {
                 denial.again(ends, missing);
@@ -155,34 +150,28 @@ impl DenialBook {
                 let mut denial = Denial::new(&interface.identity(), ends, missing);
                 let record = denial.take();
                 denials.insert(target, denial);
-                self.targets.set(self.targets.get() + 1);
                 Some(record)
             }
             None => None,
         }
     }
 
-    /// What is due to be written down of a task; what was not tried again since is forgotten.
-    fn due(&self, member: &Member, interval: Duration) -> Vec<FlowRecord> {
-        let Some(sockets) = member.opened_sockets() else { return Vec::new() };
+    /// What is due to be written down; what was not tried again since is forgotten.
+    fn due(&self, interval: Duration) -> Vec<FlowRecord> {
         let mut records = Vec::new();
-        let mut denials = sockets.denials.0.borrow_mut();
-        let before = denials.len();
-        denials.retain(|_, denial| {
+        self.0.borrow_mut().retain(|_, denial| {
             let (is_due, is_new) = (denial.written_at.elapsed() >= interval, denial.record.count > 0);
             if is_due && is_new {
                 records.push(denial.take());
             }
             !is_due || is_new
         });
-        self.targets.set(self.targets.get() - (before - denials.len()));
         records
     }
 
-    /// Forgets what a task was denied, and gives what of it was not written down yet.
-    fn forget(&self, sockets: &Sockets) -> Vec<FlowRecord> {
-        let denials = sockets.denials.0.take();
-        self.targets.set(self.targets.get() - denials.len());
+    /// Forgets what the task was denied, and gives what of it was not written down yet.
+    fn forget(&self) -> Vec<FlowRecord> {
+        let denials = self.0.take();
         denials.into_values().map(|denial| denial.record).filter(|record| record.count > 0).collect()
     }
 }
@@ -234,7 +223,7 @@ impl Interface {
     /// Counts an attempt that no rule allows, and writes it down, if that was not done within the interval.
     pub(crate) fn note_denial(&self, ends: &Ends, missing: Missing) {
         self.row().net_denied.add(1);
-        if let Some(record) = self.network().denials().note(self, ends, missing) {
+        if let Some(record) = self.sockets().denials.note(self, ends, missing) {
             self.network().flow_log().record(record);
         }
     }
@@ -265,7 +254,7 @@ impl Interface {
 
     /// Writes down what was denied since it was written down last, because the interface closes.
     pub(crate) fn forget_denials(&self) {
-        for record in self.network().denials().forget(self.sockets()) {
+        for record in self.sockets().denials.forget() {
             self.network().flow_log().record(record);
         }
     }

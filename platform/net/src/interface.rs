@@ -9,6 +9,7 @@
 use crate::config::Limits;
 use crate::error::NetError;
 use crate::flow::Ends;
+use crate::kernel::{KernelPlace, Purpose};
 use crate::listener::{Backlog, Listener};
 use crate::member::{Home, Member, Sockets};
 use crate::network::Network;
@@ -40,6 +41,8 @@ pub struct Port {
     transport: Transport,
     local: SocketAddr,
     is_owned: bool,
+    /// The place of the kernel's socket that it is connected by, if it is by one.
+    kernel: Option<KernelPlace>,
 }
 
 impl Interface {
@@ -84,7 +87,7 @@ impl Interface {
             _ if ports.take(Key::new(transport, local)) => local,
             _ => return Err(NetError::AddressInUse),
         };
-        Ok(Port { seat, transport, local, is_owned: true })
+        Ok(Port { seat, transport, local, is_owned: true, kernel: None })
     }
 
     /// Takes connections at a port; `backlog` of them, or as many as the platform allows, may wait to be accepted.
@@ -173,7 +176,7 @@ impl Interface {
     /// # Errors
     /// `TooManySockets`; `OutOfMemory`.
     pub(crate) fn share_port(&self, transport: Transport, local: SocketAddr) -> Result<Port, NetError> {
-        Ok(Port { seat: Seat::take(self)?, transport, local, is_owned: false })
+        Ok(Port { seat: Seat::take(self)?, transport, local, is_owned: false, kernel: None })
     }
 
     fn backlog_max(&self, count_max: usize) -> usize {
@@ -194,6 +197,15 @@ impl Port {
     /// The address as it was bound, and the port.
     pub fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// Takes a place for a socket of the kernel, which is kept as long as the port.
+    ///
+    /// # Errors
+    /// `TooManySockets`; `OutOfMemory`; `Closed`.
+    pub(crate) fn take_kernel_place(&mut self, purpose: Purpose) -> Result<(), NetError> {
+        self.kernel = Some(KernelPlace::take(&self.seat.0, purpose)?);
+        Ok(())
     }
 
     /// Lets it take connections.

@@ -20,6 +20,7 @@
 //! | `stream` | one end of a connection, of whichever of the next three kinds |
 //! | `pipe` | a stream within this worker: memory |
 //! | `line` | a stream between two workers: a Unix socket, framed |
+//! | `kernel` | the kernel's sockets that tasks have: how many, how much waits in each, and what is charged for it |
 //! | `socket` | what `line` and `outbound` have in common: the kernel's stream sockets |
 //! | `outbound` | a stream, or datagrams, to the outside: the kernel's sockets |
 //! | `udp` | datagrams between tasks |
@@ -51,6 +52,7 @@ mod explain;
 mod flow;
 mod flows;
 mod interface;
+mod kernel;
 mod line;
 mod listener;
 mod member;

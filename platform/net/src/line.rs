@@ -14,9 +14,10 @@
 
 use crate::charge::Charge;
 use crate::error::NetError;
+use crate::kernel::LINE_BUFFER_BYTES;
 use crate::socket::{Socket, net_error};
 use bytes::{Buf, Bytes, BytesMut};
-use rustix::net::SendFlags;
+use rustix::net::{SendFlags, sockopt};
 use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -92,6 +93,10 @@ struct Incoming {
 impl Line {
     /// The end of a line, from a socket that does not block. Within a runtime.
     pub(crate) fn new(socket: OwnedFd, charge: Rc<Charge>) -> Result<Self, NetError> {
+        // What a Unix socket has sent and nobody has read is on the sender's account with the kernel: there is no bound
+        // to set for the other direction.
+        let bounded = sockopt::set_socket_send_buffer_size(&socket, LINE_BUFFER_BYTES);
+        bounded.map_err(|error| net_error(&error.into()))?;
         let socket = UnixStream::from_std(socket.into()).map_err(|error| net_error(&error))?;
         Ok(Self { socket: Socket::new(socket, charge), incoming: RefCell::default() })
     }

@@ -48,6 +48,8 @@ pub(crate) struct Sockets {
     pub(crate) denials: Denials,
     /// Sockets that are bound, listen, wait in a backlog or are connected.
     pub(crate) count: Cell<usize>,
+    /// Sockets of the kernel among them, and those that wait for room.
+    pub(crate) in_kernel: Cell<usize>,
     /// Connections that are being opened.
     pub(crate) half_open: Cell<usize>,
     /// Connections of other workers' tasks that wait for room.
@@ -202,18 +204,20 @@ pub(crate) enum Home {
 
 impl Sockets {
     fn new(charge: Charge, limits: &Limits) -> Self {
+        let charge = Rc::new(charge);
         Self {
-            charge: Rc::new(charge),
+            look_ups: LookUps::new(limits, charge.clone()),
+            charge,
             ports: Ports::default(),
             flows: FlowList::default(),
             denials: Denials::default(),
             count: Cell::new(0),
+            in_kernel: Cell::new(0),
             half_open: Cell::new(0),
             arriving: Cell::new(0),
             connects: Rate::new(limits.connects_per_second, limits.connects_burst),
             // A second's worth may come at once.
             outside: Rc::new(Rate::new(limits.outside_bytes_per_second, limits.outside_bytes_per_second)),
-            look_ups: LookUps::new(limits),
             by_platform: ByPlatform::default(),
         }
     }

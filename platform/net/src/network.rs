@@ -13,7 +13,6 @@ use crate::calls::Pairs;
 use crate::config::{Config, Deps, FlowLog, Limits};
 use crate::error::NetError;
 use crate::flow::{Ends, Remote};
-use crate::flows::DenialBook;
 use crate::interface::Interface;
 use crate::member::{GroupNames, Home, Member, Members};
 use crate::names::{Directory, ServiceTask};
@@ -76,7 +75,8 @@ struct Inner {
     groups: RefCell<Groups>,
     members: RefCell<Members>,
     directory: RefCell<Directory>,
-    denials: DenialBook,
+    /// The kernel's sockets that its tasks have.
+    kernel_sockets: Cell<usize>,
     pairs: Pairs,
     /// Tells of every change.
     news: Notify,
@@ -122,7 +122,7 @@ impl Network {
             groups: RefCell::default(),
             members: RefCell::default(),
             directory: RefCell::default(),
-            denials: DenialBook::default(),
+            kernel_sockets: Cell::new(0),
             pairs: Pairs::default(),
             news: Notify::new(),
             strangers: Cell::new(0),
@@ -164,11 +164,18 @@ impl Network {
     /// Takes in which addresses the host has now, and cuts the flows to those that it did not have before, where no rule
     /// names them.
     pub fn set_host_addresses(&self, addresses: &[IpAddr]) {
-        if self.0.guard.borrow_mut().set_host_addresses(addresses) {
-            let touched = self.members_with_sockets();
-            touched.iter().for_each(|member| member.set_touched(true));
-            self.judge_again();
-            touched.iter().for_each(|member| member.set_touched(false));
+        let is_new = self.0.guard.borrow_mut().set_host_addresses(addresses);
+        if is_new {
+            self.judge_all_again();
+        }
+    }
+
+    /// Takes in where services have TCP listeners now, which are doors of the platform like its own, and cuts the flows
+    /// to those that no rule names.
+    pub fn set_listeners(&self, listeners: &[SocketAddr]) {
+        let is_new = self.0.guard.borrow_mut().set_listeners(listeners);
+        if is_new {
+            self.judge_all_again();
         }
     }
 
@@ -321,12 +328,21 @@ impl Network {
         &self.0.wires
     }
 
-    pub(crate) fn denials(&self) -> &DenialBook {
-        &self.0.denials
+    /// How many of the kernel's sockets the tasks of this worker have.
+    pub(crate) fn kernel_sockets(&self) -> &Cell<usize> {
+        &self.0.kernel_sockets
     }
 
     pub(crate) fn pairs(&self) -> &Pairs {
         &self.0.pairs
+    }
+
+    /// Judges every open flow again.
+    fn judge_all_again(&self) {
+        let touched = self.members_with_sockets();
+        touched.iter().for_each(|member| member.set_touched(true));
+        self.judge_again();
+        touched.iter().for_each(|member| member.set_touched(false));
     }
 
     /// The groups that allow something else now.

@@ -9,16 +9,17 @@
 
 use crate::charge::Charge;
 use crate::error::NetError;
+use crate::kernel::{DATAGRAM_BUFFER_BYTES, KernelPlace, OUTSIDE_BUFFER_BYTES};
 use crate::rate::{Rate, Turn};
 use crate::socket::{Socket, net_error};
 use bytes::{Bytes, BytesMut};
-use rustix::net::SendFlags;
+use rustix::net::{SendFlags, sockopt};
 use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
 /// Bytes that are read or written at once.
 const PIECE_BYTES_MAX: usize = 64 << 10;
@@ -41,7 +42,8 @@ impl OutsideStream {
         rate: Rc<Rate>,
         charge: Rc<Charge>,
     ) -> Result<Self, NetError> {
-        let socket = TcpStream::connect(remote).await.map_err(|error| net_error(&error))?;
+        let socket = bounded_socket(remote).map_err(|error| net_error(&error))?;
+        let socket = socket.connect(remote).await.map_err(|error| net_error(&error))?;
         // A guest's writes are as it wants them sent.
         socket.set_nodelay(true).map_err(|error| net_error(&error))?;
         Ok(Self {
@@ -112,6 +114,18 @@ impl OutsideStream {
     }
 }
 
+/// A socket to connect to an address with, and no more of the kernel's memory than it may have.
+fn bounded_socket(remote: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = match remote {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // Before it is connected: both sides agree then on how much may be on its way (RFC 7323, section 2).
+    sockopt::set_socket_send_buffer_size(&socket, OUTSIDE_BUFFER_BYTES)?;
+    sockopt::set_socket_recv_buffer_size(&socket, OUTSIDE_BUFFER_BYTES)?;
+    Ok(socket)
+}
+
 impl Drop for OutsideStream {
     fn drop(&mut self) {
         if !self.socket.is_ended() {
@@ -126,21 +140,24 @@ pub(crate) struct OutsideDatagrams {
     rate: Rc<Rate>,
     reading: Turn,
     writing: Turn,
+    _place: KernelPlace,
 }
 
 impl OutsideDatagrams {
-    /// A socket of the kernel's choice of port, of the family that `like` is of. Within a runtime.
-    pub(crate) fn open(like: IpAddr, rate: Rc<Rate>) -> Result<Self, NetError> {
+    /// A socket of the kernel's choice of port, of the family that `like` is of, at its place. Within a runtime.
+    pub(crate) fn open(like: IpAddr, rate: Rc<Rate>, place: KernelPlace) -> Result<Self, NetError> {
         let any: IpAddr = match like {
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
         let opened = std::net::UdpSocket::bind(SocketAddr::new(any, 0)).and_then(|socket| {
             socket.set_nonblocking(true)?;
+            sockopt::set_socket_send_buffer_size(&socket, DATAGRAM_BUFFER_BYTES)?;
+            sockopt::set_socket_recv_buffer_size(&socket, DATAGRAM_BUFFER_BYTES)?;
             UdpSocket::from_std(socket)
         });
         let socket = opened.map_err(|error| net_error(&error))?;
-        Ok(Self { socket, rate, reading: Turn::default(), writing: Turn::default() })
+        Ok(Self { socket, rate, reading: Turn::default(), writing: Turn::default(), _place: place })
     }
 
     /// Whether the task may send more now.
@@ -180,5 +197,18 @@ impl OutsideDatagrams {
                 Err(error) => return Poll::Ready(Err(net_error(&error))),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_takes_no_more_than_it_was_told() {
+        let socket = bounded_socket("192.0.2.1:80".parse().unwrap()).unwrap();
+        let bytes = sockopt::socket_send_buffer_size(&socket).unwrap();
+        // The kernel adds as much again for its own structures, and may grant less.
+        assert!((OUTSIDE_BUFFER_BYTES..=2 * OUTSIDE_BUFFER_BYTES).contains(&bytes), "{bytes} bytes");
     }
 }

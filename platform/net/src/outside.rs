@@ -84,6 +84,8 @@ pub struct Guard {
     spec: NetworkSpec,
     /// In canonical form; unspecified where it stands for every address of the host.
     doors: Box<[SocketAddr]>,
+    /// Doors that come and go with services: their TCP listeners. Likewise.
+    listeners: Box<[SocketAddr]>,
     /// In canonical form.
     host_addresses: Box<[IpAddr]>,
 }
@@ -104,17 +106,18 @@ pub enum Class {
     },
     /// An address of the host itself: named by a rule for that address alone.
     Host,
-    /// Where the platform itself listens: named by a rule for that address and that port alone.
+    /// Where the platform itself listens, for itself or for a service: named by a rule for that address and that port
+    /// alone.
     Door,
 }
 
 impl Guard {
     /// Of a network, the doors that the platform opened, and all addresses of the host.
     pub fn new(setup: &NetworkSetup, host_addresses: &[IpAddr]) -> Self {
-        let canonical = |door: &SocketAddr| SocketAddr::new(door.ip().to_canonical(), door.port());
         Self {
             spec: setup.spec,
             doors: setup.own_doors.iter().map(canonical).collect(),
+            listeners: Box::default(),
             host_addresses: host_addresses.iter().map(IpAddr::to_canonical).collect(),
         }
     }
@@ -124,6 +127,14 @@ impl Guard {
         let addresses: Box<[IpAddr]> = addresses.iter().map(IpAddr::to_canonical).collect();
         let is_new = self.host_addresses != addresses;
         self.host_addresses = addresses;
+        is_new
+    }
+
+    /// Takes in anew where services have TCP listeners; says whether that is otherwise than before.
+    pub fn set_listeners(&mut self, listeners: &[SocketAddr]) -> bool {
+        let listeners: Box<[SocketAddr]> = listeners.iter().map(canonical).collect();
+        let is_new = self.listeners != listeners;
+        self.listeners = listeners;
         is_new
     }
 
@@ -158,7 +169,8 @@ impl Guard {
     /// Whether who connects there comes to a door. The kernel takes the unspecified address for the host itself, where any
     /// door may be that has the port.
     fn is_door(&self, address: IpAddr, port: u16) -> bool {
-        self.doors.iter().filter(|door| door.port() == port).any(|door| {
+        let doors = self.doors.iter().chain(self.listeners.iter());
+        doors.filter(|door| door.port() == port).any(|door| {
             door.ip() == address
                 || address.is_unspecified()
                 || (door.ip().is_unspecified()
@@ -187,6 +199,10 @@ impl Class {
             Self::Inside | Self::Special { .. } | Self::Host | Self::Door => false,
         }
     }
+}
+
+fn canonical(door: &SocketAddr) -> SocketAddr {
+    SocketAddr::new(door.ip().to_canonical(), door.port())
 }
 
 /// The length and the use of the smallest special range that an address lies in, by itself or by what it stands for.
@@ -386,6 +402,20 @@ mod tests {
             }
             assert!(!is_door(&[door], "192.168.1.6", 8081) && !is_door(&[door], "8.8.8.8", 8081));
         }
+    }
+
+    #[test]
+    fn a_listener_of_a_service_is_a_door_as_long_as_it_is_there() {
+        let mut guard = guard(&["127.0.0.1:8081"]);
+        let class = |guard: &Guard, address| class(guard, address, 6379);
+        assert_eq!(class(&guard, "192.168.1.5"), Class::Host);
+        assert!(guard.set_listeners(&["[::]:6379".parse().unwrap()]));
+        for address in ["127.0.0.1", "192.168.1.5", "2a00::5", "::1", "::ffff:192.168.1.5"] {
+            assert_eq!(class(&guard, address), Class::Door, "{address}");
+        }
+        assert!(!guard.set_listeners(&["[::]:6379".parse().unwrap()]), "nothing is new");
+        assert!(guard.set_listeners(&[]));
+        assert_eq!(class(&guard, "192.168.1.5"), Class::Host);
     }
 
     #[test]

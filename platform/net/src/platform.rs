@@ -15,6 +15,7 @@
 use crate::error::NetError;
 use crate::flow::{Ends, Flow, Remote, Reset};
 use crate::interface::{Interface, SOCKET_BYTES};
+use crate::kernel::{KernelPlace, Purpose};
 use crate::listener::Backlog;
 use crate::network::{Network, Place};
 use crate::pipe;
@@ -50,6 +51,8 @@ pub(crate) struct PlatformSeat {
     interface: Interface,
     /// What the task sees at the other end; where the task lives elsewhere, that worker says.
     from: Option<SocketAddr>,
+    /// The place of the line's socket here, where the connection is a line.
+    kernel: Option<KernelPlace>,
 }
 
 /// A connection that waits for room in a backlog.
@@ -132,7 +135,7 @@ impl Network {
         to: &Interface,
         port: u16,
     ) -> Result<Stream, NetError> {
-        let arrival = to.arrival(origin, port).await?;
+        let arrival = to.arrival(origin, port, false).await?;
         let (ours, theirs) = to.pipe_of_platform();
         let ends = egress(to, arrival.ends.remote, arrival.ends.local);
         let target = Rc::downgrade(theirs.pipe());
@@ -147,7 +150,8 @@ impl Network {
         to: &Interface,
         ends: Ends,
     ) -> Result<Stream, NetError> {
-        let seat = PlatformSeat::take(to, self.limits().platform_connections_max)?;
+        let mut seat = PlatformSeat::take(to, self.limits().platform_connections_max)?;
+        seat.kernel = Some(KernelPlace::take(to, Purpose::PlatformLine)?);
         let opening = Opening { from: Opener::Platform(origin), local: ends.local, remote: ends.remote };
         let line = self.wires().open(worker, opening, to.sockets().charge.clone()).await?;
         to.check_open()?;
@@ -161,7 +165,7 @@ impl Network {
         let Some(member) = member else { return caller.refuse() };
         let to = Interface::new(self.clone(), member);
         spawn_local(async move {
-            let arrival = match to.arrival(origin, remote.port()).await {
+            let arrival = match to.arrival(origin, remote.port(), true).await {
                 Ok(arrival) => arrival,
                 Err(NetError::Denied(sentence)) => return caller.deny(&sentence),
                 Err(_) => return caller.refuse(),
@@ -180,11 +184,11 @@ impl Network {
 }
 
 impl Interface {
-    /// Asks the rules, and waits a while for room at a port.
+    /// Asks the rules, and waits a while for room at a port; for a line of another worker with the place of its socket.
     ///
     /// # Errors
     /// Those of [`Network::connect_from`].
-    async fn arrival(&self, origin: Origin, port: u16) -> Result<Arrival, NetError> {
+    async fn arrival(&self, origin: Origin, port: u16, is_line: bool) -> Result<Arrival, NetError> {
         let who = match origin {
             Origin::LoadBalancer => Remote::Balancer,
             Origin::Forward => Remote::Forward,
@@ -195,6 +199,7 @@ impl Interface {
         self.check_open()?;
         self.check(&asked)?;
         let (local, backlog) = self.listening_at(port).ok_or(NetError::Refused)?;
+        let kernel = is_line.then(|| KernelPlace::take(self, Purpose::PlatformLine)).transpose()?;
         if !backlog.has_room() {
             let _queued = Queued::begin(self)?;
             backlog.wait_for_room().await;
@@ -205,6 +210,7 @@ impl Interface {
             return Err(NetError::Refused);
         }
         let mut seat = PlatformSeat::take(self, self.limits().platform_connections_max)?;
+        seat.kernel = kernel;
         let remote = seat.take_port(local.ip())?;
         let ends = Ends { local, remote, ..asked };
         Ok(Arrival { interface: self.clone(), backlog, seat, ends })
@@ -244,7 +250,7 @@ impl PlatformSeat {
         }
         sockets.charge.take(SOCKET_BYTES)?;
         seats.set(seats.get() + 1);
-        Ok(Self { interface: interface.clone(), from: None })
+        Ok(Self { interface: interface.clone(), from: None, kernel: None })
     }
 
     /// Takes a port for the platform's end, of the family that `like` is of.

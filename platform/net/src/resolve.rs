@@ -7,11 +7,12 @@
 //!
 //! It deliberately keeps no answers (whoever resolves does), and appends no domains to search in.
 //!
-//! What always holds: nothing under `.internal` is asked of a name server, nor anything that no rule leads to; what a task has asked at once, in a second, and
-//! what is remembered of it is bounded.
+//! What always holds: nothing under `.internal` is asked of a name server, nor anything that no rule leads to; what a
+//! task has asked at once, in a second, and what is remembered of it is bounded, and the last is charged to its memory.
 
 mod host;
 
+use crate::charge::Charge;
 use crate::config::Limits;
 use crate::error::NetError;
 use crate::flow::{Ends, Remote};
@@ -36,6 +37,9 @@ const DNS_PORT: u16 = 53;
 const NAME_BYTES_MAX: usize = 253;
 /// Bytes between two dots of it.
 const LABEL_BYTES_MAX: usize = 63;
+
+/// What a pair of name and address is charged with while it is remembered, beside the name.
+const LEARNT_BYTES: u64 = 96;
 
 /// Asks name servers.
 pub trait Resolve {
@@ -62,6 +66,7 @@ pub(crate) struct LookUps {
     at_once: Semaphore,
     rate: Rate,
     learnt: RefCell<VecDeque<Learnt>>,
+    charge: Rc<Charge>,
 }
 
 /// An address, and a name that led to it.
@@ -72,11 +77,12 @@ struct Learnt {
 }
 
 impl LookUps {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits, charge: Rc<Charge>) -> Self {
         Self {
             at_once: Semaphore::new(limits.lookups_at_once_max.min(Semaphore::MAX_PERMITS)),
             rate: Rate::new(limits.lookups_per_second, limits.lookups_per_second),
             learnt: RefCell::default(),
+            charge,
         }
     }
 
@@ -88,21 +94,47 @@ impl LookUps {
         valid.map(|learnt| learnt.name.clone()).collect()
     }
 
-    fn learn(&self, name: &str, resolved: &Resolved, limits: &Limits) {
+    /// # Errors
+    /// `OutOfMemory` if the task's limit leaves no room to remember it; `Closed`.
+    fn learn(&self, name: &str, resolved: &Resolved, limits: &Limits) -> Result<(), NetError> {
+        self.forget_old();
         let until = Instant::now() + resolved.valid_for.max(limits.name_remembered_min);
         let mut learnt = self.learnt.borrow_mut();
         for address in resolved.addresses.iter().map(IpAddr::to_canonical) {
             let is_it = |known: &Learnt| known.address == address && *known.name == *name;
             let known = learnt.iter().position(is_it).and_then(|place| learnt.remove(place));
-            let until = known.map_or(until, |known| known.until.max(until));
-            learnt.push_back(Learnt { address, name: name.into(), until });
+            let newest = match known {
+                Some(known) => Learnt { until: known.until.max(until), ..known },
+                None => {
+                    self.charge.take(charged_bytes(name))?;
+                    Learnt { address, name: name.into(), until }
+                }
+            };
+            learnt.push_back(newest);
+            if learnt.len() > limits.names_remembered_max
+                && let Some(oldest) = learnt.pop_front()
+            {
+                self.charge.give_back(charged_bytes(&oldest.name));
+            }
         }
-        let now = Instant::now();
-        while learnt.len() > limits.names_remembered_max || learnt.front().is_some_and(|old| old.until <= now)
-        {
-            learnt.pop_front();
-        }
+        Ok(())
     }
+
+    /// Forgets what does not hold any more.
+    pub(crate) fn forget_old(&self) {
+        let now = Instant::now();
+        self.learnt.borrow_mut().retain(|learnt| {
+            let holds = learnt.until > now;
+            if !holds {
+                self.charge.give_back(charged_bytes(&learnt.name));
+            }
+            holds
+        });
+    }
+}
+
+fn charged_bytes(name: &str) -> u64 {
+    LEARNT_BYTES + name.len() as u64
 }
 
 impl Interface {
@@ -110,9 +142,10 @@ impl Interface {
     /// name is one in ASCII: who has another encodes it first (RFC 5891).
     ///
     /// # Errors
-    /// `InvalidArgument` if it is no name of a host; `Denied` for a host outside that no rule leads to; `NameUnresolvable` if there is none of that name;
-    /// `TemporaryResolverFailure` if no name server answers in time, too much is asked at once, or none of a service's
-    /// tasks is ready; `Closed`.
+    /// `InvalidArgument` if it is no name of a host; `Denied` for a host outside that no rule leads to;
+    /// `NameUnresolvable` if there is none of that name; `TemporaryResolverFailure` if no name server answers in time,
+    /// too much is asked at once, or none of a service's tasks is ready; `OutOfMemory` if the task's memory limit
+    /// leaves no room to remember the answer; `Closed`.
     pub fn resolve(&self, name: &str) -> LocalBoxFuture<'static, Result<Vec<IpAddr>, NetError>> {
         if let Ok(address) = name.parse() {
             return std::future::ready(Ok(vec![address])).boxed_local();
@@ -169,7 +202,7 @@ impl Interface {
         let network = self.network();
         let mut resolved = network.resolver().resolve(name).await?;
         resolved.addresses.truncate(network.limits().addresses_of_name_max);
-        look_ups.learn(name, &resolved, network.limits());
+        look_ups.learn(name, &resolved, network.limits())?;
         match resolved.addresses.is_empty() {
             true => Err(NetError::NameUnresolvable),
             false => Ok(resolved.addresses),
@@ -201,6 +234,7 @@ fn canonical(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use skiff_ledger::{Ledger, MemoryClaim, TaskSlot};
 
     #[test]
     fn a_name_is_one_of_a_host_or_none() {
@@ -221,6 +255,15 @@ mod tests {
         }
     }
 
+    const STEP_BYTES: u64 = 64 << 10;
+
+    /// Of a task whose limit on memory is `limit_bytes`, and its account.
+    fn look_ups(limits: &Limits, limit_bytes: u64) -> (LookUps, TaskSlot) {
+        let slot = Ledger::create(1).unwrap().0.task(0);
+        let charge = Charge::new(MemoryClaim::new(slot.clone(), 0, limit_bytes));
+        (LookUps::new(limits, Rc::new(charge)), slot)
+    }
+
     fn resolved(addresses: &[&str], valid_for_s: u64) -> Resolved {
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
         Resolved { addresses, valid_for: Duration::from_secs(valid_for_s) }
@@ -233,16 +276,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_name_is_remembered_for_its_time_and_a_minute_at_least() {
         let limits = Limits::default();
-        let look_ups = LookUps::new(&limits);
+        let (look_ups, _slot) = look_ups(&limits, STEP_BYTES);
         let names = |address| names_of(&look_ups, address);
-        look_ups.learn("a.example", &resolved(&["192.0.2.1", "192.0.2.2"], 1), &limits);
-        look_ups.learn("b.example", &resolved(&["192.0.2.1"], 600), &limits);
+        look_ups.learn("a.example", &resolved(&["192.0.2.1", "192.0.2.2"], 1), &limits).unwrap();
+        look_ups.learn("b.example", &resolved(&["192.0.2.1"], 600), &limits).unwrap();
         assert_eq!(names("192.0.2.1"), ["b.example", "a.example"]);
         assert_eq!(names("::ffff:192.0.2.2"), ["a.example"], "the same address in other words");
         assert!(names("192.0.2.3").is_empty());
         tokio::time::advance(Duration::from_secs(59)).await;
         assert_eq!(names("192.0.2.2").len(), 1);
-        look_ups.learn("a.example", &resolved(&["192.0.2.2"], 1), &limits);
+        look_ups.learn("a.example", &resolved(&["192.0.2.2"], 1), &limits).unwrap();
         tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(names("192.0.2.1"), ["b.example"]);
         assert_eq!(names("192.0.2.2"), ["a.example"], "asked for again, it is known anew");
@@ -253,11 +296,29 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_oldest_names_are_forgotten_first() {
         let limits = Limits { names_remembered_max: 3, ..Limits::default() };
-        let look_ups = LookUps::new(&limits);
+        let (look_ups, _slot) = look_ups(&limits, STEP_BYTES);
         for number in 1..=5 {
             let name = format!("{number}.example");
-            look_ups.learn(&name, &resolved(&["192.0.2.1"], 600), &limits);
+            look_ups.learn(&name, &resolved(&["192.0.2.1"], 600), &limits).unwrap();
         }
         assert_eq!(names_of(&look_ups, "192.0.2.1"), ["5.example", "4.example", "3.example"]);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn what_is_remembered_is_charged_until_it_is_forgotten() {
+        let limits = Limits { names_remembered_max: usize::MAX, ..Limits::default() };
+        let (look_ups, slot) = look_ups(&limits, STEP_BYTES);
+        let learn = |number: u64, valid_for_s| {
+            let name = format!("{number}.{}.example", "a".repeat(63));
+            look_ups.learn(&name, &resolved(&["192.0.2.1"], valid_for_s), &limits)
+        };
+        let fit = (0..).take_while(|number| learn(*number, 60).is_ok()).count() as u64;
+        assert!((300..STEP_BYTES / LEARNT_BYTES).contains(&fit), "{fit} names in {STEP_BYTES} bytes");
+        assert_eq!(learn(fit, 60), Err(NetError::OutOfMemory));
+        assert_eq!(learn(0, 60), Ok(()), "it is known already");
+        assert_eq!(slot.memory_bytes(), STEP_BYTES);
+        tokio::time::advance(Duration::from_secs(61)).await;
+        look_ups.forget_old();
+        assert_eq!(slot.memory_bytes(), 0);
+        assert_eq!(learn(fit, 60), Ok(()));
     }
 }

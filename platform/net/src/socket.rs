@@ -29,7 +29,12 @@ use tokio_util::io::poll_read_buf;
 /// How long what was written is still offered to a kernel that does not take it, once nobody has the socket any more.
 const LINGER_MAX: Duration = Duration::from_secs(30);
 /// What is read at once of what nobody wants to read, in bytes.
-const FORGOTTEN_BYTES_MAX: usize = 16 << 10;
+const FORGOTTEN_BYTES_AT_ONCE: usize = 16 << 10;
+/// What is read of it before others get their turn, in bytes.
+const FORGOTTEN_BYTES_OF_A_TURN: usize = 256 << 10;
+/// What is read of it in all, in bytes: nobody is charged for the time that takes. Who goes on sending after that to a
+/// side that said that it reads no more has its socket reset, as by a kernel whose program is gone.
+pub(crate) const FORGOTTEN_BYTES_MAX: usize = 16 << 20;
 
 /// What differs between kinds of stream sockets.
 pub(crate) trait Kernel: AsyncRead + AsFd + Unpin + 'static {
@@ -189,7 +194,8 @@ impl<S: Kernel> Socket<S> {
         self.0.poll_read(cx, into, bytes_max)
     }
 
-    /// Reads and forgets all that comes, so that the other side does not wait for somebody to read it.
+    /// Reads and forgets what comes, so that the other side does not wait for somebody to read it. After
+    /// [`FORGOTTEN_BYTES_MAX`] it is a reset.
     pub(crate) fn forget_incoming(&self) {
         tokio::task::spawn_local(forget(self.0.clone()));
     }
@@ -440,20 +446,36 @@ async fn flush<S: Kernel>(shared: Rc<Shared<S>>) {
     shared.writer.wake();
 }
 
-/// Reads until the end, or until the socket was dropped.
+/// Reads until the end, or until the socket was dropped; resets it if that is too much.
 async fn forget<S: Kernel>(shared: Rc<Shared<S>>) {
-    let mut forgotten = BytesMut::new();
-    let end = poll_fn(|cx| {
-        while !shared.is_abandoned.get() {
-            forgotten.clear();
-            match ready!(shared.poll_read(cx, &mut forgotten, FORGOTTEN_BYTES_MAX)) {
-                Ok(1..) => {}
-                Ok(0) | Err(_) => break,
+    let mut left_bytes = FORGOTTEN_BYTES_MAX;
+    while let Some(forgotten_bytes) = forget_some(&shared).await {
+        left_bytes = left_bytes.saturating_sub(forgotten_bytes);
+        if left_bytes == 0 {
+            return shared.reset();
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Reads what comes until it is enough for one turn; `None` at the end, or once the socket was dropped.
+async fn forget_some<S: Kernel>(shared: &Shared<S>) -> Option<usize> {
+    let mut buffer = BytesMut::new();
+    let mut forgotten_bytes = 0;
+    poll_fn(|cx| {
+        while forgotten_bytes < FORGOTTEN_BYTES_OF_A_TURN {
+            if shared.is_abandoned.get() {
+                return Poll::Ready(None);
+            }
+            buffer.clear();
+            match ready!(shared.poll_read(cx, &mut buffer, FORGOTTEN_BYTES_AT_ONCE)) {
+                Ok(bytes @ 1..) => forgotten_bytes += bytes,
+                Ok(0) | Err(_) => return Poll::Ready(None),
             }
         }
-        Poll::Ready(())
-    });
-    end.await;
+        Poll::Ready(Some(forgotten_bytes))
+    })
+    .await
 }
 
 fn is_passing(error: &io::Error) -> bool {

@@ -20,6 +20,7 @@ use crate::charge::Charge;
 use crate::error::NetError;
 use crate::flow::{Ending, Ends, Flow, Remote, Reset};
 use crate::interface::{Interface, Port, is_plain};
+use crate::kernel::{KernelPlace, Purpose};
 use crate::member::Member;
 use crate::network::{Network, Place};
 use crate::outbound::OutsideDatagrams;
@@ -257,7 +258,8 @@ impl UdpSocket {
             return Ok(outside);
         }
         let rate = self.mailbox.interface.sockets().outside.clone();
-        let made = OutsideDatagrams::open(self.port.local().ip(), rate)?;
+        let place = KernelPlace::take(&self.mailbox.interface, Purpose::Outside)?;
+        let made = OutsideDatagrams::open(self.port.local().ip(), rate, place)?;
         // Who waits to receive has to wait at this one too from now on.
         self.mailbox.receiver.wake();
         Ok(self.outside.get_or_init(|| made))

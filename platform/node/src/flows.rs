@@ -1,15 +1,19 @@
 //! The flow log: who was connected with whom, and who was kept from it.
 //!
-//! The newest records stay in memory, and are read from there. All of them also go to a file, as lines of JSON, by a thread
-//! of its own: for the past and for other tools; nothing here ever reads it. Records that the disk is too slow for are
-//! missing in the file alone. They are counted, as are those that a worker had no room for, and the file says so in their
-//! place.
+//! The newest records stay in memory, and are read from there. All of them also go to a file, as lines of JSON, by a
+//! thread of its own: for the past and for other tools; nothing here ever reads it. Records that the disk is too slow
+//! for are missing in the file alone. They are counted, as are those that a worker had no room for, and the file says
+//! so in their place. Of flows that were open in a worker that died, one record for each task says how they ended: who
+//! could have said it of each is gone.
 
+use crate::slots::BrokenOff;
 use futures::stream::{BoxStream, StreamExt, try_unfold};
 use skiff_kit::{RotatedFile, clock};
-use skiff_ports::flows::{FlowQuery, FlowRecord};
+use skiff_ports::flows::{FlowQuery, FlowRecord, Verdict};
+use skiff_types::{Direction, TaskAddress, Transport};
 use std::collections::VecDeque;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -102,6 +106,29 @@ impl FlowLog {
             }
         });
         let _ = flushing.await;
+    }
+}
+
+/// What there is to say of a task's flows that ended with a worker. It names no other side: there may have been many.
+pub(crate) fn broken_off(worker: usize, flows: &BrokenOff, address: Option<TaskAddress>) -> FlowRecord {
+    let now_ms = clock::unix_ms();
+    let nobody = Ipv4Addr::UNSPECIFIED;
+    FlowRecord {
+        began_at_ms: now_ms,
+        at_ms: now_ms,
+        task: flows.task,
+        owner: flows.owner.clone(),
+        direction: Direction::Egress,
+        transport: Transport::Tcp,
+        local: SocketAddr::new(address.map_or(nobody, |address| address.v4).into(), 0),
+        remote: SocketAddr::new(nobody.into(), 0),
+        peer: None,
+        sent_bytes: 0,
+        received_bytes: 0,
+        verdict: Verdict::Accept,
+        open: false,
+        note: format!("worker {worker} died, and with it {} open flows of the task", flows.flows),
+        count: u32::try_from(flows.flows).unwrap_or(u32::MAX),
     }
 }
 
@@ -250,8 +277,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skiff_ports::flows::Verdict;
-    use skiff_types::{Direction, TaskId, Transport};
+    use skiff_types::TaskId;
 
     fn record(number: u64) -> FlowRecord {
         let owner = if number.is_multiple_of(2) { "default/even" } else { "shop/odd" };
@@ -305,6 +331,21 @@ mod tests {
         assert_eq!(numbers(&log, FlowQuery { task: Some(record(3).task), ..all.clone() }).await, [3, 7]);
         assert_eq!(numbers(&log, FlowQuery { verdict: Some(Verdict::Reject), ..all.clone() }).await, [0, 5]);
         assert_eq!(numbers(&log, FlowQuery { since_ms: Some(8), ..all }).await, [8, 9]);
+    }
+
+    #[tokio::test]
+    async fn flows_that_ended_with_their_worker_are_found_by_their_task() {
+        let (log, _dir) = opened();
+        let FlowRecord { task, owner, .. } = record(3);
+        let flows = BrokenOff { task, owner, flows: 12 };
+        let address = TaskAddress { v4: [10, 64, 0, 17].into(), v6: [0xfd73, 0, 0, 0, 0, 0, 0, 17].into() };
+        log.write(vec![record(1), broken_off(1, &flows, Some(address)), broken_off(1, &flows, None)], 0);
+        let query = FlowQuery { task: Some(task), ..FlowQuery::default() };
+        let read: Vec<FlowRecord> = log.read(query).map(|record| record.unwrap()).collect().await;
+        let locals: Vec<_> = read.iter().map(|record| record.local.to_string()).collect();
+        assert_eq!(locals, ["10.64.0.17:0", "0.0.0.0:0"]);
+        assert!(read.iter().all(|record| !record.open && record.count == 12), "{read:?}");
+        assert_eq!(read[0].note, "worker 1 died, and with it 12 open flows of the task");
     }
 
     #[tokio::test]

@@ -410,7 +410,8 @@ impl Shared {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// Passes an event on; a `command` task that ended is never started again, and nobody is to reach it any more.
+    /// Passes an event on; a `command` task that ended is not started again unless it is assigned anew, and nobody is
+    /// to reach it any more.
     pub(crate) fn task_event(&self, event: TaskEvent) {
         if let TaskEvent::Ended { task, .. } = &event {
             let mut world = self.world.lock().expect("no holder panics");

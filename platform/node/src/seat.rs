@@ -3,7 +3,9 @@
 //! The seat owns what a worker must not take with it: its inboxes, its row in the ledger. It never decides
 //! what a worker runs; it passes on what is new of it, and answers what the worker asks.
 
+use crate::flows;
 use crate::node::Shared;
+use crate::slots::BrokenOff;
 use crate::spawner::Spawner;
 use crate::status::WorkerState;
 use crate::wire::{FrameReader, FrameWriter, FromWorker, RequestId, ToWorker, WorkerSetup, frames, pieces};
@@ -156,16 +158,21 @@ pub(crate) async fn keep(shared: Arc<Shared>, worker: usize) {
     }
 }
 
-/// Closes the accounts of a worker that is gone, and says which tasks went with it.
+/// Closes the accounts of a worker that is gone, and says which flows and which tasks went with it.
 fn vacate(shared: &Shared, worker: usize) {
     // Before it counts as dead: what the others acknowledge from then on may give its tasks' slots to others.
-    shared.slots.lock().expect("no holder panics").close_worker(worker);
+    let broken_off = shared.slots.lock().expect("no holder panics").close_worker(worker);
     shared.seats[worker].lock().expect("no holder panics").vacate();
-    let residents = {
+    let (flows, residents) = {
         let mut world = shared.world.lock().expect("no holder panics");
         world.forget(worker);
-        if shared.stopping() { Vec::new() } else { world.residents(worker) }
+        let record = |flows: &BrokenOff| flows::broken_off(worker, flows, world.address(flows.task));
+        let flows: Vec<_> = broken_off.iter().map(record).collect();
+        (flows, if shared.stopping() { Vec::new() } else { world.residents(worker) })
     };
+    if !flows.is_empty() {
+        shared.flows.write(flows, 0);
+    }
     for task in residents {
         let message = format!("worker {worker}, the process it ran in, died");
         let reason = StoppedReason { code: StopCode::WorkerLost, message };

@@ -31,6 +31,16 @@ pub struct Accounts {
     pub ended: Vec<TaskUsage>,
 }
 
+/// Flows of a task that were open in a worker when it died.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BrokenOff {
+    pub(crate) task: TaskId,
+    /// Its service or family.
+    pub(crate) owner: QualifiedName,
+    /// How many.
+    pub(crate) flows: u64,
+}
+
 /// Whose slot it is.
 #[derive(Debug)]
 struct Holder {
@@ -123,9 +133,15 @@ impl Slots {
         }
     }
 
-    /// Closes the rows of a dead worker.
-    pub(crate) fn close_worker(&self, worker: usize) {
+    /// Closes the rows of a dead worker. Says whose flows were open there: who could have said how they ended is gone.
+    pub(crate) fn close_worker(&self, worker: usize) -> Vec<BrokenOff> {
+        let broken_off = |holder: &Holder| {
+            let flows = self.ledger.task(holder.slot).row(worker).net_open.get();
+            (flows > 0).then(|| BrokenOff { task: holder.task, owner: holder.owner.clone(), flows })
+        };
+        let broken_off = self.holders().filter_map(broken_off).collect();
         self.ledger.close_worker(worker, self.holders().map(|holder| holder.slot));
+        broken_off
     }
 
     /// All accounts; those that ended are handed over once.
@@ -233,6 +249,25 @@ mod tests {
         assert!(slots.totals(&asked).is_empty());
         let last = slots.free.back().map(|free| free.slot);
         assert_eq!((slots.free.len(), last), (SLOTS - 1, Some(slot)), "given again after all others");
+    }
+
+    #[test]
+    fn a_worker_that_dies_leaves_word_of_the_flows_that_were_open_in_it() {
+        let (ledger, _fd) = Ledger::create(2).unwrap();
+        let mut slots = Slots::new(ledger.clone());
+        let [one, two, three] = [1, 2, 3].map(|number| take(&mut slots, number).unwrap());
+        let open = |slot, worker, flows| ledger.task(slot).row(worker).net_open.add(flows);
+        open(one, 1, 3);
+        open(two, 0, 5);
+        open(three, 1, 1);
+        // One that is about to leave, too.
+        slots.release(id(3), 9);
+        let mut broken_off: Vec<_> =
+            slots.close_worker(1).into_iter().map(|broken_off| (broken_off.task, broken_off.flows)).collect();
+        broken_off.sort_unstable();
+        assert_eq!(broken_off, [(id(1), 3), (id(3), 1)]);
+        assert_eq!(slots.close_worker(1), [], "once");
+        assert_eq!(ledger.task(two).totals().net_open, 5, "the other worker's go on");
     }
 
     fn cpu_ns(charges: &[Charge], of: u8) -> Vec<u64> {

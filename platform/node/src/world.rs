@@ -11,7 +11,7 @@
 use skiff_ports::network::{GroupRules, NetworkChange, NetworkInterface};
 use skiff_ports::runtime::{DesiredInterface, NetworkDesired};
 use skiff_ports::snapshot::{Assignment, Difference, Route, Version};
-use skiff_types::{CpuUnits, Kind, QualifiedName, Rule, TaskId};
+use skiff_types::{CpuUnits, Kind, QualifiedName, Rule, TaskAddress, TaskId};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub(crate) struct World {
     homes: HashMap<TaskId, Home>,
     /// CPU units of the `command` tasks that live in each worker and have not ended.
     units: Vec<u64>,
-    /// Assigned tasks that have ended by themselves: they are never started again.
+    /// Assigned tasks that have ended by themselves: none is started again before it ended here and is assigned anew.
     ended: HashSet<TaskId>,
     /// By worker.
     told: Vec<Told>,
@@ -214,6 +214,11 @@ impl World {
             (home.worker == worker && !self.ended.contains(task)).then_some(*task)
         };
         self.homes.iter().filter_map(here).collect()
+    }
+
+    /// The addresses of a task that has a network interface.
+    pub(crate) fn address(&self, task: TaskId) -> Option<TaskAddress> {
+        self.interfaces.get(&task).map(|interface| interface.address)
     }
 
     /// The port of a daemon that is here.

@@ -1,5 +1,5 @@
-//! How much a node has room for, by arithmetic: sandboxes, connections and native code, of what its machine has and its
-//! kernel allows.
+//! How much a node has room for, by arithmetic: sandboxes, connections, sockets and native code, of what its machine
+//! has and its kernel allows.
 //!
 //! Room is a bound, not a reservation: a task's quota of memory says what its sandboxes may really take. Half of the
 //! machine's memory is counted for small sandboxes; the other half is for what they grow to, and for all else.
@@ -22,6 +22,9 @@ const ADDRESS_SPACE_RESERVE: u64 = 4;
 /// Descriptors that a worker needs beside its connections': its sockets and files, code on its way to be mapped,
 /// connections that are being handed over.
 const DESCRIPTORS_RESERVED: u64 = 256;
+/// The part of the other descriptors that is not for connections, but for tasks' sockets that lead out of their worker:
+/// one in so many at least.
+const SOCKETS_SHARE: u64 = 4;
 /// Connections of one worker where nothing else is said.
 const CONNECTIONS_DEFAULT: u64 = 10_000;
 
@@ -69,6 +72,9 @@ pub struct Capacity {
     pub sandboxes: (u64, Limit),
     /// Connections at once, and what keeps it from being more.
     pub connections: (u64, Limit),
+    /// Sockets of tasks at once that lead out of their worker, to others or to the outside, and what keeps it from
+    /// being more: all descriptors that connections do not take.
+    pub sockets: (u64, Limit),
     /// Components whose native code is mapped, and what keeps it from being more.
     pub components: (u64, Limit),
     /// Mapped native code, in bytes, and what keeps it from being more.
@@ -136,11 +142,14 @@ pub fn capacity(
         (maps / cost.maps, Limit::Maps),
         (address_bytes / cost.address_bytes, Limit::AddressSpace),
     ]);
-    let descriptors = (machine.descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1), Limit::Descriptors);
+    let descriptors = machine.descriptors.saturating_sub(DESCRIPTORS_RESERVED);
+    let connections_most = ((descriptors - descriptors / SOCKETS_SHARE).max(1), Limit::Descriptors);
     let connections = match asked.connections {
-        Some(_) => descriptors,
-        None => least([descriptors, (CONNECTIONS_DEFAULT, Limit::Default("--connections"))]),
+        Some(_) => connections_most,
+        None => least([connections_most, (CONNECTIONS_DEFAULT, Limit::Default("--connections"))]),
     };
+    let connections = granted("--connections", asked.connections, connections, workers, count)?;
+    let sockets = least([(descriptors.saturating_sub(connections.0), Limit::Descriptors)]);
     let code_bytes_most = (machine.memory_bytes / CODE_MEMORY_SHARE_MOST / workers, Limit::Memory);
     let code_bytes_default = machine.memory_bytes / CODE_MEMORY_SHARE_DEFAULT / workers;
     let code_bytes = match asked.code_bytes {
@@ -149,7 +158,8 @@ pub fn capacity(
     };
     Ok(Capacity {
         sandboxes: granted("--sandboxes", asked.sandboxes, sandboxes, workers, count)?,
-        connections: granted("--connections", asked.connections, connections, workers, count)?,
+        connections,
+        sockets,
         components: least([(code_maps / cost.maps_of_code, Limit::Maps)]),
         code_bytes: granted("--native-code", asked.code_bytes, code_bytes, workers, mebibytes)?,
     })
@@ -210,7 +220,10 @@ mod tests {
         assert_eq!(sandboxes(Machine { memory_bytes: GIB, ..LAPTOP }), (1_024, Limit::Memory));
         let connections = |machine| of(machine, Asked::default()).unwrap().connections;
         assert_eq!(connections(LAPTOP), (10_000, Limit::Default("--connections")));
-        assert_eq!(connections(Machine { descriptors: 1_024, ..LAPTOP }), (768, Limit::Descriptors));
+        assert_eq!(connections(Machine { descriptors: 1_024, ..LAPTOP }), (576, Limit::Descriptors));
+        let sockets = |machine| of(machine, Asked::default()).unwrap().sockets;
+        assert_eq!(sockets(LAPTOP), ((1 << 20) - 256 - 10_000, Limit::Descriptors));
+        assert_eq!(sockets(Machine { descriptors: 1_024, ..LAPTOP }), (192, Limit::Descriptors));
         let code = of(LAPTOP, Asked::default()).unwrap();
         assert_eq!(code.components, (65_530 / 8 / 8, Limit::Maps));
         assert_eq!(code.code_bytes, (24 * GIB / 8 / 2, Limit::Default("--native-code")));
@@ -252,7 +265,7 @@ mod tests {
             prop_assert!(sandboxes == 1 || sandboxes * COST.maps + components * COST.maps_of_code <= maps);
             prop_assert!(code_bytes == 1 || code_bytes * workers <= memory_bytes);
             prop_assert!(sandboxes == 1 || sandboxes * workers * COST.memory_bytes <= memory_bytes);
-            prop_assert!(connections == 1 || connections < descriptors);
+            prop_assert!(connections + capacity.sockets.0 <= descriptors.max(2));
         }
     }
 }

@@ -6,7 +6,7 @@
 //! What always holds: a task that serves is only stopped for a newer revision once another one serves in its stead;
 //! what was planned and carried out plans nothing more.
 
-use skiff_types::{Health, ServiceSpec, StopCode, StoppedReason, Task, TaskId};
+use skiff_types::{Health, ServiceSpec, StopCode, StoppedReason, Task, TaskId, TaskStatus};
 
 /// The wait before a task that ended by itself is started again for the first time, in milliseconds.
 pub const BACKOFF_FIRST_MS: u64 = 100;
@@ -75,11 +75,17 @@ pub fn backoff_ms(attempt: u32) -> u64 {
 /// The attempt and the earliest time of the next start, by how the latest task of the definition ended.
 fn next_start(spec: &ServiceSpec, tasks: &[&Task], now_ms: u64) -> (u32, u64) {
     let ended_at_ms = |task: &Task| task.stopped_at_ms.unwrap_or(now_ms);
+    // When one that finishes what it has began to end is not known, only that it had started. Taken for one that ends
+    // now, it would hide every failure of those in its place for as long as it finishes.
+    let began_to_end_ms = |task: &Task| match is_finishing(task) {
+        true => task.started_at_ms.unwrap_or(task.created_at_ms),
+        false => ended_at_ms(task),
+    };
     let latest = tasks
         .iter()
         .filter(|task| task.definition == spec.definition)
         .filter_map(|task| Some((*task, ended_by_itself(stop_code(task)?))))
-        .max_by_key(|(task, _)| (ended_at_ms(task), task.attempt, task.id));
+        .max_by_key(|(task, _)| (began_to_end_ms(task), task.attempt, task.id));
     let Some((task, by_itself)) = latest else { return (0, now_ms) };
     let ran_well = ran_well(task, ended_at_ms(task));
     let before = if ran_well { 0 } else { task.attempt };
@@ -109,6 +115,10 @@ fn stop_code(task: &Task) -> Option<StopCode> {
 
 fn is_unhealthy(task: &Task) -> bool {
     task.health == Health::Unhealthy
+}
+
+fn is_finishing(task: &Task) -> bool {
+    matches!(task.status, TaskStatus::Deactivating | TaskStatus::Stopping)
 }
 
 /// Whether nobody asked for the end of a task that stopped with this code.

@@ -162,6 +162,7 @@ impl Platform {
             tokio::net::TcpListener::from_std(api)?,
         )
         .await?;
+        tokio::spawn(keep_host_addresses(control.clone()));
         control.ready().await;
         let connection = ConnectionFile {
             http: http_address.to_string(),
@@ -193,6 +194,7 @@ impl Platform {
              \x20 tasks' network {} and {}\n\
              \x20 the CLI        {found_by}\n\
              \x20 room for       {} sandboxes (limited by {}), {} connections (by {}),\n\
+             \x20                {} sockets of tasks out of their workers (by {}),\n\
              \x20                native code of {} components (by {}) and {} (by {})",
             env!("CARGO_PKG_VERSION"),
             started.elapsed().as_millis(),
@@ -205,6 +207,8 @@ impl Platform {
             self.capacity.sandboxes.1,
             self.capacity.connections.0 * workers,
             self.capacity.connections.1,
+            self.capacity.sockets.0.saturating_mul(workers),
+            self.capacity.sockets.1,
             self.capacity.components.0 * workers,
             self.capacity.components.1,
             MemorySize::from_mib((self.capacity.code_bytes.0 * workers) >> 20),
@@ -290,12 +294,24 @@ async fn network(
     Ok(skiff_control::establish_network(store, &asked, host_addresses, clock::unix_ms()).await?)
 }
 
+/// Tells the control plane again and again which addresses the host has, for as long as the process lives. Workers read
+/// them for themselves. Where they can't be read, those of before stay.
+async fn keep_host_addresses(control: Handle) {
+    loop {
+        match skiff_kit::host_addresses_later().await {
+            Ok(addresses) => control.set_host_addresses(&addresses),
+            Err(error) => tracing::warn!(%error, "the host's addresses can't be read again"),
+        }
+    }
+}
+
 /// What each worker is told of what it has room for.
 fn room(capacity: &Capacity) -> WorkerRoom {
     let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     WorkerRoom {
         sandboxes_max: count(capacity.sandboxes.0),
         connections_max: count(capacity.connections.0),
+        sockets_max: count(capacity.sockets.0),
         components_max: count(capacity.components.0),
         code_bytes_max: capacity.code_bytes.0,
     }

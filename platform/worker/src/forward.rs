@@ -5,7 +5,7 @@
 
 use crate::link::Link;
 use skiff_node::wire::{FromWorker, RequestId};
-use skiff_ports::connect::{Connect, Origin};
+use skiff_ports::connect::{Connect, ConnectError, Origin};
 use skiff_types::TaskId;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -34,7 +34,7 @@ pub(crate) fn start(
         };
         let mut connection = match connect.connect(task, port, Origin::Forward).await {
             Ok(connection) => connection,
-            Err(error) => return answer(Err(error.to_string())),
+            Err(error) => return answer(Err(sentence(&error, port))),
         };
         answer(Ok(()));
         // How a connection ends is between its two sides; both see that it has.
@@ -48,12 +48,25 @@ fn operators_end(descriptors: Vec<OwnedFd>) -> io::Result<tokio::net::UnixStream
     tokio::net::UnixStream::from_std(UnixStream::from(descriptor))
 }
 
+/// What the operator is told of why there is no connection.
+fn sentence(error: &ConnectError, port: u16) -> String {
+    match error {
+        ConnectError::Refused => format!(
+            "the task takes no connections at port {port} at present: its program does not listen there, or has no \
+             room; `skiff task show` lists the ports that it listens at"
+        ),
+        ConnectError::Gone | ConnectError::Denied(_) | ConnectError::TimedOut | ConnectError::Failed(_) => {
+            error.to_string()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use futures::future::LocalBoxFuture;
     use skiff_node::wire::{FrameReader, frames};
-    use skiff_ports::connect::{ConnectError, Connection};
+    use skiff_ports::connect::Connection;
     use std::cell::RefCell;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
     use tokio::task::LocalSet;
@@ -113,7 +126,7 @@ mod tests {
             assert_eq!((asked.as_str(), answered.as_str()), ("ping", "pong"));
 
             let mut refused = forward(8);
-            assert_eq!(answer(&mut reader).await, (8, Err(ConnectError::Refused.to_string())));
+            assert_eq!(answer(&mut reader).await, (8, Err(sentence(&ConnectError::Refused, 6379))));
             assert_eq!(refused.read_to_string(&mut answered).await.unwrap(), 0, "its socket is closed");
         });
     }

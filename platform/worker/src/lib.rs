@@ -205,7 +205,11 @@ impl Worker {
                     let state = self.network.state(task);
                     self.link.send(FromWorker::InterfaceState { request, state });
                 }
-                ToWorker::Listeners(told) => self.listeners.set(&self.edge, told, descriptors)?,
+                ToWorker::Listeners(told) => {
+                    // Before anything is accepted there: what is a door is guarded from the beginning.
+                    self.network.set_listeners(&listeners::addresses(&descriptors)?);
+                    self.listeners.set(&self.edge, told, descriptors)?;
+                }
                 ToWorker::Forward { request, task, port } => {
                     let (connector, link) = (self.connector.clone(), self.link.clone());
                     forward::start(connector, link, request, (task, port), descriptors);
@@ -296,7 +300,10 @@ fn network(setup: &WorkerSetup, ledger: &Ledger, link: &Rc<Link>, wires: Wires) 
         worker: setup.worker,
         workers: ledger.workers() as u32,
         setup: setup.network.clone(),
-        limits: skiff_net::Limits::default(),
+        limits: skiff_net::Limits {
+            kernel_sockets_max: setup.room.sockets_max as usize,
+            ..skiff_net::Limits::default()
+        },
         host_addresses: skiff_kit::host_addresses().context("the host's addresses can't be read")?,
     };
     let deps = skiff_net::Deps {

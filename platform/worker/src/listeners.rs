@@ -3,14 +3,24 @@
 //! It binds nothing, and what becomes of a connection is `edge`'s. Every worker of the node has the same listeners, and
 //! accepts from them whenever it is its turn.
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use skiff_edge::{Edge, TcpListening};
 use skiff_node::wire::TcpListenerTold;
 use skiff_types::QualifiedName;
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+
+/// Where sockets are bound that were handed over.
+pub(crate) fn addresses(descriptors: &[OwnedFd]) -> anyhow::Result<Vec<SocketAddr>> {
+    let address = |descriptor: &OwnedFd| {
+        let bound = SocketAddr::try_from(rustix::net::getsockname(descriptor)?)?;
+        Ok::<_, rustix::io::Errno>(bound)
+    };
+    let addresses: rustix::io::Result<Vec<_>> = descriptors.iter().map(address).collect();
+    addresses.context("a socket that was handed over is not bound to an address")
+}
 
 /// By port, which service it leads to, and what ends the accepting when it is dropped.
 #[derive(Default)]

@@ -13,7 +13,9 @@ use skiff_api::{ConsideredRule, ExplainQuery, ExplanationSide};
 use skiff_net::{Groups, Identity, InternalName, Missing, Outcome, Party, Side};
 use skiff_plan::security_groups;
 use skiff_ports::network::GroupRules;
-use skiff_types::{Group, HostPattern, Name, Namespace, QualifiedName, TaskId, Transport, default_group};
+use skiff_types::{
+    Group, HostPattern, Listen, Name, Namespace, QualifiedName, TaskId, Transport, default_group,
+};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -42,15 +44,16 @@ impl Entrance {
         query: &ExplainQuery,
     ) -> Result<skiff_api::Explanation, ApiError> {
         let (transport, port) = (query.transport.unwrap_or(Transport::Tcp), query.port);
-        let (from, to, groups) = self.context.objects.read(|view| {
+        let (from, to, groups, listeners) = self.context.objects.read(|view| {
             let find = |text: &str| self.find_end(view, namespace, text);
             let (from, to) = (find(&query.from)?, find(&query.to)?);
             let groups = groups_of([&from, &to], view);
-            Ok::<_, ApiError>((from, to, groups))
+            Ok::<_, ApiError>((from, to, groups, listeners_of(view)))
         })?;
+        let guard = self.context.guard(&listeners);
         let (from, to) = (looked_up(from).await?, looked_up(to).await?);
         let explained = |from: &Party<'_>, to: &Party<'_>| {
-            let explanation = skiff_net::explain(&groups, &self.context.guard, from, to, transport, port);
+            let explanation = skiff_net::explain(&groups, &guard, from, to, transport, port);
             let (from, to) = (from.to_string(), to.to_string());
             skiff_api::Explanation {
                 allowed: explanation.is_allowed(),
@@ -176,6 +179,12 @@ fn groups_of(ends: [&End; 2], view: &View) -> Groups {
         }
     }
     groups
+}
+
+/// The ports at which services have TCP listeners.
+fn listeners_of(view: &View) -> Vec<u16> {
+    let services = view.services.all().filter(|held| !held.value.removed);
+    services.flat_map(|held| held.value.spec.listen.iter().map(|Listen::Tcp(port)| *port)).collect()
 }
 
 /// An end as it can be asked about: a host once for each of its addresses.

@@ -5,12 +5,13 @@ use crate::fixture::{Disk, Platform, name, namespace, one_off, registration, unt
 use futures::StreamExt;
 use skiff_api::{
     ClientError, ErrorCode, ExplainQuery, Explanation, FlowQuery, PageQuery, PutSecurityGroup, PutService,
-    SecurityGroup, Task, Verdict,
+    RegisterTaskDefinition, SecurityGroup, Task, Verdict,
 };
 use skiff_ports::flows;
 use skiff_ports::store::{Expect, Key};
 use skiff_types::{
-    Direction, Name, NetworkSpec, QualifiedName, Rule, StopCode, TaskAddress, TaskId, TaskStatus, Transport,
+    Direction, Listen, Name, NetworkSpec, QualifiedName, Rule, StopCode, TaskAddress, TaskId, TaskStatus,
+    Transport,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -347,7 +348,8 @@ async fn a_connection_is_explained_with_the_command_that_would_allow_it() {
     platform.completed("web").await;
     platform.create("cache").await;
     platform.push("redis", "daemon").await;
-    platform.register("redis", "redis").await;
+    let redis = RegisterTaskDefinition { port: Some(6_379), ..registration("redis", "redis") };
+    platform.client.register_task_definition(&namespace(), &redis).await.unwrap();
     platform.put("redis", "redis", 1).await;
     platform.attach("redis", &["cache"]).await.unwrap();
     let task = platform.running("web").await.remove(0);
@@ -372,6 +374,18 @@ async fn a_connection_is_explained_with_the_command_that_would_allow_it() {
     assert_eq!((outside.allowed, outside.sides.len()), (false, 1));
     let host = platform.explain("web", "198.41.0.4", 22).await.unwrap();
     assert!(host.message.contains("the host's own"), "{}", host.message);
+    // What the host is known by now, and where a service is reached there.
+    platform.client.allow_rule(&namespace(), &name("default"), &rule("all to 198.41.0.0/24")).await.unwrap();
+    platform.client.allow_rule(&namespace(), &name("default"), &rule("all to 127.0.0.1/32")).await.unwrap();
+    assert!(platform.explain("web", "198.41.0.5", 22).await.unwrap().allowed);
+    platform.handle.set_host_addresses(&["198.41.0.5".parse().unwrap()]);
+    assert!(!platform.explain("web", "198.41.0.5", 22).await.unwrap().allowed);
+    assert!(platform.explain("web", "198.41.0.4", 22).await.unwrap().allowed);
+    assert!(platform.explain("web", "127.0.0.1", 6_379).await.unwrap().allowed);
+    let body = PutService { listen: Some(vec![Listen::Tcp(6_379)]), ..wanted("redis", 1) };
+    platform.client.put_service(&namespace(), &name("redis"), &body, None).await.unwrap();
+    assert!(!platform.explain("web", "127.0.0.1", 6_379).await.unwrap().allowed);
+    assert!(platform.explain("web", "127.0.0.1", 6_380).await.unwrap().allowed);
     let nobody = platform.explain("web", "10.64.99.99", 80).await.unwrap();
     assert!(nobody.message.contains("no task's"), "{}", nobody.message);
     assert_eq!(code(platform.explain("web", "other", 80).await), ErrorCode::NotFound);

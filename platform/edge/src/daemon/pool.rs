@@ -166,22 +166,24 @@ async fn expire(pool: Weak<Pool>, timeout: Duration) {
 pub(crate) struct Turn {
     pool: Rc<Pool>,
     link: Option<Link>,
+    /// Whether another request may come on it.
+    may_wait: bool,
 }
 
 impl Turn {
     pub(crate) fn begin(pool: Rc<Pool>) -> Self {
         pool.requests.set(pool.requests.get() + 1);
-        Self { pool, link: None }
+        Self { pool, link: None, may_wait: false }
     }
 
-    /// The answer comes on this connection, which ends with the turn unless it is kept.
-    pub(crate) fn answered_on(&mut self, link: Link) {
-        self.link = Some(link);
+    /// The answer comes on this connection, which ends with the turn unless it may wait and is kept.
+    pub(crate) fn answered_on(&mut self, link: Link, may_wait: bool) {
+        (self.link, self.may_wait) = (Some(link), may_wait);
     }
 
-    /// Request and answer are over: the connection may wait for the next.
+    /// Request and answer are over: the connection waits for the next, if it may.
     pub(crate) fn keep(mut self, limits: &Limits) {
-        if let Some(link) = self.link.take() {
+        if let Some(link) = self.link.take_if(|_| self.may_wait) {
             self.pool.put(link, limits);
         }
     }
@@ -218,7 +220,7 @@ mod tests {
     fn keep(pool: &Rc<Pool>, link: Link, limits: &Limits) {
         let mut turn = Turn::begin(pool.clone());
         assert_eq!(pool.requests(), 1);
-        turn.answered_on(link);
+        turn.answered_on(link, true);
         turn.keep(limits);
         assert_eq!(pool.requests(), 0);
     }

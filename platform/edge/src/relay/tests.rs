@@ -1,6 +1,9 @@
 //! Relays over connections in memory.
 
 use super::*;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Waker;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 /// Runs `test` beside a relay between the connections that it gets the far ends of; gives how the relay ended.
@@ -58,6 +61,44 @@ fn who_takes_nothing_holds_the_other_back() {
     });
     assert_eq!(ended, Err(Broken::ByTask));
     assert!(carried.from_client_bytes() < 2 * SPACE_BYTES as u64);
+}
+
+/// Takes what it is given, says nothing, and counts how often it is asked to send what it took.
+struct Holding(Rc<Cell<usize>>);
+
+impl AsyncRead for Holding {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Holding {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.set(self.0.get() + 1);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn what_a_side_took_and_holds_is_asked_for_whenever_it_wakes() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _in_runtime = runtime.enter();
+    let (space, carried, asked) = (Space::default(), Carried::default(), Rc::new(Cell::new(0)));
+    let (mut client, (mut task, _far)) = (Holding(asked.clone()), duplex(1_000));
+    let relay = Relay::new(&space, &carried, Duration::from_secs(9)).after(b"", b"from the task");
+    let mut running = pin!(relay.run(&mut client, &mut task));
+    for times in 1..=3 {
+        assert!(running.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!(asked.get(), times);
+    }
 }
 
 #[test]

@@ -286,6 +286,40 @@ fn a_body_of_unknown_length_crosses_whatever_the_method() {
 }
 
 #[test]
+fn a_daemon_that_speaks_http_1_0_gets_the_whole_request_all_the_same() {
+    run(async {
+        let old = b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi";
+        let (port, heads) = answering([old, old]);
+        let bench = Bench::to(Limits::default(), &[(6, port)]);
+        assert!(bench.raw(&format!("GET / HTTP/1.1\r\n{CLOSE}\r\n")).await.ends_with("\r\n\r\nhi"));
+        let head = format!("POST / HTTP/1.1\r\n{CLOSE}Transfer-Encoding: chunked\r\n\r\n");
+        assert!(bench.raw(&(head + "3\r\nabc\r\n0\r\n\r\n")).await.ends_with("\r\n\r\nhi"));
+        let head = heads.borrow()[1].clone();
+        assert!(head.starts_with("POST / HTTP/1.1\r\n"), "{head}");
+        assert!(head.contains("transfer-encoding: chunked\r\n"), "{head}");
+    });
+}
+
+#[test]
+fn nobody_outside_can_say_in_a_trailer_that_a_task_calls() {
+    run(async {
+        let port = http_daemon(|request| async move {
+            let body = request.into_body().collect().await.unwrap();
+            let trailers = body.trailers().cloned().unwrap_or_default();
+            let names: Vec<&str> = trailers.keys().map(|name| name.as_str()).collect();
+            Response::new(body::full(names.join(" ")))
+        });
+        let bench = Bench::to(Limits::default(), &[(6, port)]);
+        let request = format!(
+            "POST / HTTP/1.1\r\n{CLOSE}Transfer-Encoding: chunked\r\nTrailer: skiff-caller, x-sum\r\n\r\n\
+             3\r\nabc\r\n0\r\nSkiff-Caller: default/other\r\nX-Sum: 1\r\n\r\n"
+        );
+        let raw = bench.raw(&request).await;
+        assert!(raw.ends_with("\r\n\r\nx-sum"), "{raw}");
+    });
+}
+
+#[test]
 fn hints_are_passed_over_and_a_head_has_no_body() {
     run(async {
         let hints = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n\

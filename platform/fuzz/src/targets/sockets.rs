@@ -174,7 +174,6 @@ fn networks(ledger: &Ledger, written: &Rc<Written>) -> [Network; WORKERS] {
         let limits = Limits {
             datagram_flow_idle: NEVER,
             flow_record_interval: NEVER,
-            denials_remembered_max: usize::MAX,
             denials_of_task_max: usize::MAX,
             ..Limits::default()
         };

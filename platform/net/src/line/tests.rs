@@ -1,6 +1,7 @@
 //! Lines over a pair of sockets, both ends in this process.
 
 use super::*;
+use crate::socket::FORGOTTEN_BYTES_MAX;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use skiff_ledger::{Ledger, MemoryClaim, TaskSlot};
 use std::future::poll_fn;
@@ -226,6 +227,40 @@ async fn a_side_that_reads_no_more_does_not_stop_the_other() {
         write(&other, "and writes").await.unwrap();
         other.shutdown_write();
         assert_eq!(read_all(&one, 100).await.unwrap(), b"and writes");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_sent_without_end_to_a_side_that_reads_no_more_is_a_reset() {
+    local(async {
+        let (one, other) = pair();
+        other.shutdown_read();
+        let mut written_bytes = 0;
+        let piece = Bytes::from(vec![1; FRAME_BYTES_MAX]);
+        let ended = loop {
+            match write(&one, piece.clone()).await {
+                Ok(()) => written_bytes += FRAME_BYTES_MAX,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(ended, NetError::Reset);
+        let kernel_bytes = 1 << 20;
+        assert!((FORGOTTEN_BYTES_MAX..FORGOTTEN_BYTES_MAX + kernel_bytes).contains(&written_bytes));
+        assert_eq!(write(&other, "nobody gets it").await, Err(NetError::Reset));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_kernel_takes_no_more_than_it_was_told() {
+    local(async {
+        let (socket, _other) = sockets();
+        let same = socket.try_clone().unwrap();
+        let charge = Charge::new(MemoryClaim::new(slot(), 0, MEMORY_BYTES));
+        let _line = Line::new(socket, Rc::new(charge)).unwrap();
+        // The kernel says what it makes of it: as much again for its own structures.
+        assert_eq!(sockopt::socket_send_buffer_size(&same).unwrap(), 2 * LINE_BUFFER_BYTES);
     })
     .await;
 }

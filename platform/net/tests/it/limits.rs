@@ -2,6 +2,7 @@
 
 use crate::world::{World, accept, any, at, listen, now, open, read_all, run, run_in_real_time};
 use skiff_net::{Limits, NetError};
+use skiff_ports::connect::Origin;
 use skiff_types::{TaskId, Transport};
 use std::pin::pin;
 use std::task::{Context, Waker};
@@ -80,6 +81,45 @@ fn connections_of_other_workers_that_wait_for_room_are_bounded() {
         let (second, third) = tokio::join!(one.connect(None, at(&two, 80)), third);
         assert_eq!(third.unwrap_err(), NetError::Refused);
         second.unwrap();
+    });
+}
+
+#[test]
+fn lines_and_what_leads_outside_are_bounded_for_a_task_and_for_all_and_charged() {
+    const LINE_BYTES: u64 = 32 << 10;
+    run_in_real_time(async {
+        let world = World::with(2, Limits { kernel_sockets_max: 4, ..Limits::default() });
+        let tasks = |worker| [1, 2].map(|_| world.task_in(worker, "default/any", &["default"]));
+        let ([one, two], [three, four]) = (tasks(0), tasks(1));
+        let listeners = [&three, &four].map(|task| listen(task, 80));
+        let first = one.connect(None, at(&three, 80)).await.unwrap();
+        let second = one.connect(None, at(&four, 80)).await.unwrap();
+        for task in [&one, &three] {
+            assert!(world.totals(task.task()).memory_bytes >= LINE_BYTES);
+        }
+        let of_task = NetError::TooManySockets("sockets of one task that lead out of its worker");
+        assert_eq!(one.connect(None, at(&three, 80)).await.unwrap_err(), of_task);
+        let third = two.connect(None, at(&three, 80)).await.unwrap();
+        // The last place is the platform's.
+        let of_all = NetError::TooManySockets("sockets of all tasks that lead out of one worker");
+        assert_eq!(two.connect(None, at(&four, 80)).await.unwrap_err(), of_all);
+        let begin = || world.network(0).connect_from(Origin::LoadBalancer, four.task(), 80);
+        let fourth = begin().await.unwrap();
+        let none = NetError::TooManySockets("connections that lead out of one worker");
+        assert_eq!(begin().await.unwrap_err(), none);
+        // Within the worker there is no such bound.
+        let _inside = listen(&two, 81);
+        one.connect(None, at(&two, 81)).await.unwrap();
+        // What is gone makes room, on both sides.
+        drop((first, second));
+        for listener in &listeners {
+            drop(accept(listener).await.unwrap());
+        }
+        let again = two.connect(None, at(&four, 80)).await.unwrap();
+        drop((third, fourth, again, listeners));
+        for task in [&one, &three, &four] {
+            assert_eq!(world.totals(task.task()).memory_bytes, 0);
+        }
     });
 }
 
@@ -166,24 +206,26 @@ fn the_end_of_a_task_ends_its_attempts() {
 }
 
 #[test]
-fn denied_targets_that_are_remembered_are_bounded() {
+fn denied_targets_that_are_remembered_are_bounded_for_each_task_by_itself() {
     run(async {
-        let limits = Limits { denials_of_task_max: 5, denials_remembered_max: 8, ..Limits::default() };
-        let world = World::with(1, limits);
-        let [one, two] = ["default/one", "default/two"].map(|owner| world.task(owner, &["default"]));
-        for task in [&one, &two] {
+        let world = World::with(1, Limits { denials_of_task_max: 5, ..Limits::default() });
+        let tasks: Vec<_> = (0..50).map(|_| world.task("default/any", &["default"])).collect();
+        let (one, two) = (&tasks[0], &tasks[49]);
+        for task in &tasks {
             for port in 1..=20 {
                 let target = ([192_u8, 0, 2, 1], port).into();
                 assert!(matches!(task.connect(None, target).await, Err(NetError::Denied(_))));
             }
         }
-        let written = |task: TaskId| world.records().iter().filter(|record| record.task == task).count();
-        assert_eq!(written(one.task()), 5);
+        let records = world.records();
+        let written = |task: TaskId| records.iter().filter(|record| record.task == task).count();
+        assert!(tasks.iter().all(|task| written(task.task()) == 5), "none hides what others are denied");
         assert_eq!((world.totals(one.task()).net_denied, world.totals(two.task()).net_denied), (20, 20));
         // What is not tried again makes room.
         tokio::time::sleep(Duration::from_secs(121)).await;
+        drop(world.records());
         assert!(two.connect(None, ([192_u8, 0, 2, 2], 1).into()).await.is_err());
-        assert_eq!(written(two.task()), 1);
+        assert_eq!(world.records().len(), 1);
     });
 }
 

@@ -95,6 +95,23 @@ fn a_full_backlog_refuses_until_somebody_is_accepted() {
 }
 
 #[test]
+fn who_only_connects_never_takes_all_places_of_a_listeners_task() {
+    assert!(2 * Limits::default().backlog_max <= Limits::default().sockets_max);
+    run(async {
+        let world = World::with(1, Limits { backlog_max: 2, sockets_max: 6, ..Limits::default() });
+        let [one, two] = ["default/one", "default/two"].map(|owner| world.task(owner, &["default"]));
+        let listener = listen(&two, 80);
+        listener.set_backlog(usize::MAX);
+        let connect = || one.connect(None, at(&two, 80));
+        let _waiting = [connect().await.unwrap(), connect().await.unwrap()];
+        assert_eq!(connect().await.unwrap_err(), NetError::Refused);
+        let _own = two.bind(Transport::Tcp, any(81)).unwrap();
+        let _accepted = accept(&listener).await.unwrap();
+        let _third = connect().await.unwrap();
+    });
+}
+
+#[test]
 fn a_listener_that_goes_away_resets_what_waits() {
     run(async {
         let world = World::new();

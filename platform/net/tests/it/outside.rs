@@ -152,6 +152,24 @@ fn a_door_of_the_platform_is_denied_unless_a_rule_names_its_very_port() {
 }
 
 #[test]
+fn a_listener_of_a_service_is_guarded_from_its_opening_on() {
+    run_in_real_time(async {
+        let world = World::new();
+        let (outside, remote, task) = with_outside(&world).await;
+        world.set_group("default/out", &[format!("all to {}/32", remote.ip())]);
+        let ours = task.connect(None, remote).await.unwrap();
+        let (theirs, _) = outside.accept().await.unwrap();
+        world.network(0).set_listeners(&[remote]);
+        assert_eq!(read(&ours).await, Err(NetError::Reset), "it goes on");
+        let error = task.connect(None, remote).await.unwrap_err();
+        assert!(matches!(error, NetError::Denied(_)), "{error}");
+        world.set_group("default/out", &[format!("tcp:{} to {}/32", remote.port(), remote.ip())]);
+        task.connect(None, remote).await.unwrap();
+        drop(theirs);
+    });
+}
+
+#[test]
 fn an_address_that_becomes_the_hosts_own_is_guarded_from_then_on() {
     run_in_real_time(async {
         let world = World::new();

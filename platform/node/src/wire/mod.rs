@@ -90,6 +90,8 @@ pub struct WorkerRoom {
     pub sandboxes_max: u32,
     /// Connections at once.
     pub connections_max: u32,
+    /// Sockets of tasks at once that lead out of the worker.
+    pub sockets_max: u32,
     /// Components whose native code is mapped.
     pub components_max: u32,
     /// Mapped native code, in bytes.

@@ -2,7 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
-use skiff_types::{Group, Namespace, TaskDefinitionId, TaskStatus};
+use skiff_types::{Group, Namespace, TaskDefinitionId};
 
 fn definition(revision: u32) -> TaskDefinitionId {
     TaskDefinitionId { family: "hello".parse().unwrap(), revision }
@@ -192,6 +192,32 @@ fn waits_double_while_it_fails_and_start_over_once_it_ran_well() {
     model.fail(0);
     let after = model.plan(&spec);
     assert_eq!(after, [Action::Start { attempt: 1, start_after_ms: model.now_ms + BACKOFF_FIRST_MS }]);
+}
+
+#[test]
+fn waits_double_although_one_that_was_stopped_still_finishes_what_it_has() {
+    let cases = [(StopCode::UserInitiated, [0, 100, 200, 400]), (StopCode::Unhealthy, [100, 200, 400, 800])];
+    for (code, expected) in cases {
+        let (mut model, spec) = (Model::new(), spec(1, 1));
+        let actions = model.plan(&spec);
+        model.apply(&spec, actions);
+        model.live();
+        model.now_ms += RAN_WELL_MS;
+        model.tasks[0].stop = Some(StoppedReason { code, message: String::new() });
+        let mut waits = Vec::new();
+        for _ in 0..expected.len() {
+            let actions = model.plan(&spec);
+            let Action::Start { start_after_ms, .. } = actions[0] else { panic!("{actions:?}") };
+            waits.push(start_after_ms - model.now_ms);
+            model.apply(&spec, actions);
+            model.now_ms = start_after_ms;
+            model.live();
+            let finishing = &mut model.tasks[0];
+            (finishing.status, finishing.stopped_at_ms) = (TaskStatus::Stopping, None);
+            model.fail(0);
+        }
+        assert_eq!(waits, expected, "{code}");
+    }
 }
 
 #[test]

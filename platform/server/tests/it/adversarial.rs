@@ -29,6 +29,8 @@ const NEIGHBOUR_LATENCY_MAX: Duration = Duration::from_secs(1);
 /// The neighbour is watched at least so long beside each.
 const WATCHED_MIN: Duration = Duration::from_millis(250);
 
+/// How long a worker may take to let go of what a guest had.
+const LET_GO_MAX: Duration = Duration::from_secs(60);
 /// How long a line of a log may be on its way.
 const LOG_LATENCY_MAX: Duration = Duration::from_secs(10);
 /// Gauges that are at zero when no request is under way, though a sandbox may be kept for the next.
@@ -224,11 +226,16 @@ impl World {
         if self.platform.workers()[0] != before.pid {
             return Some("the worker died of it".to_owned());
         }
-        eventually(&format!("descriptors and threads are given back after {what}"), || {
+        let given_back = || {
             let now = Footprint::of(before.pid)?;
             (now.descriptors <= before.descriptors && now.threads <= before.threads).then_some(())
-        });
-        None
+        };
+        within(LET_GO_MAX, given_back).is_none().then(|| {
+            format!(
+                "after {what} the worker kept more than before: {:?}, not {before:?}",
+                Footprint::of(before.pid)
+            )
+        })
     }
 
     /// The lines of a service's log that were written since then, as its user reads them.
