@@ -29,6 +29,9 @@ pub struct StopTask {
     /// Why, for people; becomes part of the stopped reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// End it at once, whatever requests and connections it still has; also one that finishes them already.
+    #[serde(default)]
+    pub now: bool,
 }
 
 /// A task.
@@ -116,7 +119,7 @@ pub struct Task {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TaskHealth {
-    /// It has no port, or was not reached yet.
+    /// It has no port, was not reached yet, or has ended.
     #[default]
     Unknown,
     /// It is.

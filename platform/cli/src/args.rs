@@ -384,13 +384,19 @@ pub struct TaskListArgs {
 
 /// `skiff task stop`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  skiff task stop 5e8f01b2 --reason \"it leaks\"")]
+#[command(after_help = "\
+Examples:
+  skiff task stop 5e8f01b2 --reason \"it leaks\"
+  skiff task stop 5e8f01b2 --now")]
 pub struct TaskStopArgs {
     /// Its id, or the last digits of it
     pub task: String,
     /// Why; becomes part of the stopped reason
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+    /// End it at once, whatever requests and connections it still has; also one that finishes them already
+    #[arg(long)]
+    pub now: bool,
 }
 
 /// `skiff taskdef …`.

@@ -76,7 +76,8 @@ async fn attend(context: &Context, client: &Client, id: TaskId) -> anyhow::Resul
             ended = &mut following => return Ok((ended?, interrupted)),
             () = told_to_stop(&mut interrupt, &mut terminate) => {
                 let again = std::mem::replace(&mut interrupted, true);
-                let body = StopTask { reason: Some("`skiff run` was interrupted".to_owned()) };
+                let reason = Some("`skiff run` was interrupted".to_owned());
+                let body = StopTask { reason, ..StopTask::default() };
                 let task = client.stop_task(&context.namespace, id, &body).await?;
                 if again {
                     return Ok((task, true));

@@ -68,7 +68,7 @@ struct Shown<'a> {
 pub(crate) async fn stop(context: &Context, args: &TaskStopArgs) -> anyhow::Result<()> {
     let client = context.client()?;
     let id = resolve(context, &client, &args.task).await?;
-    let body = StopTask { reason: args.reason.clone() };
+    let body = StopTask { reason: args.reason.clone(), now: args.now };
     let task = client.stop_task(&context.namespace, id, &body).await?;
     progress::note(format!("stopping {}", id.short()));
     if context.output.is_json() {

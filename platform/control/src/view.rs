@@ -215,10 +215,19 @@ impl View {
         self.definitions.get(&keys::definition(ns, id))
     }
 
-    /// What becomes of a one-off task whose program ended; nothing more of one whose definition is not there.
-    pub(crate) fn restart_of(&self, task: &Task) -> Restart {
-        let definition = self.definition(&task.namespace, &task.definition);
-        definition.map_or(Restart::Never, |held| held.value.definition.restart)
+    /// Whether a task's definition is there but can't be read: nothing is decided that hangs on it.
+    pub(crate) fn has_unreadable_definition(&self, task: &Task) -> bool {
+        self.unreadable.contains(&keys::definition(&task.namespace, &task.definition))
+    }
+
+    /// What becomes of a one-off task whose program ended; nothing more of one whose definition is not there. `None` while
+    /// the definition can't be read.
+    pub(crate) fn restart_of(&self, task: &Task) -> Option<Restart> {
+        match self.definition(&task.namespace, &task.definition) {
+            Some(held) => Some(held.value.definition.restart),
+            None if self.has_unreadable_definition(task) => None,
+            None => Some(Restart::Never),
+        }
     }
 
     /// The newest revision of a family, whether it is still registered or not.
@@ -347,6 +356,8 @@ impl Viewed for Image {
 }
 
 impl Viewed for Definition {
+    const WHILE_UNREADABLE: &'static str = "what runs it is neither started nor started again";
+
     fn table(view: &View) -> &Table<Self> {
         &view.definitions
     }

@@ -80,7 +80,8 @@ impl Acceptor {
     /// Connections that wait to be accepted are left to other workers.
     pub async fn run(self, edge: Rc<Edge>) -> io::Result<()> {
         edge.attach_inbox(self.inbox.try_clone()?);
-        let listener = made_ready(self.listener)?;
+        make_ready(&self.listener)?;
+        let listener = TcpListener::from_std(self.listener)?;
         // Only told by it when something waits, which is the same for all kinds of Unix sockets.
         let inbox = UnixDatagram::from_std(self.inbox.into())?;
         let peers = Peers { inboxes: self.peers, worker: self.worker, ledger: self.ledger };
@@ -135,13 +136,13 @@ impl Acceptor {
     }
 }
 
-/// A listener to accept with.
-pub(crate) fn made_ready(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+/// Makes a listener one to accept with.
+pub(crate) fn make_ready(listener: &std::net::TcpListener) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     // Both are handed down to what is accepted.
-    sockopt::set_socket_keepalive(&listener, true)?;
-    sockopt::set_tcp_keepidle(&listener, TCP_KEEP_ALIVE)?;
-    TcpListener::from_std(listener)
+    sockopt::set_socket_keepalive(listener, true)?;
+    sockopt::set_tcp_keepidle(listener, TCP_KEEP_ALIVE)?;
+    Ok(())
 }
 
 /// Whether a connection waits in the inbox, which only says so until it was found empty.

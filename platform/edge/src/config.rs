@@ -40,7 +40,8 @@ impl Proto {
 /// Bounds on what clients and daemons may do, for each worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections held open at once; for the next one, the one that has been idle longest is closed.
+    /// Connections held open at once; for the next one, the one that has been idle longest is closed. TCP connections and
+    /// those that have changed their protocol are never idle: at most half of the room is theirs.
     pub connections_max: usize,
     /// Bytes of a request's head: target, names and values of its headers. 431 past it.
     pub header_bytes_max: usize,

@@ -17,6 +17,7 @@ use crate::edge::Edge;
 use crate::exchange::Exchange;
 use crate::headers;
 use crate::refusal::Refusal;
+use crate::share::Place;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
@@ -53,6 +54,8 @@ pub(crate) struct Switch {
     /// What it has said already in the other protocol.
     pub(crate) ahead: Bytes,
     pub(crate) turn: Turn,
+    /// Among the connections without HTTP.
+    pub(crate) place: Place,
 }
 
 /// Why a target gave no answer.
@@ -99,6 +102,16 @@ pub(crate) fn http(limits: &Limits) -> http1::Builder {
     http
 }
 
+/// Opens a connection to a daemon for a client.
+pub(crate) async fn connect(
+    edge: &Edge,
+    task: TaskId,
+    pool: &Pool,
+) -> Result<Box<dyn Connection>, ConnectError> {
+    let _opening = pool.opens();
+    edge.connect().connect(task, pool.port(), Origin::LoadBalancer).await
+}
+
 /// Lets a daemon answer. `upgrade` are the protocols that the client asks to change to.
 pub(crate) async fn ask(
     edge: &Edge,
@@ -108,17 +121,21 @@ pub(crate) async fn ask(
     upgrade: Option<&HeaderValue>,
 ) -> Result<Answer, Miss> {
     let (limits, upload) = (edge.limits(), exchange.upload().cloned());
+    let switch = match upgrade {
+        Some(asked) => Some((asked, edge.share().take().ok_or(Refusal::TooManyTunnels)?)),
+        None => None,
+    };
     let mut turn = Turn::begin(pool.clone());
     make_ready(&mut head, upload.as_deref(), upgrade);
     // Another protocol is spoken on a connection of its own: it does not come back.
     let waiting = if upgrade.is_none() { pool.take(limits) } else { None };
     let (link, response) = sent(edge, (task, pool), waiting, head, upload.as_ref()).await?;
-    if let Some(asked) = upgrade
+    if let Some((asked, place)) = switch
         && response.status() == StatusCode::SWITCHING_PROTOCOLS
     {
         let head = switching(response, asked, limits)?;
         let (task, ahead) = link.into_parts().await.ok_or(Refusal::BrokeOff)?;
-        return Ok(Answer::Switch(Box::new(Switch { head, task, ahead, turn })));
+        return Ok(Answer::Switch(Box::new(Switch { head, task, ahead, turn, place })));
     }
     // hyper speaks HTTP/1.0 to who did so before, and leaves out a body of unknown length then, without a word.
     turn.answered_on(link, response.version() == Version::HTTP_11);
@@ -146,7 +163,7 @@ async fn sent(
             }
         }
     };
-    let socket = edge.connect().connect(task, pool.port(), Origin::LoadBalancer).await?;
+    let socket = connect(edge, task, pool).await?;
     let mut link = Link::begin(edge.daemons(), socket).await.map_err(|_| Refusal::BrokeOff)?;
     let response = send(&mut link, request, upload, limits).await;
     Ok((link, response.map_err(|failure| failure.refusal())?))

@@ -9,6 +9,7 @@ use crate::outbox::Outbox;
 use crate::relay::Space;
 use crate::routing::{Service, Table};
 use crate::serving::{Http, Open};
+use crate::share::Share;
 use http::HeaderValue;
 use hyper::client::conn::http1;
 use skiff_kit::Drain;
@@ -59,6 +60,8 @@ pub struct Edge {
     /// How daemons are spoken to.
     daemons: http1::Builder,
     space: Space,
+    /// Of the connections, for those that carry bytes without HTTP.
+    share: Share,
     forwarded: Forwarded,
     request_ids: RequestIds,
     access_log: Option<AccessLog>,
@@ -83,6 +86,7 @@ impl Edge {
             http: Http::new(&config.limits),
             daemons: daemon::http(&config.limits),
             space: Space::default(),
+            share: Share::of(config.limits.connections_max),
             forwarded: Forwarded {
                 proto: config.forwarded_proto.header(),
                 port: HeaderValue::from(config.forwarded_port),
@@ -189,6 +193,10 @@ impl Edge {
 
     pub(crate) fn space(&self) -> &Space {
         &self.space
+    }
+
+    pub(crate) fn share(&self) -> &Share {
+        &self.share
     }
 
     pub(crate) fn outbox(&self) -> &Rc<Outbox> {

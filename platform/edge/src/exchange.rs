@@ -181,13 +181,13 @@ impl Exchange {
 
     /// Answers that the task speaks another protocol from here on, and lasts for as long as the connection carries that.
     pub(crate) fn switch(mut self, switch: Switch) -> Response<Payload> {
-        let Switch { mut head, task, ahead, turn } = switch;
+        let Switch { mut head, task, ahead, turn, place } = switch;
         head.headers_mut().insert(&REQUEST_ID, self.request_id.clone());
         self.status = Some(head.status());
         self.switched_ns = Some(monotonic_ns());
         self.turn = Some(turn);
         let connection = self.connection.clone();
-        connection.goes_on_as(Tunnel { exchange: self, task, ahead });
+        connection.goes_on_as(Tunnel { exchange: self, task, ahead, place });
         head.map(|()| Payload(None))
     }
 

@@ -62,8 +62,9 @@ fn admit(
     if request.method() == Method::CONNECT {
         return Err(Refusal::NotSupported("the method CONNECT"));
     }
-    let upgrade = headers::upgrade_asked(request.headers());
-    if upgrade.is_some() && (request.version() != Version::HTTP_11 || !request.body().is_end_stream()) {
+    // RFC 9110, section 7.8: in another version it is to be ignored.
+    let upgrade = headers::upgrade_asked(request.headers()).filter(|_| request.version() == Version::HTTP_11);
+    if upgrade.is_some() && !request.body().is_end_stream() {
         return Err(Refusal::NotSupported(CHANGE_OF_PROTOCOL));
     }
     let host = host::normalise(authority).ok_or(Refusal::Malformed("its host is not a valid one"))?;

@@ -16,6 +16,7 @@ pub mod accept;
 pub mod access_log;
 #[doc(hidden)]
 pub mod measured;
+pub mod relay;
 
 mod body;
 mod config;
@@ -28,9 +29,9 @@ mod headers;
 mod host;
 mod outbox;
 mod refusal;
-mod relay;
 mod routing;
 mod serving;
+mod share;
 mod silence;
 mod tcp;
 mod tunnel;

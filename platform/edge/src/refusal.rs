@@ -30,6 +30,8 @@ pub(crate) enum Refusal {
     BodyBroken,
     #[error("{0} is not supported by this load balancer")]
     NotSupported(&'static str),
+    #[error("too many connections speak another protocol than HTTP at present")]
+    TooManyTunnels,
     #[error("the service {service} has no task running at present")]
     NoTarget { service: String },
     #[error("the task's answer is not valid HTTP: {0}")]
@@ -75,6 +77,7 @@ impl Refusal {
             }
             Self::BodyIdle { .. } => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::NotSupported(_) => (StatusCode::NOT_IMPLEMENTED, "not_supported"),
+            Self::TooManyTunnels => (StatusCode::SERVICE_UNAVAILABLE, "too_many_connections"),
             Self::NoTarget { .. } | Self::Task(InvokeError::Gone) | Self::Connect(ConnectError::Gone) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "no_target")
             }

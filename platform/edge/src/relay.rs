@@ -1,11 +1,14 @@
 //! Bytes both ways between a client and a task, whatever they mean: until both sides have ended, one can't go on, or
-//! nothing comes any more.
+//! nothing comes any more. The clients are the load balancer's, and operators (`worker::forward`).
+//!
+//! What always holds: a task never takes a relay that broke, or was given up, for one whose client has ended.
 //!
 //! A side that ends what it sends is still sent to. Who sends slower than the other takes holds no buffer: all relays
 //! of a thread read into one space, and keep only what was not taken at once, at most as much as the space has.
 
 use crate::silence::Silence;
 use bytes::{Buf, BytesMut};
+use skiff_ports::connect::Connection;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
@@ -19,8 +22,8 @@ const SPACE_BYTES: usize = 32 << 10;
 /// How often one direction reads before others get their turn.
 const ROUNDS_MAX: usize = 8;
 
-/// Where the relays of one thread read to.
-pub(crate) struct Space(RefCell<Box<[u8]>>);
+/// Where relays of one thread read to; one is enough for all.
+pub struct Space(RefCell<Box<[u8]>>);
 
 impl Default for Space {
     fn default() -> Self {
@@ -30,36 +33,42 @@ impl Default for Space {
 
 /// What came from either side. It can be read whatever became of the relay.
 #[derive(Debug, Default)]
-pub(crate) struct Carried {
+pub struct Carried {
     from_client: Cell<u64>,
     from_task: Cell<u64>,
 }
 
 impl Carried {
     /// Bytes that the client sent.
-    pub(crate) fn from_client_bytes(&self) -> u64 {
+    pub fn from_client_bytes(&self) -> u64 {
         self.from_client.get()
     }
 
     /// Bytes that the task sent.
-    pub(crate) fn from_task_bytes(&self) -> u64 {
+    pub fn from_task_bytes(&self) -> u64 {
         self.from_task.get()
     }
 }
 
 /// Why a relay ended before both sides had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Broken {
+pub enum Broken {
+    /// The client.
     #[error("the client broke the connection off")]
     ByClient,
+    /// The task.
     #[error("the task broke the connection off")]
     ByTask,
+    /// Nobody, but neither had anything to say.
     #[error("neither side sent anything for {idle_ms} ms")]
-    Silent { idle_ms: u64 },
+    Silent {
+        /// For how long, in milliseconds.
+        idle_ms: u64,
+    },
 }
 
 /// A relay that has not begun.
-pub(crate) struct Relay<'a> {
+pub struct Relay<'a> {
     space: &'a Space,
     carried: &'a Carried,
     up: Half,
@@ -69,7 +78,7 @@ pub(crate) struct Relay<'a> {
 
 impl<'a> Relay<'a> {
     /// One that ends when both sides have sent nothing for `silence_max`.
-    pub(crate) fn new(space: &'a Space, carried: &'a Carried, silence_max: Duration) -> Self {
+    pub fn new(space: &'a Space, carried: &'a Carried, silence_max: Duration) -> Self {
         Self {
             space,
             carried,
@@ -86,17 +95,19 @@ impl<'a> Relay<'a> {
         self
     }
 
-    /// Carries bytes to the end.
-    pub(crate) async fn run<C, T>(mut self, client: &mut C, task: &mut T) -> Result<(), Broken>
+    /// Carries bytes until both sides have ended. Where it does not come to that, also because this is dropped, the task's
+    /// connection is broken off; what becomes of the client's is the caller's to see to.
+    pub async fn run<C>(mut self, client: &mut C, task: Box<dyn Connection>) -> Result<(), Broken>
     where
         C: AsyncRead + AsyncWrite + Unpin,
-        T: AsyncRead + AsyncWrite + Unpin,
     {
-        poll_fn(|context| {
+        let mut task = TaskEnd { connection: task, has_ended: false };
+        let ended: Result<(), Broken> = poll_fn(|context| {
             let Self { space, carried, up, down, silence } = &mut self;
-            let sent = up.poll_carry(context, client, task, space, &carried.from_client);
+            let connection = &mut task.connection;
+            let sent = up.poll_carry(context, client, connection, space, &carried.from_client);
             let up_polled = sent.map_err(|end| end.named(Broken::ByClient, Broken::ByTask))?;
-            let sent = down.poll_carry(context, task, client, space, &carried.from_task);
+            let sent = down.poll_carry(context, connection, client, space, &carried.from_task);
             let down_polled = sent.map_err(|end| end.named(Broken::ByTask, Broken::ByClient))?;
             if up_polled.is_ready() && down_polled.is_ready() {
                 return Poll::Ready(Ok(()));
@@ -106,7 +117,24 @@ impl<'a> Relay<'a> {
             }
             silence.poll_too_long(context).map(|()| Err(Broken::Silent { idle_ms: silence.bound_ms() }))
         })
-        .await
+        .await;
+        task.has_ended = ended.is_ok();
+        ended
+    }
+}
+
+/// The task's connection while it is relayed.
+struct TaskEnd {
+    connection: Box<dyn Connection>,
+    /// Both sides have.
+    has_ended: bool,
+}
+
+impl Drop for TaskEnd {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.connection.break_off();
+        }
     }
 }
 

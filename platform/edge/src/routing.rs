@@ -240,7 +240,7 @@ impl Service {
 
     /// The target with the fewest connections; those that tie take turns.
     pub(crate) fn pick_for_connection(&self) -> Option<usize> {
-        self.pick_by(|target| target.slot.outstanding())
+        self.pick_by(Target::connections)
     }
 
     fn pick_by(&self, load: impl Fn(&Target) -> u64) -> Option<usize> {
@@ -263,6 +263,11 @@ impl Target {
             None => self.slot.outstanding(),
             Some(pool) => pool.requests(),
         }
+    }
+
+    /// Connections that the ledger knows of, and those of this worker that are being opened.
+    fn connections(&self) -> u64 {
+        self.slot.outstanding() + self.pool.as_ref().map_or(0, |pool| pool.opening())
     }
 }
 
@@ -374,6 +379,17 @@ mod tests {
         let service = table.service(&"default/kv".parse().unwrap()).unwrap();
         assert_eq!((service.pick(), service.pick_for_connection()), (Some(0), Some(0)));
         assert!(table.service(&"other/kv".parse().unwrap()).is_none());
+    }
+
+    #[test]
+    fn connections_that_are_being_opened_count() {
+        let table = built(&[daemons("kv", 6379, &[1, 2])], &ledger());
+        let service = table.service(&"default/kv".parse().unwrap()).unwrap();
+        let opening = service.targets[0].pool.as_ref().unwrap().opens();
+        let picks = || [(); 4].map(|()| service.pick_for_connection().unwrap());
+        assert_eq!(picks(), [1, 1, 1, 1]);
+        drop(opening);
+        assert_eq!(picks(), [0, 1, 0, 1]);
     }
 
     #[test]

@@ -1,26 +1,32 @@
 //! TCP listeners: a connection leads to a daemon of one service, byte for byte.
 //!
 //! All workers accept from the same socket, so each takes one connection at a time and lets the others have their
-//! chance. Which daemon is decided once for a connection. What it is that is spoken there, nobody looks at.
+//! chance; a worker without room takes none. Which daemon is decided once for a connection. What it is that is spoken
+//! there, nobody looks at.
 //!
 //! It deliberately does not bind, nor know which services listen where. A connection counts among the edge's as those
-//! of HTTP do: in what a worker may hold, what it says of itself, and what a drain waits for. It has a line in the
-//! access log when it ends, of the protocol `TCP`; its bytes are the network's to count (`net`), as all between tasks
-//! are.
+//! of HTTP do: in what a worker may hold, what it says of itself, and what a drain waits for; but only a share of them may
+//! be such (`share`), and past that it is reset. It has a line in the access log when it ends, of the protocol `TCP`; its
+//! bytes are the network's to count (`net`), as all between tasks are.
 
-use crate::accept::{check_accept_error, made_ready};
+use crate::accept::{check_accept_error, make_ready};
 use crate::access_log::Line;
 use crate::connection::Cut;
+use crate::daemon;
 use crate::edge::Edge;
 use crate::relay::{Broken, Carried, Relay};
 use crate::routing::{ATTEMPTS_MAX, Service};
 use crate::serving::Open;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use skiff_kit::clock::monotonic_ns;
-use skiff_ports::connect::{ConnectError, Connection, Origin};
+use skiff_ports::connect::{ConnectError, Connection};
 use skiff_types::QualifiedName;
 use std::cell::Cell;
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -39,6 +45,8 @@ impl Drop for TcpListening {
 /// Why a connection ended before both sides had ended it.
 #[derive(Debug, thiserror::Error)]
 enum TcpError {
+    #[error("this worker has as many connections without HTTP as it may")]
+    NoPlace,
     #[error("no service {0}")]
     NoService(QualifiedName),
     #[error("the service has no task at present that takes connections")]
@@ -70,25 +78,70 @@ impl Edge {
 }
 
 async fn accept(edge: &Rc<Edge>, listener: std::net::TcpListener, service: &QualifiedName) -> io::Result<()> {
-    let listener = made_ready(listener)?;
+    let door = Door::new(listener)?;
+    // Who will be refused needs no room, and nobody is to go for it.
+    let may_take = || edge.has_room() || edge.share().is_full();
     loop {
-        let accepted = tokio::select! {
+        tokio::select! {
             biased;
             () = edge.drain_begun() => return Ok(()),
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                while !edge.has_room() {
-                    edge.make_room();
-                    edge.room().await;
+            () = edge.room(), if !may_take() => {}
+            ready = door.told.readable(), if may_take() || !edge.is_crowded() => {
+                ready?;
+                match may_take() {
+                    true => take_next(edge, &door, service).await?,
+                    false if door.anything_waits() => edge.make_room(),
+                    false => {}
                 }
-                let (open, service) = (Open::new(edge, peer), service.clone());
-                tokio::task::spawn_local(async move { serve(&open, stream, service).await });
             }
-            Err(error) => check_accept_error(error).await?,
         }
         tokio::task::yield_now().await;
+    }
+}
+
+/// Serves the connection that waits, unless another worker has taken it.
+async fn take_next(edge: &Rc<Edge>, door: &Door, service: &QualifiedName) -> io::Result<()> {
+    match door.accept() {
+        Ok((stream, peer)) => {
+            let (open, service) = (Open::new(edge, peer), service.clone());
+            tokio::task::spawn_local(async move { serve(&open, stream, service).await });
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        Err(error) => check_accept_error(error).await,
+    }
+}
+
+/// A listener that shows whether a connection waits without taking it, so that it is left to others.
+struct Door {
+    listener: std::net::TcpListener,
+    /// The same socket. Only told by it when something waits, which is the same for all kinds of sockets.
+    told: TcpStream,
+}
+
+impl Door {
+    fn new(listener: std::net::TcpListener) -> io::Result<Self> {
+        make_ready(&listener)?;
+        let same = OwnedFd::from(listener.try_clone()?);
+        Ok(Self { told: TcpStream::from_std(same.into())?, listener })
+    }
+
+    fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = self.told.try_io(Interest::READABLE, || self.listener.accept())?;
+        stream.set_nonblocking(true)?;
+        Ok((TcpStream::from_std(stream)?, peer))
+    }
+
+    /// The socket only says so until it was found empty, and others may have emptied it.
+    fn anything_waits(&self) -> bool {
+        let look = || {
+            let mut asked = [PollFd::new(&self.listener, PollFlags::IN)];
+            match poll(&mut asked, Some(&Timespec::default()))? {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Ok(()),
+            }
+        };
+        self.told.try_io(Interest::READABLE, look).is_ok()
     }
 }
 
@@ -102,10 +155,11 @@ async fn serve(open: &Open, mut stream: TcpStream, name: QualifiedName) {
     let (carried, reached) = (Carried::default(), Cell::new(None));
     let service = edge.service(&name);
     let carrying = async {
+        let _place = edge.share().take().ok_or(TcpError::NoPlace)?;
         let service = service.as_ref().ok_or_else(|| TcpError::NoService(name.clone()))?;
-        let mut task = connect(edge, service, &reached).await?;
+        let task = connect(edge, service, &reached).await?;
         let relay = Relay::new(edge.space(), &carried, edge.limits().tunnel_idle_timeout);
-        relay.run(&mut stream, &mut task).await.map_err(TcpError::from)
+        relay.run(&mut stream, task).await.map_err(TcpError::from)
     };
     let ended = open.connection().unless_cut(carrying).await.map_err(TcpError::from).flatten();
     if ended.is_err() {
@@ -142,7 +196,7 @@ async fn connect(
         let target = &service.targets[index];
         let Some(pool) = &target.pool else { continue };
         reached.set(Some(index));
-        match edge.connect().connect(target.id, pool.port(), Origin::LoadBalancer).await {
+        match daemon::connect(edge, target.id, pool).await {
             Ok(connection) => return Ok(connection),
             Err(error @ (ConnectError::Gone | ConnectError::Refused)) => missed = error.into(),
             Err(error) => return Err(error.into()),

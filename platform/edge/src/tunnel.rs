@@ -4,6 +4,7 @@
 
 use crate::exchange::Exchange;
 use crate::relay::{Carried, Relay};
+use crate::share::Place;
 use bytes::Bytes;
 use skiff_ports::connect::Connection;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -14,6 +15,8 @@ pub(crate) struct Tunnel {
     pub(crate) task: Box<dyn Connection>,
     /// What was read of the task already.
     pub(crate) ahead: Bytes,
+    /// Among the connections without HTTP.
+    pub(crate) place: Place,
 }
 
 impl Tunnel {
@@ -22,11 +25,11 @@ impl Tunnel {
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
-        let Self { mut exchange, mut task, ahead: from_task } = *self;
+        let Self { mut exchange, task, ahead: from_task, place: _place } = *self;
         let (edge, connection) = (exchange.edge().clone(), exchange.connection().clone());
         let carried = Carried::default();
         let relay = Relay::new(edge.space(), &carried, edge.limits().tunnel_idle_timeout);
-        let relay = relay.after(&ahead, &from_task).run(&mut client, &mut task);
+        let relay = relay.after(&ahead, &from_task).run(&mut client, task);
         let ended = connection.unless_cut(relay).await;
         exchange.was_carried(&carried);
         match ended {

@@ -1,12 +1,13 @@
 //! A stream as the rest of Rust's world reads and writes: `AsyncRead` and `AsyncWrite` of tokio.
 //!
 //! It adds nothing to what `stream` says of ends and resets: shut down, it writes no more and may go on to read; dropped,
-//! it ends, by a reset where bytes were left unread. It deliberately buffers nothing: what is written is on its way, so
-//! there is nothing to flush.
+//! it ends, by a reset where bytes were left unread, or it was broken off. It deliberately buffers nothing: what is
+//! written is on its way, so there is nothing to flush.
 
 use crate::error::NetError;
 use crate::stream::Stream;
 use bytes::BytesMut;
+use skiff_ports::connect::Connection;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -85,6 +86,13 @@ impl AsyncWrite for Duplex {
     fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.shutdown_write();
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Connection for Duplex {
+    /// What was written before can still be read.
+    fn break_off(&mut self) {
+        self.0.leave_unread();
     }
 }
 

@@ -42,7 +42,7 @@ pub struct Stream {
     /// Likewise what a connection of the platform takes of the task, in each worker that it goes through.
     seat: Option<Box<PlatformSeat>>,
     was_reset: Cell<bool>,
-    /// Whether bytes were read that reach nobody.
+    /// See [`Self::leave_unread`].
     left_unread: Cell<bool>,
 }
 
@@ -120,7 +120,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Bytes that were read reach nobody: when the stream is dropped, they count as left unread.
+    /// Bytes that were read reach nobody, or not all is written that was to be: when the stream is dropped, it counts as
+    /// one with bytes left unread.
     pub fn leave_unread(&self) {
         self.left_unread.set(true);
     }

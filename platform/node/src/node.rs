@@ -316,7 +316,7 @@ impl Shared {
             slots.release(task, version);
             world.end(task);
         }
-        for DesiredTask { id, owner, in_service, spec } in change.tasks {
+        for DesiredTask { id, owner, in_service, spec, life } in change.tasks {
             if world.has(id) {
                 continue;
             }
@@ -326,10 +326,10 @@ impl Shared {
                     skiff_ledger::SLOTS
                 );
                 let reason = StoppedReason { code: StopCode::TaskFailedToStart, message };
-                let _ = self.events.send(TaskEvent::Ended { task: id, exit_code: None, reason });
+                let _ = self.events.send(TaskEvent::Ended { task: id, life, exit_code: None, reason });
                 continue;
             };
-            world.run(Assignment { task: id, owner, in_service, spec, slot });
+            world.run(Assignment { task: id, owner, in_service, spec, slot, life });
         }
         let mut listens = Vec::with_capacity(change.routes.len() + change.withdrawn.len());
         for DesiredRoute { service, hosts, paths, listen, targets } in change.routes {
@@ -413,13 +413,13 @@ impl Shared {
     /// Passes an event on; a `command` task that ended is not started again unless it is assigned anew, and nobody is
     /// to reach it any more.
     pub(crate) fn task_event(&self, event: TaskEvent) {
-        if let TaskEvent::Ended { task, .. } = &event {
+        if let TaskEvent::Ended { task, life, .. } = &event {
             let mut world = self.world.lock().expect("no holder panics");
-            let is_here = world.has(*task);
-            if !world.has_ended(*task) {
+            let here = world.life(*task);
+            if here.is_some_and(|here| here != *life) || !world.has_ended(*task) {
                 return;
             }
-            if is_here {
+            if here.is_some() {
                 world.version += 1;
                 self.version.send_replace(world.version);
             }

@@ -168,15 +168,18 @@ fn vacate(shared: &Shared, worker: usize) {
         world.forget(worker);
         let record = |flows: &BrokenOff| flows::broken_off(worker, flows, world.address(flows.task));
         let flows: Vec<_> = broken_off.iter().map(record).collect();
-        (flows, if shared.stopping() { Vec::new() } else { world.residents(worker) })
+        let residents = if shared.stopping() { Vec::new() } else { world.residents(worker) };
+        let lives: Vec<_> =
+            residents.into_iter().filter_map(|task| Some((task, world.life(task)?))).collect();
+        (flows, lives)
     };
     if !flows.is_empty() {
         shared.flows.write(flows, 0);
     }
-    for task in residents {
+    for (task, life) in residents {
         let message = format!("worker {worker}, the process it ran in, died");
         let reason = StoppedReason { code: StopCode::WorkerLost, message };
-        shared.task_event(TaskEvent::Ended { task, exit_code: None, reason });
+        shared.task_event(TaskEvent::Ended { task, life, exit_code: None, reason });
     }
     shared.seats_changed();
 }

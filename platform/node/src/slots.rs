@@ -150,12 +150,14 @@ impl Slots {
         Accounts { living, ended: std::mem::take(&mut self.ended) }
     }
 
-    /// The sums of those of these tasks that have a slot and used it, without a look at any other slot.
+    /// The sums of those of these tasks that have a slot and used it, without a look at any other slot. One that was started
+    /// again while its last slot is being given back has those of its new one, once it used that.
     pub(crate) fn totals(&self, tasks: &[TaskId]) -> HashMap<TaskId, Totals> {
         let asked: HashSet<&TaskId> = tasks.iter().collect();
         let leaving =
             self.leaving.iter().map(|(_, holder)| holder).filter(|holder| asked.contains(&holder.task));
-        let holders = tasks.iter().filter_map(|task| self.taken.get(task)).chain(leaving);
+        // The later one counts.
+        let holders = leaving.chain(tasks.iter().filter_map(|task| self.taken.get(task)));
         let used = holders.map(|holder| (holder.task, self.ledger.task(holder.slot)));
         used.filter(|(_, slot)| slot.is_used()).map(|(task, slot)| (task, slot.totals())).collect()
     }
@@ -249,6 +251,18 @@ mod tests {
         assert!(slots.totals(&asked).is_empty());
         let last = slots.free.back().map(|free| free.slot);
         assert_eq!((slots.free.len(), last), (SLOTS - 1, Some(slot)), "given again after all others");
+    }
+
+    #[test]
+    fn a_task_that_was_started_again_has_the_sums_of_its_new_slot() {
+        let (ledger, _fd) = Ledger::create(1).unwrap();
+        let mut slots = Slots::new(ledger.clone());
+        for cpu_ns in [7, 1] {
+            let slot = take(&mut slots, 1).unwrap();
+            ledger.task(slot).row(0).cpu_ns.add(cpu_ns);
+            assert_eq!(slots.totals(&[id(1)])[&id(1)].cpu_ns, cpu_ns);
+            slots.release(id(1), 5);
+        }
     }
 
     #[test]

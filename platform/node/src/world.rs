@@ -77,6 +77,11 @@ impl World {
         self.assignments.contains_key(&task)
     }
 
+    /// Which of its lives a task that is here is in.
+    pub(crate) fn life(&self, task: TaskId) -> Option<u32> {
+        self.assignments.get(&task).map(|assignment| assignment.life)
+    }
+
     /// Runs a task; a `command` task in the worker that has the least to do.
     pub(crate) fn run(&mut self, assignment: Assignment) {
         let task = assignment.task;

@@ -7,7 +7,7 @@
 //! `lifecycle` decide that).
 //!
 //! What always holds: an answer is given when the health changes, and at no other time, so that two in a row never say the
-//! same.
+//! same; and between two lies some time, so that a program that opens and closes its listener makes nobody work.
 
 use skiff_types::HealthCheck;
 
@@ -15,6 +15,8 @@ use skiff_types::HealthCheck;
 const FIRST_PAUSE_MS: u64 = 10;
 /// Doublings after which a pause is longer than any interval: ten milliseconds, so often doubled, are more than a year.
 const DOUBLINGS_MAX: u32 = 32;
+/// The least time between two answers, in milliseconds, however short the interval is: each is an event, and a write.
+const CHANGES_APART_MS: u64 = 1_000;
 
 /// The checks of one daemon since its program started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub struct Checks {
     failed_first: u32,
     /// Before any has succeeded: a failure before this does not count.
     counts_from_ms: u64,
+    /// When the health changed last.
+    changed_at_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,21 +52,22 @@ impl Checks {
             against: 0,
             failed_first: 0,
             counts_from_ms: now_ms.saturating_add(rules.start_period.ms()),
+            changed_at_ms: None,
         }
     }
 
     /// Takes in whether it was reached; says whether it is healthy now, if that is otherwise than before. Nothing is known
-    /// before the first answer.
+    /// before the first answer. A change that comes too soon after the last is put off until a later result speaks for it.
     pub fn note(&mut self, is_reached: bool, now_ms: u64) -> Option<bool> {
         match (self.state, is_reached) {
-            (State::Starting | State::Late, true) => self.change(State::Healthy, true),
+            (State::Starting | State::Late, true) => self.change(State::Healthy, true, now_ms),
             (State::Starting, false) => {
                 self.failed_first = self.failed_first.saturating_add(1);
                 if now_ms < self.counts_from_ms {
                     return None;
                 }
                 self.counts_from_ms = now_ms.saturating_add(self.rules.interval.ms());
-                self.speak_against(self.rules.unhealthy, State::Late, false)
+                self.speak_against(self.rules.unhealthy, State::Late, false, now_ms)
             }
             (State::Late, false) => {
                 self.failed_first = self.failed_first.saturating_add(1);
@@ -72,8 +77,10 @@ impl Checks {
                 self.against = 0;
                 None
             }
-            (State::Healthy, false) => self.speak_against(self.rules.unhealthy, State::Unhealthy, false),
-            (State::Unhealthy, true) => self.speak_against(self.rules.healthy, State::Healthy, true),
+            (State::Healthy, false) => {
+                self.speak_against(self.rules.unhealthy, State::Unhealthy, false, now_ms)
+            }
+            (State::Unhealthy, true) => self.speak_against(self.rules.healthy, State::Healthy, true, now_ms),
         }
     }
 
@@ -89,14 +96,18 @@ impl Checks {
         }
     }
 
-    fn speak_against(&mut self, enough: u32, then: State, is_healthy: bool) -> Option<bool> {
+    fn speak_against(&mut self, enough: u32, then: State, is_healthy: bool, now_ms: u64) -> Option<bool> {
         self.against = self.against.saturating_add(1);
-        if self.against < enough { None } else { self.change(then, is_healthy) }
+        if self.against < enough { None } else { self.change(then, is_healthy, now_ms) }
     }
 
-    fn change(&mut self, state: State, is_healthy: bool) -> Option<bool> {
+    fn change(&mut self, state: State, is_healthy: bool, now_ms: u64) -> Option<bool> {
+        if self.changed_at_ms.is_some_and(|at_ms| now_ms.saturating_sub(at_ms) < CHANGES_APART_MS) {
+            return None;
+        }
         self.state = state;
         self.against = 0;
+        self.changed_at_ms = Some(now_ms);
         Some(is_healthy)
     }
 }
@@ -171,16 +182,29 @@ mod tests {
         assert_eq!(Checks::new(quick, 0).pause_ms(), FIRST_PAUSE_MS, "never without a pause");
     }
 
-    /// The same from the whole history each time: the health that was said last, and what is said now.
-    fn naive(rules: &HealthCheck, history: &[(bool, u64)], last: Option<bool>) -> Option<bool> {
-        let (now, _) = *history.last()?;
+    #[test]
+    fn a_program_that_opens_and_closes_its_listener_is_spoken_of_once_a_second() {
+        let interval = *HealthCheck::INTERVAL.start();
+        let rules = HealthCheck { interval, healthy: 1, unhealthy: 1, ..rules() };
+        let mut checks = Checks::new(rules, 0);
+        let results = (0..100_u64).map(|check| (check.is_multiple_of(2), check * interval.ms()));
+        let said: Vec<bool> = results.filter_map(|(result, at_ms)| checks.note(result, at_ms)).collect();
+        assert!((8..=10).contains(&said.len()), "in ten seconds: {said:?}");
+        assert!(said.windows(2).all(|two| two[0] != two[1]), "{said:?}");
+    }
+
+    /// The same from the whole history each time: what was said before and when, and what is said now.
+    fn naive(rules: &HealthCheck, history: &[(bool, u64)], said: &[(bool, u64)]) -> Option<bool> {
+        let (now, now_ms) = *history.last()?;
         let in_a_row = history.iter().rev().take_while(|(result, _)| *result == now).count() as u32;
-        let is_reached_first = now && history.iter().filter(|(result, _)| *result).count() == 1;
-        let was_reached = history.iter().any(|(result, _)| *result);
-        let says = match (was_reached, now) {
-            (true, true) => is_reached_first || last == Some(false) && in_a_row >= rules.healthy,
+        let was_healthy = said.iter().any(|(healthy, _)| *healthy);
+        let last = said.last().map(|(healthy, _)| *healthy);
+        let too_soon = said.last().is_some_and(|(_, at_ms)| now_ms - at_ms < CHANGES_APART_MS);
+        let says = match (was_healthy, now) {
+            (false, true) => true,
+            (true, true) => last == Some(false) && in_a_row >= rules.healthy,
             (true, false) => last == Some(true) && in_a_row >= rules.unhealthy,
-            (false, _) => {
+            (false, false) => {
                 let (mut counted, mut from_ms) = (0, rules.start_period.ms());
                 for (_, at_ms) in history {
                     if *at_ms >= from_ms {
@@ -190,7 +214,7 @@ mod tests {
                 last.is_none() && counted >= rules.unhealthy
             }
         };
-        says.then_some(now)
+        (says && !too_soon).then_some(now)
     }
 
     proptest! {
@@ -203,16 +227,17 @@ mod tests {
         ) {
             let start_period = Span::from_ms(start_period_ms);
             let rules = HealthCheck { healthy, unhealthy, start_period, ..rules() };
-            let (mut checks, mut now_ms, mut last, mut history) = (Checks::new(rules, 0), 0, None, vec![]);
+            let mut checks = Checks::new(rules, 0);
+            let (mut now_ms, mut history, mut all_said) = (0, vec![], Vec::<(bool, u64)>::new());
             for (index, (result, later_ms)) in results.into_iter().enumerate() {
                 now_ms += later_ms;
                 let result = result && index >= never_before;
                 history.push((result, now_ms));
                 let said = checks.note(result, now_ms);
-                prop_assert_eq!(said, naive(&rules, &history, last));
-                prop_assert!(said.is_none() || said != last);
+                prop_assert_eq!(said, naive(&rules, &history, &all_said));
+                prop_assert!(said.is_none() || said != all_said.last().map(|(healthy, _)| *healthy));
                 prop_assert!((FIRST_PAUSE_MS..=1_000).contains(&checks.pause_ms()));
-                last = said.or(last);
+                all_said.extend(said.map(|healthy| (healthy, now_ms)));
             }
         }
     }

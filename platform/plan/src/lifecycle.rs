@@ -149,6 +149,17 @@ pub fn restart(task: &mut Task, now_ms: u64) {
     (task.started_at_ms, task.ready_at_ms, task.stopped_at_ms) = (None, None, None);
 }
 
+/// Asks for a task's end as [`stop`] does, and cuts what it has not finished; false if it ends at once already, or has
+/// ended.
+pub fn stop_now(task: &mut Task, reason: StoppedReason, restart: Restart, now_ms: u64) -> bool {
+    let is_news = stop(task, reason, restart);
+    let may_finish = (TaskStatus::Activating..TaskStatus::Deprovisioning).contains(&task.status);
+    if may_finish {
+        advance(task, TaskStatus::Deprovisioning, now_ms);
+    }
+    is_news || may_finish
+}
+
 /// Asks for a task's end; false if it ends already, or has ended. A user's word also ends one that ended by itself and is
 /// about to begin anew.
 pub fn stop(task: &mut Task, reason: StoppedReason, restart: Restart) -> bool {
@@ -169,9 +180,16 @@ pub fn started(task: &mut Task, checked: bool, now_ms: u64) -> bool {
     starts
 }
 
-/// A daemon is reached at its port, or is not, and why. False if that is no news. A one-off task that begins anew when it
-/// fails is stopped for that; of a service's task its service decides.
-pub fn checked(task: &mut Task, healthy: bool, reason: &str, restart: Restart, now_ms: u64) -> bool {
+/// A daemon is reached at its port, or has not been for at most `notice_ms` milliseconds, and why. False if that is no news.
+/// A one-off task that begins anew when it fails is stopped for that; of a service's task its service decides.
+pub fn checked(
+    task: &mut Task,
+    healthy: bool,
+    reason: &str,
+    restart: Restart,
+    notice_ms: u64,
+    now_ms: u64,
+) -> bool {
     let health = if healthy { Health::Healthy } else { Health::Unhealthy };
     if task.status != TaskStatus::Running || task.stop.is_some() || task.health == health {
         return false;
@@ -180,10 +198,21 @@ pub fn checked(task: &mut Task, healthy: bool, reason: &str, restart: Restart, n
     task.health_reason = (!healthy).then(|| reason.to_owned());
     if healthy {
         task.ready_at_ms.get_or_insert(now_ms);
-    } else if begins_anew(task, StopCode::Unhealthy, restart) {
+        return true;
+    }
+    was_ready_until(task, now_ms.saturating_sub(notice_ms));
+    if begins_anew(task, StopCode::Unhealthy, restart) {
         task.stop = Some(unhealthy(task));
     }
     true
+}
+
+/// A daemon was ready until this time and no longer: what comes after, until that is noticed and its connections have
+/// ended, is not to count as having run well.
+fn was_ready_until(task: &mut Task, until_ms: u64) {
+    if task.health != Health::Unchecked && !ran_well(task, until_ms) {
+        task.ready_at_ms = None;
+    }
 }
 
 /// Moves a task to a status and writes the times down.
@@ -192,6 +221,9 @@ pub fn checked(task: &mut Task, healthy: bool, reason: &str, restart: Restart, n
 /// If the move is not legal.
 pub fn advance(task: &mut Task, to: TaskStatus, now_ms: u64) {
     assert!(is_legal(task.status, to), "{} to {to}", task.status);
+    if task.status == TaskStatus::Running {
+        was_ready_until(task, now_ms);
+    }
     task.status = to;
     if to == TaskStatus::Running {
         task.started_at_ms.get_or_insert(now_ms);
@@ -207,8 +239,9 @@ pub fn advance(task: &mut Task, to: TaskStatus, now_ms: u64) {
 /// What becomes of a task that lived when the platform ended, now that it starts again; false if it stays as it is.
 ///
 /// An `http` task is brought back under its id. A `command` task may have run, and nobody knows how far: it has ended, and
-/// begins anew if that was said of it.
-pub fn resume(task: &mut Task, kind: Kind, restart: Restart, now_ms: u64) -> bool {
+/// begins anew if that was said of it. Where it is not known what was said (`None`) and that matters, it is left on the
+/// threshold, for [`next`] to decide.
+pub fn resume(task: &mut Task, kind: Kind, restart: Option<Restart>, now_ms: u64) -> bool {
     match (kind, task.status) {
         (_, TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Stopped) => false,
         (Kind::Http, TaskStatus::Running) if task.stop.is_none() => {
@@ -221,10 +254,15 @@ pub fn resume(task: &mut Task, kind: Kind, restart: Restart, now_ms: u64) -> boo
                 code: StopCode::PlatformStopped,
                 message: "the platform stopped while the task ran".to_owned(),
             });
-            if is_restarted(task, restart) {
-                self::restart(task, now_ms);
-            } else {
-                advance(task, TaskStatus::Stopped, now_ms);
+            match restart {
+                None if is_restarted(task, Restart::Always) => {
+                    if task.status == TaskStatus::Deprovisioning {
+                        return false;
+                    }
+                    advance(task, TaskStatus::Deprovisioning, now_ms);
+                }
+                Some(restart) if is_restarted(task, restart) => self::restart(task, now_ms),
+                None | Some(_) => advance(task, TaskStatus::Stopped, now_ms),
             }
             true
         }
@@ -406,19 +444,79 @@ mod tests {
         };
         let mut never = daemon();
         assert!(!never.is_ready() && never.ready_at_ms.is_none());
-        assert!(checked(&mut never, true, "", Restart::Never, 30));
+        assert!(checked(&mut never, true, "", Restart::Never, 0, 30));
         assert!(never.is_ready() && never.ready_at_ms == Some(30));
-        assert!(!checked(&mut never, true, "", Restart::Never, 40), "no news");
-        assert!(checked(&mut never, false, "refused", Restart::Never, 50));
+        assert!(!checked(&mut never, true, "", Restart::Never, 0, 40), "no news");
+        assert!(checked(&mut never, false, "refused", Restart::Never, 0, 50));
         assert!(!never.is_ready() && never.stop.is_none());
-        assert!(checked(&mut never, true, "", Restart::Never, 60));
-        assert_eq!((never.ready_at_ms, never.health_reason.as_ref()), (Some(30), None));
+        assert!(checked(&mut never, true, "", Restart::Never, 0, 60));
+        assert_eq!((never.ready_at_ms, never.health_reason.as_ref()), (Some(60), None));
 
         let mut again = daemon();
-        assert!(checked(&mut again, false, "refused", Restart::OnFailure, 50));
+        assert!(checked(&mut again, false, "refused", Restart::OnFailure, 0, 50));
         let expected = StoppedReason { code: StopCode::Unhealthy, message: "refused".to_owned() };
         assert_eq!(again.stop, Some(expected));
-        assert!(!checked(&mut again, true, "", Restart::OnFailure, 60), "it is to stop");
+        assert!(!checked(&mut again, true, "", Restart::OnFailure, 0, 60), "it is to stop");
+    }
+
+    #[test]
+    fn neither_what_it_took_to_notice_nor_what_it_took_to_finish_counts_as_having_run_well() {
+        const NOTICE_MS: u64 = 36_000;
+        for (listened_ms, attempt) in [(1_000, 3), (crate::service::RAN_WELL_MS, 1)] {
+            let mut task = Task { attempt: 2, ..task(TaskStatus::Activating, false) };
+            started(&mut task, true, 20);
+            checked(&mut task, true, "", Restart::OnFailure, NOTICE_MS, 20);
+            let mut now_ms = 20 + listened_ms + NOTICE_MS;
+            assert!(checked(&mut task, false, "refused", Restart::OnFailure, NOTICE_MS, now_ms));
+            for status in [TaskStatus::Deactivating, TaskStatus::Stopping, TaskStatus::Deprovisioning] {
+                advance(&mut task, status, now_ms);
+                now_ms += 60_000;
+            }
+            restart(&mut task, now_ms);
+            assert_eq!(task.attempt, attempt, "it listened for {listened_ms} ms");
+        }
+        let mut lost = Task { attempt: 2, ..task(TaskStatus::Activating, false) };
+        started(&mut lost, true, 20);
+        checked(&mut lost, true, "", Restart::OnFailure, NOTICE_MS, 20);
+        lost.stop = Some(StoppedReason { code: StopCode::ServiceSchedulerInitiated, message: String::new() });
+        advance(&mut lost, TaskStatus::Deactivating, 1_000);
+        assert!(!ran_well(&lost, u64::MAX), "however long it finishes");
+    }
+
+    #[test]
+    fn what_is_stopped_now_finishes_nothing() {
+        use TaskStatus::*;
+        let by_user = || StoppedReason { code: StopCode::UserInitiated, message: "enough".to_owned() };
+        for (status, then) in [
+            (Pending, Pending),
+            (Activating, Deprovisioning),
+            (Running, Deprovisioning),
+            (Deactivating, Deprovisioning),
+            (Stopping, Deprovisioning),
+        ] {
+            for stops_already in [false, true] {
+                let mut task = task(status, stops_already);
+                let is_news = stop_now(&mut task, by_user(), Restart::Always, 20);
+                assert_eq!((is_news, task.status), (!stops_already || status != Pending, then), "{status}");
+                assert_eq!(task.stop.as_ref().map(|stop| stop.code), Some(StopCode::UserInitiated));
+            }
+        }
+        for status in [Deprovisioning, Stopped] {
+            assert!(!stop_now(&mut task(status, true), by_user(), Restart::Always, 20), "{status}");
+        }
+    }
+
+    #[test]
+    fn what_may_begin_anew_is_left_on_the_threshold_while_nobody_knows_whether_it_does() {
+        let mut lost = task(TaskStatus::Running, false);
+        assert!(resume(&mut lost, Kind::Command, None, 50));
+        assert_eq!(lost.status, TaskStatus::Deprovisioning);
+        assert!(!resume(&mut lost.clone(), Kind::Command, None, 60), "not idempotent");
+        assert!(resume(&mut lost, Kind::Command, Some(Restart::Always), 70));
+        assert_eq!((lost.status, lost.restarts), (TaskStatus::Provisioning, 1));
+        let mut stopped = task(TaskStatus::Running, true);
+        assert!(resume(&mut stopped, Kind::Command, None, 50));
+        assert_eq!(stopped.status, TaskStatus::Stopped, "by its user: whatever was said");
     }
 
     fn status() -> impl Strategy<Value = TaskStatus> {
@@ -467,7 +565,8 @@ mod tests {
             stop: bool,
         ) {
             let mut task = task(status, stop);
-            let changed = resume(&mut task, kind, restart, 50);
+            let restart_said = Some(restart);
+            let changed = resume(&mut task, kind, restart_said, 50);
             prop_assert_eq!(changed, task.status != status);
             let begins_anew = changed && task.status == TaskStatus::Provisioning;
             prop_assert_eq!(task.restarts > 0, begins_anew);
@@ -476,7 +575,7 @@ mod tests {
             prop_assert!(kind == Kind::Http || task.status != TaskStatus::Activating, "ran a second time");
             prop_assert!(task.status != TaskStatus::Stopped || status == TaskStatus::Stopped
                 || (task.stop.is_some() && task.stopped_at_ms.is_some()));
-            prop_assert!(!resume(&mut task, kind, restart, 50), "not idempotent");
+            prop_assert!(!resume(&mut task, kind, restart_said, 50), "not idempotent");
         }
     }
 }

@@ -5,7 +5,8 @@
 use futures::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
 use skiff_types::TaskId;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::net::TcpStream;
 
 /// On whose behalf the platform itself connects to a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -18,9 +19,23 @@ pub enum Origin {
 
 /// An open connection. Shutting it down ends what this side writes, and the other side may go on; dropping it ends it, by a
 /// reset where bytes were left unread.
-pub trait Connection: AsyncRead + AsyncWrite + Unpin {}
+pub trait Connection: AsyncRead + AsyncWrite + Unpin {
+    /// Breaks it off: when it is dropped after this, the task sees a reset, and not that what it was sent has ended.
+    fn break_off(&mut self);
+}
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Connection for T {}
+/// A socket of the kernel, which tests have in place of a task's.
+impl Connection for TcpStream {
+    fn break_off(&mut self) {
+        // Fails only if it is gone already.
+        let _ = self.set_zero_linger();
+    }
+}
+
+/// A pipe in memory, likewise. It has no resets: its other side reads the end, and can't write.
+impl Connection for DuplexStream {
+    fn break_off(&mut self) {}
+}
 
 /// Connects to tasks.
 pub trait Connect {

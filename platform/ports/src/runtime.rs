@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-/// TCP listeners that the services of a node can have together; more are left out.
+/// TCP listeners that the services of a node can have together. A service that asks for more is refused; a node that is told
+/// of more all the same leaves them out.
 pub const LISTENERS_MAX: usize = 128;
 
 /// Carries out tasks. Every call may be repeated.
@@ -119,6 +120,7 @@ pub struct DesiredTask {
     pub owner: QualifiedName,
     pub in_service: bool,
     pub spec: Arc<TaskSpec>,
+    pub life: u32,
 }
 
 /// A service's routes and the tasks behind them; see [`crate::snapshot::Route`].
@@ -132,18 +134,23 @@ pub struct DesiredRoute {
     pub targets: Vec<TaskId>,
 }
 
-/// Something happened to a task.
+/// Something happened to a task, in one of its lives: that of its [`DesiredTask`]. It may be heard of late, when the task
+/// lives anew under its id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TaskEvent {
     /// A `command` task's program runs.
     Started {
         /// Which task.
         task: TaskId,
+        /// In which life.
+        life: u32,
     },
     /// It ended by itself: its program did, or its worker died, or its code could not be loaded.
     Ended {
         /// Which task.
         task: TaskId,
+        /// In which life.
+        life: u32,
         /// The program's exit code, if it got as far.
         exit_code: Option<i32>,
         /// Why.
@@ -153,6 +160,8 @@ pub enum TaskEvent {
     Health {
         /// Which task.
         task: TaskId,
+        /// In which life.
+        life: u32,
         /// Whether it is reached at its port.
         healthy: bool,
         /// Why it is not, for people; empty if it is.

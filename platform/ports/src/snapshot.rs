@@ -46,6 +46,8 @@ pub struct Assignment {
     pub spec: Arc<TaskSpec>,
     /// The task's slot in the ledger.
     pub slot: u32,
+    /// How often it was started again before: what happens to it is told of this life.
+    pub life: u32,
 }
 
 /// All that running a task takes, worked out from its definition; shared by all tasks that run the same.

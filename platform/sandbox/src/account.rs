@@ -16,6 +16,8 @@ const CPU_BURST_NS: u64 = 100_000_000;
 /// One task's account in this worker.
 pub(crate) struct Account {
     pub(crate) task: TaskId,
+    /// Which of its lives this is: see [`Assignment`].
+    pub(crate) life: u32,
     /// Its service or family: the name its logs go by.
     pub(crate) owner: QualifiedName,
     pub(crate) in_service: bool,
@@ -32,7 +34,7 @@ pub(crate) struct Account {
 
 impl Account {
     pub(crate) fn new(assignment: Assignment, ledger: &Ledger, worker: usize) -> Self {
-        let Assignment { task, owner, in_service, spec, slot } = assignment;
+        let Assignment { task, owner, in_service, spec, slot, life } = assignment;
         let units = u64::from(spec.limits.cpu.get());
         // A command lives in one worker and has the rate to itself; an http task's is spread over all of them.
         let sharers = match spec.kind {
@@ -42,6 +44,7 @@ impl Account {
         let program = spec.definition.family.to_string();
         Self {
             task,
+            life,
             owner,
             in_service,
             slot: ledger.task(slot),
@@ -111,7 +114,8 @@ impl Account {
             health_check: HealthCheck::default(),
         };
         let (task, owner) = (TaskId::from_parts(1, [1; 10]), QualifiedName::new(Namespace::default(), name));
-        let assignment = Assignment { task, owner, in_service: true, spec: Arc::new(spec), slot: 0 };
+        let spec = Arc::new(spec);
+        let assignment = Assignment { task, owner, in_service: true, spec, slot: 0, life: 0 };
         let (ledger, _) = Ledger::create(1).expect("a ledger");
         Self::new(assignment, &ledger, 0)
     }

@@ -31,7 +31,8 @@ pub(crate) async fn run(host: Rc<Host>, task: Rc<Task>) {
     }
     let (exit_code, code, message) = ending(result);
     let reason = StoppedReason { code, message };
-    (host.events)(TaskEvent::Ended { task: task.account.task, exit_code, reason });
+    let (task, life) = (task.account.task, task.account.life);
+    (host.events)(TaskEvent::Ended { task, life, exit_code, reason });
 }
 
 fn ending(result: Result<i32, Failure>) -> (Option<i32>, StopCode, String) {
@@ -90,7 +91,7 @@ async fn program(
     let mut store = new_store(&host, &task, &code, claim, prepaid_bytes, heap.crossed());
     let started = |store: &Store<SandboxState>| {
         made(&task, store, began_ns);
-        (host.events)(TaskEvent::Started { task: task.account.task });
+        (host.events)(TaskEvent::Started { task: task.account.task, life: task.account.life });
     };
     let result = async {
         match &code.entry {

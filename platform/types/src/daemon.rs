@@ -39,6 +39,11 @@ impl HealthCheck {
     pub const IN_A_ROW: RangeInclusive<u32> = 1..=100;
     /// The longest start period.
     pub const START_PERIOD_MAX: Span = Span::from_ms(3_600_000);
+
+    /// The longest that it takes to notice that a daemon is not reached any more, in milliseconds.
+    pub fn notice_ms(&self) -> u64 {
+        self.interval.ms().saturating_add(self.timeout.ms()).saturating_mul(u64::from(self.unhealthy))
+    }
 }
 
 impl Default for HealthCheck {

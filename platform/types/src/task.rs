@@ -223,7 +223,8 @@ pub struct Task {
     pub start_after_ms: u64,
     /// When it was `RUNNING` first, since it was started for the last time; in milliseconds since 1970.
     pub started_at_ms: Option<u64>,
-    /// When it was [ready](Task::is_ready) first since then; in milliseconds since 1970.
+    /// When it was [ready](Task::is_ready) first since then; of a daemon that ceased to be so after a short while, when it
+    /// was ready again, if it was. In milliseconds since 1970.
     pub ready_at_ms: Option<u64>,
     /// When it was `STOPPED`, in milliseconds since 1970.
     pub stopped_at_ms: Option<u64>,

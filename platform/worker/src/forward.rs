@@ -4,6 +4,7 @@
 //! Whether the operator may was asked where the API was called. Who else may reach the task is nothing to it.
 
 use crate::link::Link;
+use skiff_edge::relay::{Carried, Relay, Space};
 use skiff_node::wire::{FromWorker, RequestId};
 use skiff_ports::connect::{Connect, ConnectError, Origin};
 use skiff_types::TaskId;
@@ -11,14 +12,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
-use tokio::io::copy_bidirectional_with_sizes;
+use std::time::Duration;
 use tokio::task::spawn_local;
 
-/// Bytes on their way in each direction of a connection.
-const BUFFER_BYTES: usize = 16 << 10;
+/// How long a connection may be silent both ways.
+const SILENCE_MAX: Duration = Duration::from_secs(3_600);
 
-/// Connects the socket to the task's port, says what became of it, and passes on bytes until both sides have ended, or one
-/// broke.
+/// Connects the socket to the task's port, says what became of it, and passes on bytes until both sides have ended, one
+/// broke, or both were silent for too long.
 pub(crate) fn start(
     connect: Rc<dyn Connect>,
     link: Rc<Link>,
@@ -32,14 +33,14 @@ pub(crate) fn start(
             Ok(operator) => operator,
             Err(error) => return answer(Err(format!("the operator's socket can't be used: {error}"))),
         };
-        let mut connection = match connect.connect(task, port, Origin::Forward).await {
+        let connection = match connect.connect(task, port, Origin::Forward).await {
             Ok(connection) => connection,
             Err(error) => return answer(Err(sentence(&error, port))),
         };
         answer(Ok(()));
+        let (space, carried) = (Space::default(), Carried::default());
         // How a connection ends is between its two sides; both see that it has.
-        let _ =
-            copy_bidirectional_with_sizes(&mut operator, &mut connection, BUFFER_BYTES, BUFFER_BYTES).await;
+        let _ = Relay::new(&space, &carried, SILENCE_MAX).run(&mut operator, connection).await;
     });
 }
 
@@ -68,13 +69,14 @@ mod tests {
     use skiff_node::wire::{FrameReader, frames};
     use skiff_ports::connect::Connection;
     use std::cell::RefCell;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::task::LocalSet;
 
-    /// Connects once, to a pipe of which the test has the other end; then nobody listens any more.
-    struct Once(RefCell<Option<DuplexStream>>);
+    /// Gives these connections, the last first, of which the test has the other ends; then nobody listens any more.
+    struct Prepared(RefCell<Vec<TcpStream>>);
 
-    impl Connect for Once {
+    impl Connect for Prepared {
         fn connect(
             &self,
             _: TaskId,
@@ -82,11 +84,18 @@ mod tests {
             origin: Origin,
         ) -> LocalBoxFuture<'static, Result<Box<dyn Connection>, ConnectError>> {
             assert_eq!((port, origin), (6379, Origin::Forward));
-            let end = self.0.take();
+            let end = self.0.borrow_mut().pop();
             Box::pin(async move {
                 end.map(|end| Box::new(end) as Box<dyn Connection>).ok_or(ConnectError::Refused)
             })
         }
+    }
+
+    /// The two ends of a connection.
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (near, listener.accept().await.unwrap().0)
     }
 
     async fn answer(reader: &mut FrameReader) -> (RequestId, Result<(), String>) {
@@ -97,14 +106,14 @@ mod tests {
     }
 
     #[test]
-    fn bytes_pass_both_ways_until_both_sides_have_ended() {
+    fn bytes_pass_both_ways_until_both_sides_have_ended_or_one_breaks_off() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         LocalSet::new().block_on(&runtime, async {
             let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
             let ((_ours, writer), (mut reader, _theirs)) = (frames(ours), frames(theirs));
             let link = Link::start(writer);
-            let (mut task, end) = tokio::io::duplex(64);
-            let connect: Rc<dyn Connect> = Rc::new(Once(RefCell::new(Some(end))));
+            let ((mut task, end), (mut left, left_end)) = (pair().await, pair().await);
+            let connect: Rc<dyn Connect> = Rc::new(Prepared(RefCell::new(vec![left_end, end])));
             let target = (TaskId::from_parts(1, [1; 10]), 6379);
             let forward = |request| {
                 let (operator, end) = UnixStream::pair().unwrap();
@@ -125,8 +134,16 @@ mod tests {
             operator.read_to_string(&mut answered).await.unwrap();
             assert_eq!((asked.as_str(), answered.as_str()), ("ping", "pong"));
 
-            let mut refused = forward(8);
-            assert_eq!(answer(&mut reader).await, (8, Err(sentence(&ConnectError::Refused, 6379))));
+            let operator = forward(8);
+            assert_eq!(answer(&mut reader).await, (8, Ok(())));
+            left.write_all(b"never read").await.unwrap();
+            operator.readable().await.unwrap();
+            drop(operator);
+            let error = left.read(&mut [0]).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "the task must not take it for an end");
+
+            let mut refused = forward(9);
+            assert_eq!(answer(&mut reader).await, (9, Err(sentence(&ConnectError::Refused, 6379))));
             assert_eq!(refused.read_to_string(&mut answered).await.unwrap(), 0, "its socket is closed");
         });
     }

@@ -26,6 +26,7 @@ pub(crate) struct Health {
 
 /// A task with a port.
 struct Daemon {
+    life: u32,
     port: u16,
     rules: HealthCheck,
     /// While its program runs.
@@ -56,7 +57,8 @@ impl Health {
     /// Gets to know a task before it runs.
     pub(crate) fn watch(&self, assignment: &Assignment) {
         if let Some(port) = assignment.spec.port {
-            let daemon = || Daemon { port, rules: assignment.spec.health_check, prober: None };
+            let (life, rules) = (assignment.life, assignment.spec.health_check);
+            let daemon = || Daemon { life, port, rules, prober: None };
             self.daemons.borrow_mut().entry(assignment.task).or_insert_with(daemon);
         }
     }
@@ -68,7 +70,7 @@ impl Health {
 
     fn pass_on(&self, event: TaskEvent) {
         match event {
-            TaskEvent::Started { task } => {
+            TaskEvent::Started { task, .. } => {
                 (self.tell)(event);
                 self.begin(task);
             }
@@ -83,11 +85,11 @@ impl Health {
     fn begin(&self, task: TaskId) {
         let mut daemons = self.daemons.borrow_mut();
         let Some(daemon) = daemons.get_mut(&task) else { return };
-        let (port, rules) = (daemon.port, daemon.rules);
+        let (life, port, rules) = (daemon.life, daemon.port, daemon.rules);
         let (network, tell) = (self.network.clone(), self.tell.clone());
         let checking = async move {
             let probe = async || network.probe(task, port).await;
-            let said = |healthy, reason| tell(TaskEvent::Health { task, healthy, reason });
+            let said = |healthy, reason| tell(TaskEvent::Health { task, life, healthy, reason });
             keep_checking(rules, port, probe, said).await;
         };
         daemon.prober = Some(Prober(spawn_local(checking)));

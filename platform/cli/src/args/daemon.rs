@@ -10,7 +10,8 @@ pub struct DaemonArgs {
     /// [default: the manifest's `port`, else none]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
-    /// Between two checks of a daemon's health, each of which connects to its port [default: 10s]
+    /// Between two checks of a daemon's health. One succeeds once its connection is in the listener's backlog: a program
+    /// that hangs is noticed when that is full [default: 10s]
     #[arg(long, value_name = "TIME")]
     pub health_interval: Option<Span>,
     /// How long a check may take [default: 2s]

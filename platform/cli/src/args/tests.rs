@@ -110,6 +110,16 @@ fn a_daemon_is_told_by_its_port() {
 }
 
 #[test]
+fn a_task_is_stopped_now_or_finishes_what_it_has() {
+    for (line, expected) in [("skiff task stop 5e8f01b2", false), ("skiff task stop 5e8f01b2 --now", true)] {
+        let Command::Task { command: TaskCommand::Stop(args) } = parse(line).unwrap().command else {
+            panic!()
+        };
+        assert_eq!(args.now, expected, "{line}");
+    }
+}
+
+#[test]
 fn who_is_connected_to_is_named_with_a_port() {
     let to = |text: &str| {
         let Command::Net { command: NetworkCommand::Explain(args) } =

@@ -5,12 +5,13 @@ use super::{Entrance, IfMatch, WRITE_ATTEMPTS, views};
 use crate::error::ApiError;
 use crate::keys;
 use crate::model::{Definition, Service};
-use crate::view::Held;
+use crate::view::{Held, View};
 use skiff_api::{
     ColdStartReport, ColdStartRequest, ColdStartSample, ErrorCode, Page, PageQuery, PutService,
     RollbackService, ScaleService,
 };
 use skiff_plan::routes::{self, Routed, Wishes};
+use skiff_ports::runtime::LISTENERS_MAX;
 use skiff_ports::store::Expect;
 use skiff_types::{Kind, Listen, Namespace, QualifiedName, ServiceSpec, TaskDefinitionId, TaskStatus};
 use std::collections::BTreeSet;
@@ -222,6 +223,7 @@ impl Entrance {
             if !is_balanced(service) {
                 return Ok(());
             }
+            check_listeners(view, service)?;
             let name = service.name();
             let asked = routes::asked(&name, Wishes::from(&service.spec));
             let askers: BTreeSet<&QualifiedName> = asked.flat_map(|place| view.askers.of(&place)).collect();
@@ -341,6 +343,31 @@ fn check_kind(spec: &ServiceSpec, definition: &Definition) -> Result<(), ApiErro
             definition.id
         ))),
         (None, _) | (_, Some(_)) => Ok(()),
+    }
+}
+
+/// Refuses a listener that the node has no place for; those that the service has stay.
+fn check_listeners(view: &View, service: &Service) -> Result<(), ApiError> {
+    let (name, wanted) = (service.name(), &service.spec.listen);
+    let before = view.service(&name).filter(|held| !held.value.removed);
+    let has = before.map_or(&[][..], |held| held.value.spec.listen.as_slice());
+    if wanted.iter().all(|listen| has.contains(listen)) {
+        return Ok(());
+    }
+    let stays =
+        |asker: &QualifiedName| *asker != name && view.service(asker).is_some_and(|held| !held.value.removed);
+    let is_anothers =
+        |(listen, askers): &(Listen, &[QualifiedName])| !wanted.contains(listen) && askers.iter().any(stays);
+    let count = wanted.len() + view.askers.listeners().filter(is_anothers).count();
+    match count <= LISTENERS_MAX {
+        true => Ok(()),
+        false => Err(ApiError::new(
+            ErrorCode::Conflict,
+            format!(
+                "with these listeners the services of this node would have {count} together; the most is \
+                 {LISTENERS_MAX}: give this one fewer, or take some from others (`skiff status` lists them)"
+            ),
+        )),
     }
 }
 

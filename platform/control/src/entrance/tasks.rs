@@ -10,7 +10,7 @@ use crate::view::Held;
 use skiff_api::{Page, RunTask, StopTask, TaskListQuery};
 use skiff_plan::lifecycle;
 use skiff_types::{
-    Command, Group, Health, Kind, Namespace, StopCode, StoppedReason, Task, TaskId, TaskStatus,
+    Command, Group, Health, Kind, Namespace, Restart, StopCode, StoppedReason, Task, TaskId, TaskStatus,
 };
 use tracing::info;
 
@@ -97,7 +97,8 @@ impl Entrance {
         Ok(self.with_usage(&held))
     }
 
-    /// Asks for a task's end; one that is ending or has ended stays as it is, unless it is about to be started again.
+    /// Asks for a task's end; one that is ending or has ended stays as it is, unless it is about to be started again, or is
+    /// to end at once.
     pub(crate) async fn stop_task(
         &self,
         namespace: &Namespace,
@@ -115,10 +116,14 @@ impl Entrance {
         let now_ms = self.context.now_ms();
         let restart = self.context.objects.read(|view| {
             let task = view.task(namespace, id);
-            task.map(|held| view.restart_of(&held.value.task)).unwrap_or_default()
+            // While that can't be read it may be any, and its user's word holds against each.
+            task.map_or(Restart::Never, |held| view.restart_of(&held.value.task).unwrap_or(Restart::Always))
         });
         let stop = |object: &mut TaskObject| {
-            let is_news = lifecycle::stop(&mut object.task, reason.clone(), restart);
+            let is_news = match request.now {
+                true => lifecycle::stop_now(&mut object.task, reason.clone(), restart, now_ms),
+                false => lifecycle::stop(&mut object.task, reason.clone(), restart),
+            };
             if is_news {
                 object.updated_at_ms = now_ms;
             }

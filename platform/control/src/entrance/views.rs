@@ -6,7 +6,7 @@ use crate::reconcile::is_complete;
 use crate::view::Held;
 use skiff_api::{
     Component, Deployment, DeploymentState, Initialization, ServiceEvent, ServiceSpec, ServiceState,
-    ServiceStatus, TaskLimits, TaskUsage,
+    ServiceStatus, TaskHealth, TaskLimits, TaskUsage,
 };
 use skiff_ledger::{StatusClass, Totals};
 use skiff_plan::routes::{self, Host, Wishes};
@@ -111,6 +111,7 @@ pub(super) fn task(
 ) -> skiff_api::Task {
     let TaskObject { task, kind, updated_at_ms } = &*held.value;
     let overrides = task.overrides.as_ref();
+    let has_ended = task.status == TaskStatus::Stopped;
     skiff_api::Task {
         id: task.id,
         namespace: task.namespace.clone(),
@@ -129,8 +130,8 @@ pub(super) fn task(
         stop_code: task.stop.as_ref().map(|stop| stop.code),
         stopped_reason: task.stop.as_ref().map(|stop| stop.message.clone()),
         exit_code: task.exit_code,
-        health: task.health.into(),
-        health_reason: task.health_reason.clone(),
+        health: if has_ended { TaskHealth::Unknown } else { task.health.into() },
+        health_reason: task.health_reason.clone().filter(|_| !has_ended),
         restarts: task.restarts,
         last_stop_code: task.last_stop.as_ref().map(|stop| stop.code),
         last_stopped_reason: task.last_stop.as_ref().map(|stop| stop.message.clone()),

@@ -3,6 +3,8 @@
 //! An event that can't be written is tried again until it is, or the platform ends: what the node said once it does
 //! not say again. The node ends before the drain begins; how its last programs ended is in its queue by then, and is
 //! written all the same. A program that ends with the platform is found at the next start.
+//!
+//! What always holds: what is heard late of one life of a task says nothing of the next.
 
 use super::RETRY_INTERVAL;
 use crate::context::Context;
@@ -41,7 +43,7 @@ async fn write_down(context: &Context, event: &TaskEvent) {
 }
 
 async fn take_in(context: &Context, event: &TaskEvent) -> Result<(), ObjectError> {
-    let (TaskEvent::Started { task } | TaskEvent::Ended { task, .. } | TaskEvent::Health { task, .. }) =
+    let (TaskEvent::Started { task, .. } | TaskEvent::Ended { task, .. } | TaskEvent::Health { task, .. }) =
         event;
     let found = context.objects.read(|view| {
         let key = view.task_key(*task)?;
@@ -54,14 +56,16 @@ async fn take_in(context: &Context, event: &TaskEvent) -> Result<(), ObjectError
         return Ok(());
     };
     let now_ms = context.now_ms();
+    let mut changed = false;
     let apply = |object: &mut TaskObject| {
-        let changed = apply(object, event, kept, now_ms);
+        changed = apply(object, event, kept, now_ms);
         if changed {
             object.updated_at_ms = now_ms;
         }
         changed
     };
-    let Some(after) = context.objects.update(&key, apply).await? else { return Ok(()) };
+    let after = context.objects.update(&key, apply).await?;
+    let Some(after) = after.filter(|_| changed) else { return Ok(()) };
     let owner = after.value.owner();
     match event {
         TaskEvent::Started { .. } => {}
@@ -81,25 +85,35 @@ struct Kept {
     /// Its health is checked.
     checked: bool,
     restart: Restart,
+    /// How long it takes at most to notice that it is not reached any more, in milliseconds.
+    notice_ms: u64,
 }
 
 impl Kept {
     fn of(definition: &TaskDefinition) -> Self {
-        Self { checked: definition.port.is_some(), restart: definition.restart }
+        Self {
+            checked: definition.port.is_some(),
+            restart: definition.restart,
+            notice_ms: definition.health_check.notice_ms(),
+        }
     }
 }
 
 /// Changes a task by what happened to it; false if that changes nothing.
 fn apply(object: &mut TaskObject, event: &TaskEvent, kept: Kept, now_ms: u64) -> bool {
     let task = &mut object.task;
+    let (TaskEvent::Started { life, .. } | TaskEvent::Ended { life, .. } | TaskEvent::Health { life, .. }) =
+        event;
+    if *life != task.restarts {
+        return false;
+    }
     match event {
         TaskEvent::Started { .. } => lifecycle::started(task, kept.checked, now_ms),
         TaskEvent::Health { healthy, reason, .. } => {
-            lifecycle::checked(task, *healthy, reason, kept.restart, now_ms)
+            lifecycle::checked(task, *healthy, reason, kept.restart, kept.notice_ms, now_ms)
         }
         TaskEvent::Ended { exit_code, reason, .. } => {
             let is_news = task.stop.is_none() || (task.exit_code.is_none() && exit_code.is_some());
-            // One that no worker has yet says nothing: that was its life before it began anew.
             let lives = (TaskStatus::Activating..TaskStatus::Stopped).contains(&task.status);
             let takes = lives && is_news;
             if takes {

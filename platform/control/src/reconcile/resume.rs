@@ -16,7 +16,7 @@ use tracing::warn;
 
 /// Puts every task where a platform that has just started can take it up again.
 pub(crate) async fn resume(context: &Context) -> Result<(), ObjectError> {
-    let tasks: Vec<(Key, Restart)> = context.objects.read(|view| {
+    let tasks: Vec<(Key, Option<Restart>)> = context.objects.read(|view| {
         let tasks = view.tasks.all().map(|held| &held.value);
         tasks.map(|object| (object.key(), view.restart_of(&object.task))).collect()
     });
@@ -45,8 +45,13 @@ pub(crate) async fn resume(context: &Context) -> Result<(), ObjectError> {
         .await
 }
 
+/// Whether a task is to run, or may be: one on the threshold begins anew if its definition, once it can be read, says so.
 fn goes_on(object: &TaskObject) -> bool {
-    object.task.status != TaskStatus::Stopped && object.task.stop.is_none()
+    match object.task.status {
+        TaskStatus::Stopped => false,
+        TaskStatus::Deprovisioning => true,
+        _ => object.task.stop.is_none(),
+    }
 }
 
 /// Gives an address to a task that was made by a Skiff that had no network.

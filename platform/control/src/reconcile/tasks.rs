@@ -42,6 +42,8 @@ type Prepared = (Digest, Result<(), PrepareError>);
 struct Due {
     held: Held<TaskObject>,
     runs: Option<Runs>,
+    /// The task's definition is there but can't be read: neither is it started, nor is it decided whether it begins anew.
+    unreadable: bool,
 }
 
 /// What a task's definition says that matters to its next step.
@@ -132,14 +134,17 @@ fn look(context: &Arc<Context>, preparing: &mut Preparing) -> Look {
             let task = &held.value.task;
             let definition = view.definition(&task.namespace, &task.definition);
             let runs = definition.map(|definition| Runs::of(&held.value, &definition.value.definition));
-            Due { held: held.clone(), runs }
+            Due { held: held.clone(), runs, unreadable: view.has_unreadable_definition(task) }
         };
         view.unsettled().map(due).collect()
     });
     let now_ms = context.now_ms();
     let mut look = Look::default();
-    for Due { held, runs } in due {
+    for Due { held, runs, unreadable } in due {
         let task = &held.value.task;
+        if unreadable && task.stop.is_none() {
+            continue;
+        }
         if runs.is_none() && task.stop.is_none() {
             let message = format!("the task definition {} is gone", task.definition);
             let reason = StoppedReason { code: StopCode::TaskFailedToStart, message };
@@ -164,6 +169,8 @@ fn look(context: &Arc<Context>, preparing: &mut Preparing) -> Look {
         let mut again_in =
             |ms: u64| look.again_in_ms = Some(look.again_in_ms.map_or(ms, |other| other.min(ms)));
         match lifecycle::next(task, &known, now_ms) {
+            Step::Advance(TaskStatus::Stopped)
+                if unreadable && lifecycle::is_restarted(task, Restart::Always) => {}
             Step::Advance(to) => look.writes.push((held, Change::Advance(to))),
             Step::Restart => look.writes.push((held, Change::Restart(restart))),
             Step::Prepare => {

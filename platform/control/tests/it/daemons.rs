@@ -1,7 +1,10 @@
 //! Daemons: their health, their end, restart policies, and listeners.
 
 use crate::fixture::{Platform, name, namespace, registration, until, wanted};
+use bytes::Bytes;
 use skiff_api::{ErrorCode, HealthCheckSpec, PutService, RegisterTaskDefinition, StopTask, Task, TaskHealth};
+use skiff_ports::runtime::LISTENERS_MAX;
+use skiff_ports::store::{Expect, Key};
 use skiff_types::{Listen, Restart, Span, StopCode, TaskId, TaskStatus};
 
 const PORT: u16 = 6379;
@@ -149,6 +152,59 @@ async fn a_task_that_failed_is_started_again_where_it_was() {
 }
 
 #[tokio::test]
+async fn what_is_heard_late_of_a_life_before_says_nothing_of_this_one() {
+    let platform = Platform::start().await;
+    let request = RegisterTaskDefinition { restart: Restart::Always, ..daemon("late") };
+    let id = platform.run_daemon(&request).await;
+    platform.reaches(id, TaskStatus::Running).await;
+    platform.node.end(id, Some(0), StopCode::Exited);
+    let runs_again = |task: &Task| task.restarts == 1 && task.status == TaskStatus::Running;
+    platform.finds("it runs again", id, runs_again).await;
+    platform.node.find_health_in_life(id, 0, false);
+    platform.node.end_life(id, 0, Some(1), StopCode::Exited);
+    platform.node.find_health(id, true);
+    let task = platform.finds("it is healthy", id, |task| task.health == TaskHealth::Healthy).await;
+    assert_eq!((task.restarts, task.stop_code, task.exit_code), (1, None, None));
+}
+
+#[tokio::test]
+async fn a_task_whose_definition_can_not_be_read_waits_until_it_can() {
+    let platform = Platform::start().await;
+    let request = RegisterTaskDefinition { restart: Restart::Always, ..daemon("dark") };
+    let id = platform.run_daemon(&request).await;
+    platform.reaches(id, TaskStatus::Running).await;
+    let disk = platform.stop().await;
+    let key = Key::parse("taskdef.default.dark.0000000001").unwrap();
+    let entry = disk.store.get(&key).await.unwrap().expect("its definition");
+    disk.store.put(&key, Bytes::from_static(b"{}"), Expect::Any).await.unwrap();
+
+    let platform = Platform::start_on(disk).await;
+    let waits = |task: &Task| task.status == TaskStatus::Deprovisioning;
+    let task = platform.finds("it waits", id, waits).await;
+    assert_eq!((task.restarts, task.stop_code), (0, Some(StopCode::PlatformStopped)));
+    platform.disk.store.put(&key, entry.value, Expect::Any).await.unwrap();
+    let runs_again = |task: &Task| task.restarts == 1 && task.status == TaskStatus::Running;
+    platform.finds("it runs again", id, runs_again).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_told_to_end_now_finishes_nothing() {
+    let platform = Platform::start().await;
+    let id = platform.run_daemon(&daemon("held")).await;
+    platform.reaches(id, TaskStatus::Running).await;
+    platform.node.find_health(id, true);
+    platform.finds("it is healthy", id, |task| task.health == TaskHealth::Healthy).await;
+    platform.node.set_outstanding(id, 1);
+    platform.client.stop_task(&namespace(), id, &StopTask::default()).await.unwrap();
+    platform.reaches(id, TaskStatus::Stopping).await;
+    let now = StopTask { now: true, ..StopTask::default() };
+    platform.client.stop_task(&namespace(), id, &now).await.unwrap();
+    let ended = platform.reaches(id, TaskStatus::Stopped).await;
+    assert_eq!((ended.stop_code, ended.health), (Some(StopCode::UserInitiated), TaskHealth::Unknown));
+    platform.assert_node_is_content();
+}
+
+#[tokio::test]
 async fn a_user_ends_what_is_always_started_again() {
     let platform = Platform::start().await;
     let request = RegisterTaskDefinition { restart: Restart::Always, ..registration("loop", "loop") };
@@ -198,6 +254,28 @@ async fn a_listener_is_one_services_and_leads_to_a_port() {
     assert_eq!(listeners, ["tcp:6379 default/first", "tcp:7000 default/second"]);
     platform.client.delete_service(&namespace(), &name("first"), None).await.unwrap();
     put("second", PORT).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_has_so_many_listeners_and_no_more() {
+    let platform = Platform::start().await;
+    platform.push("kv", "daemon").await;
+    platform.client.register_task_definition(&namespace(), &daemon("kv")).await.unwrap();
+    let put = async |service: &str, ports: std::ops::Range<u16>| {
+        let request = PutService { listen: Some(ports.map(Listen::Tcp).collect()), ..wanted("kv", 0) };
+        platform.client.put_service(&namespace(), &name(service), &request, None).await
+    };
+    let (most, each) = (LISTENERS_MAX as u16, Listen::PER_SERVICE_MAX as u16);
+    assert_eq!(most % each, 0);
+    for at in 0..most / each {
+        put(&format!("s{at}"), 20_000 + at * each..20_000 + (at + 1) * each).await.unwrap();
+    }
+    let error = put("more", 30_000..30_001).await.unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::Conflict));
+    assert!(error.to_string().contains("would have 129 together; the most is 128"), "{error}");
+    put("s0", 20_000..20_000 + each).await.unwrap();
+    put("s0", 20_000..20_001).await.unwrap();
+    put("more", 30_000..30_001).await.unwrap();
 }
 
 #[tokio::test]

@@ -135,7 +135,7 @@ async fn a_daemon_is_restarted_when_it_ends_and_stopped_when_asked() {
     .await;
     assert!(service.status.events.iter().any(|event| event.task == Some(first.id)));
 
-    let stop = StopTask { reason: Some("maintenance".to_owned()) };
+    let stop = StopTask { reason: Some("maintenance".to_owned()), ..StopTask::default() };
     platform.client.stop_task(&namespace(), second.id, &stop).await.unwrap();
     let ended = platform.reaches(second.id, TaskStatus::Stopped).await;
     assert_eq!(ended.stop_code, Some(StopCode::UserInitiated));

@@ -84,7 +84,7 @@ async fn no_body_is_the_platforms_fault() {
             &["default"],
             r#"{"definition":"hello:1","arguments":["x"],"environment":{"K":"V"}}"#,
         ),
-        (Operation::StopTask, &["default", &task], r#"{"reason":"because"}"#),
+        (Operation::StopTask, &["default", &task], r#"{"reason":"because","now":true}"#),
         (Operation::PushImage, &["default", "other:v1"], "http"),
         (
             Operation::PutSecurityGroup,

@@ -77,6 +77,8 @@ struct State {
     /// Components by the key of the program that they are run as.
     prepared: HashMap<Digest, Digest>,
     outstanding: HashMap<TaskId, u64>,
+    /// Which life each task was told to run last.
+    lives: HashMap<TaskId, u32>,
     kept_native: Option<BTreeSet<Digest>>,
     holds: bool,
     wrongs: Vec<String>,
@@ -111,14 +113,28 @@ impl Node {
     }
 
     pub(crate) fn end(&self, task: TaskId, exit_code: Option<i32>, code: StopCode) {
+        self.end_life(task, self.life(task), exit_code, code);
+    }
+
+    /// Ends a program in one of its task's lives, whether that is over or not.
+    pub(crate) fn end_life(&self, task: TaskId, life: u32, exit_code: Option<i32>, code: StopCode) {
         let reason = StoppedReason { code, message: format!("the program ended with {exit_code:?}") };
-        self.events.send(TaskEvent::Ended { task, exit_code, reason }).unwrap();
+        self.events.send(TaskEvent::Ended { task, life, exit_code, reason }).unwrap();
     }
 
     /// Says what the check of a daemon's port found.
     pub(crate) fn find_health(&self, task: TaskId, healthy: bool) {
+        self.find_health_in_life(task, self.life(task), healthy);
+    }
+
+    /// The same, in one of its task's lives.
+    pub(crate) fn find_health_in_life(&self, task: TaskId, life: u32, healthy: bool) {
         let reason = if healthy { "" } else { "nothing listens" };
-        self.events.send(TaskEvent::Health { task, healthy, reason: reason.to_owned() }).unwrap();
+        self.events.send(TaskEvent::Health { task, life, healthy, reason: reason.to_owned() }).unwrap();
+    }
+
+    fn life(&self, task: TaskId) -> u32 {
+        self.state.lock().unwrap().lives.get(&task).copied().unwrap_or(0)
     }
 
     pub(crate) fn set_outstanding(&self, task: TaskId, requests: u64) {
@@ -159,12 +175,13 @@ impl Runtime for Node {
             if component.is_none() {
                 state.wrongs.push(format!("{} was assigned without native code", task.id));
             }
+            state.lives.insert(task.id, task.life);
             if task.spec.kind == Kind::Command && state.started.insert(task.id) {
-                self.events.send(TaskEvent::Started { task: task.id }).unwrap();
+                self.events.send(TaskEvent::Started { task: task.id, life: task.life }).unwrap();
                 let program = component.and_then(|component| self.program(&component)).unwrap_or_default();
                 if let Some(code) = program.strip_prefix("exit ") {
                     let exit_code = code.lines().next().and_then(|code| code.parse().ok());
-                    self.end(task.id, exit_code, StopCode::Exited);
+                    self.end_life(task.id, task.life, exit_code, StopCode::Exited);
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! The connections to one daemon: those that wait for a request, and a count of the requests it has.
+//! The connections to one daemon: those that wait for a request, and counts of the requests it has, and of the connections
+//! that are being opened.
 //!
 //! It does not open connections, and bounds only those that wait; a request that finds none has one of its own. What
 //! always holds: a connection that waits for longer than its timeout is never used, and none waits for a daemon that has
@@ -62,6 +63,7 @@ pub(crate) struct Pool {
     /// Those that wait, the one that has waited longest first.
     idle: RefCell<Vec<Idle>>,
     requests: Cell<u64>,
+    opening: Cell<u64>,
     closed: Cell<bool>,
     expires: Cell<bool>,
 }
@@ -74,8 +76,8 @@ struct Idle {
 impl Pool {
     /// No connection yet to a daemon on this port.
     pub(crate) fn new(port: u16) -> Self {
-        let (idle, requests, closed, expires) = Default::default();
-        Self { port, idle, requests, closed, expires }
+        let (idle, requests, opening, closed, expires) = Default::default();
+        Self { port, idle, requests, opening, closed, expires }
     }
 
     /// Where the daemon listens.
@@ -86,6 +88,17 @@ impl Pool {
     /// Requests that it has from this worker.
     pub(crate) fn requests(&self) -> u64 {
         self.requests.get()
+    }
+
+    /// Connections that this worker is opening to it; nobody else knows of them yet.
+    pub(crate) fn opening(&self) -> u64 {
+        self.opening.get()
+    }
+
+    /// Another is being opened, until this is dropped.
+    pub(crate) fn opens(&self) -> Opening<'_> {
+        self.opening.set(self.opening.get() + 1);
+        Opening(&self.opening)
     }
 
     /// Connections that wait for a request.
@@ -134,6 +147,15 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         idle.retain(|idle| !idle.is_old(now_ns, timeout) && !idle.link.sender.is_closed());
         !idle.is_empty()
+    }
+}
+
+/// A connection that is being opened.
+pub(crate) struct Opening<'a>(&'a Cell<u64>);
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 

@@ -16,12 +16,12 @@ fn beside(
     let (space, carried) = (Space::default(), Carried::default());
     let ended = runtime.block_on(async {
         let (client, mut client_far) = duplex(1_000);
-        let (task, mut task_far) = duplex(1_000);
+        let (task, task_far) = duplex(1_000);
         let relaying = async {
             let relay = Relay::new(&space, &carried, silence_max);
             let relay = relay.after(b"from the client, ", b"from the task, ");
-            let ended = relay.run(&mut client_far, &mut task_far).await;
-            drop((client_far, task_far));
+            let ended = relay.run(&mut client_far, Box::new(task_far)).await;
+            drop(client_far);
             ended
         };
         tokio::join!(relaying, test(client, task)).0
@@ -92,9 +92,9 @@ fn what_a_side_took_and_holds_is_asked_for_whenever_it_wakes() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let _in_runtime = runtime.enter();
     let (space, carried, asked) = (Space::default(), Carried::default(), Rc::new(Cell::new(0)));
-    let (mut client, (mut task, _far)) = (Holding(asked.clone()), duplex(1_000));
+    let (mut client, (task, _far)) = (Holding(asked.clone()), duplex(1_000));
     let relay = Relay::new(&space, &carried, Duration::from_secs(9)).after(b"", b"from the task");
-    let mut running = pin!(relay.run(&mut client, &mut task));
+    let mut running = pin!(relay.run(&mut client, Box::new(task)));
     for times in 1..=3 {
         assert!(running.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         assert_eq!(asked.get(), times);

@@ -343,6 +343,35 @@ fn hints_are_passed_over_and_a_head_has_no_body() {
 }
 
 #[test]
+fn a_connection_waits_for_the_next_request_after_an_answer_without_a_body_too() {
+    run(async {
+        let opened = Rc::new(Cell::new(0));
+        let count = opened.clone();
+        let port = daemon(move |mut stream| {
+            count.set(count.get() + 1);
+            async move {
+                loop {
+                    let answer: &[u8] = match read_head(&mut stream).await.split(' ').next() {
+                        Some("HEAD") => b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
+                        Some("PUT") => b"HTTP/1.1 204 No Content\r\n\r\n",
+                        Some("GET") => b"HTTP/1.1 304 Not Modified\r\n\r\n",
+                        _ => return,
+                    };
+                    stream.write_all(answer).await.unwrap();
+                }
+            }
+        });
+        let bench = Bench::to(Limits::default(), &[(6, port)]);
+        let mut client = bench.http1().await;
+        for method in ["HEAD", "PUT", "GET", "HEAD"] {
+            client.ready().await.unwrap();
+            assert_eq!(text(client.send_request(ask(method)).await.unwrap()).await, "");
+        }
+        assert_eq!(opened.get(), 1);
+    });
+}
+
+#[test]
 fn a_daemon_is_left_when_its_client_leaves() {
     run(async {
         let (begun, left) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
@@ -423,8 +452,9 @@ fn another_protocol_is_refused_where_it_can_not_be_had() {
         check(&raw, 502, "task_failed", "it was not asked for");
         let raw = bench.raw(&upgrade("GET / HTTP/1.1\r\nHost: hello.localhost\r\n")).await;
         check(&raw, 501, "not_supported", "Upgrade");
-        let raw = bench.raw(&upgrade("GET / HTTP/1.0\r\nHost: web.localhost\r\n")).await;
-        check(&raw, 501, "not_supported", "Upgrade");
+        // RFC 9110, section 7.8: it is nothing in HTTP/1.0.
+        let raw = bench.raw(&upgrade("GET / HTTP/1.0\r\nHost: hello.localhost\r\n")).await;
+        assert!(raw.contains(" 200 ") && raw.ends_with("\r\n\r\nno daemon"), "{raw}");
         let with_body = upgrade("POST / HTTP/1.1\r\nHost: web.localhost\r\nContent-Length: 3\r\n") + "abc";
         let raw = bench.raw(&with_body).await;
         check(&raw, 501, "not_supported", "Upgrade");
@@ -433,6 +463,21 @@ fn another_protocol_is_refused_where_it_can_not_be_had() {
         let bench = Bench::to(Limits::default(), &[(6, answering([OK]).0)]);
         let raw = bench.raw(&upgrade("GET / HTTP/1.1\r\nHost: web.localhost\r\n")).await;
         assert!(raw.starts_with("HTTP/1.1 200 ") && raw.ends_with("\r\n\r\nhi"), "{raw}");
+    });
+}
+
+#[test]
+fn at_most_half_of_the_connections_may_speak_another_protocol() {
+    run(async {
+        let limits = Limits { connections_max: 2, ..Limits::default() };
+        let bench = Bench::to(limits, &[(6, echoing())]);
+        let mut client = change_protocol(&bench).await;
+        let upgrade = format!("GET / HTTP/1.1\r\n{CLOSE}Connection: upgrade\r\nUpgrade: echo\r\n\r\n");
+        check(&bench.raw(&upgrade).await, 503, "too_many_connections", "another protocol");
+        client.shutdown().await.unwrap();
+        read_to_end(&mut client).await;
+        eventually("its place is free", || bench.edge.connections() == 0).await;
+        change_protocol(&bench).await;
     });
 }
 

@@ -164,11 +164,105 @@ fn connections_of_both_kinds_share_the_room_and_idle_ones_make_it() {
         client.write_all(b"hi").await.unwrap();
         assert_eq!(read_until(&mut client, "hi").await, "hi");
         assert_eq!(read_to_end(&mut idle).await, "", "the idle one had to go");
-        let mut waits = TcpStream::connect(address).await.unwrap();
-        waits.write_all(b"hi").await.unwrap();
+    });
+}
+
+#[test]
+fn at_most_half_of_the_room_is_theirs() {
+    run(async {
+        let limits = Limits { connections_max: 2, ..Limits::default() };
+        let bench = Bench::to(limits, &[(6, counting())]);
+        let (_listening, address) = listen(&bench, "web");
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"hi").await.unwrap();
+        assert_eq!(read_until(&mut client, "hi").await, "hi");
+        let mut http1 = bench.http1().await;
+        for _ in 0..3 {
+            let mut refused = TcpStream::connect(address).await.unwrap();
+            assert!(is_reset(&mut refused).await);
+            http1.ready().await.unwrap();
+            assert_eq!(text(http1.send_request(get()).await.unwrap()).await, "no daemon");
+        }
+        let lines = bench.wait_for_lines(6).await;
+        let refused = "this worker has as many connections without HTTP as it may";
+        assert_eq!(lines.iter().filter(|line| line["error"] == refused).count(), 3, "{lines:?}");
         client.shutdown().await.unwrap();
         assert_eq!(read_to_end(&mut client).await, "2 bytes");
-        assert_eq!(read_until(&mut waits, "hi").await, "hi");
+        eventually("its place is free", || bench.edge.connections() == 1).await;
+        let mut next = TcpStream::connect(address).await.unwrap();
+        next.write_all(b"hi").await.unwrap();
+        assert_eq!(read_until(&mut next, "hi").await, "hi");
+    });
+}
+
+#[test]
+fn a_worker_without_room_leaves_connections_to_others_and_ends_with_a_drain() {
+    run(async {
+        let limits = Limits { connections_max: 1, ..Limits::default() };
+        let full = Bench::with(limits, task(|_, _| std::future::pending()));
+        let other = Bench::to(Limits::default(), &[(6, counting())]);
+        let mut busy = full.connect().await;
+        busy.write_all(b"GET / HTTP/1.1\r\nHost: hello.localhost\r\n\r\n").await.unwrap();
+        eventually("it is asked", || full.ledger.worker(0).requests.get() == 1).await;
+        let shared = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = shared.local_addr().unwrap();
+        let listen = |bench: &Bench| {
+            bench.edge.listen_tcp(shared.try_clone().unwrap(), "default/web".parse().unwrap())
+        };
+        let (_of_full, of_other) = (listen(&full), listen(&other));
+        for _ in 0..8 {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(b"x").await.unwrap();
+            client.shutdown().await.unwrap();
+            assert_eq!(read_to_end(&mut client).await, "x1 bytes");
+        }
+        drop((of_other, shared));
+        let _waits = TcpStream::connect(address).await.unwrap();
+        assert!(!full.edge.drain(Duration::from_millis(50)).await);
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+/// A daemon that repeats what it is sent; tells whether its last connection was reset, once it has ended.
+fn noting_resets() -> (u16, Rc<Cell<Option<bool>>>) {
+    let was_reset = Rc::new(Cell::new(None));
+    let note = was_reset.clone();
+    let port = daemon(move |mut stream| {
+        let note = note.clone();
+        async move {
+            let (mut reader, mut writer) = stream.split();
+            note.set(Some(tokio::io::copy(&mut reader, &mut writer).await.is_err()));
+        }
+    });
+    (port, was_reset)
+}
+
+#[test]
+fn a_daemon_does_not_take_a_connection_that_was_broken_off_for_one_that_has_ended() {
+    run(async {
+        for (by, expected) in [("the end", false), ("a reset", true), ("silence", true), ("a drain", true)] {
+            let (port, was_reset) = noting_resets();
+            let silence_ms = if by == "silence" { 500 } else { 60_000 };
+            let tunnel_idle_timeout = Duration::from_millis(silence_ms);
+            let bench = Bench::to(Limits { tunnel_idle_timeout, ..Limits::default() }, &[(6, port)]);
+            let (_listening, address) = listen(&bench, "web");
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(b"hi").await.unwrap();
+            assert_eq!(read_until(&mut client, "hi").await, "hi");
+            match by {
+                "the end" => client.shutdown().await.unwrap(),
+                "a reset" => {
+                    client.set_zero_linger().unwrap();
+                    drop(client);
+                }
+                "silence" => assert!(is_reset(&mut client).await),
+                _ => assert!(!bench.edge.drain(Duration::from_millis(50)).await),
+            }
+            eventually(by, || was_reset.get().is_some()).await;
+            assert_eq!(was_reset.get(), Some(expected), "by {by}");
+        }
     });
 }
 

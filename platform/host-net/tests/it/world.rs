@@ -221,7 +221,8 @@ impl World {
         set(&mut spec);
         let interface = self.join(report.kind, service, groups, spec.limits.memory.bytes());
         let NetworkInterface { task, owner, slot, .. } = interface;
-        self.sandboxes.run(Assignment { task, owner, in_service: true, spec: Arc::new(spec), slot });
+        let spec = Arc::new(spec);
+        self.sandboxes.run(Assignment { task, owner, in_service: true, spec, slot, life: 0 });
         task
     }
 

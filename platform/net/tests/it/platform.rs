@@ -3,7 +3,7 @@
 
 use crate::world::{World, accept, any, at, listen, now, read, read_all, run, run_in_real_time, write};
 use skiff_net::{Duplex, Interface, Limits, NetError, Stream};
-use skiff_ports::connect::Origin;
+use skiff_ports::connect::{Connection, Origin};
 use skiff_ports::flows::Verdict;
 use skiff_types::{Direction, TaskId, Transport};
 use std::collections::HashSet;
@@ -248,6 +248,13 @@ fn a_duplex_carries_everything_and_ends_like_a_stream() {
         write(&theirs, "never read").await.unwrap();
         drop(ours);
         assert_eq!(read(&theirs).await, Err(NetError::Reset));
+
+        let (mut ours, theirs) = open().await;
+        ours.write_all(b"half of").await.unwrap();
+        assert_eq!(read(&theirs).await.unwrap(), "half of");
+        ours.break_off();
+        drop(ours);
+        assert_eq!(read(&theirs).await, Err(NetError::Reset), "that was not all");
     });
 }
 

@@ -47,6 +47,7 @@ struct TaskOnWire {
     in_service: bool,
     spec: u32,
     slot: u32,
+    life: u32,
 }
 
 /// Cuts a difference into its pieces, at least one, as they are asked for.
@@ -77,8 +78,8 @@ pub fn pieces(difference: Difference) -> impl Iterator<Item = Piece> {
                 piece.specs.push(TaskSpec::clone(&assignment.spec));
                 piece.specs.len() as u32 - 1
             });
-            let Assignment { task, owner, in_service, slot, spec: _ } = assignment;
-            piece.tasks.push(TaskOnWire { task, owner, in_service, spec: place, slot });
+            let Assignment { task, owner, in_service, slot, life, spec: _ } = assignment;
+            piece.tasks.push(TaskOnWire { task, owner, in_service, spec: place, slot, life });
         }
         while let Some(route) = room.take(&mut routes, |route| route_bytes(route)) {
             piece.routes.push(Arc::unwrap_or_clone(route));
@@ -188,9 +189,9 @@ impl Gatherer {
         };
         self.specs.forget_some();
         let specs: Vec<Arc<TaskSpec>> = specs.into_iter().map(|spec| self.specs.share(spec)).collect();
-        let assignment = |TaskOnWire { task, owner, in_service, spec, slot }| {
+        let assignment = |TaskOnWire { task, owner, in_service, spec, slot, life }| {
             let spec = specs.get(spec as usize)?.clone();
-            Some(Assignment { task, owner, in_service, spec, slot })
+            Some(Assignment { task, owner, in_service, spec, slot, life })
         };
         let assignments = tasks.into_iter().map(assignment).collect::<Option<_>>()?;
         let routes = routes.into_iter().map(Arc::new).collect();
@@ -261,6 +262,7 @@ mod tests {
             in_service: true,
             spec: specs[number as usize % specs.len()].clone(),
             slot: number,
+            life: number % 3,
         };
         let route = |number: u32| {
             Arc::new(Route {

@@ -27,8 +27,8 @@ fn assignment(number: u8, kind: Kind, units: &str) -> Assignment {
         port: (kind == Kind::Command).then_some(6379),
         health_check: HealthCheck::default(),
     };
-    let slot = u32::from(number);
-    Assignment { task: id(number), owner: service(number), in_service: true, spec: Arc::new(spec), slot }
+    let (owner, slot) = (service(number), u32::from(number));
+    Assignment { task: id(number), owner, in_service: true, spec: Arc::new(spec), slot, life: 0 }
 }
 
 fn route(number: u8, targets: &[u8]) -> Route {

@@ -310,7 +310,7 @@ impl World {
         set(&mut spec);
         let task = TaskId::from_parts(1, [number; 10]);
         let (in_service, spec, slot) = (report.kind == Kind::Http, Arc::new(spec), u32::from(number));
-        let assignment = Assignment { task, owner, in_service, spec, slot };
+        let assignment = Assignment { task, owner, in_service, spec, slot, life: 0 };
         self.assignments.borrow_mut().insert(task, assignment);
         self.run_again(task);
         task
@@ -361,7 +361,7 @@ impl World {
     /// What was said to have happened to a task.
     pub(crate) fn events(&self, task: TaskId) -> Vec<TaskEvent> {
         let of = |event: &&TaskEvent| match event {
-            TaskEvent::Started { task: other }
+            TaskEvent::Started { task: other, .. }
             | TaskEvent::Ended { task: other, .. }
             | TaskEvent::Health { task: other, .. } => *other == task,
         };

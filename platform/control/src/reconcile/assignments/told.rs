@@ -110,7 +110,8 @@ impl Told {
             let interface = known.ok().and_then(|at| before[at].interface.take());
             if known.is_err() {
                 let Owner { name, in_service } = owner.clone();
-                change.tasks.push(DesiredTask { id: task.id, owner: name, in_service, spec });
+                let life = task.restarts;
+                change.tasks.push(DesiredTask { id: task.id, owner: name, in_service, spec, life });
             }
             let interface = self.network.look_at(view, task, named, interface, &mut change.network);
             tasks.push(ToldTask { id: task.id, interface });

@@ -212,7 +212,7 @@ fn assignment(slot: u32, component: Digest, report: &skiff_ports::runtime::Compo
         health_check: HealthCheck::default(),
     };
     let task = TaskId::from_parts(1, [slot as u8; 10]);
-    Assignment { task, owner, in_service: true, spec: Arc::new(spec), slot }
+    Assignment { task, owner, in_service: true, spec: Arc::new(spec), slot, life: 0 }
 }
 
 /// Where the guest's component lies, built if need be.

@@ -22,6 +22,8 @@ use std::time::Duration;
 
 /// What an attacker is given: a quarter of a core.
 const LIMITS: [&str; 4] = ["--cpu", "256", "--memory", "128MiB"];
+/// The group of the attacker of the tests, which allows nothing.
+const CLOSED: &str = "closed";
 /// Connections that wait at the task that the floods are for, which accepts none.
 const BACKLOG: u32 = 128;
 /// The first burst of an attacker is over by then: what follows is the share that it settles at.
@@ -57,6 +59,7 @@ const ATTACKS: Range<usize> = 1..3;
 pub(super) fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let (platform, _) = bench.platform(Some(bench.cores.server), &[], &[])?;
     deploy_example(&platform, "hello")?;
+    platform.skiff_output(&["sg", "create", CLOSED, "--no-rules"])?;
     let mute = serve(&platform, "sockets", "mute", &format!("mute {PORT} {BACKLOG}"), &[])?;
     let target = mute[0].target();
     let hello =
@@ -78,7 +81,7 @@ fn round(bench: &Bench, platform: &Platform, hello: &Load, target: &str) -> anyh
     sleep(SETTLE);
     let floods = hello.run_soundly(bench)?;
     stop(platform, &flooding)?;
-    let attacker = beside_attacker(bench, platform, hello)?;
+    let attacker = beside_attacker(bench, platform, hello, &world_of(platform, target))?;
     let denied = platform.metric_sum(DENIED)? - denied_before;
     let spinning = start_native_spinner(bench)?;
     let native = hello.run_soundly(bench)?;
@@ -91,11 +94,16 @@ fn round(bench: &Bench, platform: &Platform, hello: &Load, target: &str) -> anyh
 }
 
 /// What `hello` feels while the attacker of the tests is run, again whenever it has ended.
-fn beside_attacker(bench: &Bench, platform: &Platform, hello: &Load) -> anyhow::Result<Outcome> {
+fn beside_attacker(
+    bench: &Bench,
+    platform: &Platform,
+    hello: &Load,
+    world: &[String],
+) -> anyhow::Result<Outcome> {
     let is_over = AtomicBool::new(false);
     let cores = &bench.cores;
     std::thread::scope(|scope| {
-        let attacking = scope.spawn(|| attack_until(&is_over, cores, platform));
+        let attacking = scope.spawn(|| attack_until(&is_over, cores, platform, world));
         sleep(SETTLE);
         let outcome = hello.run_soundly(bench);
         is_over.store(true, Ordering::Relaxed);
@@ -104,11 +112,32 @@ fn beside_attacker(bench: &Bench, platform: &Platform, hello: &Load) -> anyhow::
     })
 }
 
+/// What the attacker must know: the ports of the platform, two that nobody listens at, and a task that nobody may reach.
+fn world_of(platform: &Platform, target: &str) -> Vec<String> {
+    let port = |address: &str| address.rsplit(':').next().unwrap_or_default().to_owned();
+    let victim = target.split(':').next().unwrap_or_default();
+    vec![
+        format!("api={}", port(&platform.api)),
+        format!("balancer={}", port(&platform.http)),
+        "secret=9".to_owned(),
+        "redirector=13".to_owned(),
+        format!("victim={victim}"),
+        "zone=attack.test".to_owned(),
+        "may_ask=true".to_owned(),
+    ]
+}
+
 /// Runs the attacker again and again. Its commands are not where the platform is.
-fn attack_until(is_over: &AtomicBool, cores: &Cores, platform: &Platform) -> anyhow::Result<()> {
+fn attack_until(
+    is_over: &AtomicBool,
+    cores: &Cores,
+    platform: &Platform,
+    world: &[String],
+) -> anyhow::Result<()> {
     let component = guest("attacker");
     let component = component.to_string_lossy();
-    let run = [&["run", &component], &LIMITS[..]].concat();
+    let world: Vec<&str> = world.iter().map(String::as_str).collect();
+    let run = [&["run", &component, "--security-group", CLOSED], &LIMITS[..], &["--"], &world].concat();
     while !is_over.load(Ordering::Relaxed) {
         cores.on(Some(cores.driver), || platform.skiff_output(&run))?;
     }

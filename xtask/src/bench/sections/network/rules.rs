@@ -31,8 +31,10 @@ struct Noticed {
 
 pub(super) fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let (platform, _) = bench.platform(None, &["--workers", "2"], &[])?;
-    for [group, rule] in RULES {
+    for [group, _] in RULES {
         platform.skiff_output(&["sg", "create", group, "--no-rules"])?;
+    }
+    for [group, rule] in RULES {
         platform.skiff_output(&["sg", "allow", group, rule])?;
     }
     let script = format!("hold {PORT} {HELD}");
