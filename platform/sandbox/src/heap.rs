@@ -3,11 +3,12 @@
 //! The allocator counts each thread's bytes. A guest's polls happen one after the other on the worker's thread, so what
 //! the count grows by in them is held for that guest, until it is freed in them. What moves between a guest and the rest
 //! of the worker is told: bytes of bodies, lines of logs, the heads of requests and answers ([`crate::call::crossing`],
-//! [`crate::outgoing`]), and what host capabilities hold, give and take ([`apart`], [`given_away`], [`taken_over`]).
+//! [`crate::outgoing`]), and what host capabilities hold, give and take ([`apart`], [`given_away`], [`lent`]).
 //! What the count can't see stays small, and a sandbox has few requests in which it could add up.
 
 use crate::account::Account;
 use crate::without::Without;
+use bytes::Bytes;
 use skiff_ledger::MemoryClaim;
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::{Cell, RefCell};
@@ -19,6 +20,8 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 pub(crate) const HEAP_PREPAID_BYTES: u64 = 128 << 10;
 /// More is claimed and given back in steps of so many bytes.
 const STEP_BYTES: u64 = 64 << 10;
+/// Fewer bytes than these that a guest is lent are copied.
+const COPIED_BYTES_MAX: usize = 8 << 10;
 
 thread_local! {
     static HELD_BYTES: Cell<i64> = const { Cell::new(0) };
@@ -49,9 +52,33 @@ pub fn given_away(bytes: usize) {
     count(bytes, -1);
 }
 
-/// In a guest's poll: bytes that somebody else allocated are the guest's from now on, and are freed in its polls.
-pub fn taken_over(bytes: usize) {
-    count(bytes, 1);
+/// In a guest's poll: bytes of somebody else's as the guest has them, on its account until it lets go of them in one of its
+/// polls. What they lie in is freed [`apart`], with its last part, whoever has that. Few bytes are copied, since what they
+/// lie in may be much larger.
+pub fn lent(bytes: Bytes) -> Bytes {
+    if bytes.len() < COPIED_BYTES_MAX {
+        let own = Bytes::copy_from_slice(&bytes);
+        apart(|| drop(bytes));
+        return own;
+    }
+    count(bytes.len(), 1);
+    Bytes::from_owner(Lent(bytes))
+}
+
+/// See [`lent`].
+struct Lent(Bytes);
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        given_away(self.0.len());
+        apart(|| self.0 = Bytes::new());
+    }
 }
 
 /// An allocator that counts what each thread holds. Only where it is the global one are guests charged for the heap.
@@ -92,14 +119,6 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for CountingAllocator<A> {
 pub(crate) struct Crossed(AtomicI64);
 
 impl Crossed {
-    /// In a guest's poll, takes something over from others, of which `bytes` says how large it is. What of it is
-    /// allocated only now is counted already.
-    pub(crate) fn take_over<R>(&self, take: impl FnOnce() -> R, bytes: impl FnOnce(&R) -> usize) -> R {
-        let (taken, grown) = growth(take);
-        self.0.fetch_add(bytes(&taken) as i64 - grown, Relaxed);
-        taken
-    }
-
     /// Others took over bytes that were allocated in a guest's poll.
     pub(crate) fn left(&self, bytes: u64) {
         self.0.fetch_sub(bytes as i64, Relaxed);
@@ -178,18 +197,32 @@ mod tests {
     #[test]
     fn what_is_a_capability_s_is_not_counted_until_it_is_handed_over() {
         let ((), grown) = growth(|| {
-            taken_over(100);
+            count(100, 1);
             given_away(30);
-            apart(|| taken_over(1_000));
+            apart(|| count(1_000, 1));
         });
         assert_eq!(grown, 70);
+    }
+
+    #[test]
+    fn a_guest_is_charged_for_what_it_is_lent_whoever_has_other_parts_of_it() {
+        let mut whole = Bytes::from(vec![7; 10 * COPIED_BYTES_MAX]);
+        for bytes in [COPIED_BYTES_MAX - 1, COPIED_BYTES_MAX, 2 * COPIED_BYTES_MAX] {
+            let part = whole.split_to(bytes);
+            let (part, grown) = growth(|| lent(part));
+            assert_eq!(part, vec![7; bytes]);
+            // Here, no allocator counts what is copied.
+            assert_eq!(grown, if bytes < COPIED_BYTES_MAX { 0 } else { bytes as i64 });
+            let ((), freed) = growth(|| drop(part));
+            assert_eq!(freed, -grown);
+        }
     }
 
     #[test]
     fn what_a_guest_is_given_is_its_own_whoever_s_poll_that_is_in() {
         let crossed = Crossed::default();
         let ((), grown) = growth(|| {
-            crossed.given(|| taken_over(100));
+            crossed.given(|| count(100, 1));
             crossed.given(|| given_away(30));
         });
         assert_eq!((grown, crossed.0.load(Relaxed)), (0, 70));

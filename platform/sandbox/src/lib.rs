@@ -57,7 +57,7 @@ mod without;
 pub use capability::{Capability, CapabilityView, Exchange, Guest, Outgoing, Sent};
 pub use code::CodeSource;
 pub use codes::CodeBounds;
-pub use heap::{CountingAllocator, apart, given_away, taken_over};
+pub use heap::{CountingAllocator, apart, given_away, lent};
 pub use initialize::Bounds as InitializationBounds;
 pub use inspect::inspect;
 pub use logs::LogSink;

@@ -104,7 +104,7 @@ impl http_body::Body for ArrivingBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let Self { body, crossed } = &mut *self;
         let Some(body) = body else { return Poll::Ready(None) };
-        let polled = crossed.take_over(|| Pin::new(body).poll_frame(cx), data_bytes);
+        let polled = apart(|| Pin::new(body).poll_frame(cx));
         polled.map(|frame| Some(frame?.map(|frame| frame_taken_in(crossed, frame))))
     }
 

@@ -10,7 +10,7 @@
 use crate::local::Local;
 use bytes::{Bytes, BytesMut};
 use skiff_net::{NetError, Stream};
-use skiff_sandbox::{apart, given_away, taken_over};
+use skiff_sandbox::{given_away, lent};
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -82,7 +82,7 @@ impl Connection {
     }
 
     fn poll_read(&self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<Result<Bytes, NetError>> {
-        self.0.with(|inner| inner.stream.poll_read(cx, bytes_max)).map_ok(owned)
+        self.0.with(|inner| inner.stream.poll_read(cx, bytes_max)).map_ok(lent)
     }
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<Result<usize, NetError>> {
@@ -247,26 +247,6 @@ impl OutputStream for Writer {
 impl Pollable for Writer {
     async fn ready(&mut self) {
         poll_fn(|cx| self.connection.poll_writable(cx).map(|_| ())).await;
-    }
-}
-
-/// Bytes of the network's as the guest's own. Small ones are copied: they may lie in a buffer that is much larger.
-fn owned(bytes: Bytes) -> Bytes {
-    if bytes.len() < GATHERED_BYTES_MAX {
-        let own = Bytes::copy_from_slice(&bytes);
-        apart(|| drop(bytes));
-        return own;
-    }
-    match apart(|| bytes.try_into_mut()) {
-        Ok(own) => {
-            taken_over(own.capacity());
-            own.freeze()
-        }
-        // Others have parts of the same piece; what there is of it is counted part by part.
-        Err(part) => {
-            taken_over(part.len());
-            part
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::crossing;
 use super::shared::CallCord;
 use crate::account::Account;
 use crate::failure::Failure;
-use crate::heap::Crossed;
+use crate::heap::{Crossed, apart};
 use crate::logs::LogQueue;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
@@ -49,7 +49,7 @@ impl http_body::Body for RequestBody {
         let Self { body, limit_bytes, left_bytes, crossed } = &mut *self;
         // What others say of a failure is theirs, and freed as such.
         let read = || Pin::new(body).poll_frame(cx).map(|frame| Some(frame?.map_err(failure)));
-        crossed.take_over(read, data_bytes).map(|frame| {
+        apart(read).map(|frame| {
             Some(frame?.and_then(|frame| {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 match left_bytes.checked_sub(bytes) {
@@ -79,13 +79,6 @@ fn failure(error: BodyError) -> Error {
         BodyError::Idle { .. } => Error::ConnectionReadTimeout,
         BodyError::Connection(_) => Error::ConnectionTerminated,
         BodyError::Guest(reason) => Error::InternalError(Some(reason)),
-    }
-}
-
-fn data_bytes<E>(polled: &Poll<Option<Result<Frame<Bytes>, E>>>) -> usize {
-    match polled {
-        Poll::Ready(Some(Ok(frame))) => frame.data_ref().map_or(0, Bytes::len),
-        _ => 0,
     }
 }
 

@@ -7,7 +7,7 @@
 //! What always holds: a copy shares no memory with what it is of, and nothing that a guest can write makes copying fail.
 
 use super::GuestRequest;
-use crate::heap::{Crossed, apart};
+use crate::heap::{Crossed, apart, lent};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, request, response};
 use http_body::Frame;
@@ -46,7 +46,7 @@ pub(crate) fn copy_of_answer_head(theirs: &response::Parts) -> response::Parts {
     head
 }
 
-/// A piece of a body that others wrote, as its guest has it: trailers as the guest's own. In whoever's poll.
+/// A piece of a body that others wrote, as its guest has it: data as [`lent`], trailers as the guest's own. In its poll.
 pub(crate) fn frame_taken_in(crossed: &Crossed, frame: Frame<Bytes>) -> Frame<Bytes> {
     match frame.into_trailers() {
         Ok(theirs) => {
@@ -54,7 +54,7 @@ pub(crate) fn frame_taken_in(crossed: &Crossed, frame: Frame<Bytes>) -> Frame<By
             apart(|| drop(theirs));
             Frame::trailers(trailers)
         }
-        Err(frame) => frame,
+        Err(frame) => frame.map_data(lent),
     }
 }
 

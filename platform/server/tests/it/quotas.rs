@@ -169,6 +169,19 @@ async fn bodies_have_bounds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_passes_through_a_sandbox_that_serves_more_requests_is_not_held_against_it() {
+    let platform = Platform::start(&["--workers", "1"]);
+    for guest in ["misbehave", "misbehave-p3"] {
+        platform.deploy(guest, guest, &["--cpu", "2048", "--reuse", "1000", "--memory", "32MiB"]);
+        for _ in 0..16 {
+            let answer = platform.post(guest, "/read", vec![7; 4 << 20]).await;
+            assert_eq!((answer.status, answer.text.trim()), (200, "4194304 bytes"));
+        }
+        assert!(!platform.ok(&["logs", guest]).contains("out of memory"), "{guest}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn logs_are_bounded_and_say_what_was_dropped() {
     let platform = Platform::start(&[]);
     platform.deploy("misbehave", "app", &["--cpu", "2048", "--timeout", "60s"]);

@@ -3,8 +3,9 @@
 use super::{GUESTS, PORT, Server, run, run_detached, said, says, serve};
 use crate::harness::{Platform, eventually};
 
-/// Bytes that are sent in one go: far more than any buffer on the way holds.
-const BYTES: u64 = 4 << 20;
+/// Bytes that are sent in one go: far more than any buffer on the way holds, and more than a task of [`SMALL`] memory may.
+const BYTES: u64 = 48 << 20;
+const SMALL: [&str; 2] = ["--memory", "32MiB"];
 /// Connections that one program has at once: each a socket, two streams and what WASI has to tell of them.
 const MANY: usize = 300;
 
@@ -43,9 +44,9 @@ fn bytes_arrive_whole_whichever_way_they_go() {
     let bytes = BYTES.to_string();
     for guest in GUESTS {
         let (sink, source) = (format!("{guest}-sink"), format!("{guest}-source"));
-        for server in serve(&platform, guest, &sink, &format!("sink {PORT}"), &[]) {
+        for server in serve(&platform, guest, &sink, &format!("sink {PORT}"), &SMALL) {
             for client in GUESTS {
-                let said = run(&platform, client, &[], &["pour", &server.target(), &bytes]);
+                let said = run(&platform, client, &SMALL, &["pour", &server.target(), &bytes]);
                 assert!(said[1].starts_with(&format!("sent {BYTES} bytes")), "{said:?}");
             }
             eventually("it has received all of both", || {
@@ -55,9 +56,9 @@ fn bytes_arrive_whole_whichever_way_they_go() {
                 (received == GUESTS.len()).then_some(())
             });
         }
-        for server in serve(&platform, guest, &source, &format!("source {PORT} {BYTES}"), &[]) {
+        for server in serve(&platform, guest, &source, &format!("source {PORT} {BYTES}"), &SMALL) {
             for client in GUESTS {
-                let said = run(&platform, client, &[], &["drain", &server.target()]);
+                let said = run(&platform, client, &SMALL, &["drain", &server.target()]);
                 assert!(said[1].starts_with(&format!("received {BYTES} bytes")), "{said:?}");
             }
         }
