@@ -207,7 +207,11 @@ async fn session(shared: &Arc<Shared>, worker: usize) -> io::Result<std::process
         },
         Err(error) => Err(error),
     };
-    if let Err(error) = talked {
+    // One that has drained ends by itself, whatever it was told last and did not read.
+    let has_drained = shared.seats[worker].lock().expect("no holder panics").drained.is_some();
+    if let Err(error) = talked
+        && !has_drained
+    {
         tracing::warn!(worker, pid, %error, "lost touch with a worker; it is killed");
     }
     tokio::task::spawn_blocking(move || {

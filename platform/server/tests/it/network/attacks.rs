@@ -56,6 +56,7 @@ fn whoever_tries_to_get_out_is_held_and_written_down() {
             format!("victim={victim}"),
             "zone=attack.test".to_owned(),
             format!("may_ask={may_ask}"),
+            "rounds=1".to_owned(),
         ];
         let began = Instant::now();
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

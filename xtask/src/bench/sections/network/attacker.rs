@@ -1,14 +1,13 @@
 //! What the neighbour of a task feels that attacks the network: `hello` alone, beside floods, beside the attacker of the
 //! tests, and beside a native process that takes the same share of the core.
 //!
-//! The attacker of the tests tries each way out once and ends; it is run again and again. The floods go on by themselves.
+//! The attacker of the tests tries all its ways out again and again.
 
 use super::programs::{PORT, hear, serve, start, stop};
-use crate::bench::cores::Cores;
 use crate::bench::load::Load;
 use crate::bench::report::{Goal, Plot, Section, Table};
 use crate::bench::sections::neighbours::start_native_spinner;
-use crate::bench::setup::{Bench, deploy_example, guest};
+use crate::bench::setup::{Bench, deploy_example};
 use crate::bench::stats::{Spread, number};
 use crate::platform::Platform;
 use serde::Serialize;
@@ -16,7 +15,6 @@ use serde_json::json;
 use skiff_driver::Outcome;
 use skiff_plot::{Curve, curves};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -29,7 +27,7 @@ const BACKLOG: u32 = 128;
 /// The first burst of an attacker is over by then: what follows is the share that it settles at.
 const SETTLE: Duration = Duration::from_millis(500);
 /// The load on `hello`, of what it saturates at alone.
-const LOAD: f64 = 0.4;
+const LOAD: f64 = 0.2;
 /// How many times its p99 alone its p99 beside an attacker may be.
 const P99_RATIO_MAX: f64 = 2.0;
 /// What no rule allowed of the floods, and of the attacker.
@@ -81,7 +79,13 @@ fn round(bench: &Bench, platform: &Platform, hello: &Load, target: &str) -> anyh
     sleep(SETTLE);
     let floods = hello.run_soundly(bench)?;
     stop(platform, &flooding)?;
-    let attacker = beside_attacker(bench, platform, hello, &world_of(platform, target))?;
+    let world = world_of(platform, target);
+    let world: Vec<&str> = world.iter().map(String::as_str).collect();
+    let closed = [&LIMITS[..], &["--security-group", CLOSED]].concat();
+    let attacking = start(platform, "attacker", &closed, &world)?;
+    sleep(SETTLE);
+    let attacker = hello.run_soundly(bench)?;
+    stop(platform, &attacking)?;
     let denied = platform.metric_sum(DENIED)? - denied_before;
     let spinning = start_native_spinner(bench)?;
     let native = hello.run_soundly(bench)?;
@@ -91,25 +95,6 @@ fn round(bench: &Bench, platform: &Platform, hello: &Load, target: &str) -> anyh
          attempts denied: {denied:.0}"
     );
     Ok(Round { alone, floods, attacker, native, denied })
-}
-
-/// What `hello` feels while the attacker of the tests is run, again whenever it has ended.
-fn beside_attacker(
-    bench: &Bench,
-    platform: &Platform,
-    hello: &Load,
-    world: &[String],
-) -> anyhow::Result<Outcome> {
-    let is_over = AtomicBool::new(false);
-    let cores = &bench.cores;
-    std::thread::scope(|scope| {
-        let attacking = scope.spawn(|| attack_until(&is_over, cores, platform, world));
-        sleep(SETTLE);
-        let outcome = hello.run_soundly(bench);
-        is_over.store(true, Ordering::Relaxed);
-        attacking.join().expect("who runs an attacker never panics")?;
-        outcome
-    })
 }
 
 /// What the attacker must know: the ports of the platform, two that nobody listens at, and a task that nobody may reach.
@@ -124,24 +109,8 @@ fn world_of(platform: &Platform, target: &str) -> Vec<String> {
         format!("victim={victim}"),
         "zone=attack.test".to_owned(),
         "may_ask=true".to_owned(),
+        format!("rounds={}", u32::MAX),
     ]
-}
-
-/// Runs the attacker again and again. Its commands are not where the platform is.
-fn attack_until(
-    is_over: &AtomicBool,
-    cores: &Cores,
-    platform: &Platform,
-    world: &[String],
-) -> anyhow::Result<()> {
-    let component = guest("attacker");
-    let component = component.to_string_lossy();
-    let world: Vec<&str> = world.iter().map(String::as_str).collect();
-    let run = [&["run", &component, "--security-group", CLOSED], &LIMITS[..], &["--"], &world].concat();
-    while !is_over.load(Ordering::Relaxed) {
-        cores.on(Some(cores.driver), || platform.skiff_output(&run))?;
-    }
-    Ok(())
 }
 
 fn section(bench: &Bench, rounds: &[Round], rate: f64) -> anyhow::Result<Section> {

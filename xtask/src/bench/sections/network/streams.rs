@@ -41,8 +41,6 @@ const GENERATIONS: [Generation; 2] = [
 const BYTES_PER_SECOND: f64 = 2048.0 * (1 << 20) as f64;
 /// Bytes of the first round, that nobody counts.
 const BYTES_TO_WARM_UP: u64 = 1 << 30;
-/// How often a round of the peer's is tried.
-const ATTEMPTS_MAX: u32 = 5;
 /// The reading task is given more CPU units than all that run beside it for a while, so that the other is put into another
 /// worker where there is one.
 const READER: [&str; 4] = ["--cpu", "4096", "--memory", "256MiB"];
@@ -149,7 +147,8 @@ fn skiff(bench: &Bench, generation: &'static Generation, ends: Ends) -> anyhow::
 /// A `wasmtime` that reads, with the guest compiled ahead.
 fn kernel(bench: &Bench, generation: &'static Generation, ends: Ends) -> anyhow::Result<Way> {
     let program = wasmtime_program().context(NO_WASMTIME)?;
-    let code = bench.folder().join(generation.component).with_extension("cwasm");
+    // A file of its own: whoever runs it has it mapped.
+    let code = bench.folder().join(format!("{}-{ends:?}.cwasm", generation.component));
     let component = guest(generation.component);
     output(
         Command::new(&program).arg("compile").args(generation.compile).arg("-o").arg(&code).arg(component),
@@ -193,15 +192,11 @@ impl Way {
             }
             Carrier::Kernel { program, code, reader } => {
                 let core = (self.ends == Ends::Together).then_some(bench.cores.server);
-                let pour = || {
-                    let mut command = wasmtime_run(program, self.generation);
-                    command.arg(code).args(["pour", &reader.address, &bytes.to_string()]);
-                    let before = cpu(reader.pid)?;
-                    let (said, writer) = bench.cores.on(core, || to_its_end(&mut command))?;
-                    anyhow::Ok((said, cpu(reader.pid)? - before + writer))
-                };
-                // On WASI 0.3 it resets a connection at times that was read to its end, which tells nobody what it took.
-                (1..ATTEMPTS_MAX).find_map(|_| pour().ok()).map_or_else(pour, Ok)?
+                let mut command = wasmtime_run(program, self.generation);
+                command.arg(code).args(["pour", &reader.address, &bytes.to_string()]);
+                let before = cpu(reader.pid)?;
+                let (said, writer) = bench.cores.on(core, || to_its_end(&mut command))?;
+                (said, cpu(reader.pid)? - before + writer)
             }
         };
         let ms = said.lines().find_map(|line| {

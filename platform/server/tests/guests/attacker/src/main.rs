@@ -106,8 +106,10 @@ const WAYS: [Way; 46] = [
 
 fn main() {
     let world = World::from_arguments(std::env::args().skip(1));
-    for way in WAYS.iter().filter(|way| world.may_ask || !way.asks) {
-        println!("{}: {}", way.name, (way.run)(&world));
+    for _ in 0..world.rounds {
+        for way in WAYS.iter().filter(|way| world.may_ask || !way.asks) {
+            println!("{}: {}", way.name, (way.run)(&world));
+        }
     }
     println!("done");
 }

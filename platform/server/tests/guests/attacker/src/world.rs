@@ -19,6 +19,8 @@ pub(crate) struct World {
     pub(crate) zone: String,
     /// Whether questions for names may go out.
     pub(crate) may_ask: bool,
+    /// How often it tries all of its ways.
+    pub(crate) rounds: u64,
 }
 
 impl World {
@@ -39,6 +41,7 @@ impl World {
             victim: text("victim").parse().expect("an address"),
             zone: text("zone").to_owned(),
             may_ask: text("may_ask") == "true",
+            rounds: text("rounds").parse().expect("a number"),
         }
     }
 
