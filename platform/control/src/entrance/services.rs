@@ -329,7 +329,8 @@ fn check_desired(desired: u32) -> Result<(), ApiError> {
 /// Requests reach `http` tasks and daemons only, connections only the latter.
 fn check_kind(spec: &ServiceSpec, definition: &Definition) -> Result<(), ApiError> {
     let definition = &definition.definition;
-    if !definition.is_balanced() && !(spec.hosts.is_empty() && spec.paths.is_empty()) {
+    let has_routes = !(spec.hosts.is_empty() && spec.paths.is_empty());
+    if has_routes && !definition.is_balanced() {
         return Err(ApiError::invalid(format!(
             "{} is a command without a port: it exports no wasi:http handler and listens nowhere, so the service can't \
              have hosts or paths",

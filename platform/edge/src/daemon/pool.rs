@@ -262,7 +262,8 @@ mod tests {
                 tokio::task::yield_now().await;
             }
             let gone = Limits { target_idle_timeout: Duration::ZERO, ..limits };
-            pool.idle.borrow_mut().push(Idle { link: link().await, since_ns: monotonic_ns() });
+            let link = link().await;
+            pool.idle.borrow_mut().push(Idle { link, since_ns: monotonic_ns() });
             assert!(pool.take(&gone).is_none(), "it is too old although nobody has looked yet");
         });
     }

@@ -149,7 +149,7 @@ fn definition_id(number: u8) -> TaskDefinitionId {
 
 /// Even ones have listeners, and the last of them nothing else.
 fn service(number: u8, defined: u8, hosts: &[u8], paths: &[u8]) -> Service {
-    let ports = if number % 2 == 0 { paths } else { &[] };
+    let ports = if number.is_multiple_of(2) { paths } else { &[] };
     let (hosts, paths) = if number + 1 == SERVICES { (&[][..], &[][..]) } else { (hosts, paths) };
     Service {
         namespace: Namespace::default(),
