@@ -1,0 +1,141 @@
+//! What is written is read again, and so is what older versions wrote.
+
+use super::*;
+
+fn image() -> Image {
+    Image {
+        namespace: Namespace::default(),
+        repository: "team/hello".to_owned(),
+        tag: "v1.0".to_owned(),
+        manifest: Digest::from_bytes([1; 32]),
+        component: Digest::from_bytes([2; 32]),
+        component_bytes: 72_000,
+        created_at_ms: 1,
+        updated_at_ms: 2,
+    }
+}
+
+fn notes() -> ServiceNotes {
+    let mut notes = ServiceNotes::new("default/hello".parse().unwrap(), 7);
+    notes.counted.push(TaskId::from_parts(9, [3; 10]));
+    notes.definition = Some("hello:3".parse().unwrap());
+    let event = |at_ms| ServiceEvent {
+        at_ms,
+        message: "a task ended".to_owned(),
+        task: None,
+        stop_code: Some(StopCode::Exited),
+    };
+    (0..30).for_each(|at_ms| notes.note(event(at_ms)));
+    notes
+}
+
+fn task() -> TaskObject {
+    let task = Task {
+        id: TaskId::from_parts(5, [9; 10]),
+        namespace: Namespace::default(),
+        definition: "job:1".parse().unwrap(),
+        group: Group::Family("job".parse().unwrap()),
+        overrides: Some(Command {
+            arguments: vec!["a".to_owned()],
+            environment: [("K".to_owned(), "V".to_owned())].into(),
+        }),
+        address: Some(TaskAddress {
+            v4: "10.64.0.16".parse().unwrap(),
+            v6: "fd73:6b69:6666::10".parse().unwrap(),
+        }),
+        status: TaskStatus::Stopped,
+        stop: Some(StoppedReason { code: StopCode::Exited, message: "exited with 3".to_owned() }),
+        exit_code: Some(3),
+        health: Health::Unchecked,
+        health_reason: None,
+        restarts: 0,
+        last_stop: None,
+        attempt: 2,
+        created_at_ms: 5,
+        start_after_ms: 6,
+        started_at_ms: Some(7),
+        ready_at_ms: Some(7),
+        stopped_at_ms: Some(8),
+    };
+    TaskObject { task, kind: Kind::Command, updated_at_ms: 8 }
+}
+
+/// One that was started again, and is unhealthy.
+fn daemon() -> TaskObject {
+    let TaskObject { task, kind, updated_at_ms } = task();
+    let task = Task {
+        status: TaskStatus::Running,
+        last_stop: task.stop,
+        stop: None,
+        exit_code: None,
+        health: Health::Unhealthy,
+        health_reason: Some("refused".to_owned()),
+        restarts: 2,
+        ready_at_ms: Some(9),
+        stopped_at_ms: None,
+        ..task
+    };
+    TaskObject { task, kind, updated_at_ms }
+}
+
+#[test]
+fn objects_come_back_from_disk_as_they_were() {
+    assert_eq!(Image::decode(&image().encode().unwrap()).unwrap(), image());
+    assert_eq!(TaskObject::decode(&task().encode().unwrap()).unwrap(), task());
+    assert_eq!(TaskObject::decode(&daemon().encode().unwrap()).unwrap(), daemon());
+    let mut starting = daemon();
+    (starting.task.health, starting.task.ready_at_ms) = (Health::Starting, None);
+    assert_eq!(TaskObject::decode(&starting.encode().unwrap()).unwrap(), starting);
+    let notes = notes();
+    assert_eq!(notes.events.len(), ServiceNotes::EVENTS_MAX);
+    assert_eq!(notes.events[0].at_ms, 29);
+    assert_eq!(ServiceNotes::decode(&notes.encode().unwrap()).unwrap(), notes);
+}
+
+#[test]
+fn what_is_on_disk_today_is_read_tomorrow() {
+    let text = String::from_utf8(task().encode().unwrap().to_vec()).unwrap();
+    let written = r#"{"version":1,"object":{"id":"00000000000579098909090909090909","namespace":"default","definition":"job:1","kind":"command","group":"family:job","overrides":{"arguments":["a"],"environment":{"K":"V"}},"address":{"v4":"10.64.0.16","v6":"fd73:6b69:6666::10"},"status":"STOPPED","stop":{"code":"Exited","message":"exited with 3"},"exit_code":3,"health":"unchecked","restarts":0,"attempt":2,"created_at_ms":5,"updated_at_ms":8,"start_after_ms":6,"started_at_ms":7,"stopped_at_ms":8}}"#;
+    assert_eq!(text, written);
+}
+
+#[test]
+fn what_was_on_disk_before_there_was_a_network_is_read() {
+    let without = |text: &str, part: &str| {
+        assert!(text.contains(part), "{text}");
+        text.replace(part, "")
+    };
+    let text = String::from_utf8(task().encode().unwrap().to_vec()).unwrap();
+    let before = without(&text, r#""address":{"v4":"10.64.0.16","v6":"fd73:6b69:6666::10"},"#);
+    assert_eq!(TaskObject::decode(before.as_bytes()).unwrap().task.address, None);
+    let service = r#"{"version":1,"object":{"namespace":"default","spec":{"name":"a","definition":"a:1","desired":1,"hosts":[],"paths":[]},"created_at_ms":1,"updated_at_ms":1,"deployed_at_ms":1,"removed":false}}"#;
+    let service = Service::decode(service.as_bytes()).unwrap();
+    assert_eq!(service.spec.security_groups, None);
+    assert!(!String::from_utf8_lossy(&service.encode().unwrap()).contains("security_groups"));
+}
+
+#[test]
+fn what_was_on_disk_before_there_were_daemons_is_read() {
+    let written = r#"{"version":1,"object":{"id":"00000000000579098909090909090909","namespace":"default","definition":"job:1","kind":"command","group":"family:job","overrides":{"arguments":["a"],"environment":{"K":"V"}},"address":{"v4":"10.64.0.16","v6":"fd73:6b69:6666::10"},"status":"STOPPED","stop":{"code":"Exited","message":"exited with 3"},"exit_code":3,"attempt":2,"created_at_ms":5,"updated_at_ms":8,"start_after_ms":6,"started_at_ms":7,"stopped_at_ms":8}}"#;
+    assert_eq!(TaskObject::decode(written.as_bytes()).unwrap(), task());
+    let digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+    let written = r#"{"version":1,"object":{"namespace":"default","id":"a:1","image":"a:1","component":"DIGEST","requested":{"cpu":null,"memory":null,"timeout":null,"concurrency":null,"queue":null,"request_body":null,"response_body":null,"log_rate":null,"reuse":null},"limits":{"cpu":"256","memory":"128MiB","timeout":"30s","concurrency":100,"queue":100,"request_body":"10MiB","response_body":"100MiB","log_rate":"1MiB"},"command":{"arguments":[],"environment":{}},"report":{"kind":"command","generation":"0.2","imports":[],"exports":[],"minimum_memory_bytes":1,"component_bytes":1,"native_bytes":1,"compile_ms":1,"initialization":null},"created_at_ms":1,"deregistered":false}}"#;
+    let mut definition = Definition::decode(written.replace("DIGEST", digest).as_bytes()).unwrap();
+    assert_eq!((definition.definition.port, definition.definition.restart), (None, Restart::Never));
+    assert_eq!(definition.definition.stop_timeout, DEFAULT_STOP_TIMEOUT);
+
+    definition.definition.port = Some(6379);
+    definition.definition.health_check.unhealthy = 7;
+    definition.definition.stop_timeout = Span::from_ms(5_000);
+    definition.definition.restart = Restart::OnFailure;
+    assert_eq!(Definition::decode(&definition.encode().unwrap()).unwrap(), definition);
+}
+
+#[test]
+fn a_newer_or_damaged_record_is_an_error() {
+    let newer = br#"{"version":2,"thing":[]}"#;
+    assert!(matches!(TaskObject::decode(newer), Err(RecordError::Newer(2))));
+    for damaged in [&b""[..], b"{}", b"\xff", br#"{"version":1,"object":{}}"#] {
+        assert!(matches!(TaskObject::decode(damaged), Err(RecordError::Damaged(_))));
+    }
+}
