@@ -4,6 +4,7 @@
 //! started it (prctl(2), `PR_SET_PDEATHSIG`): were that a thread of a pool, the pool could kill workers by resting.
 
 use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use tokio::sync::oneshot;
@@ -45,6 +46,8 @@ impl Spawner {
         command.arg(subcommand).arg("--supervisor").arg(std::process::id().to_string());
         // A backtrace in an error costs a guest's every failure, and would tell guests of the host's inside.
         command.env("RUST_LIB_BACKTRACE", "0").stdin(Stdio::null()).stdout(Stdio::null());
+        // Ctrl-C in a terminal is for the supervisor alone, which lets its children finish what is in flight.
+        command.process_group(0);
         command
     }
 
