@@ -20,8 +20,8 @@
 //!
 //! It deliberately keeps no answers and follows no redirections: guests may.
 //!
-//! What always holds: a request is carried out in a task of the runtime of its own, beside its guest, which holds its
-//! handle: `call` says why. Whoever drops that, or ends, ends it.
+//! What always holds: the sandbox has a request carried out in a task of the runtime of its own, beside its guest, which holds
+//! its handle: `call` says why. Whoever drops that, or ends, ends it.
 
 mod answer;
 mod call;
@@ -45,18 +45,15 @@ use outside::Outside;
 use rustls::ClientConfig;
 use skiff_net::{InternalName, NetError, ServiceTask};
 use skiff_ports::invoke::HTTP_PORT;
-use skiff_sandbox::{Exchange, Guest, Outgoing, Sent, apart};
+use skiff_sandbox::{Guest, Outgoing, Sending, apart};
 use skiff_types::{Kind, TaskId};
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use target::{Place, Target, no_such_name};
 use timeouts::Timeouts;
-use tokio::task::JoinHandle;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 /// Tasks of a service that one call is tried on, where one after the other says that it is gone; as the load balancer does.
@@ -114,15 +111,8 @@ impl Outgoing for Client {
         guest: Guest,
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
-        // Whether a guest was content with the answer changes nothing any more. It is the guest's own, and freed as such.
-        _: Exchange,
-    ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
-        apart(|| -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
-            match self.begin(&guest, request, options) {
-                Ok(sending) => Box::new(sending),
-                Err(error) => Box::new(std::future::ready(Err(error))),
-            }
-        })
+    ) -> Result<Sending, Error> {
+        apart(|| self.begin(&guest, request, options))
     }
 }
 
@@ -142,7 +132,7 @@ impl Client {
             return Err(Error::HttpRequestMethodInvalid);
         }
         let caller = self.0.get().get(guest).ok_or_else(|| errors::of_net(&NetError::Closed))?;
-        Ok(Sending(tokio::task::spawn_local(caller.send(target, request, Timeouts::new(options)))))
+        Ok(Box::pin(caller.send(target, request, Timeouts::new(options))))
     }
 }
 
@@ -242,26 +232,6 @@ fn readdress(uri: &mut Uri, address: SocketAddr) -> Result<(), Error> {
 fn charged<F: Future>(guest: Guest, work: F) -> impl Future<Output = F::Output> {
     let mut work = Box::pin(work);
     std::future::poll_fn(move |cx| guest.charged(|| work.as_mut().poll(cx)))
-}
-
-/// A request that is carried out. Dropped, it is given up.
-struct Sending(JoinHandle<Result<Response<WasiBody>, Error>>);
-
-impl Future for Sending {
-    type Output = Result<Sent, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // It can't be joined only if the worker ends.
-        let sent = ready!(Pin::new(&mut self.0).poll(cx)).unwrap_or(Err(Error::ConnectionTerminated));
-        // What happens to the answer's body happens in it.
-        Poll::Ready(sent.map(|answer| (answer, Box::new(async { Ok(()) }) as Exchange)))
-    }
-}
-
-impl Drop for Sending {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 #[cfg(test)]

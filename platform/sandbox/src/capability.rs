@@ -16,6 +16,7 @@ use skiff_kit::clock;
 use skiff_ledger::MemoryClaim;
 use skiff_types::{Limits, QualifiedName, TaskId, WasiGeneration};
 use std::any::{Any, TypeId};
+use std::pin::Pin;
 use std::sync::Arc;
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
@@ -43,25 +44,23 @@ pub trait Capability: Send + Sync {
     fn ended(&self, task: TaskId);
 }
 
-/// An answer, and what tells of the rest of the exchange while it goes on.
-pub type Sent = (http::Response<WasiBody>, Exchange);
-
-/// The part of an exchange that goes on beside its head: fails if that does.
-pub type Exchange = Box<dyn Future<Output = Result<(), Error>> + Send>;
+/// A request that is being carried out, up to its answer's head; what happens to the body happens in that. Dropped, it is
+/// given up.
+pub type Sending = Pin<Box<dyn Future<Output = Result<http::Response<WasiBody>, Error>>>>;
 
 /// Carries out outgoing requests of `wasi:http`, of both generations.
 pub trait Outgoing {
-    /// Sends a request of this guest. `read` ends when the guest has done with the answer, and says whether it failed at
-    /// that.
+    /// Begins to send a request of this guest, in its poll. What comes of that is polled in a task of the runtime of its own,
+    /// on this thread: beside the guest, never in its polls. It is not the guest's, and to be made [`apart`].
     ///
-    /// The future may be polled as part of the guest, or beside it by a task of the runtime.
+    /// # Errors
+    /// What is wrong with the request already; it costs no task of the runtime.
     fn send(
         &self,
         guest: Guest,
         request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
-        read: Exchange,
-    ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send>;
+    ) -> Result<Sending, Error>;
 }
 
 /// Whose sandbox it is.

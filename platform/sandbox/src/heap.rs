@@ -28,7 +28,7 @@ thread_local! {
 }
 
 /// Does something, and says how many bytes this thread holds more than before; they may be fewer.
-fn growth<R>(step: impl FnOnce() -> R) -> (R, i64) {
+pub(crate) fn growth<R>(step: impl FnOnce() -> R) -> (R, i64) {
     let before = HELD_BYTES.get();
     let result = step();
     (result, HELD_BYTES.get().wrapping_sub(before))

@@ -54,7 +54,7 @@ mod task;
 mod turns;
 mod without;
 
-pub use capability::{Capability, CapabilityView, Exchange, Guest, Outgoing, Sent};
+pub use capability::{Capability, CapabilityView, Guest, Outgoing, Sending};
 pub use code::CodeSource;
 pub use codes::CodeBounds;
 pub use heap::{CountingAllocator, apart, given_away, lent};

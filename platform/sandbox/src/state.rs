@@ -2,7 +2,7 @@
 //! the bounds on what the guest can make the host hold.
 
 use crate::account::Account;
-use crate::capability::{Capabilities, CapabilityView, Contexts, Exchange, Guest, Sent};
+use crate::capability::{Capabilities, CapabilityView, Contexts, Guest, Sending};
 use crate::code::Code;
 use crate::cpu_meter::CpuMeter;
 use crate::engine::{GUEST_STACK_BYTES, TABLE_ELEMENTS_MAX};
@@ -11,11 +11,11 @@ use crate::heap::{Crossed, HEAP_PREPAID_BYTES};
 use crate::host::Host;
 use crate::inspect::TABLE_ELEMENT_BYTES;
 use crate::logs::{Capture, LogQueue};
-use crate::outgoing;
+use crate::outgoing::{self, Exchange, Sent};
 use crate::task::Task;
 use crate::turns::Pause;
 use crate::without::Without;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Request};
 use skiff_ledger::MemoryClaim;
 use skiff_ports::invoke;
 use skiff_ports::logs::LogStream;
@@ -25,6 +25,7 @@ use std::sync::Arc;
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::p2::types::FutureIncomingResponseHandle;
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks,
     WasiHttpView,
@@ -142,6 +143,20 @@ impl SandboxState {
         self.hooks.hops = invoke::hops(headers);
     }
 
+    /// Sends a request of WASI 0.2, in its guest's poll; the handle is for the guest's table. Those of WASI 0.3 come through
+    /// [`WasiHttpHooks::send_request`].
+    ///
+    /// # Errors
+    /// What is wrong with the request already.
+    pub(crate) fn send(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+    ) -> Result<FutureIncomingResponseHandle, Error> {
+        let sending = self.hooks.begin(request, options)?;
+        Ok(outgoing::answer_in_table(&self.hooks.crossed, sending))
+    }
+
     /// Whether the task's limit refused this sandbox memory that it asked for.
     pub(crate) fn out_of_memory(&self) -> bool {
         self.memory.refused
@@ -203,6 +218,23 @@ impl Hooks {
     fn guest(&self) -> Guest {
         Guest::new(&self.account, &self.logs, &self.cpu_meter)
     }
+
+    /// Begins to send a request of the guest, in its poll.
+    ///
+    /// # Errors
+    /// What is wrong with it already, or that this worker sends none.
+    fn begin(&self, request: Request<WasiBody>, options: Option<RequestOptions>) -> Result<Sending, Error> {
+        if let Some(outgoing) = self.capabilities.outgoing() {
+            let request = outgoing::leaving(&self.crossed, self.hops, request);
+            return outgoing.send(self.guest(), request, options);
+        }
+        let host = request.uri().host().unwrap_or("a host without a name").to_owned();
+        let remark = format!(
+            "a request to {host} was denied: outgoing requests need the virtual network, which this worker does not have"
+        );
+        self.logs.remark_seldom(&self.account, &self.account.log_meter.denied_remark_ns, &remark);
+        Err(Error::HttpRequestDenied)
+    }
 }
 
 impl WasiHttpHooks for Hooks {
@@ -219,23 +251,18 @@ impl WasiHttpHooks for Hooks {
         BODY_CHUNK_BYTES
     }
 
+    // Asked by WASI 0.3 alone: see `outgoing_handler`.
     fn send_request(
         &mut self,
-        request: http::Request<WasiBody>,
+        request: Request<WasiBody>,
         options: Option<RequestOptions>,
-        read: Exchange,
+        // Whether a guest was content with the answer changes nothing any more. It is the guest's own, and freed as such.
+        _: Exchange,
     ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
-        if let Some(outgoing) = self.capabilities.outgoing() {
-            let request = outgoing::leaving(&self.crossed, self.hops, request);
-            let answer = outgoing.send(self.guest(), request, options, read);
-            return outgoing::arriving(&self.crossed, answer);
+        match self.begin(request, options) {
+            Ok(sending) => outgoing::answer_in_poll(&self.crossed, sending),
+            Err(error) => Box::new(std::future::ready(Err(error))),
         }
-        let host = request.uri().host().unwrap_or("a host without a name").to_owned();
-        let remark = format!(
-            "a request to {host} was denied: outgoing requests need the virtual network, which this worker does not have"
-        );
-        self.logs.remark_seldom(&self.account, &self.account.log_meter.denied_remark_ns, &remark);
-        Box::new(std::future::ready(Err(Error::HttpRequestDenied)))
     }
 }
 

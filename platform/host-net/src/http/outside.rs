@@ -11,7 +11,7 @@
 use crate::context::Shared;
 use crate::http::answer::{FetchedBody, Taken};
 use crate::http::timeouts::Timeouts;
-use crate::http::wire::{Carrier, Place, Plain, Wire};
+use crate::http::wire::{Carrier, Place, Wire};
 use crate::http::{charged, errors, headers, tls};
 use http::uri::Scheme;
 use http::{Request, Response, StatusCode, Uri, Version};
@@ -23,7 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use send_wrapper::SendWrapper;
 use skiff_ledger::MemoryClaim;
-use skiff_net::{NetError, Stream};
+use skiff_net::{Duplex, NetError, Stream};
 use skiff_sandbox::Guest;
 use std::cell::RefCell;
 use std::io;
@@ -217,7 +217,8 @@ impl Means {
         };
         let mut place = self.place().await?;
         let opened = self.open(host, uri.port_u16().unwrap_or(port)).await;
-        let stream = Plain(opened.inspect_err(|error| self.shared.note_denied(&self.guest, error))?);
+        let opened = opened.inspect_err(|error| self.shared.note_denied(&self.guest, error));
+        let stream = Duplex::new(opened?);
         let carrier = match name {
             None => Carrier::Plain(stream),
             Some(name) => {

@@ -1,11 +1,11 @@
 //! TLS for outgoing requests: whom they trust, and what they offer to speak.
 
 use crate::ConfigError;
-use crate::http::wire::Plain;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use skiff_net::Duplex;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
@@ -74,8 +74,8 @@ pub(crate) fn server_name(host: &str) -> Option<ServerName<'static>> {
 pub(crate) async fn connect(
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
-    stream: Plain,
-) -> io::Result<TlsStream<Plain>> {
+    stream: Duplex,
+) -> io::Result<TlsStream<Duplex>> {
     TlsConnector::from(config).connect(name, stream).await
 }
 

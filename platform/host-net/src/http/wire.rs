@@ -1,15 +1,15 @@
 //! A stream of `net`, with TLS over it or not, as hyper wants one.
 //!
-//! Bytes are copied here, once each way: hyper and rustls read into buffers of their own.
+//! Bytes are copied on the way, once each way, by `net`'s `Duplex`: hyper and rustls read into buffers of their own.
+//! Errors of `net` pass as those of I/O, with what they were inside, where [`super::errors`] finds it again.
 
-use bytes::Bytes;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use send_wrapper::SendWrapper;
 use skiff_ledger::MemoryClaim;
-use skiff_net::{NetError, Stream};
+use skiff_net::Duplex;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::client::TlsStream;
@@ -29,8 +29,8 @@ pub(crate) struct Place {
 
 /// What carries its bytes.
 pub(crate) enum Carrier {
-    Plain(Plain),
-    Tls(Box<TlsStream<Plain>>),
+    Plain(Duplex),
+    Tls(Box<TlsStream<Duplex>>),
 }
 
 impl Carrier {
@@ -97,41 +97,4 @@ impl AsyncWrite for Wire {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         carry!(self, carrier => carrier.poll_shutdown(cx))
     }
-}
-
-/// A stream as tokio has them.
-pub(crate) struct Plain(pub(crate) Stream);
-
-impl AsyncRead for Plain {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if into.remaining() > 0 {
-            let bytes = ready!(self.0.poll_read(cx, into.remaining())).map_err(failed)?;
-            into.put_slice(&bytes);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Plain {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let writable = ready!(self.0.poll_writable(cx)).map_err(failed)?;
-        let written = &bytes[..bytes.len().min(writable)];
-        self.0.write(Bytes::copy_from_slice(written)).map_err(failed)?;
-        Poll::Ready(Ok(written.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // What was written goes on its way by itself; to wait until the other side has read it would only delay the rest.
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.shutdown_write();
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// Carries an error through what only knows those of I/O; [`super::errors`] finds it again.
-fn failed(error: NetError) -> io::Error {
-    io::Error::other(error)
 }

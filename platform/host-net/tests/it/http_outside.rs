@@ -7,9 +7,9 @@ use http::{HeaderMap, Request, Response, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::server::conn::auto;
 use rcgen::CertifiedKey;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
@@ -32,6 +32,8 @@ const BOTH: [Guest; 2] = [Guest::Fetch, Guest::FetchP3];
 const NAME: &str = "server.example";
 /// What opens the server to tasks.
 const RULE: &str = "tcp to 127.0.0.1/32";
+/// HTTP/2 over TLS, as it is agreed on (RFC 9113, section 3.2).
+const HTTP_2: &[u8] = b"h2";
 
 /// A server, and what it has seen.
 #[derive(Clone)]
@@ -61,11 +63,12 @@ impl Server {
                 accepting.seen.connections.set(accepting.seen.connections.get() + 1);
                 let serving = spawn_local(async move {
                     match tls {
-                        None => server.serve(stream).await,
+                        None => server.serve(stream, false).await,
                         Some(tls) => {
                             // A client that does not trust it leaves.
                             if let Ok(stream) = tls.accept(stream).await {
-                                server.serve(stream).await;
+                                let speaks_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
+                                server.serve(stream, speaks_http2).await;
                             }
                         }
                     }
@@ -76,14 +79,18 @@ impl Server {
         server
     }
 
-    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
+    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, speaks_http2: bool) {
         let server = self.clone();
         let service = service_fn(move |request| {
             let server = server.clone();
             async move { server.answer(request).await }
         });
+        let stream = TokioIo::new(stream);
         // How a connection ends is the client's business.
-        let _ = auto::Builder::new(Here).serve_connection(TokioIo::new(stream), service).await;
+        let _ = match speaks_http2 {
+            true => http2::Builder::new(Here).serve_connection(stream, service).await,
+            false => http1::Builder::new().serve_connection(stream, service).await,
+        };
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Answer, Infallible> {
@@ -157,7 +164,7 @@ fn tls() -> (TlsAcceptor, tempfile::NamedTempFile) {
         .with_no_client_auth()
         .with_single_cert(vec![cert.der().clone()], key)
         .expect("they belong together");
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![HTTP_2.to_vec(), b"http/1.1".to_vec()];
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(cert.pem().as_bytes()).expect("written");
     (TlsAcceptor::from(Arc::new(config)), file)
