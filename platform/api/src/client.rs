@@ -3,6 +3,7 @@
 //! It does not retry, and it does not look for the platform: whoever makes it says where that is. Always holds: an
 //! error says which address was asked and, where there is something to do, what.
 
+mod balancer;
 mod error;
 mod lines;
 mod network;

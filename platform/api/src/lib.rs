@@ -6,6 +6,7 @@
 //! Always holds: [`Operation`] is the only place that says which method and path an operation has. The handlers'
 //! router, the OpenAPI document and the client are all made from it.
 
+mod balancer;
 mod client;
 mod cold_start;
 mod definition;
@@ -25,6 +26,11 @@ mod task;
 mod text;
 mod usage;
 
+pub use balancer::{
+    Action, Certificate, ExplainRequest, ExplainedTargetGroup, ExplanationStep, FixedResponse, Forward,
+    InvalidSpec, Listener, ListenerRule, ListenerRuleListQuery, PutCertificate, PutListener, PutListenerRule,
+    PutTargetGroup, Redirect, RequestExplanation, TakenBy, TargetGroup, Targets, WeightedGroup,
+};
 pub use client::{Client, ClientError};
 pub use cold_start::{ColdStartReport, ColdStartRequest, ColdStartSample};
 pub use definition::{
@@ -47,7 +53,7 @@ pub use service::{
 };
 pub use status::{Health, HealthState, ListenerStatus, PlatformStatus, WorkerState, WorkerStatus};
 pub use task::{RunTask, StopTask, Task, TaskHealth, TaskListQuery, TaskUsage};
-pub use text::TaskDefinitionReference;
+pub use text::{NameReference, TaskDefinitionReference};
 pub use usage::{Usage, UsageItem, UsageQuery, UsageReport};
 
 /// Largest JSON body of a request, in bytes. What it makes must fit one value of the store, which is under 1 MiB.

@@ -192,7 +192,16 @@ mod tests {
         for name in ["RegisterTaskDefinition", "PutService", "RunTask", "ScaleService", "StopTask"] {
             assert_eq!(schemas[name]["additionalProperties"], false, "{name}");
         }
-        assert!(schemas["Service"].get("additionalProperties").is_none());
+        for name in ["PutListener", "PutListenerRule", "PutTargetGroup", "ExplainRequest", "FixedResponse"] {
+            assert_eq!(schemas[name]["additionalProperties"], false, "{name}");
+        }
+        assert_eq!(schemas["PutCertificate"]["additionalProperties"], false);
+        for name in
+            ["Service", "Listener", "ListenerRule", "TargetGroup", "RequestExplanation", "Certificate"]
+        {
+            assert!(schemas[name].is_object(), "{name}");
+            assert!(schemas[name].get("additionalProperties").is_none(), "{name}");
+        }
     }
 
     #[test]

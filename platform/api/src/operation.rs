@@ -2,6 +2,7 @@
 //!
 //! Whoever adds an operation adds a variant, and the compiler names every other place that must know it.
 
+mod balancer;
 mod network;
 
 use crate::text;
@@ -48,6 +49,23 @@ pub enum Operation {
     GetTaskNetwork,
     ExplainConnection,
     ReadFlows,
+    PutListener,
+    ListListeners,
+    GetListener,
+    DeleteListener,
+    ExplainRequest,
+    PutRule,
+    ListRules,
+    GetRule,
+    DeleteRule,
+    PutTargetGroup,
+    ListTargetGroups,
+    GetTargetGroup,
+    DeleteTargetGroup,
+    PutCertificate,
+    ListCertificates,
+    GetCertificate,
+    DeleteCertificate,
     GetStatus,
     GetUsage,
     GetHealth,
@@ -95,7 +113,7 @@ pub(crate) struct Spec {
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 52] = [
         Self::PushImage,
         Self::ListImages,
         Self::GetImage,
@@ -126,6 +144,23 @@ impl Operation {
         Self::GetTaskNetwork,
         Self::ExplainConnection,
         Self::ReadFlows,
+        Self::PutListener,
+        Self::ListListeners,
+        Self::GetListener,
+        Self::DeleteListener,
+        Self::ExplainRequest,
+        Self::PutRule,
+        Self::ListRules,
+        Self::GetRule,
+        Self::DeleteRule,
+        Self::PutTargetGroup,
+        Self::ListTargetGroups,
+        Self::GetTargetGroup,
+        Self::DeleteTargetGroup,
+        Self::PutCertificate,
+        Self::ListCertificates,
+        Self::GetCertificate,
+        Self::DeleteCertificate,
         Self::GetStatus,
         Self::GetUsage,
         Self::GetHealth,
@@ -234,6 +269,23 @@ impl Operation {
             | Self::GetTaskNetwork
             | Self::ExplainConnection
             | Self::ReadFlows => self.network_spec(),
+            Self::PutListener
+            | Self::ListListeners
+            | Self::GetListener
+            | Self::DeleteListener
+            | Self::ExplainRequest
+            | Self::PutRule
+            | Self::ListRules
+            | Self::GetRule
+            | Self::DeleteRule
+            | Self::PutTargetGroup
+            | Self::ListTargetGroups
+            | Self::GetTargetGroup
+            | Self::DeleteTargetGroup
+            | Self::PutCertificate
+            | Self::ListCertificates
+            | Self::GetCertificate
+            | Self::DeleteCertificate => self.balancer_spec(),
             Self::GetStatus | Self::GetUsage | Self::GetHealth | Self::GetMetrics | Self::GetOpenApi => {
                 self.platform_spec()
             }
@@ -321,10 +373,14 @@ impl Operation {
             Self::GetService => spec(Method::GET, ONE, "Shows a service: what it is to be and what it is.")
                 .response(200, Body::Json(of::<Service>))
                 .errors(&[ErrorCode::NotFound]),
-            Self::DeleteService => spec(Method::DELETE, ONE, "Removes a service and stops its tasks.")
-                .if_match()
-                .response(204, Body::Empty)
-                .errors(&[ErrorCode::NotFound]),
+            Self::DeleteService => spec(
+                Method::DELETE,
+                ONE,
+                "Removes a service that no rule and no listener needs, and stops its tasks.",
+            )
+            .if_match()
+            .response(204, Body::Empty)
+            .errors(&[ErrorCode::NotFound, ErrorCode::FailedPrecondition]),
             Self::ScaleService => spec(
                 Method::POST,
                 "/v1/namespaces/{namespace}/services/{service}/scale",
@@ -470,7 +526,9 @@ fn parameter_schema(name: &'static str) -> SchemaOf {
         "namespace" => of::<text::Namespace>,
         "reference" => of::<text::ImageReference>,
         "definition" => of::<text::TaskDefinitionReferenceText>,
-        "service" | "security_group" => of::<text::Name>,
+        "service" | "security_group" | "listener" | "rule" | "target_group" | "certificate" => {
+            of::<text::Name>
+        }
         "task" => of::<text::TaskId>,
         other => unreachable!("{other} is no parameter of a path"),
     }

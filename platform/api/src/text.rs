@@ -1,10 +1,13 @@
-//! The JSON Schemas of the types that are one word of text on the wire, and the one such type that only the API has.
+//! The JSON Schemas of the types that are one word of text on the wire, and the two such types that only the API has.
 //!
 //! Each schema is a type without values that stands in for the real one: `#[schemars(with = "text::Name")]`.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use skiff_types::{Name as DomainName, ParseError, TaskDefinitionId as DomainTaskDefinitionId};
+use skiff_types::{
+    Name as DomainName, Namespace as DomainNamespace, ParseError, QualifiedName as DomainQualifiedName,
+    TaskDefinitionId as DomainTaskDefinitionId,
+};
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -82,6 +85,12 @@ text_schemas! {
     HostPattern as "HostPattern": "A host without port, or '*.' and a domain.", "api.example.com";
     PathPrefix as "PathPrefix": "A path; takes all that lies below it as well.", "/api";
     Listen as "Listen": "A port of the load balancer: its protocol and number.", "tcp:6379";
+    NameReferenceText as "NameReference": "NAME of the same namespace, or NAMESPACE/NAME.", "web";
+    Condition as "Condition":
+        "What a rule asks of a request: host, path, header:NAME, method, query, query:KEY or source, and values of \
+         which one must be like the request's.", "host=api.example.com,*.example.org";
+    VirtualAddress as "VirtualAddress": "A task's address in the virtual network, and a port.", "10.64.0.7:8080";
+    Outside as "Outside": "A host outside, by address or name, and a port.", "192.0.2.7:8080";
 }
 
 enum_schemas! {
@@ -96,6 +105,12 @@ enum_schemas! {
     StopCode as "StopCode": "Why a task ended.", [
         "TaskFailedToStart", "Exited", "Trapped", "OutOfMemory", "UserInitiated", "ServiceSchedulerInitiated",
         "WorkerLost", "PlatformStopped", "Unhealthy"
+    ];
+    ListenerProtocol as "ListenerProtocol": "What is spoken at a listener.", ["http", "https", "tcp"];
+    Scheme as "Scheme": "Who reaches a listener: whoever reaches the node, or tasks alone.", ["public", "internal"];
+    TargetProtocol as "TargetProtocol": "What targets speak.", ["http1", "http2", "grpc", "tcp"];
+    Algorithm as "Algorithm": "How one of a target group's targets is chosen.", [
+        "round-robin", "least-outstanding-requests", "weighted-random"
     ];
 }
 
@@ -135,18 +150,72 @@ impl fmt::Display for TaskDefinitionReference {
     }
 }
 
-impl Serialize for TaskDefinitionReference {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+/// Names what lives in a namespace in a request: `NAME` of the same namespace, or `NAMESPACE/NAME`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NameReference {
+    /// Where it is, if not here.
+    pub namespace: Option<DomainNamespace>,
+    /// Its name there.
+    pub name: DomainName,
+}
+
+impl NameReference {
+    /// What this means to somebody in `here`.
+    pub fn qualified(&self, here: &DomainNamespace) -> DomainQualifiedName {
+        DomainQualifiedName::new(self.namespace.clone().unwrap_or_else(|| here.clone()), self.name.clone())
     }
 }
 
-impl<'de> Deserialize<'de> for TaskDefinitionReference {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+impl From<DomainQualifiedName> for NameReference {
+    fn from(name: DomainQualifiedName) -> Self {
+        Self { namespace: Some(name.namespace), name: name.name }
     }
 }
+
+impl FromStr for NameReference {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        if text.contains('/') {
+            text.parse::<DomainQualifiedName>().map(Self::from)
+        } else {
+            Ok(Self { namespace: None, name: text.parse()? })
+        }
+    }
+}
+
+impl fmt::Display for NameReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{namespace}/{}", self.name),
+            None => self.name.fmt(f),
+        }
+    }
+}
+
+/// The error of a text that is not what is expected; the text cut as `skiff-types` cuts it.
+pub(crate) fn parse_error(text: &str, expected: &'static str) -> ParseError {
+    ParseError { value: text.chars().take(120).collect(), expected }
+}
+
+macro_rules! serde_as_text {
+    ($($type:ty),+) => {$(
+        impl Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )+};
+}
+
+serde_as_text!(TaskDefinitionReference, NameReference);
 
 #[cfg(test)]
 mod tests {
@@ -179,6 +248,10 @@ mod tests {
                 "HostPattern" => takes::<skiff_types::HostPattern>(example),
                 "PathPrefix" => takes::<skiff_types::PathPrefix>(example),
                 "Listen" => takes::<skiff_types::Listen>(example),
+                "NameReference" => takes::<NameReference>(example),
+                "Condition" => takes::<skiff_types::Condition>(example),
+                "VirtualAddress" => takes::<skiff_types::VirtualAddress>(example),
+                "Outside" => takes::<skiff_types::Outside>(example),
                 other => panic!("{other} is not checked"),
             };
             assert!(taken, "{example:?} is not a {name}");
@@ -197,6 +270,10 @@ mod tests {
                     "WasiGeneration" => takes::<skiff_types::WasiGeneration>(value),
                     "TaskStatus" => takes::<skiff_types::TaskStatus>(value),
                     "StopCode" => takes::<skiff_types::StopCode>(value),
+                    "ListenerProtocol" => takes::<skiff_types::ListenerProtocol>(value),
+                    "Scheme" => takes::<skiff_types::Scheme>(value),
+                    "TargetProtocol" => takes::<skiff_types::TargetProtocol>(value),
+                    "Algorithm" => takes::<skiff_types::Algorithm>(value),
                     other => panic!("{other} is not checked"),
                 };
                 assert!(taken, "{value:?} is not a {name}");
@@ -213,6 +290,19 @@ mod tests {
         assert_eq!("hello:3".parse::<TaskDefinitionReference>().unwrap().revision, Some(3));
         for bad in ["", "hello:", "hello:0", "hello:x", "Hello"] {
             assert!(bad.parse::<TaskDefinitionReference>().is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn a_name_without_a_namespace_is_one_of_the_same() {
+        let here: DomainNamespace = "shop".parse().unwrap();
+        for (text, expected) in [("web", "shop/web"), ("default/web", "default/web")] {
+            let reference: NameReference = text.parse().unwrap();
+            assert_eq!(reference.to_string(), text);
+            assert_eq!(reference.qualified(&here).to_string(), expected);
+        }
+        for bad in ["", "/web", "shop/", "a/b/c", "Web"] {
+            assert!(bad.parse::<NameReference>().is_err(), "{bad:?} was taken");
         }
     }
 }

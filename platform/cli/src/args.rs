@@ -1,16 +1,23 @@
 //! The command line's grammar: every command, flag and example.
 
+mod balancer;
+mod certificate;
 mod daemon;
 mod network;
 mod platform;
 mod usage;
 
+pub(crate) use balancer::{
+    ActionArgs, ListenerCommand, ListenerCreateArgs, RuleCommand, RuleCreateArgs, RuleExplainArgs,
+    RuleListArgs, TargetGroupCommand, TargetGroupCreateArgs,
+};
+pub(crate) use certificate::{CertificateCommand, CertificateImportArgs};
 pub(crate) use daemon::DaemonArgs;
 pub(crate) use network::{
     ExplainArgs, FlowsArgs, ForwardArgs, NetworkCommand, RuleArgs, SecurityGroupCommand,
     SecurityGroupCreateArgs,
 };
-pub use platform::{AccessLog, ApiAddress, CompileArgs, UpArgs, WorkerArgs};
+pub use platform::{AccessLog, ApiAddress, CompileArgs, Tls, UpArgs, WorkerArgs};
 pub(crate) use usage::{CompletionsArgs, ManArgs, UsageArgs, UsageBy};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -137,6 +144,34 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: NetworkCommand,
+    },
+    /// Manage listeners: where the load balancer takes connections
+    #[command(after_help = balancer::LISTENER_HELP)]
+    Listener {
+        /// What to do.
+        #[command(subcommand)]
+        command: ListenerCommand,
+    },
+    /// Manage the rules of listeners: what becomes of which requests; and explain them
+    #[command(after_help = balancer::RULE_HELP)]
+    Rule {
+        /// What to do.
+        #[command(subcommand)]
+        command: RuleCommand,
+    },
+    /// Manage target groups: whom requests are forwarded to
+    #[command(after_help = balancer::TARGET_GROUP_HELP)]
+    TargetGroup {
+        /// What to do.
+        #[command(subcommand)]
+        command: TargetGroupCommand,
+    },
+    /// Manage certificates: what listeners of https show to their clients
+    #[command(after_help = certificate::CERTIFICATE_HELP)]
+    Cert {
+        /// What to do.
+        #[command(subcommand)]
+        command: CertificateCommand,
     },
     /// Open a local port to a task
     Forward(ForwardArgs),

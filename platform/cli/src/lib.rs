@@ -4,10 +4,12 @@
 //! them out. What always holds: data goes to standard output and everything else to standard error; `--output json`
 //! prints JSON alone; the exit code is 0 for done, 1 for failed, 2 for wrong usage, or that of a task that was run.
 
+mod actions;
 mod args;
 mod artifact;
 mod bench;
 mod build;
+mod certificates;
 mod change;
 mod completions;
 mod context;
@@ -17,23 +19,26 @@ mod failure;
 mod forward;
 mod human;
 mod images;
+mod listeners;
 mod logs;
 mod man;
 mod network;
 mod new;
 mod output;
 mod progress;
+mod rules;
 mod run;
 mod security_groups;
 mod services;
 mod status;
+mod target_groups;
 mod tasks;
 mod usage;
 
 pub mod connection;
 pub mod manifest;
 
-pub use args::{AccessLog, ApiAddress, Cli, Command, CompileArgs, GlobalArgs, UpArgs, WorkerArgs};
+pub use args::{AccessLog, ApiAddress, Cli, Command, CompileArgs, GlobalArgs, Tls, UpArgs, WorkerArgs};
 
 use args::{
     BenchCommand, ImageCommand, NetworkCommand, SecurityGroupCommand, ServiceCommand, TaskCommand,
@@ -100,6 +105,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             NetworkCommand::Explain(args) => network::explain(&context, &args).await?,
             NetworkCommand::Flows(args) => network::flows(&context, &args).await?,
         },
+        Command::Listener { command } => listeners::run(&context, &command).await?,
+        Command::Rule { command } => rules::run(&context, &command).await?,
+        Command::TargetGroup { command } => target_groups::run(&context, &command).await?,
+        Command::Cert { command } => certificates::run(&context, &command).await?,
         Command::Forward(args) => forward::run(&context, &args).await?,
         Command::Logs(args) => logs::run(&context, &args).await?,
         Command::Scale(args) => change::scale(&context, &args).await?,

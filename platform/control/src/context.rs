@@ -82,7 +82,7 @@ pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) objects: Arc<Objects>,
     pub(crate) addresses: Addresses,
-    /// What of the outside is special, but for the listeners of services.
+    /// What of the outside is special, but for listeners that come and go.
     guard: Mutex<Guard>,
     pub(crate) images: Arc<dyn Images>,
     pub(crate) runtime: Arc<dyn Runtime>,
@@ -95,7 +95,8 @@ pub(crate) struct Context {
     pub(crate) acknowledged: watch::Sender<u64>,
     /// Held for reading while something is stored that no object names yet; for writing while the collector runs.
     pub(crate) keeping: RwLock<()>,
-    /// Held while a service's routes are checked and written, so that two can't take the same.
+    /// Held while what is checked against other objects is checked and written, so that two can't take the same: routes,
+    /// ports, priorities, and who leads to whom.
     pub(crate) routing: tokio::sync::Mutex<()>,
     /// Places of connections to tasks.
     pub(crate) forwards: Arc<Semaphore>,
@@ -116,6 +117,7 @@ impl Context {
         drain: Drain,
     ) -> Self {
         let guard = Guard::new(&config.network, &config.host_addresses);
+        objects.read_mut(|view| view.balancer.set_http_port(config.http.port()));
         Self {
             config,
             objects,
@@ -138,7 +140,7 @@ impl Context {
         }
     }
 
-    /// What of the outside is special at present, if services have TCP listeners at these ports.
+    /// What of the outside is special at present, if there are listeners at these ports.
     pub(crate) fn guard(&self, listeners: &[u16]) -> Guard {
         let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let address = self.config.http.ip();

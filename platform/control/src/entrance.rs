@@ -3,6 +3,7 @@
 //! It deliberately knows no HTTP. A call writes what is wanted and returns once that is durable; what follows from it
 //! is the reconcilers' business.
 
+mod balancer;
 mod definitions;
 mod explain;
 mod flows;
@@ -76,6 +77,12 @@ impl Entrance {
     pub(crate) fn draining(&self) -> impl Future<Output = ()> + Send + use<> {
         let drain = self.context.drain.clone();
         async move { drain.begun().await }
+    }
+
+    /// Whether the platform itself listens at a port.
+    fn is_own_port(&self, port: u16) -> bool {
+        let config = &self.context.config;
+        config.network.own_doors.iter().chain([&config.http]).any(|door| door.port() == port)
     }
 
     /// The definition that a reference means, if it is registered.

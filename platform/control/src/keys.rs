@@ -50,6 +50,26 @@ pub(crate) fn security_group(name: &QualifiedName) -> Key {
     key(["sg", name.namespace.as_str(), name.name.as_str()])
 }
 
+/// `listener.NAME`: a listener of the load balancer.
+pub(crate) fn listener(name: &Name) -> Key {
+    key(["listener", name.as_str()])
+}
+
+/// `rule.NAMESPACE.NAME`: a rule of a listener.
+pub(crate) fn rule(name: &QualifiedName) -> Key {
+    key(["rule", name.namespace.as_str(), name.name.as_str()])
+}
+
+/// `targetgroup.NAMESPACE.NAME`.
+pub(crate) fn target_group(name: &QualifiedName) -> Key {
+    key(["targetgroup", name.namespace.as_str(), name.name.as_str()])
+}
+
+/// `certificate.NAME`: a certificate with its private key.
+pub(crate) fn certificate(name: &Name) -> Key {
+    key(["certificate", name.as_str()])
+}
+
 /// `network.platform`: the virtual network; there is one.
 pub(crate) fn network() -> Key {
     key(["network", "platform"])
@@ -65,6 +85,11 @@ pub(crate) fn name_of(key: &Key) -> Option<QualifiedName> {
     let mut tokens = key.tokens().skip(1);
     let (namespace, name) = (tokens.next()?.parse().ok()?, tokens.next()?.parse().ok()?);
     Some(QualifiedName::new(namespace, name))
+}
+
+/// The name in a key of the form `TOKEN.NAME`, as listeners and certificates have.
+pub(crate) fn platform_name_of(key: &Key) -> Option<Name> {
+    key.tokens().nth(1)?.parse().ok()
 }
 
 /// All of one kind in a namespace.
@@ -93,8 +118,11 @@ mod tests {
         assert!(definition(&namespace, &id).is_under(&family(&namespace, &label)));
         let name = QualifiedName::new(namespace.clone(), label);
         assert!(service(&name).is_under(&prefix("service")));
-        assert_eq!(name_of(&service(&name)), Some(name));
+        assert_eq!(name_of(&service(&name)), Some(name.clone()));
         assert_eq!(name_of(&network()), None);
+        assert_eq!(name_of(&target_group(&name)), Some(name.clone()));
+        assert_eq!(platform_name_of(&listener(&name.name)), Some(name.name.clone()));
+        assert_eq!(platform_name_of(&certificate(&name.name)), Some(name.name.clone()));
         let long = image(&namespace, &"r".repeat(128), &"t".repeat(128));
         assert!(long.is_under(&in_namespace("image", &namespace)));
         assert_ne!(image(&namespace, "a/b", "c"), image(&namespace, "a", "b.c"));

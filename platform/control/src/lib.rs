@@ -9,6 +9,7 @@
 
 mod addresses;
 mod bill;
+mod certificates;
 mod context;
 mod entrance;
 mod error;
@@ -27,4 +28,4 @@ mod view;
 pub use context::{Config, Deps, Token};
 pub use meters::{Meters, NodeReading, Readings, TaskReading, WorkerReading, WorkerState};
 pub use network::{AskedNetwork, NetworkError, establish_network};
-pub use start::{Handle, StartError, start};
+pub use start::{CallError, Handle, StartError, start};

@@ -2,6 +2,13 @@
 //!
 //! They know neither how they lie on disk (`records`) nor how they look on the wire (`entrance::views`).
 
+mod balancer;
+
+pub(crate) use balancer::{
+    Certificate, Declared, Imported, Listener, ListenerRule, TargetGroup, built_in_listener, built_in_name,
+    groups_of, is_built_in,
+};
+
 use skiff_api::LimitsSpec;
 use skiff_ports::runtime::ComponentReport;
 use skiff_types::{

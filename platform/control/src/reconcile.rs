@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | `services` | that each service has the tasks it is to have |
 //! | `tasks` | that each task takes the step of its life that is due |
-//! | `assignments` | that the node runs and routes what the tasks say, within their security groups |
+//! | `assignments` | that the node runs, routes and balances as the objects say, within the security groups |
 //! | `events` | that a task's object says what became of its program |
 //! | `collector` | that nothing is kept that nobody needs |
 //! | `usage` | that what was used is on the disk, in a bounded space |

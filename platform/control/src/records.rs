@@ -3,6 +3,7 @@
 //! It deliberately does not read or write the store. A record that can't be read is an error that says why; what to
 //! do about it is the reader's business, and deleting it never is.
 
+mod balancer;
 mod network;
 
 use crate::keys;

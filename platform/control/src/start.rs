@@ -1,10 +1,17 @@
 //! Start and stop of the control plane.
 
+mod calls;
+
+pub use calls::CallError;
+
 use crate::addresses::Addresses;
 use crate::context::{Config, Context, Deps};
 use crate::entrance::Entrance;
 use crate::http::{Door, router, serve};
-use crate::model::{Definition, Image, SecurityGroup, Service, ServiceNotes, TaskObject};
+use crate::model::{
+    Certificate, Definition, Image, Listener, ListenerRule, SecurityGroup, Service, ServiceNotes,
+    TargetGroup, TaskObject,
+};
 use crate::network::{NetworkError, establish_network};
 use crate::objects::Objects;
 use crate::reconcile;
@@ -52,6 +59,10 @@ pub async fn start(config: Config, deps: Deps, api: TcpListener) -> Result<Handl
     follow::<Image>(&objects, &drain).await?;
     follow::<Definition>(&objects, &drain).await?;
     follow::<SecurityGroup>(&objects, &drain).await?;
+    follow::<TargetGroup>(&objects, &drain).await?;
+    follow::<Certificate>(&objects, &drain).await?;
+    follow::<Listener>(&objects, &drain).await?;
+    follow::<ListenerRule>(&objects, &drain).await?;
     follow::<Service>(&objects, &drain).await?;
     follow::<ServiceNotes>(&objects, &drain).await?;
     follow::<TaskObject>(&objects, &drain).await?;

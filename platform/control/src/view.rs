@@ -6,12 +6,16 @@
 //! *generation* of its own: who has seen a generation has seen every change up to it.
 
 mod askers;
+mod balancer;
+
+pub(crate) use balancer::{ToTell, User};
 
 use crate::keys;
 use crate::meters::Owner;
 use crate::model::{Definition, Image, SecurityGroup, Service, ServiceNotes, TaskObject};
 use crate::records::Stored;
 use askers::Askers;
+use balancer::Balancer;
 use skiff_plan::security_groups;
 use skiff_ports::store::{Key, Revision};
 use skiff_types::{
@@ -89,6 +93,8 @@ pub(crate) struct View {
     pub(crate) notes: Table<ServiceNotes>,
     pub(crate) tasks: Table<TaskObject>,
     pub(crate) security_groups: Table<SecurityGroup>,
+    /// Listeners, rules, target groups.
+    pub(crate) balancer: Balancer,
     /// Keys of records that can't be read. What they need must not be collected.
     pub(crate) unreadable: BTreeSet<Key>,
     /// Services of which something changed since their reconciler last looked.

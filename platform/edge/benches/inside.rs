@@ -9,11 +9,12 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use skiff_edge::guard::Blocks;
 use skiff_edge::measured::{Heads, Routing};
 use skiff_edge::{Config, Deps, Edge, Limits, Proto};
 use skiff_ledger::Ledger;
 use skiff_ports::body::{self, Body};
-use skiff_ports::connect::{Connect, ConnectError, Connection, Origin};
+use skiff_ports::connect::{Connect, ConnectError, Connection, Destination, Origin};
 use skiff_ports::invoke::{Invoke, InvokeError};
 use skiff_ports::snapshot::{HostMatch, Route, Target};
 use skiff_types::TaskId;
@@ -88,6 +89,20 @@ fn header_maps(criterion: &mut Criterion) {
     }
 }
 
+fn guard(criterion: &mut Criterion) {
+    let head = b"GET /api/v1/users?page=2 HTTP/1.1\r\nHost: s0.localhost:8080\r\n\
+        User-Agent: driver/1.0 (bench)\r\nAccept: application/json\r\nAccept-Encoding: gzip, br\r\n\r\n";
+    let mut blocks = Blocks::new(64 << 10);
+    criterion.bench_function(&format!("guard/a head of {} bytes", head.len()), |bencher| {
+        bencher.iter(|| assert_eq!(blocks.pass(black_box(head)), head.len()));
+    });
+    let post = b"POST / HTTP/1.1\r\nHost: s0.localhost\r\nTransfer-Encoding: chunked\r\n\r\n\
+        5\r\nhello\r\n0\r\n\r\n";
+    criterion.bench_function("guard/a head and a body in chunks", |bencher| {
+        bencher.iter(|| assert_eq!(blocks.pass(black_box(post)), post.len()));
+    });
+}
+
 /// Tasks of both kinds that answer at once.
 struct AtOnce;
 
@@ -100,8 +115,7 @@ impl Invoke for AtOnce {
 impl Connect for AtOnce {
     fn connect(
         &self,
-        _: TaskId,
-        _: u16,
+        _: &Destination,
         _: Origin,
     ) -> LocalBoxFuture<'static, Result<Box<dyn Connection>, ConnectError>> {
         let (near, far) = tokio::io::duplex(64 << 10);
@@ -148,5 +162,5 @@ fn requests(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, lookups, header_maps, requests);
+criterion_group!(benches, lookups, header_maps, guard, requests);
 criterion_main!(benches);

@@ -1,9 +1,10 @@
-//! Accepting: every worker takes connections off the one listening socket, and the one that has more than another
-//! hands what it accepts to that other.
+//! Accepting at the built-in listener: every worker takes connections off the one listening socket, and the one that has
+//! more than another hands what it accepts to that other. Other listeners of HTTP accept for themselves
+//! ([`crate::listening`]), and hand over in the same way.
 //!
 //! A connection crosses as a descriptor (`SCM_RIGHTS`) through the other worker's *inbox*, a pair of Unix sockets
 //! that the supervisor keeps open too: what waits there when a worker dies is served by the next one. A connection is
-//! handed over once at most, and kept if that would mean waiting.
+//! handed over once at most, and kept if that would mean waiting. Which listener it came to, its own port says.
 //!
 //! A worker that has no room for what it accepts, and no other to hand it to, keeps it waiting and closes the connection
 //! that has been idle longest.
@@ -38,6 +39,8 @@ const PEER_SILENCE_MAX: Duration = Duration::from_secs(2);
 const INBOX_BATCH: usize = 16;
 /// How long to accept none when descriptors or memory have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a connection waits for its listener to be told of here, where another worker was told before.
+const LISTENER_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Silence after which the kernel asks whether a client is still there.
 const TCP_KEEP_ALIVE: Duration = Duration::from_secs(60);
 
@@ -84,7 +87,8 @@ impl Acceptor {
         let listener = TcpListener::from_std(self.listener)?;
         // Only told by it when something waits, which is the same for all kinds of Unix sockets.
         let inbox = UnixDatagram::from_std(self.inbox.into())?;
-        let peers = Peers { inboxes: self.peers, worker: self.worker, ledger: self.ledger };
+        let peers = Rc::new(Peers { inboxes: self.peers, worker: self.worker, ledger: self.ledger });
+        edge.attach_peers(peers.clone());
         let (mut inbox_is_open, mut waiting) = (true, None);
         loop {
             if edge.has_room()
@@ -107,7 +111,7 @@ impl Acceptor {
                 }
                 accepted = listener.accept(), if waiting.is_none() => match accepted {
                     Ok((stream, peer)) if edge.has_room() => peers.take(stream, peer, &edge),
-                    Ok((stream, _)) if peers.hand_over(&stream, &edge) => {}
+                    Ok((stream, _)) if peers.hand_over(&stream, Came::ToBuiltIn, &edge) => {}
                     Ok(accepted) => {
                         waiting = Some(accepted);
                         edge.make_room();
@@ -161,7 +165,7 @@ async fn empty_inbox(inbox: &UnixDatagram, edge: &Rc<Edge>) -> io::Result<bool> 
             return Ok(true);
         }
         match inbox.try_io(Interest::READABLE, || receive(inbox.as_fd())) {
-            Ok(Received::Stream(stream)) => serve_received(stream, edge),
+            Ok(Received::Stream(stream, came)) => serve_received(stream, came, edge),
             Ok(Received::Nothing) => tracing::warn!("a connection was lost on its way between workers"),
             Ok(Received::End) => return Ok(false),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
@@ -172,9 +176,19 @@ async fn empty_inbox(inbox: &UnixDatagram, edge: &Rc<Edge>) -> io::Result<bool> 
     Ok(true)
 }
 
+/// Where a connection came to that crosses to another worker. One byte, so that the bytes that wait in an inbox are the
+/// connections that do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Came {
+    ToBuiltIn = b'c',
+    /// To the listener on its port.
+    ToAnother = b'l',
+}
+
 /// The other workers, as far as connections are handed to them.
 #[derive(Debug)]
-struct Peers {
+pub(crate) struct Peers {
     inboxes: Vec<OwnedFd>,
     worker: usize,
     ledger: Ledger,
@@ -183,15 +197,15 @@ struct Peers {
 impl Peers {
     /// Serves a connection, or gives it to the worker that should have it.
     fn take(&self, stream: TcpStream, peer: SocketAddr, edge: &Rc<Edge>) {
-        if !self.hand_over(&stream, edge) {
+        if !self.hand_over(&stream, Came::ToBuiltIn, edge) {
             serve(stream, peer, edge);
         }
     }
 
     /// Gives a connection to the worker that should have it; false if that is this one.
-    fn hand_over(&self, stream: &TcpStream, edge: &Edge) -> bool {
+    pub(crate) fn hand_over(&self, stream: &TcpStream, came: Came, edge: &Edge) -> bool {
         let worker = self.choose(edge.connections() as u64);
-        let sent = worker.filter(|&worker| send(self.inboxes[worker].as_fd(), stream.as_fd()).is_ok());
+        let sent = worker.filter(|&worker| send(self.inboxes[worker].as_fd(), stream.as_fd(), came).is_ok());
         if let Some(worker) = sent {
             self.ledger.worker(worker).connections.add(1);
         }
@@ -222,28 +236,48 @@ fn serve(stream: TcpStream, peer: SocketAddr, edge: &Rc<Edge>) {
     tokio::task::spawn_local(edge.serve(stream, peer));
 }
 
-fn serve_received(stream: OwnedFd, edge: &Rc<Edge>) {
+fn serve_received(stream: OwnedFd, came: Came, edge: &Rc<Edge>) {
     let stream = TcpStream::from_std(std::net::TcpStream::from(stream));
     // Its peer is not known any more if it has gone meanwhile.
-    if let Ok(stream) = stream
-        && let Ok(peer) = stream.peer_addr()
-    {
-        serve(stream, peer, edge);
+    let Ok(stream) = stream else { return };
+    let (Ok(peer), Ok(own)) = (stream.peer_addr(), stream.local_addr()) else { return };
+    if came == Came::ToBuiltIn {
+        return serve(stream, peer, edge);
+    }
+    match edge.listeners().at_port(own.port()) {
+        Some(listener) => drop(tokio::task::spawn_local(edge.serve_at(stream, peer, listener))),
+        None => drop(tokio::task::spawn_local(serve_late(stream, (own, peer), edge.clone()))),
     }
 }
 
-fn send(inbox: BorrowedFd<'_>, stream: BorrowedFd<'_>) -> rustix::io::Result<()> {
+/// Serves a connection once its listener is known here; where that never comes true, nobody does.
+async fn serve_late(stream: TcpStream, (own, peer): (SocketAddr, SocketAddr), edge: Rc<Edge>) {
+    let known = async {
+        loop {
+            if let Some(listener) = edge.listeners().at_port(own.port()) {
+                break listener;
+            }
+            edge.listeners().added().await;
+        }
+    };
+    match tokio::time::timeout(LISTENER_WAIT_MAX, known).await {
+        Ok(listener) => edge.serve_at(stream, peer, listener).await,
+        Err(_) => tracing::warn!(port = own.port(), "a connection came from another worker to no listener"),
+    }
+}
+
+fn send(inbox: BorrowedFd<'_>, stream: BorrowedFd<'_>, came: Came) -> rustix::io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let streams = [stream];
     assert!(control.push(SendAncillaryMessage::ScmRights(&streams)), "there is space for one descriptor");
-    // One byte, so that the bytes that wait in an inbox are the connections that do.
-    sendmsg(inbox, &[IoSlice::new(b"c")], &mut control, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
+    let byte = [came as u8];
+    sendmsg(inbox, &[IoSlice::new(&byte)], &mut control, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
 enum Received {
-    Stream(OwnedFd),
+    Stream(OwnedFd, Came),
     /// A message without a descriptor: there was none left to receive it in.
     Nothing,
     /// Nobody can send any more.
@@ -260,7 +294,8 @@ fn receive(inbox: BorrowedFd<'_>) -> io::Result<Received> {
         if let RecvAncillaryMessage::ScmRights(mut streams) = message
             && let Some(stream) = streams.next()
         {
-            return Ok(Received::Stream(stream));
+            let came = if byte == [Came::ToAnother as u8] { Came::ToAnother } else { Came::ToBuiltIn };
+            return Ok(Received::Stream(stream, came));
         }
     }
     Ok(if message.bytes == 0 { Received::End } else { Received::Nothing })
@@ -318,22 +353,25 @@ mod tests {
     fn a_connection_waits_in_an_inbox_and_a_full_inbox_takes_none() {
         let inbox = Inbox::new().unwrap();
         let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        send(inbox.send.as_fd(), theirs.as_fd()).unwrap();
-        send(inbox.send.as_fd(), theirs.as_fd()).unwrap();
+        send(inbox.send.as_fd(), theirs.as_fd(), Came::ToBuiltIn).unwrap();
+        send(inbox.send.as_fd(), theirs.as_fd(), Came::ToAnother).unwrap();
         assert_eq!(rustix::io::ioctl_fionread(&inbox.receive).unwrap(), 2);
         drop(theirs);
-        let Received::Stream(stream) = receive(inbox.receive.as_fd()).unwrap() else { panic!("no stream") };
+        let Received::Stream(stream, Came::ToBuiltIn) = receive(inbox.receive.as_fd()).unwrap() else {
+            panic!("no stream")
+        };
         std::os::unix::net::UnixStream::from(stream).write_all(b"x").unwrap();
         let mut byte = [0];
         ours.read_exact(&mut byte).unwrap();
         let mut waiting = 1;
-        while send(inbox.send.as_fd(), ours.as_fd()).is_ok() {
+        while send(inbox.send.as_fd(), ours.as_fd(), Came::ToAnother).is_ok() {
             waiting += 1;
         }
         assert!((100..1_000).contains(&waiting), "{waiting} fit");
         drop(inbox.send);
         while waiting > 0 {
-            assert!(matches!(receive(inbox.receive.as_fd()).unwrap(), Received::Stream(_)));
+            let received = receive(inbox.receive.as_fd()).unwrap();
+            assert!(matches!(received, Received::Stream(_, Came::ToAnother)));
             waiting -= 1;
         }
         assert!(matches!(receive(inbox.receive.as_fd()).unwrap(), Received::End));

@@ -1,5 +1,5 @@
-//! The access log: one line of JSON for each request, and for each TCP connection, which has no status; written by a
-//! thread of its own.
+//! The access log: one line of JSON for each request, and for each TCP connection and each handshake of TLS that failed,
+//! which have no status; written by a thread of its own.
 //!
 //! A request only formats its line into a buffer. Buffers go to the thread when they are full, and a few times a
 //! second as long as there are connections. If the disk can't keep up, or fails, lines are dropped and counted, and
@@ -57,11 +57,20 @@ pub(crate) struct Line<'a> {
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) duration_us: u64,
+    /// The service, or the target group of addresses.
     pub(crate) service: Option<&'a str>,
+    /// The task, or the address.
     pub(crate) task: Option<&'a str>,
     pub(crate) request_id: &'a str,
     pub(crate) user_agent: Option<&'a str>,
     pub(crate) error: Option<&'a str>,
+    /// What was agreed on with a client that speaks TLS, and the host that it named then. There for these alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_protocol: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_cipher: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) domain_name: Option<&'a str>,
 }
 
 #[derive(Serialize)]

@@ -4,6 +4,7 @@
 use crate::config::Limits;
 use crate::connection::BodyId;
 use crate::exchange::Exchange;
+use crate::guard::Fault;
 use crate::headers;
 use crate::refusal::Refusal;
 use crate::silence::Silence;
@@ -12,9 +13,11 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use skiff_kit::clock::monotonic_ns;
 use skiff_ports::body::{Body, BodyError};
+use std::error::Error;
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -28,6 +31,8 @@ pub(crate) struct Upload {
     received_bytes: AtomicU64,
     complete: AtomicBool,
     failure: AtomicU8,
+    /// What is wrong with it as it came, if that is why it failed.
+    fault: OnceLock<Fault>,
     limit_bytes: u64,
     idle_timeout: Duration,
 }
@@ -45,6 +50,7 @@ impl Upload {
             received_bytes: AtomicU64::new(0),
             complete: AtomicBool::new(false),
             failure: AtomicU8::new(NO_FAILURE),
+            fault: OnceLock::new(),
             limit_bytes: limits.request_body_bytes_max,
             idle_timeout: limits.body_idle_timeout,
         })
@@ -82,7 +88,7 @@ impl Upload {
             NO_FAILURE => None,
             TOO_LARGE => Some(Refusal::BodyTooLarge { limit_bytes: self.limit_bytes }),
             IDLE => Some(Refusal::BodyIdle { idle_ms: self.idle_ms() }),
-            _ => Some(Refusal::BodyBroken),
+            _ => Some(self.fault.get().map_or(Refusal::BodyBroken, |fault| Refusal::Unsound(*fault))),
         }
     }
 
@@ -138,7 +144,12 @@ impl http_body::Body for UploadBody {
                 self.upload.complete.store(self.is_end_stream(), Relaxed);
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => self.fail(BROKEN, BodyError::Connection(error.into())),
+            Poll::Ready(Some(Err(error))) => {
+                if let Some(fault) = fault(&error) {
+                    let _ = self.upload.fault.set(fault);
+                }
+                self.fail(BROKEN, BodyError::Connection(error.into()))
+            }
             Poll::Ready(None) => {
                 self.upload.complete.store(true, Relaxed);
                 self.incoming = None;
@@ -163,6 +174,11 @@ impl http_body::Body for UploadBody {
             None => self.upload.size_hint,
         }
     }
+}
+
+/// What the guard found to be wrong with a body, if that is why it failed.
+fn fault(error: &hyper::Error) -> Option<Fault> {
+    error.source()?.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref().copied()
 }
 
 /// The body of a daemon's answer.

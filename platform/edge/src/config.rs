@@ -47,7 +47,8 @@ pub struct Limits {
     pub header_bytes_max: usize,
     /// Headers of a request. 431 past it.
     pub header_count_max: usize,
-    /// From the first byte of an HTTP/1 request's head to its last.
+    /// From the first byte of an HTTP/1 request's head to its last, of what tells which HTTP a connection speaks, and of a
+    /// handshake of TLS.
     pub header_read_timeout: Duration,
     /// How long a connection may stay open without a request.
     pub keep_alive_timeout: Duration,
@@ -60,7 +61,8 @@ pub struct Limits {
     /// Bytes of a response's headers. 502 past it.
     pub response_header_bytes_max: usize,
     /// Bytes of a response kept per connection (HTTP/1) or stream (HTTP/2) for a client that reads slowly; also the
-    /// most that is read of an HTTP/1 head. At least 8 KiB.
+    /// most that is read of an HTTP/1 head: 431 from there on. At least 8 KiB. Where TLS is spoken, as much again is
+    /// kept of what was encrypted.
     pub buffer_bytes_max: usize,
     /// Requests at once on one HTTP/2 connection.
     pub http2_streams_max: u32,

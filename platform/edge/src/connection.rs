@@ -4,11 +4,15 @@
 //! [`crate::watched`] notes them for its socket, and the edge's sweeper looks at all connections a few times a second and
 //! asks [`Activity::verdict`], a pure function.
 
+use crate::access_log::Line;
 use crate::config::Limits;
+use crate::guard::gate::Notes;
+use crate::listener::Listener;
+use crate::tls::Session;
 use crate::tunnel::Tunnel;
 use http::HeaderValue;
 use skiff_kit::clock::monotonic_ns;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -60,7 +64,7 @@ pub(crate) struct Activity {
     was_asked: bool,
     /// Requests between the end of their head and the end of their response.
     active: u32,
-    /// The first byte of an HTTP/1 head that is not complete.
+    /// The first byte of an HTTP/1 head that is not complete, of what tells which HTTP it is, or of a handshake of TLS.
     head_since_ns: u64,
     /// The end of the last request, or the connection's start.
     idle_since_ns: u64,
@@ -117,13 +121,20 @@ pub(crate) type BodyId = u64;
 pub(crate) struct Connection {
     /// The client's address as a header, made once.
     pub(crate) client: HeaderValue,
+    /// The same address; one of IPv4 as such.
+    pub(crate) source: IpAddr,
+    /// Where it came to.
+    pub(crate) listener: Rc<Listener>,
+    /// What was agreed on, where it speaks TLS.
+    tls: OnceCell<Box<Session>>,
     /// Its place among the edge's connections.
     pub(crate) index: Cell<usize>,
     activity: Cell<Activity>,
     /// Response bodies that gave bytes which the client has not taken yet, with when that was.
     waiting: RefCell<Vec<(BodyId, u64)>>,
     bodies: Cell<BodyId>,
-    unread: Cell<bool>,
+    /// What it and its guard tell each other.
+    pub(crate) guard: Notes,
     /// Whether its client may still be sending what nobody reads.
     lingers: Cell<bool>,
     /// What it is to carry once HTTP has ended on it.
@@ -133,18 +144,18 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(peer: SocketAddr) -> Rc<Self> {
-        let ip = match peer.ip().to_canonical() {
-            IpAddr::V4(ip) => ip.to_string(),
-            IpAddr::V6(ip) => ip.to_string(),
-        };
+    pub(crate) fn new(peer: SocketAddr, listener: Rc<Listener>) -> Rc<Self> {
+        let source = peer.ip().to_canonical();
         Rc::new(Self {
-            client: HeaderValue::try_from(ip).expect("an address makes a header"),
+            client: HeaderValue::try_from(source.to_string()).expect("an address makes a header"),
+            source,
+            listener,
+            tls: OnceCell::new(),
             index: Cell::new(0),
             activity: Cell::new(Activity { idle_since_ns: monotonic_ns(), ..Activity::default() }),
             waiting: RefCell::new(Vec::new()),
             bodies: Cell::new(0),
-            unread: Cell::new(true),
+            guard: Notes::default(),
             lingers: Cell::new(false),
             tunnel: RefCell::new(None),
             order: Cell::new(None),
@@ -251,6 +262,9 @@ impl Connection {
                 activity.closing_since_ns = now_ns;
             }
         });
+        if self.guard.request_ended() {
+            self.wake();
+        }
     }
 
     /// A response body gave bytes, which wait for the client now.
@@ -287,13 +301,37 @@ impl Connection {
         self.activity.set(activity);
     }
 
-    /// Bytes came out of its socket.
-    pub(crate) fn socket_gave(&self, bytes: &[u8]) {
-        if self.unread.replace(false) {
-            // No HTTP/1 request starts like this; HTTP/2's preface does.
-            let http2 = bytes.starts_with(b"PRI");
-            self.note(|activity| activity.http2 = http2);
+    /// Its handshake has ended: it is idle, and speaks TLS from here on.
+    pub(crate) fn speaks_tls(&self, session: Session) {
+        let _ = self.tls.set(Box::new(session));
+        self.note(|activity| {
+            activity.head_since_ns = 0;
+            activity.idle_since_ns = monotonic_ns();
+        });
+    }
+
+    /// What the access log says of each request of it.
+    pub(crate) fn line(&self) -> Line<'_> {
+        let tls = self.tls.get();
+        Line {
+            client: self.client.to_str().unwrap_or_default(),
+            tls_protocol: tls.map(|session| session.protocol),
+            tls_cipher: tls.map(|session| session.cipher),
+            domain_name: tls.and_then(|session| session.host.as_deref()),
+            ..Line::default()
         }
+    }
+
+    /// Its client has sent all that tells that it speaks HTTP/2.
+    pub(crate) fn speaks_http2(&self) {
+        self.note(|activity| {
+            activity.http2 = true;
+            activity.head_since_ns = 0;
+        });
+    }
+
+    /// Bytes came out of its socket.
+    pub(crate) fn socket_gave(&self) {
         let activity = self.activity.get();
         if activity.active == 0 && activity.head_since_ns == 0 && !activity.http2 {
             self.note(|activity| activity.head_since_ns = monotonic_ns());
@@ -314,7 +352,12 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Proto;
     use std::time::Duration;
+
+    fn connection(peer: &str) -> Rc<Connection> {
+        Connection::new(peer.parse().unwrap(), Rc::new(Listener::built_in(Proto::Http, 80)))
+    }
 
     const S: u64 = 1_000_000_000;
 
@@ -384,7 +427,7 @@ mod tests {
 
     #[test]
     fn one_body_that_moves_does_not_speak_for_another() {
-        let connection = Connection::new("127.0.0.1:1".parse().unwrap());
+        let connection = connection("127.0.0.1:1");
         let (stuck, moving) = (connection.new_body(), connection.new_body());
         connection.body_gave(stuck, 5 * S);
         for second in 6..40 {
@@ -398,8 +441,9 @@ mod tests {
 
     #[test]
     fn a_cut_is_final() {
-        let connection = Connection::new("[::ffff:10.0.0.1]:1".parse().unwrap());
+        let connection = connection("[::ffff:10.0.0.1]:1");
         assert_eq!(connection.client, "10.0.0.1");
+        assert_eq!(connection.source, IpAddr::from([10, 0, 0, 1]));
         let context = Context::from_waker(Waker::noop());
         assert_eq!(connection.poll_order(&context), None);
         connection.tell(Order::Finish);

@@ -1,11 +1,12 @@
-//! Requests to daemons: HTTP/1.1 over a connection to the task's own address and port, one that waits if there is one.
+//! Requests to targets that are connected to, which are daemons and hosts outside: HTTP/1.1 over a connection to the
+//! target's own address and port, one that waits if there is one. The `Host` stays the client's.
 //!
-//! A daemon may have closed the connection while it waited. So a request that was lost on one, without an answer, is
+//! A target may have closed the connection while it waited. So a request that was lost on one, without an answer, is
 //! sent again on a new one: where nothing of it had left, or it may be repeated (RFC 9110, section 9.2.2) and nobody has
 //! begun to read its body. On a new connection, and otherwise, it is sent once.
 //!
 //! It deliberately does not check the answer but for what only matters on this hop; `handle` does that for all tasks. A
-//! client's wish for another protocol is passed on; if the daemon agrees, the connection becomes a [`crate::tunnel`].
+//! client's wish for another protocol is passed on; if the target agrees, the connection becomes a [`crate::tunnel`].
 
 mod pool;
 
@@ -29,7 +30,6 @@ use pool::Link;
 use skiff_ports::body::{self, Body};
 use skiff_ports::connect::{ConnectError, Connection, Origin};
 use skiff_ports::invoke::InvokeError;
-use skiff_types::TaskId;
 use std::error::Error;
 use std::io;
 use std::pin::pin;
@@ -46,7 +46,7 @@ pub(crate) enum Answer {
     Switch(Box<Switch>),
 }
 
-/// A daemon's agreement to speak another protocol.
+/// A target's agreement to speak another protocol.
 pub(crate) struct Switch {
     /// The head of its answer, as the client may see it but for the request id.
     pub(crate) head: Response<()>,
@@ -93,7 +93,7 @@ impl From<Refusal> for Miss {
     }
 }
 
-/// How connections to daemons speak HTTP.
+/// How connections to targets speak HTTP.
 pub(crate) fn http(limits: &Limits) -> http1::Builder {
     /// hyper's own bound.
     const BUFFER_BYTES_MIN: usize = 8 << 10;
@@ -102,21 +102,17 @@ pub(crate) fn http(limits: &Limits) -> http1::Builder {
     http
 }
 
-/// Opens a connection to a daemon for a client.
-pub(crate) async fn connect(
-    edge: &Edge,
-    task: TaskId,
-    pool: &Pool,
-) -> Result<Box<dyn Connection>, ConnectError> {
+/// Opens a connection to a target for a client.
+pub(crate) async fn connect(edge: &Edge, pool: &Pool) -> Result<Box<dyn Connection>, ConnectError> {
     let _opening = pool.opens();
-    edge.connect().connect(task, pool.port(), Origin::LoadBalancer).await
+    edge.connect().connect(pool.destination(), Origin::LoadBalancer).await
 }
 
-/// Lets a daemon answer. `upgrade` are the protocols that the client asks to change to.
+/// Lets a target answer. `upgrade` are the protocols that the client asks to change to.
 pub(crate) async fn ask(
     edge: &Edge,
     exchange: &mut Exchange,
-    (task, pool): (TaskId, &Rc<Pool>),
+    pool: &Rc<Pool>,
     mut head: Parts,
     upgrade: Option<&HeaderValue>,
 ) -> Result<Answer, Miss> {
@@ -129,7 +125,7 @@ pub(crate) async fn ask(
     make_ready(&mut head, upload.as_deref(), upgrade);
     // Another protocol is spoken on a connection of its own: it does not come back.
     let waiting = if upgrade.is_none() { pool.take(limits) } else { None };
-    let (link, response) = sent(edge, (task, pool), waiting, head, upload.as_ref()).await?;
+    let (link, response) = sent(edge, pool, waiting, head, upload.as_ref()).await?;
     if let Some((asked, place)) = switch
         && response.status() == StatusCode::SWITCHING_PROTOCOLS
     {
@@ -147,7 +143,7 @@ pub(crate) async fn ask(
 /// connection on which the rest comes.
 async fn sent(
     edge: &Edge,
-    (task, pool): (TaskId, &Rc<Pool>),
+    pool: &Pool,
     waiting: Option<Link>,
     head: Parts,
     upload: Option<&Arc<Upload>>,
@@ -163,7 +159,7 @@ async fn sent(
             }
         }
     };
-    let socket = connect(edge, task, pool).await?;
+    let socket = connect(edge, pool).await?;
     let mut link = Link::begin(edge.daemons(), socket).await.map_err(|_| Refusal::BrokeOff)?;
     let response = send(&mut link, request, upload, limits).await;
     Ok((link, response.map_err(|failure| failure.refusal())?))
@@ -223,7 +219,7 @@ impl Failure {
     }
 }
 
-/// Sends a request and waits for the head of the answer, as long as the daemon takes of the body or may still think.
+/// Sends a request and waits for the head of the answer, as long as the target takes of the body or may still think.
 async fn send(
     link: &mut Link,
     request: Request<Body>,
@@ -301,7 +297,7 @@ fn unframe(headers: &mut HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The head that tells a client of the daemon's agreement, if that is one.
+/// The head that tells a client of the target's agreement, if that is one.
 fn switching(
     response: Response<Incoming>,
     asked: &HeaderValue,

@@ -1,16 +1,22 @@
-//! The edge itself: holds the routing table, serves connections, watches over them, drains.
+//! The edge itself: holds the routing table, the listeners and the target groups, serves connections, watches over them,
+//! drains.
 
+use crate::accept::Peers;
 use crate::access_log::{AccessLog, Line};
+use crate::balance::Groups;
+use crate::chance::Chance;
 use crate::config::{Config, Limits};
 use crate::connection::{Connection, Cut, Order, Verdict};
 use crate::daemon;
-use crate::headers::{Forwarded, RequestIds};
+use crate::group::Group;
+use crate::headers::RequestIds;
+use crate::listener::{Listener, Listeners};
 use crate::outbox::Outbox;
 use crate::relay::Space;
-use crate::routing::{Service, Table};
-use crate::serving::{Http, Open};
+use crate::routing::Table;
+use crate::serving::{Http, Open, Spoken};
 use crate::share::Share;
-use http::HeaderValue;
+use crate::tls::{self, Tls};
 use hyper::client::conn::http1;
 use skiff_kit::Drain;
 use skiff_kit::clock::monotonic_ns;
@@ -19,7 +25,7 @@ use skiff_ports::connect::Connect;
 use skiff_ports::invoke::Invoke;
 use skiff_ports::snapshot::Route;
 use skiff_types::QualifiedName;
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::error::Error;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -45,7 +51,7 @@ pub enum EdgeError {
 pub struct Deps {
     /// Calls `http` tasks.
     pub invoke: Rc<dyn Invoke>,
-    /// Connects to daemons.
+    /// Connects to daemons, and to the outside.
     pub connect: Rc<dyn Connect>,
     /// Where requests are accounted for, and which task has how many.
     pub ledger: Ledger,
@@ -56,13 +62,16 @@ pub struct Edge {
     config: Config,
     deps: Deps,
     table: RefCell<Table>,
+    groups: RefCell<Groups>,
+    listeners: Listeners,
+    tls: RefCell<Tls>,
+    chance: Chance,
     http: Http,
-    /// How daemons are spoken to.
+    /// How targets that are connected to are spoken to.
     daemons: http1::Builder,
     space: Space,
     /// Of the connections, for those that carry bytes without HTTP.
     share: Share,
-    forwarded: Forwarded,
     request_ids: RequestIds,
     access_log: Option<AccessLog>,
     outbox: Rc<Outbox>,
@@ -75,23 +84,27 @@ pub struct Edge {
     crowded: Cell<bool>,
     /// Where other workers put connections for this one.
     inbox: OnceCell<OwnedFd>,
+    /// Those other workers.
+    peers: OnceCell<Rc<Peers>>,
 }
 
 impl Edge {
-    /// An edge without routes.
+    /// An edge without routes, and with the built-in listener alone.
     pub fn new(config: Config, deps: Deps) -> Result<Rc<Self>, EdgeError> {
+        let built_in = Listener::built_in(config.forwarded_proto, config.forwarded_port);
+        let seed = || u64::from_le_bytes(skiff_kit::random::bytes());
         let access_log = config.access_log.as_ref().map(AccessLog::open).transpose();
         Ok(Rc::new(Self {
             table: RefCell::default(),
+            groups: RefCell::default(),
+            listeners: Listeners::new(built_in),
+            tls: RefCell::new(Tls::new()),
+            chance: Chance::new(seed()),
             http: Http::new(&config.limits),
             daemons: daemon::http(&config.limits),
             space: Space::default(),
             share: Share::of(config.limits.connections_max),
-            forwarded: Forwarded {
-                proto: config.forwarded_proto.header(),
-                port: HeaderValue::from(config.forwarded_port),
-            },
-            request_ids: RequestIds::new(u64::from_le_bytes(skiff_kit::random::bytes())),
+            request_ids: RequestIds::new(seed()),
             access_log: access_log.map_err(EdgeError::AccessLog)?,
             outbox: Rc::default(),
             connections: RefCell::default(),
@@ -100,6 +113,7 @@ impl Edge {
             room: Notify::new(),
             crowded: Cell::new(false),
             inbox: OnceCell::new(),
+            peers: OnceCell::new(),
             config,
             deps,
         }))
@@ -113,11 +127,10 @@ impl Edge {
         withdrawn.iter().for_each(|service| table.remove(service));
     }
 
-    /// Serves a connection to its end; it counts from the call on. Must be called and run in a `LocalSet`.
+    /// Serves a connection of the built-in listener to its end; it counts from the call on. Must be called and run in a
+    /// `LocalSet`.
     pub fn serve(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + use<> {
-        // Fails only if the client is gone already, which serving it will show.
-        let _ = stream.set_nodelay(true);
-        self.serve_io(stream, peer)
+        self.serve_at(stream, peer, self.listeners.built_in().clone())
     }
 
     /// Serves whatever bytes come and go, as if it were a connection from `peer`, like [`Self::serve`].
@@ -125,8 +138,28 @@ impl Edge {
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let open = Open::new(self, peer);
-        async move { open.serve(stream).await }
+        let open = Open::new(self, peer, self.listeners.built_in().clone());
+        async move { open.serve(stream, Spoken::Untold).await }
+    }
+
+    /// Serves a connection of HTTP that came to `listener`, like [`Self::serve`].
+    pub(crate) fn serve_at(
+        self: &Rc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        listener: Rc<Listener>,
+    ) -> impl Future<Output = ()> + use<> {
+        // Fails only if the client is gone already, which serving it will show.
+        let _ = stream.set_nodelay(true);
+        let config = listener.tls();
+        let open = Open::new(self, peer, listener);
+        async move {
+            match config {
+                None => open.serve(stream, Spoken::Untold).await,
+                // In a box, so that connections in clear stay small.
+                Some(config) => Box::pin(tls::serve(&open, stream, config)).await,
+            }
+        }
     }
 
     /// Takes no more connections, lets every request in flight finish, and closes; what is not done after `timeout`
@@ -203,10 +236,6 @@ impl Edge {
         &self.outbox
     }
 
-    pub(crate) fn forwarded(&self) -> &Forwarded {
-        &self.forwarded
-    }
-
     pub(crate) fn request_ids(&self) -> &RequestIds {
         &self.request_ids
     }
@@ -215,12 +244,32 @@ impl Edge {
         self.access_log.as_ref()
     }
 
-    pub(crate) fn find(&self, host: &str, path: &str) -> Option<Rc<Service>> {
+    pub(crate) fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+
+    pub(crate) fn tls(&self) -> RefMut<'_, Tls> {
+        self.tls.borrow_mut()
+    }
+
+    pub(crate) fn chance(&self) -> &Chance {
+        &self.chance
+    }
+
+    pub(crate) fn find(&self, host: &str, path: &str) -> Option<Rc<Group>> {
         self.table.borrow().find(host, path).cloned()
     }
 
-    pub(crate) fn service(&self, name: &QualifiedName) -> Option<Rc<Service>> {
+    pub(crate) fn service(&self, name: &QualifiedName) -> Option<Rc<Group>> {
         self.table.borrow().service(name).cloned()
+    }
+
+    pub(crate) fn table(&self) -> RefMut<'_, Table> {
+        self.table.borrow_mut()
+    }
+
+    pub(crate) fn groups(&self) -> RefMut<'_, Groups> {
+        self.groups.borrow_mut()
     }
 
     /// Gives a connection its place among those that are watched and drained, until [`Self::leave`].
@@ -295,6 +344,23 @@ impl Edge {
         self.publish_connections();
     }
 
+    /// Hands connections to these from now on, where they have fewer.
+    pub(crate) fn attach_peers(&self, peers: Rc<Peers>) {
+        let _ = self.peers.set(peers);
+    }
+
+    /// The other workers, once connections are handed to them.
+    pub(crate) fn peers(&self) -> Option<&Peers> {
+        self.peers.get().map(|peers| &**peers)
+    }
+
+    /// Has the connections to this listener end after what is in flight.
+    pub(crate) fn finish_all_of(&self, listener: &Rc<Listener>) {
+        let connections = self.connections.borrow();
+        let theirs = connections.iter().filter(|connection| Rc::ptr_eq(&connection.listener, listener));
+        theirs.for_each(|connection| connection.tell(Order::Finish));
+    }
+
     /// Writes down how many connections this worker has: those it holds, and those that wait in its inbox. Always
     /// the whole number, never a difference: others add to it when they hand one over, a dead worker's is set to 0,
     /// and none of that must add up to an error that stays.
@@ -349,8 +415,7 @@ impl Edge {
 
     pub(crate) fn log_head(&self, connection: &Connection, status: u16, error: &str) {
         let Some(log) = &self.access_log else { return };
-        let client = connection.client.to_str().unwrap_or_default();
-        log.write(Line { client, status, error: Some(error), ..Line::default() });
+        log.write(Line { status, error: Some(error), ..connection.line() });
     }
 }
 

@@ -8,10 +8,10 @@ use crate::body::{Payload, ResponseBody, Upload};
 use crate::connection::Connection;
 use crate::daemon::{Switch, Turn};
 use crate::edge::Edge;
+use crate::group::{Group, Target};
 use crate::headers::REQUEST_ID;
 use crate::refusal::Refusal;
 use crate::relay::Carried;
-use crate::routing::{Service, Target};
 use crate::tunnel::Tunnel;
 use http::header::{CONNECTION, HOST, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
@@ -38,11 +38,11 @@ pub(crate) struct Exchange {
     host: Option<HeaderValue>,
     user_agent: Option<HeaderValue>,
     request_id: HeaderValue,
-    service: Option<Rc<Service>>,
+    group: Option<Rc<Group>>,
     target: Option<usize>,
     has_body: bool,
     upload: Option<Arc<Upload>>,
-    /// Its place among a daemon's requests.
+    /// Its place among a target's requests.
     turn: Option<Turn>,
     status: Option<StatusCode>,
     /// When the connection changed its protocol.
@@ -66,7 +66,7 @@ impl Exchange {
             host: request.headers().get(HOST).cloned(),
             user_agent: request.headers().get(USER_AGENT).cloned(),
             request_id: edge.request_ids().of(request.headers()),
-            service: None,
+            group: None,
             target: None,
             has_body: !request.body().is_end_stream(),
             upload: None,
@@ -97,12 +97,12 @@ impl Exchange {
         &self.method
     }
 
-    /// It is `service` that has to answer.
-    pub(crate) fn routed_to(&mut self, service: Rc<Service>) {
-        self.service = Some(service);
+    /// It is `group` that has to answer.
+    pub(crate) fn routed_to(&mut self, group: Rc<Group>) {
+        self.group = Some(group);
     }
 
-    /// It is this one of the service's targets that is asked.
+    /// It is this one of the group's targets that is asked.
     pub(crate) fn sent_to(&mut self, target: usize) {
         self.target = Some(target);
     }
@@ -117,7 +117,7 @@ impl Exchange {
         self.upload.as_ref()
     }
 
-    /// It is a daemon that answers.
+    /// It is a target that is connected to that answers.
     pub(crate) fn has_turn(&mut self, turn: Turn) {
         self.turn = Some(turn);
     }
@@ -207,16 +207,16 @@ impl Exchange {
     }
 
     fn target(&self) -> Option<&Target> {
-        self.service.as_ref()?.targets.get(self.target?)
+        self.group.as_ref()?.targets.get(self.target?)
     }
 
     fn account(&self, duration_ns: u64, received_bytes: u64) {
-        let Some(target) = self.target() else {
+        let Some(slot) = self.target().and_then(|target| target.slot.as_ref()) else {
             let row = self.edge.worker_row();
             row.platform_requests.add(1);
             return row.platform_sent_bytes.add(self.sent_bytes);
         };
-        let row = target.slot.row(self.edge.worker());
+        let row = slot.row(self.edge.worker());
         row.received_bytes.add(received_bytes);
         row.sent_bytes.add(self.sent_bytes);
         if let Some(status) = self.status {
@@ -234,7 +234,6 @@ impl Exchange {
         };
         let user_agent = self.user_agent.as_ref().map(|agent| String::from_utf8_lossy(agent.as_bytes()));
         log.write(Line {
-            client: self.connection.client.to_str().unwrap_or_default(),
             method: self.method.as_str(),
             host: &host,
             path: self.uri.path_and_query().map_or("", |path| path.as_str()),
@@ -243,11 +242,12 @@ impl Exchange {
             bytes_in: received_bytes,
             bytes_out: self.sent_bytes,
             duration_us: duration_ns / 1_000,
-            service: self.service.as_ref().map(|service| &*service.label),
+            service: self.group.as_ref().map(|group| &*group.label),
             task: self.target().map(|target| &*target.label),
             request_id: self.request_id.to_str().unwrap_or_default(),
             user_agent: user_agent.as_deref(),
             error: self.cause.as_deref(),
+            ..self.connection.line()
         });
     }
 }

@@ -1,13 +1,14 @@
-//! The way of one request: is it sound, whose is it, call the task, is the answer sound.
+//! The way of one request: is it sound, whose is it, let a target answer, is the answer sound.
 
 use crate::body::{Payload, Upload};
 use crate::config::Limits;
 use crate::connection::Connection;
 use crate::daemon::{self, Answer, Miss};
+use crate::decision::{Asked, Decision};
 use crate::edge::Edge;
 use crate::exchange::Exchange;
+use crate::group::{ATTEMPTS_MAX, Aim, Way};
 use crate::refusal::Refusal;
-use crate::routing::{ATTEMPTS_MAX, Service};
 use crate::{headers, host};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -24,11 +25,16 @@ const CHANGE_OF_PROTOCOL: &str = "a change of protocol (the header Upgrade)";
 pub(crate) async fn handle(
     edge: Rc<Edge>,
     connection: Rc<Connection>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<Payload>, Infallible> {
     let mut exchange = Exchange::begin(edge.clone(), connection, &request);
-    let answer = match admit(&edge, &mut exchange, request) {
-        Ok(admitted) => call(&edge, &mut exchange, admitted).await,
+    let answer = match admit(&edge, exchange.connection(), &request) {
+        Ok(Admitted { decision: Decision::Forward(aim), upgrade }) => {
+            exchange.routed_to(aim.group.clone());
+            make_ready(&exchange, &mut request);
+            call(&edge, &mut exchange, aim, request, upgrade).await
+        }
+        Ok(Admitted { decision: Decision::Answer(response), .. }) => Ok(Answer::Response(response)),
         Err(refusal) => Err(refusal),
     };
     let answer = match answer {
@@ -44,19 +50,14 @@ pub(crate) async fn handle(
 
 /// A request that may be answered.
 struct Admitted {
-    service: Rc<Service>,
-    request: Request<Incoming>,
+    decision: Decision,
     /// The protocols that the client would rather speak.
     upgrade: Option<HeaderValue>,
 }
 
-/// Checks a request, finds its service, and makes of it what a guest may see.
-fn admit(
-    edge: &Rc<Edge>,
-    exchange: &mut Exchange,
-    mut request: Request<Incoming>,
-) -> Result<Admitted, Refusal> {
-    check_size(&request, edge.limits())?;
+/// Checks a request, and decides what becomes of it.
+fn admit(edge: &Edge, connection: &Connection, request: &Request<Incoming>) -> Result<Admitted, Refusal> {
+    check_size(request, edge.limits())?;
     let authority =
         host::authority(request.uri(), request.headers(), request.version()).map_err(Refusal::Malformed)?;
     if request.method() == Method::CONNECT {
@@ -68,18 +69,27 @@ fn admit(
         return Err(Refusal::NotSupported(CHANGE_OF_PROTOCOL));
     }
     let host = host::normalise(authority).ok_or(Refusal::Malformed("its host is not a valid one"))?;
-    let service = edge.find(&host, request.uri().path());
-    let service = service.ok_or_else(|| Refusal::no_route(&host, request.uri().path()))?;
-    exchange.routed_to(service.clone());
+    let asked = Asked {
+        method: request.method(),
+        uri: request.uri(),
+        headers: request.headers(),
+        authority,
+        host: &host,
+        source: connection.source,
+    };
+    Ok(Admitted { decision: edge.decide(&connection.listener, &asked)?, upgrade })
+}
 
+/// Makes of a request what a target may see.
+fn make_ready(exchange: &Exchange, request: &mut Request<Incoming>) {
     let target = request.uri().authority().cloned();
     let map = request.headers_mut();
     headers::strip_hop_by_hop(map);
     headers::strip_of_calls(map);
     headers::unify(map, target.as_ref().map(|authority| authority.as_str()));
-    edge.forwarded().add(map, &exchange.connection().client);
+    let connection = exchange.connection();
+    connection.listener.forwarded().add(map, &connection.client);
     map.insert(&headers::REQUEST_ID, exchange.request_id().clone());
-    Ok(Admitted { service, request, upgrade })
 }
 
 fn check_size(request: &Request<Incoming>, limits: &Limits) -> Result<(), Refusal> {
@@ -96,35 +106,36 @@ fn check_size(request: &Request<Incoming>, limits: &Limits) -> Result<(), Refusa
     Ok(())
 }
 
-/// Lets one of the service's tasks answer.
-async fn call(edge: &Rc<Edge>, exchange: &mut Exchange, admitted: Admitted) -> Result<Answer, Refusal> {
-    let Admitted { service, request, upgrade } = admitted;
-    let no_target = || Refusal::NoTarget { service: service.label.to_string() };
-    let first = service.pick().ok_or_else(no_target)?;
+/// Lets one of the group's targets answer.
+async fn call(
+    edge: &Rc<Edge>,
+    exchange: &mut Exchange,
+    Aim { group, algorithm }: Aim,
+    request: Request<Incoming>,
+    upgrade: Option<HeaderValue>,
+) -> Result<Answer, Refusal> {
+    let first = group.pick(algorithm, edge.chance()).ok_or_else(|| group.no_target())?;
     let (head, incoming) = request.into_parts();
     let upload = (!incoming.is_end_stream()).then(|| Upload::new(incoming, edge.limits()));
     if let Some(upload) = &upload {
         exchange.uploads(upload.clone());
     }
-    let attempts = service.targets.len().min(ATTEMPTS_MAX);
+    let attempts = group.targets.len().min(ATTEMPTS_MAX);
     let (mut head, mut missed) = (Some(head), None);
     for attempt in 0..attempts {
         let is_last = attempt + 1 == attempts;
         let Some(head) = (if is_last { head.take() } else { head.clone() }) else { break };
-        let index = (first + attempt) % service.targets.len();
+        let index = (first + attempt) % group.targets.len();
         exchange.sent_to(index);
-        let target = &service.targets[index];
-        let answer = match &target.pool {
-            None if upgrade.is_some() => return Err(Refusal::NotSupported(CHANGE_OF_PROTOCOL)),
-            None => {
+        let answer = match &group.targets[index].way {
+            Way::Call(_) if upgrade.is_some() => return Err(Refusal::NotSupported(CHANGE_OF_PROTOCOL)),
+            Way::Call(task) => {
                 let body = upload.as_ref().map_or_else(body::empty, Upload::body);
-                let answer = edge.invoke().invoke(target.id, Request::from_parts(head, body)).await;
+                let answer = edge.invoke().invoke(*task, Request::from_parts(head, body)).await;
                 answer.map(Answer::Response).map_err(Miss::from)
             }
             // In a box, so that calls of `http` tasks stay small.
-            Some(pool) => {
-                Box::pin(daemon::ask(edge, exchange, (target.id, pool), head, upgrade.as_ref())).await
-            }
+            Way::Connect(pool) => Box::pin(daemon::ask(edge, exchange, pool, head, upgrade.as_ref())).await,
         };
         match answer {
             Ok(answer) => return Ok(answer),
@@ -133,7 +144,7 @@ async fn call(edge: &Rc<Edge>, exchange: &mut Exchange, admitted: Admitted) -> R
             Err(Miss::Final(refusal)) => return Err(exchange.upload_refusal().unwrap_or(refusal)),
         }
     }
-    Err(missed.unwrap_or_else(no_target))
+    Err(missed.unwrap_or_else(|| group.no_target()))
 }
 
 /// Checks a task's answer and makes of it what the connection can carry; with it, the bytes that its body must have.

@@ -1,12 +1,13 @@
 //! The load balancer, as one worker process runs it: from an accepted connection to the call of a task, and back.
 //!
 //! One thread: everything here is `Rc` and `Cell`, runs under a `tokio::task::LocalSet`, and no request takes a lock
-//! that another one waits for. An `http` task is called through [`skiff_ports::invoke::Invoke`], a function call; a
-//! daemon is connected to through [`skiff_ports::connect::Connect`], and spoken to by HTTP/1.1 ([`daemon`]), or by
-//! whatever its clients speak ([`tcp`]).
+//! that another one waits for. Which target group has a request, the rules of its listener say ([`decision`]). An `http`
+//! task is called through [`skiff_ports::invoke::Invoke`], a function call; a daemon or a host outside is connected to
+//! through [`skiff_ports::connect::Connect`], and spoken to by HTTP/1.1 ([`daemon`]), or by whatever its clients speak
+//! ([`tcp`]). What a client says by TLS is deciphered first ([`tls`]).
 //!
-//! It deliberately does not know how a guest is run, what a task's quotas are (they hold from the call on), TLS, or
-//! where a daemon lives and who may reach it. It does not normalise paths: what a client sent is what is routed by and
+//! It deliberately does not know how a guest is run, what a task's quotas are (they hold from the call on), or where a
+//! daemon lives and who may reach it. It does not normalise paths: what a client sent is what is routed by and
 //! what the guest sees.
 //!
 //! What always holds: a request that was taken is accounted for exactly once, whatever becomes of it
@@ -14,19 +15,26 @@
 
 pub mod accept;
 pub mod access_log;
+pub mod guard;
 #[doc(hidden)]
 pub mod measured;
 pub mod relay;
 
+mod balance;
 mod body;
+mod chance;
 mod config;
 mod connection;
 mod daemon;
+mod decision;
 mod edge;
 mod exchange;
+mod group;
 mod handle;
 mod headers;
 mod host;
+mod listener;
+mod listening;
 mod outbox;
 mod refusal;
 mod routing;
@@ -34,9 +42,10 @@ mod serving;
 mod share;
 mod silence;
 mod tcp;
+mod tls;
 mod tunnel;
 mod watched;
 
 pub use config::{Config, Limits, Proto};
 pub use edge::{Deps, Edge, EdgeError};
-pub use tcp::TcpListening;
+pub use listening::Listening;

@@ -1,5 +1,6 @@
 //! What `benches/inside.rs` measures of the parts that are private to this crate. Nothing else uses it.
 
+use crate::chance::Chance;
 use crate::headers::{self, Forwarded, RequestIds};
 use crate::routing::Table;
 use http::{HeaderMap, HeaderValue};
@@ -8,19 +9,20 @@ use skiff_ports::snapshot::Route;
 
 /// A routing table.
 #[derive(Debug)]
-pub struct Routing(Table);
+pub struct Routing(Table, Chance);
 
 impl Routing {
     /// The table of these routes.
     pub fn new(routes: &[Route], ledger: &Ledger) -> Self {
         let mut table = Table::default();
         routes.iter().for_each(|route| table.set(route, ledger));
-        Self(table)
+        Self(table, Chance::new(7))
     }
 
     /// Looks a host and a path up, and picks a target of the service: its place, if there is one.
     pub fn target(&self, host: &str, path: &str) -> Option<usize> {
-        self.0.find(host, path)?.pick()
+        let service = self.0.find(host, path)?;
+        service.pick(service.algorithm(), &self.1)
     }
 }
 

@@ -1,7 +1,10 @@
 //! Why the edge answers a request itself: every reason, its status, its code for programs, its sentence for people.
 
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use crate::guard::Fault;
+use crate::headers::REQUEST_ID;
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use jiff::fmt::rfc2822::DateTimePrinter;
 use serde::Serialize;
 use skiff_ports::connect::ConnectError;
 use skiff_ports::invoke::InvokeError;
@@ -16,6 +19,10 @@ const ECHO_CHARS_MAX: usize = 200;
 pub(crate) enum Refusal {
     #[error("the request is malformed: {0}")]
     Malformed(&'static str),
+    #[error("the request is malformed: {0}")]
+    Unsound(Fault),
+    #[error("this port speaks TLS: the request is to be sent by https://, not by http://")]
+    InClear,
     #[error("no service answers on host {host:?} and path {path:?}")]
     NoRoute { host: String, path: String },
     #[error("the request's headers are larger than {limit_bytes} bytes")]
@@ -34,6 +41,12 @@ pub(crate) enum Refusal {
     TooManyTunnels,
     #[error("the service {service} has no task running at present")]
     NoTarget { service: String },
+    #[error("none of the addresses of the target group {group} can be reached at present")]
+    NoAddress { group: String },
+    #[error("no target group and no service is named {name}, where the request is to be forwarded to")]
+    NoGroup { name: String },
+    #[error("all target groups that the request could be forwarded to have the weight 0")]
+    NoWeight,
     #[error("the task's answer is not valid HTTP: {0}")]
     BadAnswer(&'static str),
     #[error("the task closed the connection before it answered")]
@@ -67,20 +80,27 @@ impl Refusal {
 
     fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::Malformed(_) | Self::BodyBroken => (StatusCode::BAD_REQUEST, "bad_request"),
-            Self::NoRoute { .. } => (StatusCode::NOT_FOUND, "no_route"),
-            Self::HeadersTooLarge { .. } | Self::TooManyHeaders { .. } => {
+            Self::HeadersTooLarge { .. }
+            | Self::TooManyHeaders { .. }
+            | Self::Unsound(Fault::TooLarge { .. }) => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large")
             }
+            Self::Malformed(_) | Self::Unsound(_) | Self::InClear | Self::BodyBroken => {
+                (StatusCode::BAD_REQUEST, "bad_request")
+            }
+            Self::NoRoute { .. } => (StatusCode::NOT_FOUND, "no_route"),
             Self::BodyTooLarge { .. } | Self::Task(InvokeError::TooLarge { .. }) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large")
             }
             Self::BodyIdle { .. } => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::NotSupported(_) => (StatusCode::NOT_IMPLEMENTED, "not_supported"),
             Self::TooManyTunnels => (StatusCode::SERVICE_UNAVAILABLE, "too_many_connections"),
-            Self::NoTarget { .. } | Self::Task(InvokeError::Gone) | Self::Connect(ConnectError::Gone) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "no_target")
-            }
+            Self::NoTarget { .. }
+            | Self::NoAddress { .. }
+            | Self::NoGroup { .. }
+            | Self::NoWeight
+            | Self::Task(InvokeError::Gone)
+            | Self::Connect(ConnectError::Gone) => (StatusCode::SERVICE_UNAVAILABLE, "no_target"),
             Self::Task(InvokeError::Busy { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "task_busy"),
             Self::BadAnswer(_)
             | Self::BrokeOff
@@ -103,9 +123,10 @@ impl Refusal {
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let retry_after_s = match self {
-            Self::NoTarget { .. } | Self::Task(InvokeError::Gone) | Self::Connect(ConnectError::Gone) => {
-                Some(NO_TARGET_RETRY_AFTER_S)
-            }
+            Self::NoTarget { .. }
+            | Self::NoAddress { .. }
+            | Self::Task(InvokeError::Gone)
+            | Self::Connect(ConnectError::Gone) => Some(NO_TARGET_RETRY_AFTER_S),
             Self::Task(InvokeError::Busy { retry_after_s, .. }) => Some(*retry_after_s),
             _ => None,
         };
@@ -120,5 +141,28 @@ impl Refusal {
         let error = AnswerError { code: self.status_and_code().1, message };
         let answer = Answer { error, request_id: request_id.to_str().unwrap_or_default() };
         serde_json::to_vec(&answer).expect("text makes JSON")
+    }
+
+    /// The whole answer as HTTP/1.1 has it, where nobody else writes it: the last on its connection.
+    pub(crate) fn last_answer(&self, request_id: &HeaderValue) -> Vec<u8> {
+        let (status, body) = (self.status(), self.json(&self.to_string(), request_id));
+        let mut headers = self.headers();
+        headers.insert(&REQUEST_ID, request_id.clone());
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&jiff::Timestamp::now());
+        if let Some(date) = date.ok().and_then(|date| HeaderValue::try_from(date).ok()) {
+            headers.insert(DATE, date);
+        }
+        let reason = status.canonical_reason().unwrap_or_default();
+        let mut answer = format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).into_bytes();
+        for (name, value) in &headers {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                answer.extend_from_slice(part);
+            }
+        }
+        answer.extend_from_slice(b"\r\n");
+        answer.extend_from_slice(&body);
+        answer
     }
 }

@@ -1,4 +1,4 @@
-//! The routing table: which service takes a request, and which of its tasks.
+//! The routing table: which service takes a request, by the hosts and paths that services name.
 //!
 //! Of all routes that match, the one with the most specific host wins (a name before a wildcard before every host),
 //! and among those the longest path. Two routes with the same host and path can't both be had, `control` sees to
@@ -7,22 +7,14 @@
 //! A lookup costs a few hashes however many services there are: one for each kind of host, and one for each
 //! *length* that a host's paths have. A change costs what it changes.
 //!
-//! A service without hosts is found by its name alone: it is one that listens.
+//! A service without hosts is found by its name alone: it is one that listens, or that rules forward to.
 
-use crate::daemon::Pool;
-use skiff_ledger::{Ledger, TaskSlot};
+use crate::group::Group;
+use skiff_ledger::Ledger;
 use skiff_ports::snapshot::{HostMatch, Route};
-use skiff_types::{PathPrefix, QualifiedName, TaskId};
-use std::cell::Cell;
+use skiff_types::{Algorithm, PathPrefix, QualifiedName};
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::rc::Rc;
-
-/// Targets whose outstanding requests one request compares. Of more, it compares so many that lie side by side, and
-/// the next request starts one further.
-const COMPARED_MAX: usize = 16;
-/// Targets that one request or connection is tried on, where one after the other can't take it.
-pub(crate) const ATTEMPTS_MAX: usize = 3;
 
 /// All routes.
 #[derive(Debug, Default)]
@@ -32,12 +24,14 @@ pub(crate) struct Table {
     wildcards: HashMap<Box<str>, Paths>,
     any: Paths,
     services: HashMap<QualifiedName, Placed>,
+    /// How targets are chosen, where that was said of a service.
+    algorithms: HashMap<QualifiedName, Algorithm>,
 }
 
 /// A service, and where it lies in the table.
 #[derive(Debug)]
 struct Placed {
-    service: Rc<Service>,
+    service: Rc<Group>,
     hosts: Box<[HostMatch]>,
     paths: Box<[PathPrefix]>,
 }
@@ -45,7 +39,7 @@ struct Placed {
 /// The paths of one host.
 #[derive(Debug, Default)]
 struct Paths {
-    root: Option<Rc<Service>>,
+    root: Option<Rc<Group>>,
     /// All others; most hosts have none.
     below: Option<Box<Below>>,
 }
@@ -53,37 +47,17 @@ struct Paths {
 /// Paths below the root.
 #[derive(Debug, Default)]
 struct Below {
-    prefixes: HashMap<Box<str>, Rc<Service>>,
+    prefixes: HashMap<Box<str>, Rc<Group>>,
     /// The lengths of `prefixes`, longest first, and how many have each.
     lengths: Vec<(usize, usize)>,
-}
-
-/// A service, as far as requests need it.
-#[derive(Debug)]
-pub(crate) struct Service {
-    /// `NAMESPACE/NAME`.
-    pub(crate) label: Box<str>,
-    pub(crate) targets: Box<[Target]>,
-    turn: Cell<usize>,
-}
-
-/// A task that takes requests.
-#[derive(Debug)]
-pub(crate) struct Target {
-    pub(crate) id: TaskId,
-    /// The id as text.
-    pub(crate) label: Box<str>,
-    pub(crate) slot: TaskSlot,
-    /// The connections to a daemon; an `http` task has none, and is called.
-    pub(crate) pool: Option<Rc<Pool>>,
 }
 
 impl Table {
     /// Gives a service these routes instead of those it has. Daemons that it had keep their connections.
     pub(crate) fn set(&mut self, route: &Route, ledger: &Ledger) {
-        let mut pools = self.take_out(&route.service).map(|service| service.pools()).unwrap_or_default();
-        let service = Rc::new(Service::new(route, ledger, &mut pools));
-        pools.values().for_each(|pool| pool.close());
+        let before = self.take_out(&route.service);
+        let algorithm = self.algorithms.get(&route.service).copied().unwrap_or_default();
+        let service = Rc::new(Group::of_service(route, algorithm, ledger, before.as_deref()));
         for host in &route.hosts {
             let paths = self.paths_of(host);
             route.paths.iter().for_each(|path| paths.insert(path.as_str(), &service));
@@ -96,11 +70,11 @@ impl Table {
     /// Takes a service's routes away.
     pub(crate) fn remove(&mut self, service: &QualifiedName) {
         if let Some(service) = self.take_out(service) {
-            service.pools().values().for_each(|pool| pool.close());
+            service.close();
         }
     }
 
-    fn take_out(&mut self, service: &QualifiedName) -> Option<Rc<Service>> {
+    fn take_out(&mut self, service: &QualifiedName) -> Option<Rc<Group>> {
         let Placed { service, hosts, paths } = self.services.remove(service)?;
         for host in &hosts {
             let of_host = self.paths_of(host);
@@ -112,13 +86,24 @@ impl Table {
         Some(service)
     }
 
+    /// The targets of a service are chosen in this way from now on, whether it is there already or not.
+    pub(crate) fn choose_by(&mut self, service: &QualifiedName, algorithm: Algorithm) {
+        match algorithm == Algorithm::default() {
+            true => self.algorithms.remove(service),
+            false => self.algorithms.insert(service.clone(), algorithm),
+        };
+        if let Some(group) = self.service(service) {
+            group.choose_by(algorithm);
+        }
+    }
+
     /// The service of this name.
-    pub(crate) fn service(&self, name: &QualifiedName) -> Option<&Rc<Service>> {
+    pub(crate) fn service(&self, name: &QualifiedName) -> Option<&Rc<Group>> {
         self.services.get(name).map(|placed| &placed.service)
     }
 
     /// The service for a normalised host and a path.
-    pub(crate) fn find(&self, host: &str, path: &str) -> Option<&Rc<Service>> {
+    pub(crate) fn find(&self, host: &str, path: &str) -> Option<&Rc<Group>> {
         let by_name = || self.names.get(host)?.find(path);
         let by_wildcard = || {
             let (label, suffix) = host.split_once('.')?;
@@ -149,7 +134,7 @@ impl Table {
 }
 
 impl Paths {
-    fn insert(&mut self, prefix: &str, service: &Rc<Service>) {
+    fn insert(&mut self, prefix: &str, service: &Rc<Group>) {
         match prefix {
             "/" => self.root = Some(service.clone()),
             prefix => self.below.get_or_insert_default().insert(prefix, service),
@@ -157,7 +142,7 @@ impl Paths {
     }
 
     /// Takes a path away from a service, unless another has it by now.
-    fn remove(&mut self, prefix: &str, service: &Rc<Service>) {
+    fn remove(&mut self, prefix: &str, service: &Rc<Group>) {
         if prefix == "/" {
             self.root.take_if(|holder| Rc::ptr_eq(holder, service));
         } else if let Some(below) = &mut self.below {
@@ -166,14 +151,14 @@ impl Paths {
         }
     }
 
-    fn find(&self, path: &str) -> Option<&Rc<Service>> {
+    fn find(&self, path: &str) -> Option<&Rc<Group>> {
         let below = self.below.as_ref().and_then(|below| below.find(path));
         below.or(self.root.as_ref().filter(|_| path.starts_with('/')))
     }
 }
 
 impl Below {
-    fn insert(&mut self, prefix: &str, service: &Rc<Service>) {
+    fn insert(&mut self, prefix: &str, service: &Rc<Group>) {
         if self.prefixes.insert(prefix.into(), service.clone()).is_some() {
             return;
         }
@@ -183,7 +168,7 @@ impl Below {
         }
     }
 
-    fn remove(&mut self, prefix: &str, service: &Rc<Service>) {
+    fn remove(&mut self, prefix: &str, service: &Rc<Group>) {
         if !self.prefixes.get(prefix).is_some_and(|holder| Rc::ptr_eq(holder, service)) {
             return;
         }
@@ -199,7 +184,7 @@ impl Below {
         self.lengths.binary_search_by(|(length, _)| prefix_length.cmp(length))
     }
 
-    fn find(&self, path: &str) -> Option<&Rc<Service>> {
+    fn find(&self, path: &str) -> Option<&Rc<Group>> {
         let ends_at = |length: usize| match path.as_bytes().get(length) {
             Some(byte) => *byte == b'/',
             None => path.len() == length,
@@ -209,73 +194,12 @@ impl Below {
     }
 }
 
-impl Service {
-    /// The service of a route, with such of these pools as are still right.
-    fn new(route: &Route, ledger: &Ledger, pools: &mut HashMap<TaskId, Rc<Pool>>) -> Self {
-        let mut pool = |task: TaskId, port: u16| match pools.entry(task) {
-            Entry::Occupied(known) if known.get().port() == port => known.remove(),
-            Entry::Occupied(_) | Entry::Vacant(_) => Rc::new(Pool::new(port)),
-        };
-        let target = |target: &skiff_ports::snapshot::Target| Target {
-            id: target.task,
-            label: target.task.to_string().into(),
-            slot: ledger.task(target.slot),
-            pool: target.port.map(|port| pool(target.task, port)),
-        };
-        Self {
-            label: route.service.to_string().into(),
-            targets: route.targets.iter().map(target).collect(),
-            turn: Cell::new(0),
-        }
-    }
-
-    fn pools(&self) -> HashMap<TaskId, Rc<Pool>> {
-        self.targets.iter().filter_map(|target| Some((target.id, target.pool.clone()?))).collect()
-    }
-
-    /// The target with the fewest outstanding requests; those that tie take turns.
-    pub(crate) fn pick(&self) -> Option<usize> {
-        self.pick_by(Target::requests)
-    }
-
-    /// The target with the fewest connections; those that tie take turns.
-    pub(crate) fn pick_for_connection(&self) -> Option<usize> {
-        self.pick_by(Target::connections)
-    }
-
-    fn pick_by(&self, load: impl Fn(&Target) -> u64) -> Option<usize> {
-        let count = self.targets.len();
-        if count <= 1 {
-            return count.checked_sub(1);
-        }
-        let turn = self.turn.get();
-        self.turn.set((turn + 1) % count);
-        let candidates = (turn..turn + count.min(COMPARED_MAX)).map(|index| index % count);
-        candidates.min_by_key(|&index| load(&self.targets[index]))
-    }
-}
-
-impl Target {
-    /// Outstanding requests: of an `http` task, those of all workers. Of a daemon, those of this worker: the ledger
-    /// knows its connections, the idle ones among them.
-    fn requests(&self) -> u64 {
-        match &self.pool {
-            None => self.slot.outstanding(),
-            Some(pool) => pool.requests(),
-        }
-    }
-
-    /// Connections that the ledger knows of, and those of this worker that are being opened.
-    fn connections(&self) -> u64 {
-        self.slot.outstanding() + self.pool.as_ref().map_or(0, |pool| pool.opening())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chance::Chance;
     use skiff_ports::snapshot;
-    use skiff_types::{HostPattern, PathPrefix, QualifiedName};
+    use skiff_types::{HostPattern, PathPrefix, QualifiedName, TaskId};
 
     fn route(name: &str, hosts: Vec<HostMatch>, paths: &[&str], slots: &[u32]) -> Route {
         let task = |&slot: &u32| snapshot::Target {
@@ -297,6 +221,14 @@ mod tests {
         let mut route = route(name, vec![], &["/"], slots);
         route.targets.iter_mut().for_each(|target| target.port = Some(port));
         route
+    }
+
+    fn pick(group: &Group) -> Option<usize> {
+        group.pick(group.algorithm(), &Chance::new(1))
+    }
+
+    fn pick_for_connection(group: &Group) -> Option<usize> {
+        group.pick_for_connection(group.algorithm(), &Chance::new(1))
     }
 
     fn host(text: &str) -> HostMatch {
@@ -377,7 +309,7 @@ mod tests {
         let table = built(&[daemons("kv", 6379, &[1])], &ledger());
         assert!(table.find("kv.localhost", "/").is_none() && table.find("", "/").is_none());
         let service = table.service(&"default/kv".parse().unwrap()).unwrap();
-        assert_eq!((service.pick(), service.pick_for_connection()), (Some(0), Some(0)));
+        assert_eq!((pick(service), pick_for_connection(service)), (Some(0), Some(0)));
         assert!(table.service(&"other/kv".parse().unwrap()).is_none());
     }
 
@@ -385,8 +317,8 @@ mod tests {
     fn connections_that_are_being_opened_count() {
         let table = built(&[daemons("kv", 6379, &[1, 2])], &ledger());
         let service = table.service(&"default/kv".parse().unwrap()).unwrap();
-        let opening = service.targets[0].pool.as_ref().unwrap().opens();
-        let picks = || [(); 4].map(|()| service.pick_for_connection().unwrap());
+        let opening = service.targets[0].pool().unwrap().opens();
+        let picks = || [(); 4].map(|()| pick_for_connection(service).unwrap());
         assert_eq!(picks(), [1, 1, 1, 1]);
         drop(opening);
         assert_eq!(picks(), [0, 1, 0, 1]);
@@ -398,7 +330,7 @@ mod tests {
         let mut table = built(&[daemons("kv", 6379, &[1, 2, 3])], &ledger);
         let pools = |table: &Table| {
             let service = table.service(&"default/kv".parse().unwrap()).unwrap();
-            service.targets.iter().map(|target| target.pool.clone().unwrap()).collect::<Vec<_>>()
+            service.targets.iter().map(|target| target.pool().unwrap().clone()).collect::<Vec<_>>()
         };
         let before = pools(&table);
         table.set(&daemons("kv", 6379, &[3, 1, 4]), &ledger);
@@ -410,6 +342,20 @@ mod tests {
         let last = pools(&table);
         table.remove(&"default/kv".parse().unwrap());
         assert!(last[0].is_closed());
+    }
+
+    #[test]
+    fn how_targets_are_chosen_outlasts_a_change_of_routes() {
+        let (ledger, name) = (ledger(), "default/kv".parse().unwrap());
+        let mut table = Table::default();
+        table.choose_by(&name, Algorithm::RoundRobin);
+        table.set(&daemons("kv", 80, &[1, 2]), &ledger);
+        assert_eq!(table.service(&name).unwrap().algorithm(), Algorithm::RoundRobin);
+        table.choose_by(&name, Algorithm::default());
+        assert_eq!(table.service(&name).unwrap().algorithm(), Algorithm::LeastOutstandingRequests);
+        table.set(&daemons("kv", 80, &[1]), &ledger);
+        assert_eq!(table.service(&name).unwrap().algorithm(), Algorithm::LeastOutstandingRequests);
+        assert!(table.algorithms.is_empty());
     }
 
     #[test]
@@ -547,13 +493,13 @@ mod tests {
         let table = built(&[route("s", vec![host("a")], &["/"], &[0, 1, 2])], &ledger);
         let service = table.find("a", "/").unwrap();
         let mut picked = [0; 3];
-        (0..30).for_each(|_| picked[service.pick().unwrap()] += 1);
+        (0..30).for_each(|_| picked[pick(service).unwrap()] += 1);
         assert_eq!(picked, [10, 10, 10]);
         ledger.task(0).row(0).in_flight.add(1);
         ledger.task(2).row(1).queued.add(1);
-        (0..9).for_each(|_| assert_eq!(service.pick(), Some(1)));
+        (0..9).for_each(|_| assert_eq!(pick(service), Some(1)));
         ledger.task(1).row(0).in_flight.add(2);
-        (0..9).for_each(|_| assert_ne!(service.pick(), Some(1)));
+        (0..9).for_each(|_| assert_ne!(pick(service), Some(1)));
     }
 
     #[test]
@@ -562,9 +508,9 @@ mod tests {
         let table = built(&[route("s", vec![host("a")], &["/"], &slots)], &ledger());
         let service = table.find("a", "/").unwrap();
         let mut picked = [0; 100];
-        (0..1_000).for_each(|_| picked[service.pick().unwrap()] += 1);
+        (0..1_000).for_each(|_| picked[pick(service).unwrap()] += 1);
         assert_eq!(picked, [10; 100]);
         let none = built(&[route("s", vec![host("a")], &["/"], &[])], &ledger());
-        assert_eq!(none.find("a", "/").unwrap().pick(), None);
+        assert_eq!(pick(none.find("a", "/").unwrap()), None);
     }
 }

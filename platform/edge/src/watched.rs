@@ -1,19 +1,20 @@
-//! A connection's socket: notes on its connection what it does, tells which HTTP its client speaks, and sends small
-//! answers together with others'.
+//! A connection's socket: notes on its connection what it does, tells which HTTP its client speaks, lets no more of HTTP/1
+//! through than its guard does ([`crate::guard`]), and sends small answers together with others'.
 //!
 //! It closes slowly where a request's body was not read to its end: a socket that is closed while bytes arrive is reset,
 //! and a reset can overtake the answer (RFC 9112, section 9.6). So it reads on for a while, and forgets what it reads.
 
 use crate::connection::Connection;
+use crate::guard::gate::Gate;
 use crate::outbox::{Outbox, Sender};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 /// What a connection of HTTP/2 begins with (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -28,9 +29,11 @@ const HELD_BYTES_MAX: usize = 4 << 10;
 pub(crate) struct Watched<S> {
     line: Rc<Line<S>>,
     outbox: Rc<Outbox>,
-    /// What was read to tell which HTTP it is, for who speaks it.
-    unread: Bytes,
+    /// What comes in goes through here.
+    gate: Gate,
     shut: bool,
+    /// Whether nobody reads what its client may still be sending.
+    lingers: bool,
     discarded_bytes: usize,
 }
 
@@ -52,7 +55,14 @@ impl<S> Watched<S> {
             in_outbox: Cell::new(false),
             connection,
         };
-        Self { line: Rc::new(line), outbox, unread: Bytes::new(), shut: false, discarded_bytes: 0 }
+        Self {
+            line: Rc::new(line),
+            outbox,
+            gate: Gate::default(),
+            shut: false,
+            lingers: false,
+            discarded_bytes: 0,
+        }
     }
 }
 
@@ -62,17 +72,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.unread.is_empty() {
-            let bytes = self.unread.len().min(buffer.remaining());
-            buffer.put_slice(&self.unread.split_to(bytes));
-            return Poll::Ready(Ok(()));
-        }
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut *self.line.socket.borrow_mut()).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.line.connection.socket_gave(&buffer.filled()[before..]);
-        }
-        read
+        let Self { line, gate, .. } = &mut *self;
+        let mut socket = line.socket.borrow_mut();
+        gate.poll_read(Pin::new(&mut *socket), &line.connection, context, buffer)
     }
 }
 
@@ -88,8 +90,22 @@ impl<S: AsyncRead + Unpin> Watched<S> {
                 break;
             }
         }
-        self.unread = Bytes::copy_from_slice(&begun[..length]);
-        Ok(begun == *HTTP2_PREFACE)
+        self.gate.put_back(&begun[..length]);
+        let is_http2 = begun == *HTTP2_PREFACE;
+        if is_http2 {
+            self.line.connection.speaks_http2();
+        }
+        Ok(is_http2)
+    }
+
+    /// Lets only sound HTTP/1 through from here on, with heads of at most so many bytes.
+    pub(crate) fn guard(&mut self, head_bytes_max: usize) {
+        self.gate.close(head_bytes_max);
+    }
+
+    /// Lets everything through from here on.
+    pub(crate) fn unguard(&mut self) {
+        self.gate.open();
     }
 
     /// Reads until the client closes, or has sent too much. The time for it is bounded by the sweeper.
@@ -135,7 +151,14 @@ impl<S: AsyncWrite + Unpin> Line<S> {
         }
         // Most connections are idle: they keep no space.
         *held = BytesMut::new();
-        Poll::Ready(Ok(()))
+        self.poll_flush(context)
+    }
+
+    /// Has the socket send what it has taken, which one of TLS does not do by itself.
+    fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut *self.socket.borrow_mut()).poll_flush(context);
+        self.connection.socket_answered(flushed.is_pending());
+        flushed
     }
 }
 
@@ -170,6 +193,16 @@ impl<S: AsyncWrite + Unpin + 'static> Watched<S> {
     fn poll_send(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.line.in_outbox.get() { Poll::Ready(Ok(())) } else { self.line.poll_send(context) }
     }
+
+    /// Sends these as the last bytes, and closes, though its client may still be sending.
+    pub(crate) async fn end_with(&mut self, last: &[u8]) -> io::Result<()>
+    where
+        S: AsyncRead,
+    {
+        self.line.held.borrow_mut().extend_from_slice(last);
+        self.lingers = true;
+        self.shutdown().await
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for Watched<S> {
@@ -196,17 +229,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for Watched<S> {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_send(context))?;
-        Pin::new(&mut *self.line.socket.borrow_mut()).poll_flush(context)
+        self.line.poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.shut {
             ready!(self.line.poll_send(context))?;
-            ready!(Pin::new(&mut *self.line.socket.borrow_mut()).poll_shutdown(context))?;
+            if self.line.connection.guard.is_met() {
+                // Not yet: the client is to be told.
+                return Poll::Ready(Ok(()));
+            }
+            let shut = Pin::new(&mut *self.line.socket.borrow_mut()).poll_shutdown(context);
+            self.line.connection.socket_answered(shut.is_pending());
+            ready!(shut)?;
             self.shut = true;
             self.line.connection.closes();
         }
-        if self.line.connection.lingers() {
+        if self.lingers || self.line.connection.lingers() {
             ready!(self.poll_linger(context));
         }
         Poll::Ready(Ok(()))
@@ -216,6 +255,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for Watched<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Proto;
+    use crate::listener::Listener;
     use std::io::IoSlice;
     use tokio::task::LocalSet;
 
@@ -259,9 +300,14 @@ mod tests {
         }
     }
 
+    fn connection() -> Rc<Connection> {
+        let listener = Rc::new(Listener::built_in(Proto::Http, 80));
+        Connection::new("127.0.0.1:1".parse().unwrap(), listener)
+    }
+
     fn watched(outbox: &Rc<Outbox>) -> (Watched<Socket>, Socket) {
         let socket = Socket::default();
-        let connection = Connection::new("127.0.0.1:1".parse().unwrap());
+        let connection = connection();
         (Watched::new(socket.clone(), connection, outbox.clone()), socket)
     }
 
@@ -303,7 +349,7 @@ mod tests {
             ] {
                 // Two bytes at a time.
                 let (mut client, socket) = tokio::io::duplex(2);
-                let connection = Connection::new("127.0.0.1:1".parse().unwrap());
+                let connection = connection();
                 let mut watched = Watched::new(socket, connection, Rc::default());
                 let sent = async move {
                     tokio::io::AsyncWriteExt::write_all(&mut client, bytes).await.unwrap();

@@ -1,6 +1,8 @@
 //! The list of targets, and how one of them is run.
 
-use crate::targets::{api, calls, component, connection, manifest, native_cache, sockets, wire};
+use crate::targets::{
+    api, calls, component, connection, guard, manifest, native_cache, rules, sockets, wire,
+};
 use skiff_types::WasiGeneration;
 use std::cell::Cell;
 use std::sync::Once;
@@ -20,6 +22,10 @@ pub(crate) enum Target {
     Wire,
     /// A client's connection to the load balancer, up to the call of a task.
     Connection,
+    /// HTTP/1 as the load balancer lets it through.
+    Guard,
+    /// Which rule of a listener takes a request.
+    Rules,
     /// Host calls of a guest on WASI 0.2, and a client that does as it likes.
     Calls,
     /// The same on WASI 0.3.
@@ -54,6 +60,8 @@ impl Target {
             Self::NativeCache => native_cache::run(input),
             Self::Wire => wire::run(input),
             Self::Connection => connection::run(input),
+            Self::Guard => guard::run(input),
+            Self::Rules => rules::run(input),
             Self::Calls => calls::run(WasiGeneration::P2, input),
             Self::CallsP3 => calls::run(WasiGeneration::P3, input),
             Self::Sockets => sockets::run(input),

@@ -43,6 +43,16 @@ fn connection() {
 }
 
 #[test]
+fn guard() {
+    check(Target::Guard);
+}
+
+#[test]
+fn rules() {
+    check(Target::Rules);
+}
+
+#[test]
 fn calls() {
     check(Target::Calls);
 }

@@ -197,6 +197,11 @@ impl Network {
         Some(ServiceTask { task, kind, address: member.address(), slot: member.slot().clone() })
     }
 
+    /// The task that has an address, wherever it lives.
+    pub fn task_at(&self, address: IpAddr) -> Option<TaskId> {
+        self.member_at(address).map(|member| member.told().task)
+    }
+
     /// What goes on at a task's interface in this worker.
     pub fn state(&self, task: TaskId) -> InterfaceState {
         let member = self.member(task).filter(|member| member.opened_sockets().is_some());

@@ -18,6 +18,7 @@ mod seat;
 mod slots;
 mod spawner;
 mod status;
+mod tickets;
 mod usage;
 pub mod wire;
 mod world;

@@ -1,16 +1,18 @@
-//! The TCP listeners of services: the sockets that the supervisor binds and hands to all its workers.
+//! Listeners: the sockets that the supervisor binds and hands to all its workers, for services that ask for TCP ports and for
+//! the load balancer's public listeners. The built-in one is not among them: its socket was bound before.
 //!
-//! It accepts nothing and knows no task: a worker leads what comes to the tasks of the service that it was told with the
-//! socket. Nor does it decide which service has a port: `control` sees to it that two never ask for the same.
+//! It accepts nothing and knows no task: a worker leads what comes to where it was told with the socket. Nor does it decide
+//! who has a port: `control` sees to it that two never ask for the same. Where two do all the same, a service goes before a
+//! listener, and of the same kind the first by name; that the other has none is said once.
 //!
-//! Invariant: a port stays bound as long as a route names it, so connections that wait to be accepted outlive a worker
-//! and a change of routes. One that can't be bound is said once, and tried again for as long as a route names it.
+//! Invariant: a port stays bound as long as anybody asks for it, so connections that wait to be accepted outlive a worker
+//! and a change of who it is. One that can't be bound is said once, and tried again for as long as it is asked for.
 
-use crate::wire::TcpListenerTold;
+use crate::wire::{Leads, ListenerTold};
 use skiff_kit::{Backoff, Drain};
-use skiff_ports::runtime::LISTENERS_MAX;
-use skiff_types::{Listen, QualifiedName};
-use std::collections::BTreeMap;
+use skiff_ports::balancer::BalancerChange;
+use skiff_types::{BUILT_IN_LISTENER, LISTENERS_MAX, Listen, ListenerSpec, QualifiedName, Scheme};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -26,7 +28,31 @@ const RETRY_BACKOFF: Backoff = Backoff { first_ms: 100, most_ms: 5_000 };
 const SAID_AFTER: u32 = 2;
 
 /// All listeners as every worker is told them, each with its socket, in the order of their ports.
-pub(crate) type Open = Arc<[(TcpListenerTold, Arc<TcpListener>)]>;
+pub(crate) type Open = Arc<[(ListenerTold, Arc<TcpListener>)]>;
+
+/// Who asks for which ports from now on; for none, if that is empty.
+pub(crate) type Asked = (Leads, Vec<u16>);
+
+/// What a service asks for beside HTTP.
+pub(crate) fn asked_by_service(service: QualifiedName, listen: &[Listen]) -> Asked {
+    let ports = listen.iter().map(|Listen::Tcp(port)| *port).collect();
+    (Leads::Service(service), ports)
+}
+
+/// What listeners ask for that are otherwise than before.
+pub(crate) fn asked_by_listeners(change: &BalancerChange) -> impl Iterator<Item = Asked> {
+    let asked = |listener: &Arc<ListenerSpec>| {
+        let ports = if has_socket(listener) { vec![listener.port] } else { Vec::new() };
+        (Leads::Listener(listener.name.clone()), ports)
+    };
+    let gone = change.closed.iter().map(|name| (Leads::Listener(name.clone()), Vec::new()));
+    change.listeners.iter().map(asked).chain(gone)
+}
+
+/// Whether a listener is at a port of the node that is bound here.
+fn has_socket(listener: &ListenerSpec) -> bool {
+    listener.scheme == Scheme::Public && listener.name.as_str() != BUILT_IN_LISTENER
+}
 
 /// The listeners of a node.
 #[derive(Debug)]
@@ -40,13 +66,23 @@ pub(crate) struct Listeners {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What each service asks for that asks for anything.
-    asked: BTreeMap<QualifiedName, Vec<Listen>>,
+    /// The ports that everybody asks for who asks for any.
+    asked: BTreeMap<Leads, Vec<u16>>,
+    /// What was asked for and can't be had, as it was said last.
+    left_out: BTreeSet<(u16, Leads)>,
     bound: BTreeMap<u16, Arc<TcpListener>>,
     /// Ports that could not be bound, and how often in a row.
     failures: BTreeMap<u16, u32>,
     /// The node stops: nothing is bound any more.
     closed: bool,
+}
+
+/// What is to be listened at.
+#[derive(Debug, Default)]
+struct Wanted {
+    leads: BTreeMap<u16, Leads>,
+    /// What has no place among them.
+    left_out: BTreeSet<(u16, Leads)>,
 }
 
 impl Listeners {
@@ -61,16 +97,16 @@ impl Listeners {
         self.open.subscribe()
     }
 
-    /// Services ask for these and no other listeners from now on.
-    pub(crate) fn change(&self, changes: impl IntoIterator<Item = (QualifiedName, Vec<Listen>)>) {
+    /// Those that are named ask for these and no other ports from now on.
+    pub(crate) fn change(&self, changes: impl IntoIterator<Item = Asked>) {
         let mut state = self.state();
         let mut is_news = false;
-        for (service, listen) in changes {
-            let before = match listen.is_empty() {
-                true => state.asked.remove(&service),
-                false => state.asked.insert(service, listen.clone()),
+        for (who, ports) in changes {
+            let before = match ports.is_empty() {
+                true => state.asked.remove(&who),
+                false => state.asked.insert(who, ports.clone()),
             };
-            is_news |= before.unwrap_or_default() != listen;
+            is_news |= before.unwrap_or_default() != ports;
         }
         if is_news {
             self.settle(&mut state);
@@ -108,19 +144,21 @@ impl Listeners {
 
     /// Binds what is asked for and not bound, closes what nobody asks for, and tells the workers if anything changed.
     fn settle(&self, state: &mut State) {
-        let wanted = state.wanted();
-        state.bound.retain(|port, _| wanted.contains_key(port));
-        state.failures.retain(|port, _| wanted.contains_key(port));
-        for (port, service) in &wanted {
+        let Wanted { leads, left_out } = state.wanted();
+        left_out.difference(&state.left_out).for_each(|(port, who)| say_left_out(*port, who, &leads));
+        state.left_out = left_out;
+        state.bound.retain(|port, _| leads.contains_key(port));
+        state.failures.retain(|port, _| leads.contains_key(port));
+        for (port, leads) in &leads {
             if !state.bound.contains_key(port) {
-                state.bind(SocketAddr::new(self.address, *port), service);
+                state.bind(SocketAddr::new(self.address, *port), leads);
             }
         }
-        let open: Open = wanted
+        let open: Open = leads
             .into_iter()
-            .filter_map(|(port, service)| {
+            .filter_map(|(port, leads)| {
                 let socket = state.bound.get(&port)?.clone();
-                Some((TcpListenerTold { port, service }, socket))
+                Some((ListenerTold { port, leads }, socket))
             })
             .collect();
         self.open.send_if_modified(|told| {
@@ -141,32 +179,33 @@ impl Listeners {
 }
 
 impl State {
-    /// Which service each port is to lead to.
-    fn wanted(&self) -> BTreeMap<u16, QualifiedName> {
-        let mut wanted = BTreeMap::new();
+    /// Where each port is to lead, and who has to do without.
+    fn wanted(&self) -> Wanted {
+        let mut wanted = Wanted::default();
         if self.closed {
             return wanted;
         }
-        for (service, listen) in &self.asked {
-            for Listen::Tcp(port) in listen {
-                wanted.entry(*port).or_insert_with(|| service.clone());
+        for (who, ports) in &self.asked {
+            for port in ports {
+                let has_it = wanted.leads.entry(*port).or_insert_with(|| who.clone());
+                if has_it != who {
+                    wanted.left_out.insert((*port, who.clone()));
+                }
             }
         }
-        while wanted.len() > LISTENERS_MAX {
-            if let Some((port, service)) = wanted.pop_last() {
-                tracing::warn!(port, %service, "more than {LISTENERS_MAX} TCP listeners: this one is left out");
-            }
+        while wanted.leads.len() > LISTENERS_MAX {
+            wanted.left_out.extend(wanted.leads.pop_last());
         }
         wanted
     }
 
-    fn bind(&mut self, address: SocketAddr, service: &QualifiedName) {
+    fn bind(&mut self, address: SocketAddr, leads: &Leads) {
         let port = address.port();
         match bind(address) {
             Ok(socket) => {
                 self.bound.insert(port, Arc::new(socket));
                 if self.failures.remove(&port).is_some_and(|failures| failures >= SAID_AFTER) {
-                    tracing::info!(%service, "listening at {address} now");
+                    tracing::info!("listening at {address} for {leads} now");
                 }
             }
             Err(error) => {
@@ -174,12 +213,20 @@ impl State {
                 *failures = failures.saturating_add(1);
                 if *failures == SAID_AFTER {
                     tracing::warn!(
-                        %service, %error,
-                        "can't listen at {address}, so nobody reaches the service there; it is tried again and again"
+                        %error,
+                        "can't listen at {address}, so nobody reaches {leads} there; it is tried again and again"
                     );
                 }
             }
         }
+    }
+}
+
+/// Says that somebody has not the port that was asked for, and why.
+fn say_left_out(port: u16, who: &Leads, leads: &BTreeMap<u16, Leads>) {
+    match leads.get(&port) {
+        Some(has_it) => tracing::error!("{has_it} has port {port}, so nobody reaches {who} there"),
+        None => tracing::error!("more than {LISTENERS_MAX} ports are asked for: {who} has no port {port}"),
     }
 }
 
@@ -199,6 +246,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use skiff_types::{Action, FixedResponse, ListenerProtocol};
     use std::net::{Ipv4Addr, TcpStream};
 
     const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -208,7 +256,27 @@ mod tests {
     }
 
     fn told(open: &watch::Receiver<Open>) -> Vec<(u16, String)> {
-        open.borrow().iter().map(|(told, _)| (told.port, told.service.name.to_string())).collect()
+        let name = |leads: &Leads| match leads {
+            Leads::Service(service) => service.name.to_string(),
+            Leads::Listener(listener) => format!("listener {listener}"),
+        };
+        open.borrow().iter().map(|(told, _)| (told.port, name(&told.leads))).collect()
+    }
+
+    fn listener(name: &str, port: u16, scheme: Scheme) -> Arc<ListenerSpec> {
+        Arc::new(ListenerSpec {
+            name: name.parse().unwrap(),
+            protocol: ListenerProtocol::Http,
+            port,
+            scheme,
+            certificates: Vec::new(),
+            services: false,
+            default_action: Action::FixedResponse(FixedResponse::status(404)),
+        })
+    }
+
+    fn asks(name: &str, ports: &[u16]) -> Asked {
+        (Leads::Service(service(name)), ports.to_vec())
     }
 
     /// A port that nobody has, and who has it until then.
@@ -224,16 +292,64 @@ mod tests {
         drop(taken);
         let listeners = Listeners::new(ADDRESS);
         let open = listeners.subscribe();
-        listeners.change([(service("a"), vec![Listen::Tcp(port)]), (service("c"), Vec::new())]);
+        listeners.change([asks("a", &[port]), asks("c", &[])]);
         assert_eq!(told(&open), [(port, "a".to_owned())]);
         let waiting = TcpStream::connect((ADDRESS, port)).unwrap();
         let socket = Arc::downgrade(&open.borrow()[0].1);
-        listeners.change([(service("a"), Vec::new()), (service("b"), vec![Listen::Tcp(port)])]);
+        listeners.change([asks("a", &[]), asks("b", &[port])]);
         assert_eq!(told(&open), [(port, "b".to_owned())]);
         assert!(std::ptr::eq(socket.as_ptr(), Arc::as_ptr(&open.borrow()[0].1)), "the socket of before");
-        listeners.change([(service("b"), Vec::new())]);
+        listeners.change([asks("b", &[])]);
         assert_eq!((told(&open), socket.strong_count()), (Vec::new(), 0));
         drop(waiting);
+    }
+
+    #[test]
+    fn of_two_that_ask_for_a_port_the_first_has_it_until_it_lets_go() {
+        let (taken, port) = taken();
+        drop(taken);
+        let listeners = Listeners::new(ADDRESS);
+        let open = listeners.subscribe();
+        listeners.change([asks("b", &[port]), asks("a", &[port])]);
+        assert_eq!(told(&open), [(port, "a".to_owned())]);
+        let left_out = BTreeSet::from([(port, Leads::Service(service("b")))]);
+        assert_eq!(listeners.state().left_out, left_out);
+        listeners.change([asks("a", &[])]);
+        assert_eq!(told(&open), [(port, "b".to_owned())]);
+        assert!(listeners.state().left_out.is_empty());
+    }
+
+    #[test]
+    fn there_are_no_more_than_can_be_told_at_once() {
+        let mut state = State::default();
+        let most = LISTENERS_MAX as u16;
+        state.asked.extend([asks("a", &(1..=most + 2).collect::<Vec<_>>())]);
+        let Wanted { leads, left_out } = state.wanted();
+        assert!(leads.into_keys().eq(1..=most));
+        assert!(left_out.into_iter().map(|(port, _)| port).eq([most + 1, most + 2]));
+    }
+
+    #[test]
+    fn a_public_listener_has_a_socket_unless_it_was_bound_before() {
+        let ((first, one), (second, other)) = (taken(), taken());
+        drop((first, second));
+        let listeners = Listeners::new(ADDRESS);
+        let open = listeners.subscribe();
+        let change = |listener| BalancerChange { listeners: vec![listener], ..BalancerChange::default() };
+        let tell = |change: &BalancerChange| listeners.change(asked_by_listeners(change));
+        tell(&change(listener(BUILT_IN_LISTENER, one, Scheme::Public)));
+        assert!(told(&open).is_empty());
+        tell(&change(listener("edge", one, Scheme::Public)));
+        assert_eq!(told(&open), [(one, "listener edge".to_owned())]);
+        tell(&change(listener("edge", other, Scheme::Public)));
+        assert_eq!(told(&open), [(other, "listener edge".to_owned())]);
+        tell(&change(listener("edge", other, Scheme::Internal)));
+        assert!(told(&open).is_empty());
+        tell(&change(listener("edge", other, Scheme::Public)));
+        assert_eq!(told(&open), [(other, "listener edge".to_owned())]);
+        let closed = vec!["edge".parse().unwrap()];
+        tell(&BalancerChange { closed, ..BalancerChange::default() });
+        assert!(told(&open).is_empty());
     }
 
     #[test]
@@ -242,10 +358,10 @@ mod tests {
         drop(taken);
         let listeners = Listeners::new(ADDRESS);
         let mut open = listeners.subscribe();
-        listeners.change([(service("a"), vec![Listen::Tcp(port)])]);
+        listeners.change([asks("a", &[port])]);
         assert!(open.has_changed().unwrap());
         open.mark_unchanged();
-        listeners.change([(service("a"), vec![Listen::Tcp(port)]), (service("b"), Vec::new())]);
+        listeners.change([asks("a", &[port]), asks("b", &[])]);
         assert!(!open.has_changed().unwrap());
     }
 
@@ -254,7 +370,7 @@ mod tests {
         let (taken, port) = taken();
         let listeners = Listeners::new(ADDRESS);
         let open = listeners.subscribe();
-        listeners.change([(service("a"), vec![Listen::Tcp(port)])]);
+        listeners.change([asks("a", &[port])]);
         assert_eq!((told(&open), listeners.retry_in()), (Vec::new(), Some(Duration::from_millis(100))));
         listeners.settle(&mut listeners.state());
         assert_eq!(listeners.retry_in(), Some(Duration::from_millis(200)));
@@ -269,9 +385,9 @@ mod tests {
         drop(taken);
         let listeners = Listeners::new(ADDRESS);
         let open = listeners.subscribe();
-        listeners.change([(service("a"), vec![Listen::Tcp(port)])]);
+        listeners.change([asks("a", &[port])]);
         listeners.close();
-        listeners.change([(service("b"), vec![Listen::Tcp(port)])]);
+        listeners.change([asks("b", &[port])]);
         assert_eq!((told(&open), listeners.retry_in()), (Vec::new(), None));
     }
 }

@@ -2,12 +2,13 @@
 
 use crate::compile::Compiler;
 use crate::flows::FlowLog;
-use crate::listeners::Listeners;
+use crate::listeners::{Listeners, asked_by_listeners, asked_by_service};
 use crate::logs::LogFiles;
 use crate::seat::{self, SeatState};
 use crate::slots::{Accounts, Slots};
 use crate::spawner::Spawner;
 use crate::status::{ProcessStatus, WorkerState, WorkerStatus};
+use crate::tickets::Tickets;
 use crate::usage::Books;
 use crate::wire::{ToWorker, WorkerRoom};
 use crate::world::World;
@@ -62,7 +63,7 @@ pub struct Config {
     pub access_log: Option<PathBuf>,
     /// What workers must know of the network in any case.
     pub network: NetworkSetup,
-    /// The address at whose ports services may have TCP listeners.
+    /// The address at whose ports services and listeners are reached that ask for one.
     pub listen: IpAddr,
 }
 
@@ -85,6 +86,7 @@ pub(crate) struct Shared {
     /// Closed when the node stops, so that whoever connects then is refused at once.
     pub(crate) listener: Mutex<Option<OwnedFd>>,
     pub(crate) listeners: Listeners,
+    pub(crate) tickets: Tickets,
     /// By seat: the receiving and the sending end. Both stay open here, so what waits in one outlives its worker.
     pub(crate) inboxes: Vec<(OwnedFd, OwnedFd)>,
     /// The same for the wires of the virtual network: by which workers reach the network interfaces in each other.
@@ -134,6 +136,7 @@ impl Node {
             ledger_fd,
             listener: Mutex::new(Some(listener.into())),
             listeners: Listeners::new(config.listen),
+            tickets: Tickets::new(),
             inboxes: inboxes().map_err(system(make_sockets))?,
             wires: inboxes().map_err(system(make_sockets))?,
             world: Mutex::new(World::new(config.workers)),
@@ -158,6 +161,8 @@ impl Node {
         }
         let retrying = shared.clone();
         tokio::spawn(async move { retrying.listeners.keep(&retrying.drain).await });
+        let renewing = shared.clone();
+        tokio::spawn(async move { renewing.tickets.keep(&renewing.drain).await });
         Ok(Self { shared, events: Arc::new(tokio::sync::Mutex::new(receiver)) })
     }
 
@@ -331,21 +336,22 @@ impl Shared {
             };
             world.run(Assignment { task: id, owner, in_service, spec, slot, life });
         }
-        let mut listens = Vec::with_capacity(change.routes.len() + change.withdrawn.len());
+        let mut asked: Vec<_> = asked_by_listeners(&change.balancer).collect();
         for DesiredRoute { service, hosts, paths, listen, targets } in change.routes {
             let target =
                 |task| slots.get(task).map(|slot| Target { task, slot, port: world.daemon_port(task) });
             let targets = targets.into_iter().filter_map(target).collect();
-            listens.push((service.clone(), listen.clone()));
+            asked.push(asked_by_service(service.clone(), &listen));
             world.route(Route { service, hosts, paths, listen, targets });
         }
         change.withdrawn.iter().for_each(|service| world.withdraw(service));
-        listens.extend(change.withdrawn.into_iter().map(|service| (service, Vec::new())));
+        asked.extend(change.withdrawn.into_iter().map(|service| asked_by_service(service, &[])));
+        world.balance(change.balancer);
         world.connect(change.network);
         world.version = version;
         self.version.send_replace(version);
         // Behind the version, so that no worker accepts what it does not know the way of.
-        self.listeners.change(listens);
+        self.listeners.change(asked);
         version
     }
 

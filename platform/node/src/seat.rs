@@ -13,6 +13,7 @@ use skiff_kit::{Backoff, clock};
 use skiff_ports::flows::InterfaceState;
 use skiff_ports::runtime::{ColdStart, TaskEvent};
 use skiff_ports::snapshot::Version;
+use skiff_ports::tls::TicketKeys;
 use skiff_types::{StopCode, StoppedReason, TaskId};
 use std::collections::HashMap;
 use std::io;
@@ -253,10 +254,17 @@ async fn speak(
     mut parcels: mpsc::Receiver<Parcel>,
 ) -> io::Result<()> {
     let (mut version, mut listeners) = (shared.version.subscribe(), shared.listeners.subscribe());
+    let mut tickets = shared.tickets.subscribe();
     version.mark_changed();
     listeners.mark_changed();
+    // Before any listener, so that no session is begun that another worker would not take up.
+    tell_tickets(&mut tickets, writer).await?;
     loop {
         tokio::select! {
+            changed = tickets.changed() => {
+                changed.map_err(io::Error::other)?;
+                tell_tickets(&mut tickets, writer).await?;
+            }
             changed = version.changed() => {
                 changed.map_err(io::Error::other)?;
                 tell_change(shared, worker, &mut version, writer).await?;
@@ -280,6 +288,11 @@ async fn speak(
     }
 }
 
+async fn tell_tickets(tickets: &mut watch::Receiver<TicketKeys>, writer: &mut FrameWriter) -> io::Result<()> {
+    let keys = tickets.borrow_and_update().clone();
+    writer.send(&ToWorker::Tickets(keys), &[]).await
+}
+
 /// Sends all that the worker does not know yet of what it is to run.
 async fn tell_change(
     shared: &Shared,
@@ -292,7 +305,7 @@ async fn tell_change(
     shared.seats[worker].lock().expect("no holder panics").told = true;
     let difference = shared.world.lock().expect("no holder panics").difference(worker);
     for piece in pieces(difference) {
-        writer.send(&ToWorker::Change(piece), &[]).await?;
+        writer.send(&ToWorker::Change(Box::new(piece)), &[]).await?;
     }
     Ok(())
 }

@@ -2,12 +2,16 @@
 //!
 //! Pure bookkeeping: no process, no socket.
 //!
-//! A worker runs what concerns it, but every worker knows every route, every security group and every network interface,
-//! and in which worker the task of each lives.
+//! A worker runs what concerns it, but every worker knows every route, every listener, certificate, rule and target group,
+//! every security group and every network interface, and in which worker the task of each lives.
 //!
 //! A worker is told differences. What changed since it was told last is kept as names alone, so that of a thing that
 //! changed often only the newest is told, and a slow worker makes nothing grow beyond what there is to name.
 
+mod balancer;
+
+use balancer::{Balancer, Named};
+use skiff_ports::balancer::BalancerChange;
 use skiff_ports::network::{GroupRules, NetworkChange, NetworkInterface};
 use skiff_ports::runtime::{DesiredInterface, NetworkDesired};
 use skiff_ports::snapshot::{Assignment, Difference, Route, Version};
@@ -21,6 +25,7 @@ pub(crate) struct World {
     pub(crate) version: Version,
     assignments: HashMap<TaskId, Assignment>,
     routes: HashMap<QualifiedName, Arc<Route>>,
+    balancer: Balancer,
     /// What each security group allows.
     groups: HashMap<QualifiedName, Vec<Rule>>,
     /// The network interfaces of assigned tasks, as far as they don't follow from their assignments.
@@ -51,6 +56,8 @@ struct Told {
     tasks: BTreeSet<TaskId>,
     /// Services whose routes changed since then.
     routes: BTreeSet<QualifiedName>,
+    /// Listeners, certificates, rules and target groups that changed since then.
+    balancer: Named,
     /// Security groups that changed since then.
     groups: BTreeSet<QualifiedName>,
     /// Tasks whose network interfaces changed since then.
@@ -63,6 +70,7 @@ impl World {
             version: 0,
             assignments: HashMap::new(),
             routes: HashMap::new(),
+            balancer: Balancer::default(),
             groups: HashMap::new(),
             interfaces: HashMap::new(),
             homes: HashMap::new(),
@@ -137,6 +145,14 @@ impl World {
         self.routes.remove(service);
     }
 
+    /// Changes listeners, certificates, rules and target groups.
+    pub(crate) fn balance(&mut self, change: BalancerChange) {
+        for told in self.told.iter_mut().filter(|told| told.version > 0) {
+            told.balancer.note(&change);
+        }
+        self.balancer.take_in(change);
+    }
+
     /// Changes groups and interfaces. One of a task that is not here is left out.
     pub(crate) fn connect(&mut self, network: NetworkDesired) {
         let NetworkDesired { groups, dissolved, interfaces } = network;
@@ -166,12 +182,14 @@ impl World {
             let concerns = |assignment: &&Assignment| self.concerns(assignment, worker);
             difference.assignments = self.assignments.values().filter(concerns).cloned().collect();
             difference.routes = self.routes.values().cloned().collect();
+            difference.balancer = self.balancer.whole();
             difference.network.groups = self.groups.keys().filter_map(|group| self.group(group)).collect();
             difference.network.interfaces =
                 self.interfaces.keys().filter_map(|task| self.interface(*task)).collect();
             return difference;
         }
         difference.network = self.network_difference(before.groups, before.interfaces);
+        difference.balancer = self.balancer.difference(before.balancer);
         for task in before.tasks {
             match self.assignments.get(&task).filter(|assignment| self.concerns(assignment, worker)) {
                 Some(assignment) => difference.assignments.push(assignment.clone()),

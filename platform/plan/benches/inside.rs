@@ -1,10 +1,11 @@
 //! What deciding costs: `cargo xtask bench inside`.
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use skiff_plan::rules::{Headers, Request, Rules};
 use skiff_plan::{lifecycle, retention, routes, service};
 use skiff_types::{
-    Group, Health, Kind, Namespace, QualifiedName, Restart, ServiceSpec, StopCode, StoppedReason, Task,
-    TaskId, TaskStatus,
+    Condition, Group, Health, Kind, Namespace, QualifiedName, Restart, ServiceSpec, StopCode, StoppedReason,
+    Task, TaskId, TaskStatus,
 };
 use std::hint::black_box;
 
@@ -102,5 +103,91 @@ fn kept(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, services, tasks, routing_tables, kept);
+/// Conditions by which rules differ from each other; `{}` is a rule's number.
+const KINDS: &[(&str, &[&str])] = &[
+    ("host", &["host=t{}.example.com"]),
+    ("the end of the host", &["host=*.t{}.example.com"]),
+    ("the beginning of the host", &["host=www.t{}.*"]),
+    ("path", &["path=/api/t{}/users"]),
+    ("the beginning of the path", &["path=/api/t{}/*"]),
+    ("header", &["header:x-tenant=t{}"]),
+    ("the beginning of a header", &["header:x-user=t{}/*"]),
+    ("method", &["method=M{}"]),
+    ("query", &["query:tenant=t{}"]),
+    ("the value of any parameter", &["query=t{}"]),
+    ("source", &["source=10.{}"]),
+    ("host, path and method", &["host=t{}.example.com", "path=/api/*", "method=GET,POST"]),
+];
+
+/// The headers of a request.
+struct Pairs(Vec<(&'static str, String)>);
+
+impl Headers for Pairs {
+    fn any(&self, name: &str, found: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        self.0.iter().any(|(other, value)| *other == name && found(value.as_bytes()))
+    }
+}
+
+/// The conditions of one rule of a kind.
+fn conditions(kind: &[&str], number: u32) -> Vec<Condition> {
+    let address = format!("10.0.{}.{}", number / 256, number % 256);
+    let text = |condition: &&str| {
+        condition.replace("10.{}", &address).replace("{}", &number.to_string()).parse().expect("a condition")
+    };
+    kind.iter().map(text).collect()
+}
+
+fn rules_of(kind: &[&str], count: u32) -> Rules<u32> {
+    let mut rules = Rules::new();
+    for number in 1..=count {
+        let name = format!("default/r{number}").parse().expect("a name");
+        let priority = number.try_into().expect("a priority");
+        rules.set(name, priority, &conditions(kind, number), number);
+    }
+    rules
+}
+
+/// A request that the last rule takes.
+fn choosing(criterion: &mut Criterion) {
+    for (what, kind) in KINDS {
+        let (is_mixed, is_below) = (what.contains("and method"), what.contains("of the host"));
+        for count in [10, 10_000] {
+            let rules = rules_of(kind, count);
+            let method = if is_mixed { "GET".to_owned() } else { format!("M{count}") };
+            let host = format!("{}t{count}.example.com", if is_below { "www." } else { "" });
+            let path = format!("/api/t{count}/users");
+            let query = format!("page=2&tenant=t{count}");
+            let user = ("x-user", format!("t{count}/someone"));
+            let headers = Pairs(vec![("accept", "*/*".to_owned()), ("x-tenant", format!("t{count}")), user]);
+            let request = Request {
+                host: &host,
+                path: &path,
+                query: Some(&query),
+                method: &method,
+                source: format!("10.0.{}.{}", count / 256, count % 256).parse().expect("an address"),
+                headers: &headers,
+            };
+            assert_eq!(rules.choose(&request), Some(&count), "{what}");
+            criterion.bench_function(&format!("plan/choose among {count} rules by {what}"), |bencher| {
+                bencher.iter(|| black_box(&rules).choose(black_box(&request)));
+            });
+        }
+    }
+}
+
+/// One of many rules is set anew, by some of the kinds.
+fn changing(criterion: &mut Criterion) {
+    const COUNT: u32 = 10_000;
+    for (what, kind) in KINDS.iter().step_by(5) {
+        let mut rules = rules_of(kind, COUNT);
+        let name: QualifiedName = format!("default/r{}", COUNT / 2).parse().expect("a name");
+        let priority = (COUNT / 2).try_into().expect("a priority");
+        let conditions = conditions(kind, COUNT / 2);
+        criterion.bench_function(&format!("plan/change one of {COUNT} rules by {what}"), |bencher| {
+            bencher.iter(|| rules.set(name.clone(), priority, black_box(&conditions), COUNT));
+        });
+    }
+}
+
+criterion_group!(benches, services, tasks, routing_tables, kept, choosing, changing);
 criterion_main!(benches);

@@ -8,6 +8,7 @@ pub mod health;
 pub mod lifecycle;
 pub mod retention;
 pub mod routes;
+pub mod rules;
 pub mod security_groups;
 pub mod service;
 pub mod usage;

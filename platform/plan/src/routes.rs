@@ -61,7 +61,8 @@ pub struct Routed<'a> {
 pub struct ServiceRoute {
     /// Which service.
     pub service: QualifiedName,
-    /// Empty if no request leads to it: then it has listeners.
+    /// Empty if it names none beside its listeners, or if others have what it asks for: then only those listeners lead to it,
+    /// and whoever names it, like a rule of the load balancer.
     pub hosts: Vec<Host>,
     /// Never empty.
     pub paths: Vec<PathPrefix>,
@@ -133,7 +134,8 @@ pub fn check(candidate: &Routed<'_>, others: &[Routed<'_>]) -> Result<(), RouteE
     Ok(())
 }
 
-/// The routing table of these services. Services that [ask](asked) for nothing that another does have the same routes
+/// The routing table of these services, with a part for each of them, whether anything leads to it or not: who names it is to
+/// find its tasks. Services that [ask](asked) for nothing that another does have the same routes
 /// whether the other is among them or not, so a part of a table can be made anew by itself.
 pub fn table(mut services: Vec<Routed<'_>>) -> Vec<ServiceRoute> {
     services.sort_by(|a, b| (a.created_at_ms, a.service).cmp(&(b.created_at_ms, b.service)));
@@ -154,10 +156,8 @@ pub fn table(mut services: Vec<Routed<'_>>) -> Vec<ServiceRoute> {
         });
         let mut listen = routed.wishes.listen.to_vec();
         listen.retain(|listen| listened.insert(*listen));
-        if !(hosts.is_empty() && listen.is_empty()) {
-            let service = routed.service.clone();
-            table.push(ServiceRoute { service, hosts, paths, listen, targets: routed.targets });
-        }
+        let service = routed.service.clone();
+        table.push(ServiceRoute { service, hosts, paths, listen, targets: routed.targets });
     }
     table
 }
@@ -245,6 +245,18 @@ mod tests {
         assert_eq!(hosts.len(), 1, "hosts that are named stand beside listeners");
     }
 
+    #[test]
+    fn who_has_nothing_of_what_it_asks_for_is_in_the_table_all_the_same() {
+        let (first, second) = (name("default/first"), name("default/second"));
+        let hosts = ["a.example".parse().unwrap()];
+        let task = TaskId::from_parts(7, [0; 10]);
+        let later = Routed { created_at_ms: 1, targets: vec![task], ..routed(&second, &hosts, &[]) };
+        let table = table(vec![later, routed(&first, &hosts, &[])]);
+        let [_, without] = &table[..] else { panic!("{table:?}") };
+        assert_eq!((&without.service, without.targets.as_slice()), (&second, &[task][..]));
+        assert!(without.hosts.is_empty() && without.listen.is_empty());
+    }
+
     proptest! {
         #[test]
         fn a_host_and_path_leads_to_one_service(
@@ -267,8 +279,8 @@ mod tests {
             let first = services.iter().min_by_key(|routed| (routed.created_at_ms, routed.service.clone()));
             let table = table(services.clone());
             let mut seen = std::collections::BTreeSet::new();
+            prop_assert_eq!(table.len(), services.len(), "each can be named");
             for route in &table {
-                prop_assert!(!route.hosts.is_empty() || !route.listen.is_empty());
                 prop_assert!(!route.paths.is_empty());
                 for place in route.places() {
                     prop_assert!(seen.insert(place.clone()), "{place:?} leads to two services");

@@ -8,11 +8,13 @@
 //! | [`logs::Logs`] | `control` | `node` |
 //! | [`flows::Flows`] | `control` | `node` |
 //! | [`invoke::Invoke`] | `edge` | `sandbox`, wired in `worker` |
-//! | [`connect::Connect`] | `edge`, `worker` | `net`, wired in `worker` |
+//! | [`connect::Connect`] | `edge`, `worker` | `worker`, over `net` |
 //! | [`usage::UsageLog`] | `control` | `store` |
 //!
-//! [`snapshot`] and [`network`] are what a worker must know. Bodies cross as `http` types with one concrete [`body::Body`].
+//! [`snapshot`], [`network`], [`balancer`] and [`tls`] are what a worker must know. Bodies cross as `http` types with one
+//! concrete [`body::Body`].
 
+pub mod balancer;
 pub mod body;
 pub mod connect;
 pub mod flows;
@@ -24,4 +26,5 @@ pub mod network;
 pub mod runtime;
 pub mod snapshot;
 pub mod store;
+pub mod tls;
 pub mod usage;

@@ -1,5 +1,6 @@
 //! The runtime port: what carries tasks out on a node.
 
+use crate::balancer::BalancerChange;
 use crate::network::GroupRules;
 use crate::snapshot::{HostMatch, TaskSpec, Version};
 use async_trait::async_trait;
@@ -11,10 +12,6 @@ use skiff_types::{
 use std::collections::BTreeSet;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-
-/// TCP listeners that the services of a node can have together. A service that asks for more is refused; a node that is told
-/// of more all the same leaves them out.
-pub const LISTENERS_MAX: usize = 128;
 
 /// Carries out tasks. Every call may be repeated.
 #[async_trait]
@@ -66,17 +63,21 @@ pub struct DesiredChange {
     pub ended: Vec<TaskId>,
     /// Security groups and interfaces.
     pub network: NetworkDesired,
+    /// Listeners, certificates, rules and target groups. A listener has its port as long as nobody else on the node has it:
+    /// one that is taken is tried again and again.
+    pub balancer: BalancerChange,
 }
 
 impl DesiredChange {
     /// Whether all is to stay as it is.
     pub fn is_empty(&self) -> bool {
-        let Self { tasks, routes, withdrawn, ended, network } = self;
+        let Self { tasks, routes, withdrawn, ended, network, balancer } = self;
         tasks.is_empty()
             && routes.is_empty()
             && withdrawn.is_empty()
             && ended.is_empty()
             && network.is_empty()
+            && balancer.is_empty()
     }
 }
 

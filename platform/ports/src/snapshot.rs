@@ -1,6 +1,7 @@
 //! What a worker must know: what it runs, where requests go and who is in the network, told as differences between
-//! versions.
+//! versions. What is told of the load balancer's own parts is in [`crate::balancer`].
 
+use crate::balancer::BalancerChange;
 use crate::network::NetworkChange;
 use serde::{Deserialize, Serialize};
 use skiff_types::{
@@ -13,8 +14,8 @@ use std::sync::Arc;
 pub type Version = u64;
 
 /// What one worker must know beyond what it was told before. To be carried out in the order of the fields, so that
-/// a new task is in the routes before an old one leaves; but interfaces leave last of all, so that a task has its own for
-/// as long as it runs.
+/// a new task is in the routes before an old one leaves, and nothing leads to a service any more that is withdrawn; but
+/// interfaces leave last of all, so that a task has its own for as long as it runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Difference {
     /// What it was told last; 0 if nothing yet.
@@ -27,6 +28,8 @@ pub struct Difference {
     pub assignments: Vec<Assignment>,
     /// Services whose routes are new or have changed, each whole.
     pub routes: Vec<Arc<Route>>,
+    /// What of the load balancer's listeners, certificates, rules and target groups is otherwise.
+    pub balancer: BalancerChange,
     /// Services that have no routes any more.
     pub withdrawn: Vec<QualifiedName>,
     /// Tasks to end.
@@ -76,8 +79,8 @@ pub struct TaskSpec {
 pub struct Route {
     /// The service.
     pub service: QualifiedName,
-    /// Hosts. A service without routes of its own has `NAME.localhost` here, or nothing if it has listeners: then no
-    /// request of HTTP leads to it.
+    /// Hosts. A service without routes of its own has `NAME.localhost` here, or nothing if it has listeners or others have
+    /// what it asks for: then no request of HTTP leads to it but by a rule or a default action.
     pub hosts: Vec<HostMatch>,
     /// Path prefixes, never empty: `/` where the service names none.
     pub paths: Vec<PathPrefix>,

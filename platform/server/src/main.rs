@@ -6,6 +6,7 @@ mod data_dir;
 mod machine;
 mod meters;
 mod secrets;
+mod tls;
 mod up;
 
 use anyhow::Context;

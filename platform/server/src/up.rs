@@ -7,10 +7,11 @@ use crate::data_dir::DataDir;
 use crate::machine;
 use crate::meters::NodeMeters;
 use crate::secrets::Secrets;
+use crate::tls::{self, Https};
 use anyhow::{Context, bail};
 use rustix::net::sockopt;
 use skiff_cli::connection::ConnectionFile;
-use skiff_cli::{AccessLog, UpArgs};
+use skiff_cli::{AccessLog, Tls, UpArgs};
 use skiff_control::{AskedNetwork, Handle};
 use skiff_kit::clock::{self, SystemClock};
 use skiff_node::wire::WorkerRoom;
@@ -68,6 +69,7 @@ struct Platform {
     network: NetworkSpec,
     workers: usize,
     capacity: Capacity,
+    https: Option<Https>,
     _data: DataDir,
 }
 
@@ -164,6 +166,10 @@ impl Platform {
         .await?;
         tokio::spawn(keep_host_addresses(control.clone()));
         control.ready().await;
+        let https = match args.tls {
+            Some(Tls::Dev) => Some(tls::provide(&control, data.path(), args.tls_port).await?),
+            None => None,
+        };
         let connection = ConnectionFile {
             http: http_address.to_string(),
             api: api_address.to_string(),
@@ -171,7 +177,7 @@ impl Platform {
             data_dir: data.path().to_owned(),
             pid: std::process::id(),
         };
-        Ok(Self { node, control, store, connection, network: spec, workers, capacity, _data: data })
+        Ok(Self { node, control, store, connection, network: spec, workers, capacity, https, _data: data })
     }
 
     /// Says where everything is: on standard output, in the user's configuration folder, in the ready file.
@@ -214,6 +220,9 @@ impl Platform {
             MemorySize::from_mib((self.capacity.code_bytes.0 * workers) >> 20),
             self.capacity.code_bytes.1,
         );
+        if let Some(https) = &self.https {
+            let _ = writeln!(out, "\x20 {https}");
+        }
         if std::io::stdout().is_terminal() {
             let _ = writeln!(out, "\nDeploy with `skiff deploy`; stop with Ctrl-C.");
         }

@@ -3,6 +3,7 @@
 //! No I/O, no async, no clock and no random source: what needs one takes it as an argument. Every type that a user
 //! writes down parses from text and prints the same text back; `serde` goes through that text.
 
+mod balancer;
 mod daemon;
 mod definition;
 mod image;
@@ -16,6 +17,13 @@ mod task;
 mod text;
 mod usage;
 
+pub use balancer::{
+    Action, Algorithm, BUILT_IN_LISTENER, CERTIFICATE_BYTES_MAX, CERTIFICATES_MAX,
+    CERTIFICATES_PER_LISTENER_MAX, CONDITION_VALUES_MAX, CONDITIONS_MAX, CertificateSpec, Condition,
+    FixedResponse, Forward, HeaderCondition, LISTENERS_MAX, ListenerProtocol, ListenerSpec, Matcher, Outside,
+    Pattern, Priority, QueryCondition, RULES_PER_LISTENER_MAX, Redirect, RedirectStatus, RuleSpec, Scheme,
+    TargetGroupSpec, TargetHealthCheck, TargetProtocol, Targets, VirtualAddress, WEIGHT_MAX, WeightedGroup,
+};
 pub use daemon::{DEFAULT_STOP_TIMEOUT, Health, HealthCheck, Listen, Restart, STOP_TIMEOUT_MAX};
 pub use definition::{
     Command, DEFAULT_CONCURRENCY, DEFAULT_CPU, DEFAULT_MEMORY, DEFAULT_TIMEOUT_MS, Kind, Limits, Reuse,

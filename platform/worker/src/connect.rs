@@ -1,17 +1,19 @@
-//! How the platform itself connects to a daemon from this worker: through the virtual network.
+//! How the platform itself connects from this worker: to tasks through the virtual network, to hosts outside past it.
 
-use futures::future::LocalBoxFuture;
+use crate::outside::Outward;
+use futures::future::{LocalBoxFuture, ready};
 use skiff_net::{Duplex, NetError, Network};
-use skiff_ports::connect::{Connect, ConnectError, Connection, Origin};
+use skiff_ports::connect::{Connect, ConnectError, Connection, Destination, Origin};
 use skiff_types::TaskId;
 
-/// The way of the load balancer and of operators to the daemons of the node.
+/// The way of the load balancer and of operators to the daemons of the node, and of the load balancer to hosts outside.
 pub(crate) struct Connector {
     pub(crate) network: Network,
+    pub(crate) outward: Outward,
 }
 
-impl Connect for Connector {
-    fn connect(
+impl Connector {
+    fn connect_to_task(
         &self,
         task: TaskId,
         port: u16,
@@ -22,6 +24,23 @@ impl Connect for Connector {
             let stream = opening.await.map_err(connect_error)?;
             Ok(Box::new(Duplex::new(stream)) as Box<dyn Connection>)
         })
+    }
+}
+
+impl Connect for Connector {
+    fn connect(
+        &self,
+        to: &Destination,
+        origin: Origin,
+    ) -> LocalBoxFuture<'static, Result<Box<dyn Connection>, ConnectError>> {
+        match to {
+            Destination::Task { task, port } => self.connect_to_task(*task, *port, origin),
+            Destination::Virtual(address) => match self.network.task_at(address.ip()) {
+                Some(task) => self.connect_to_task(task, address.port(), origin),
+                None => Box::pin(ready(Err(ConnectError::Gone))),
+            },
+            Destination::Outside(outside) => self.outward.connect(outside),
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::link::Link;
 use skiff_edge::relay::{Carried, Relay, Space};
 use skiff_node::wire::{FromWorker, RequestId};
-use skiff_ports::connect::{Connect, ConnectError, Origin};
+use skiff_ports::connect::{Connect, ConnectError, Destination, Origin};
 use skiff_types::TaskId;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -33,7 +33,8 @@ pub(crate) fn start(
             Ok(operator) => operator,
             Err(error) => return answer(Err(format!("the operator's socket can't be used: {error}"))),
         };
-        let connection = match connect.connect(task, port, Origin::Forward).await {
+        let to = Destination::Task { task, port };
+        let connection = match connect.connect(&to, Origin::Forward).await {
             Ok(connection) => connection,
             Err(error) => return answer(Err(sentence(&error, port))),
         };
@@ -79,11 +80,11 @@ mod tests {
     impl Connect for Prepared {
         fn connect(
             &self,
-            _: TaskId,
-            port: u16,
+            to: &Destination,
             origin: Origin,
         ) -> LocalBoxFuture<'static, Result<Box<dyn Connection>, ConnectError>> {
-            assert_eq!((port, origin), (6379, Origin::Forward));
+            assert!(matches!(to, Destination::Task { port: 6379, .. }), "{to:?}");
+            assert_eq!(origin, Origin::Forward);
             let end = self.0.borrow_mut().pop();
             Box::pin(async move {
                 end.map(|end| Box::new(end) as Box<dyn Connection>).ok_or(ConnectError::Refused)

@@ -1,8 +1,9 @@
 //! The worker process: one thread that holds the load balancer, the sandboxes and the virtual network of its share of the
 //! node's requests.
 //!
-//! It wires; what the parts do is theirs. It holds no store and no keys. All it needs comes over its control socket,
-//! which is its standard input; when that closes, its supervisor is gone, and it ends at once.
+//! It wires; what the parts do is theirs. It holds no store, and no keys but those that TLS takes: of the certificates that
+//! listeners name, and of session tickets. All it needs comes over its control socket, which is its standard input; when
+//! that closes, its supervisor is gone, and it ends at once.
 //!
 //! Invariant: nothing is accepted before the first version is known whole, so no request meets an empty routing table. A
 //! task has its network interface before it runs, and until it has ended.
@@ -14,6 +15,7 @@ mod health;
 mod host_addresses;
 mod link;
 mod listeners;
+mod outside;
 
 use anyhow::{Context, bail};
 use connect::Connector;
@@ -21,13 +23,15 @@ use entrance::Entrance;
 use health::Health;
 use link::Link;
 use listeners::Listeners;
+use outside::Outward;
 use skiff_edge::accept::Acceptor;
 use skiff_edge::{Edge, Proto, access_log};
 use skiff_host_net::HostNet;
 use skiff_kit::clock;
 use skiff_ledger::Ledger;
-use skiff_net::{HostResolver, Network, Wires};
+use skiff_net::{HostResolver, Network, Resolve, Wires};
 use skiff_node::wire::{FrameReader, FromWorker, Gatherer, Received, ToWorker, WorkerSetup, frames};
+use skiff_ports::balancer::BalancerChange;
 use skiff_ports::connect::Connect;
 use skiff_ports::invoke::Invoke;
 use skiff_ports::network::NetworkChange;
@@ -71,7 +75,7 @@ struct Worker {
     gatherer: Gatherer,
     /// What to accept with; taken with the first version.
     acceptor: Option<Acceptor>,
-    /// Where services are reached beside HTTP.
+    /// Where connections are taken beside the acceptor's.
     listeners: Listeners,
 }
 
@@ -105,7 +109,11 @@ impl Worker {
         let (inbox, peers) = inboxes()?;
         let (wires_inbox, wires_peers) = inboxes()?;
         let forwarded_port = listener.local_addr()?.port();
-        let network = network(&setup, &ledger, &link, Wires::new(wires_inbox, wires_peers, setup.worker)?)?;
+        let wires = Wires::new(wires_inbox, wires_peers, setup.worker)?;
+        let resolver: Rc<dyn Resolve> = Rc::new(HostResolver::new()?);
+        let outside_max = outside::places(setup.room.sockets_max as usize);
+        let outward = Outward::new(resolver.clone(), outside_max);
+        let network = network(&setup, &ledger, &link, (resolver, outside_max), wires)?;
         let host_net = HostNet::new(&skiff_host_net::Config::default(), network.clone())?;
         let health = Health::new(network.clone(), link.events());
         let sandboxes = Sandboxes::new(
@@ -128,7 +136,7 @@ impl Worker {
         let answerer: Rc<dyn Invoke> = sandboxes.clone();
         host_net.answer_with(&answerer);
         let invoke = Rc::new(Entrance { sandboxes: sandboxes.clone(), network: network.clone() });
-        let connector: Rc<dyn Connect> = Rc::new(Connector { network: network.clone() });
+        let connector: Rc<dyn Connect> = Rc::new(Connector { network: network.clone(), outward });
         let edge = Edge::new(
             skiff_edge::Config {
                 worker: index,
@@ -186,7 +194,7 @@ impl Worker {
             match message {
                 ToWorker::Hello(_) => bail!("the supervisor greeted twice"),
                 ToWorker::Change(piece) => {
-                    let received = self.gatherer.receive(piece).context("a piece of a change is damaged")?;
+                    let received = self.gatherer.receive(*piece).context("a piece of a change is damaged")?;
                     self.carry_out(received)?;
                     // A change may have many pieces, and they may all be here: others get their turn between two.
                     tokio::task::yield_now().await;
@@ -210,6 +218,7 @@ impl Worker {
                     self.network.set_listeners(&listeners::addresses(&descriptors)?);
                     self.listeners.set(&self.edge, told, descriptors)?;
                 }
+                ToWorker::Tickets(keys) => self.edge.set_tickets(keys),
                 ToWorker::Forward { request, task, port } => {
                     let (connector, link) = (self.connector.clone(), self.link.clone());
                     forward::start(connector, link, request, (task, port), descriptors);
@@ -222,10 +231,12 @@ impl Worker {
         }
     }
 
-    /// Connects and runs what is new, routes to it, and only then ends and disconnects what is to end.
+    /// Connects and runs what is new, routes to it, and only then ends and disconnects what is to end: who leads to a service
+    /// before the service, and that before its tasks.
     fn carry_out(&mut self, received: Received) -> anyhow::Result<()> {
         let Received { difference, more } = received;
-        let Difference { base, version, network, assignments, routes, withdrawn, ended } = difference;
+        let Difference { base, version, network, assignments, routes, balancer, withdrawn, ended } =
+            difference;
         if base != self.version {
             bail!("told what changed since version {base}, and knows {}", self.version);
         }
@@ -235,7 +246,11 @@ impl Worker {
             self.health.watch(&assignment);
             self.sandboxes.run(assignment);
         }
-        self.edge.route(routes.iter().map(|route| &**route), &withdrawn);
+        let (comes, leaves) = in_two(balancer);
+        self.edge.route(routes.iter().map(|route| &**route), &[]);
+        self.balance(&comes);
+        self.balance(&leaves);
+        self.edge.route([], &withdrawn);
         for task in ended {
             self.health.forget(task);
             self.sandboxes.end(task);
@@ -267,6 +282,12 @@ impl Worker {
         }
     }
 
+    fn balance(&self, change: &BalancerChange) {
+        if !change.is_empty() {
+            self.edge.balance(change);
+        }
+    }
+
     /// Finishes what is in flight, says so, and passes on what guests wrote last, and what their connections came to.
     async fn finish(&mut self, timeout: Duration, reader: &mut FrameReader) {
         self.listeners.close();
@@ -294,23 +315,34 @@ impl Worker {
     }
 }
 
-/// The network of this worker, which knows nobody yet.
-fn network(setup: &WorkerSetup, ledger: &Ledger, link: &Rc<Link>, wires: Wires) -> anyhow::Result<Network> {
+/// What comes, and what leaves.
+fn in_two(change: BalancerChange) -> (BalancerChange, BalancerChange) {
+    let BalancerChange { groups, dissolved, certificates, revoked, listeners, closed, rules, dropped } =
+        change;
+    let comes = BalancerChange { groups, certificates, listeners, rules, ..BalancerChange::default() };
+    let leaves = BalancerChange { dissolved, revoked, closed, dropped, ..BalancerChange::default() };
+    (comes, leaves)
+}
+
+/// The network of this worker, which knows nobody yet. Of the sockets that may lead out of the worker, so many are the load
+/// balancer's to the outside.
+fn network(
+    setup: &WorkerSetup,
+    ledger: &Ledger,
+    link: &Rc<Link>,
+    (resolver, outside_max): (Rc<dyn Resolve>, usize),
+    wires: Wires,
+) -> anyhow::Result<Network> {
     let config = skiff_net::Config {
         worker: setup.worker,
         workers: ledger.workers() as u32,
         setup: setup.network.clone(),
         limits: skiff_net::Limits {
-            kernel_sockets_max: setup.room.sockets_max as usize,
+            kernel_sockets_max: setup.room.sockets_max as usize - outside_max,
             ..skiff_net::Limits::default()
         },
         host_addresses: skiff_kit::host_addresses().context("the host's addresses can't be read")?,
     };
-    let deps = skiff_net::Deps {
-        ledger: ledger.clone(),
-        resolver: Rc::new(HostResolver::new()?),
-        flow_log: link.clone(),
-        wires,
-    };
+    let deps = skiff_net::Deps { ledger: ledger.clone(), resolver, flow_log: link.clone(), wires };
     Ok(Network::new(config, deps)?)
 }

@@ -76,6 +76,31 @@ async fn the_platforms_error_is_ours() {
 }
 
 #[tokio::test]
+async fn rules_are_listed_by_their_listener() {
+    let rule = r#"{"name":"beta","namespace":"shop","revision":7,"listener":"http","priority":10,
+        "conditions":["path=/beta/*"],"action":{"forward":{"groups":[{"group":"shop/web","weight":1}]}},
+        "created_at_ms":1,"updated_at_ms":2}"#;
+    let (url, served) = answer_once(json_answer("200 OK", &format!(r#"{{"items":[{rule}]}}"#))).await;
+    let client = Client::new(&url, None).unwrap();
+    let listener = Some("http".parse().unwrap());
+    let query = crate::ListenerRuleListQuery { listener, ..Default::default() };
+    let page = client.list_rules(&"shop".parse().unwrap(), &query).await.unwrap();
+    assert_eq!((page.items[0].priority, page.items[0].conditions.len()), (10, 1));
+    let request = served.await.unwrap();
+    assert!(request.starts_with("GET /v1/namespaces/shop/rules?listener=http HTTP/1.1\r\n"), "{request}");
+}
+
+#[tokio::test]
+async fn a_listener_is_removed_at_the_revision_that_was_read() {
+    let (url, served) = answer_once("HTTP/1.1 204 No Content\r\n\r\n".to_owned()).await;
+    let client = Client::new(&url, None).unwrap();
+    client.delete_listener(&"cache".parse().unwrap(), Some(7)).await.unwrap();
+    let request = served.await.unwrap();
+    assert!(request.starts_with("DELETE /v1/listeners/cache HTTP/1.1\r\n"), "{request}");
+    assert!(request.contains("if-match: \"7\"\r\n"), "{request}");
+}
+
+#[tokio::test]
 async fn what_is_not_skiff_is_named_so() {
     let (url, _served) = answer_once(json_answer("404 Not Found", "<html>")).await;
     let client = Client::new(&url, None).unwrap();

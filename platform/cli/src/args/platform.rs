@@ -1,6 +1,6 @@
 //! The commands that the binary carries out itself: `up`, and the hidden ones by which it starts its own processes.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ipnet::{Ipv4Net, Ipv6Net};
 use skiff_types::{Digest, MemorySize, Span};
 use std::convert::Infallible;
@@ -16,7 +16,8 @@ Examples:
   skiff up                                        on ports 8080 and 8081 of this machine
   skiff up --http 127.0.0.1:0 --api 127.0.0.1:0   on free ports, which it prints
   skiff up --data-dir /srv/skiff --workers 4      with its data there and four workers
-  skiff up --network 172.20.0.0/16                with other addresses for its tasks")]
+  skiff up --network 172.20.0.0/16                with other addresses for its tasks
+  skiff up --tls dev                              with https at port 8443, for development")]
 pub struct UpArgs {
     /// Where the load balancer listens; port 0 picks a free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
@@ -48,6 +49,18 @@ pub struct UpArgs {
     /// Listen beyond this machine although there is no TLS
     #[arg(long)]
     pub insecure: bool,
+    /// Serve https as well: dev makes a certificate for this machine, and a listener `https` if there is none
+    #[arg(long, value_name = "dev")]
+    pub tls: Option<Tls>,
+    /// The port of the listener that --tls makes
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value_t = 8443,
+        requires = "tls",
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub tls_port: u16,
     /// IPv4 addresses of the tasks' virtual network; kept since the first start [default: 10.64.0.0/10]
     #[arg(long, value_name = "CIDR", value_parser = network)]
     pub network: Option<Ipv4Net>,
@@ -57,6 +70,13 @@ pub struct UpArgs {
     /// Whether each request is logged as a line of JSON: on (to the data folder), off, or the path of a file
     #[arg(long, value_name = "on|off|PATH", default_value = "on")]
     pub access_log: AccessLog,
+}
+
+/// Whose certificate https is served with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Tls {
+    /// One that is made for development at the start
+    Dev,
 }
 
 /// Where the API is: where `skiff up` listens, or what a client calls.

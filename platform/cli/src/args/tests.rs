@@ -2,6 +2,7 @@
 
 use super::*;
 use clap::CommandFactory;
+use skiff_types::ListenerProtocol;
 use std::net::SocketAddr;
 
 fn helps(command: &mut clap::Command, path: &str, found: &mut Vec<(String, String)>) {
@@ -159,6 +160,105 @@ fn a_rule_is_all_the_words_behind_its_group() {
 }
 
 #[test]
+fn a_rule_has_conditions_and_one_action() {
+    let line =
+        "skiff rule create api --priority 10 --if path=/a/*,/b --if host=x.org --forward web=9,shop/web";
+    let Command::Rule { command: RuleCommand::Create(args) } = parse(line).unwrap().command else { panic!() };
+    assert_eq!((args.listener.as_str(), args.priority.get()), ("http", 10));
+    let conditions: Vec<String> = args.conditions.iter().map(ToString::to_string).collect();
+    assert_eq!(conditions, ["path=/a/*,/b", "host=x.org"]);
+    let groups: Vec<String> = args.action.forward.iter().map(ToString::to_string).collect();
+    assert_eq!(groups, ["web=9", "shop/web=1"]);
+    let head = "skiff rule create api --priority 10 --if path=*";
+    for (action, taken) in [
+        ("--redirect https://example.org --status 302", true),
+        ("--respond 404 --body no --content-type text/html", true),
+        ("", false),
+        ("--forward web --respond 404", false),
+        ("--forward web --redirect /x", false),
+        ("--redirect /x --respond 404", false),
+        ("--redirect /x --status 307", false),
+        ("--forward web --status 301", false),
+        ("--forward web --body no", false),
+        ("--respond 404 --content-type image/png", false),
+        ("--respond 100", false),
+        ("--forward web=1000", false),
+        ("--forward web,", false),
+    ] {
+        assert_eq!(parse(&format!("{head} {action}")).is_ok(), taken, "{action}");
+    }
+}
+
+#[test]
+fn a_request_to_explain_has_headers_as_curl_takes_them() {
+    let words = ["skiff", "rule", "explain", "GET", "/x", "-H", "X-Beta: yes", "--header", "host:a:80"];
+    let Command::Rule { command: RuleCommand::Explain(args) } = Cli::try_parse_from(words).unwrap().command
+    else {
+        panic!()
+    };
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(args.headers, [header("X-Beta", "yes"), header("host", "a:80")]);
+    assert_eq!((args.method.as_str(), args.url.as_str(), args.source), ("GET", "/x", None));
+}
+
+#[test]
+fn a_target_group_has_one_kind_of_targets() {
+    let head = "skiff target-group create web";
+    for (targets, taken) in [
+        ("--service shop/web", true),
+        ("--outside 192.0.2.7:80,example.org:443 --algorithm round-robin", true),
+        ("--address 10.64.0.7:80 --protocol tcp", true),
+        ("", false),
+        ("--service web --outside example.org:443", false),
+        ("--outside example.org", false),
+        ("--address web:80", false),
+        ("--service web --algorithm random", false),
+    ] {
+        assert_eq!(parse(&format!("{head} {targets}")).is_ok(), taken, "{targets}");
+    }
+}
+
+#[test]
+fn a_listener_may_be_changed_without_its_port() {
+    let line = "skiff listener create http --no-services --respond 503";
+    let Command::Listener { command: ListenerCommand::Create(args) } = parse(line).unwrap().command else {
+        panic!()
+    };
+    assert_eq!((args.port, args.protocol, args.services, args.no_services), (None, None, false, true));
+    assert_eq!(args.action.respond, Some(503));
+}
+
+#[test]
+fn a_listener_may_have_several_certificates() {
+    let line = "skiff listener create web --port 8443 --protocol https --certificate a,b --certificate c";
+    let Command::Listener { command: ListenerCommand::Create(args) } = parse(line).unwrap().command else {
+        panic!()
+    };
+    let names: Vec<&str> = args.certificates.iter().map(Name::as_str).collect();
+    assert_eq!((args.protocol, names), (Some(ListenerProtocol::Https), vec!["a", "b", "c"]));
+}
+
+#[test]
+fn a_certificate_comes_with_its_key() {
+    let line = "skiff cert import web --certificate a.pem --private-key b.pem";
+    let Command::Cert { command: CertificateCommand::Import(args) } = parse(line).unwrap().command else {
+        panic!()
+    };
+    assert_eq!((args.certificate, args.private_key), ("a.pem".into(), "b.pem".into()));
+}
+
+#[test]
+fn https_is_served_if_it_is_asked_for() {
+    let up = |line: &str| match parse(line).unwrap().command {
+        Command::Up(args) => (args.tls, args.tls_port),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(up("skiff up"), (None, 8443));
+    assert_eq!(up("skiff up --tls dev"), (Some(Tls::Dev), 8443));
+    assert_eq!(up("skiff up --tls dev --tls-port 443"), (Some(Tls::Dev), 443));
+}
+
+#[test]
 fn values_without_units_are_wrong_usage() {
     let lines = [
         "skiff deploy --memory 128",
@@ -183,6 +283,22 @@ fn values_without_units_are_wrong_usage() {
         "skiff net explain web cache",
         "skiff net explain web 2001:db8::7:53",
         "skiff net flows --since 5",
+        "skiff listener create web --port 0",
+        "skiff listener create web --port 80 --protocol udp",
+        "skiff listener create web --services --no-services",
+        "skiff listener create web --protocol https --certificate Web",
+        "skiff cert import web --certificate a.pem",
+        "skiff cert rm",
+        "skiff up --tls prod",
+        "skiff up --tls-port 8443",
+        "skiff up --tls dev --tls-port 0",
+        "skiff rule create api --if path=* --respond 404",
+        "skiff rule create api --priority 1 --respond 404",
+        "skiff rule create api --priority 50001 --if path=* --respond 404",
+        "skiff rule create api --priority 1 --if cookie=a --respond 404",
+        "skiff rule explain GET",
+        "skiff rule explain GET / -H x-beta",
+        "skiff target-group rm",
         "skiff forward",
         "skiff forward cache 0",
         "skiff forward cache :6379",

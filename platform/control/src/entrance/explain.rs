@@ -181,10 +181,11 @@ fn groups_of(ends: [&End; 2], view: &View) -> Groups {
     groups
 }
 
-/// The ports at which services have TCP listeners.
+/// The ports at which there are listeners, of services and others.
 fn listeners_of(view: &View) -> Vec<u16> {
     let services = view.services.all().filter(|held| !held.value.removed);
-    services.flat_map(|held| held.value.spec.listen.iter().map(|Listen::Tcp(port)| *port)).collect()
+    let inline = services.flat_map(|held| held.value.spec.listen.iter().map(|Listen::Tcp(port)| *port));
+    inline.chain(view.other_listeners().map(|spec| spec.port)).collect()
 }
 
 /// An end as it can be asked about: a host once for each of its addresses.

@@ -1,5 +1,6 @@
 //! Services: created, changed, scaled, put back, removed. A change is what is wanted; the reconcilers bring it about.
 
+use super::balancer::{check_led_to, check_unused};
 use super::page::page;
 use super::{Entrance, IfMatch, WRITE_ATTEMPTS, views};
 use crate::error::ApiError;
@@ -11,9 +12,10 @@ use skiff_api::{
     RollbackService, ScaleService,
 };
 use skiff_plan::routes::{self, Routed, Wishes};
-use skiff_ports::runtime::LISTENERS_MAX;
 use skiff_ports::store::Expect;
-use skiff_types::{Kind, Listen, Namespace, QualifiedName, ServiceSpec, TaskDefinitionId, TaskStatus};
+use skiff_types::{
+    Kind, LISTENERS_MAX, Listen, Namespace, QualifiedName, ServiceSpec, TaskDefinitionId, TaskStatus,
+};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tracing::info;
@@ -109,6 +111,8 @@ impl Entrance {
         name: &QualifiedName,
         if_match: IfMatch,
     ) -> Result<(), ApiError> {
+        // So that nothing comes to lead to it at the same time.
+        let _alone = self.context.routing.lock().await;
         for _ in 0..WRITE_ATTEMPTS {
             let present = self.context.objects.load::<Service>(&keys::service(name)).await?;
             if_match.check(present.as_ref().map_or(0, |held| held.revision))?;
@@ -116,6 +120,7 @@ impl Entrance {
             if held.value.removed {
                 return Ok(());
             }
+            self.context.objects.read(|view| check_unused(view, name))?;
             let mut service = Service::clone(&held.value);
             service.removed = true;
             service.spec.desired = 0;
@@ -192,6 +197,9 @@ impl Entrance {
             self.resolve(&name.namespace, &spec.definition.clone().into())?;
             let after = next(name, before, spec, self.context.now_ms());
             self.check_routes(&after)?;
+            if before.is_none_or(|service| service.spec.definition != after.spec.definition) {
+                self.context.objects.read(|view| check_led_to(view, &after))?;
+            }
             // Those of a definition may be gone since it was registered.
             let groups = self.context.objects.read(|view| view.groups_of_service(&after));
             self.check_groups(&name.namespace, &groups)?;
@@ -216,11 +224,7 @@ impl Entrance {
     /// Refuses routes and listeners that another service has. The caller holds `routing`.
     fn check_routes(&self, service: &Service) -> Result<(), ApiError> {
         self.context.objects.read(|view| {
-            let is_balanced = |service: &Service| {
-                view.definition(&service.namespace, &service.spec.definition)
-                    .is_some_and(|definition| definition.value.definition.is_balanced())
-            };
-            if !is_balanced(service) {
+            if !view.is_balanced(service) {
                 return Ok(());
             }
             check_listeners(view, service)?;
@@ -230,7 +234,7 @@ impl Entrance {
             let others: Vec<(&QualifiedName, &Service)> = askers
                 .into_iter()
                 .filter_map(|other| Some((other, &*view.service(other)?.value)))
-                .filter(|(_, other)| !other.removed && is_balanced(other))
+                .filter(|(_, other)| !other.removed && view.is_balanced(other))
                 .collect();
             let others: Vec<Routed<'_>> = others.iter().map(|(name, other)| routed(name, other)).collect();
             routes::check(&routed(&name, service), &others).map_err(|error| {
@@ -252,9 +256,8 @@ impl Entrance {
         bounded("hosts", spec.hosts.len(), ServiceSpec::ROUTES_MAX)?;
         bounded("paths", spec.paths.len(), ServiceSpec::ROUTES_MAX)?;
         bounded("listeners", spec.listen.len(), Listen::PER_SERVICE_MAX)?;
-        let config = &self.context.config;
-        let mut own = config.network.own_doors.iter().map(|door| door.port()).chain([config.http.port()]);
-        if let Some(port) = own.find(|port| spec.listen.contains(&Listen::Tcp(*port))) {
+        let mut ports = spec.listen.iter().map(|Listen::Tcp(port)| *port);
+        if let Some(port) = ports.find(|port| self.is_own_port(*port)) {
             return Err(ApiError::invalid(format!(
                 "Skiff itself listens at the port {port}; choose another"
             )));
@@ -347,7 +350,7 @@ fn check_kind(spec: &ServiceSpec, definition: &Definition) -> Result<(), ApiErro
     }
 }
 
-/// Refuses a listener that the node has no place for; those that the service has stay.
+/// Refuses a listener whose port another has, or that the node has no place for; those that the service has stay.
 fn check_listeners(view: &View, service: &Service) -> Result<(), ApiError> {
     let (name, wanted) = (service.name(), &service.spec.listen);
     let before = view.service(&name).filter(|held| !held.value.removed);
@@ -355,18 +358,28 @@ fn check_listeners(view: &View, service: &Service) -> Result<(), ApiError> {
     if wanted.iter().all(|listen| has.contains(listen)) {
         return Ok(());
     }
+    if let Some(other) = view.other_listeners().find(|spec| wanted.contains(&Listen::Tcp(spec.port))) {
+        return Err(ApiError::new(
+            ErrorCode::Conflict,
+            format!(
+                "the port {} is already taken by the listener {}; choose another",
+                other.port, other.name
+            ),
+        ));
+    }
     let stays =
         |asker: &QualifiedName| *asker != name && view.service(asker).is_some_and(|held| !held.value.removed);
     let is_anothers =
         |(listen, askers): &(Listen, &[QualifiedName])| !wanted.contains(listen) && askers.iter().any(stays);
-    let count = wanted.len() + view.askers.listeners().filter(is_anothers).count();
+    let inline = wanted.len() + view.askers.listeners().filter(is_anothers).count();
+    let count = inline + view.other_listeners().count();
     match count <= LISTENERS_MAX {
         true => Ok(()),
         false => Err(ApiError::new(
             ErrorCode::Conflict,
             format!(
-                "with these listeners the services of this node would have {count} together; the most is \
-                 {LISTENERS_MAX}: give this one fewer, or take some from others (`skiff status` lists them)"
+                "with these listeners the load balancer would have {count} together; the most is {LISTENERS_MAX}: give \
+                 this one fewer, or take some from others (`skiff status` and `skiff listener ls` list them)"
             ),
         )),
     }

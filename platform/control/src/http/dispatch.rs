@@ -1,5 +1,7 @@
 //! Which call of the entrance carries out which operation. The compiler sees to it that none is missing.
 
+mod balancer;
+
 use super::{Door, forward, request, respond};
 use crate::entrance::IfMatch;
 use crate::error::ApiError;
@@ -192,6 +194,23 @@ async fn carry_out(operation: Operation, door: &Door, request: Request) -> Resul
             respond::json(status, &entrance.explain(&call.namespace()?, &call.query()?).await?)
         }
         Op::ReadFlows => lines(door, status, entrance.read_flows(&call.namespace()?, &call.query()?).await?),
+        Op::PutListener
+        | Op::ListListeners
+        | Op::GetListener
+        | Op::DeleteListener
+        | Op::ExplainRequest
+        | Op::PutRule
+        | Op::ListRules
+        | Op::GetRule
+        | Op::DeleteRule
+        | Op::PutTargetGroup
+        | Op::ListTargetGroups
+        | Op::GetTargetGroup
+        | Op::DeleteTargetGroup
+        | Op::PutCertificate
+        | Op::ListCertificates
+        | Op::GetCertificate
+        | Op::DeleteCertificate => balancer::carry_out(operation, entrance, &mut call).await?,
         Op::GetStatus => respond::json(status, &entrance.status(door.address)),
         Op::GetUsage => respond::json(status, &entrance.usage(&call.query()?).await?),
         Op::GetHealth => {
@@ -231,12 +250,17 @@ impl Call {
         self.path("namespace")
     }
 
+    /// The name of what a parameter names in its namespace.
+    fn qualified(&self, parameter: &str) -> Result<QualifiedName, ApiError> {
+        Ok(QualifiedName::new(self.namespace()?, self.path(parameter)?))
+    }
+
     fn service(&self) -> Result<QualifiedName, ApiError> {
-        Ok(QualifiedName::new(self.namespace()?, self.path("service")?))
+        self.qualified("service")
     }
 
     fn security_group(&self) -> Result<QualifiedName, ApiError> {
-        Ok(QualifiedName::new(self.namespace()?, self.path("security_group")?))
+        self.qualified("security_group")
     }
 
     fn query<T: DeserializeOwned>(&self) -> Result<T, ApiError> {

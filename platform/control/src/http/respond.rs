@@ -7,7 +7,10 @@ use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
-use skiff_api::{ErrorBody, ErrorCode, Image, SecurityGroup, Service, Task};
+use skiff_api::{
+    Certificate, ErrorBody, ErrorCode, Image, Listener, ListenerRule, SecurityGroup, Service, TargetGroup,
+    Task,
+};
 
 /// Seconds after which a call that could not be served may be tried again.
 const RETRY_AFTER_S: &str = "1";
@@ -49,6 +52,30 @@ pub(super) trait Revised: Serialize {
 }
 
 impl Revised for Image {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl Revised for Listener {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl Revised for ListenerRule {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl Revised for TargetGroup {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl Revised for Certificate {
     fn revision(&self) -> u64 {
         self.revision
     }

@@ -1,5 +1,5 @@
-//! Brings about that the node runs and routes what the tasks say, and lets them reach each other as their security groups
-//! say: the one place that computes what a node is to do.
+//! Brings about that the node runs and routes what the tasks say, lets them reach each other as their security groups say,
+//! and balances as listeners, rules and target groups say: the one place that computes what a node is to do.
 //!
 //! A look costs what changed since the last one, not what there is: `told` remembers what the node was told, and the view
 //! which owners of tasks have changed. It deliberately writes nothing to the store. That a worker acts on a change is
@@ -75,7 +75,7 @@ async fn look(context: &Context, told: &mut Told, version: &mut Version) -> u64 
     }
     let mut rest = owners.as_slice();
     loop {
-        // Once even where there is nobody to look at: security groups may have changed.
+        // Once even where there is nobody to look at: security groups may have changed, or the load balancer.
         let (owners, later) = rest.split_at(rest.len().min(OWNERS_AT_ONCE));
         let change = context.objects.read(|view| told.look(view, owners, &prepared));
         if !change.is_empty() {

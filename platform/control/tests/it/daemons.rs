@@ -3,9 +3,8 @@
 use crate::fixture::{Platform, name, namespace, registration, until, wanted};
 use bytes::Bytes;
 use skiff_api::{ErrorCode, HealthCheckSpec, PutService, RegisterTaskDefinition, StopTask, Task, TaskHealth};
-use skiff_ports::runtime::LISTENERS_MAX;
 use skiff_ports::store::{Expect, Key};
-use skiff_types::{Listen, Restart, Span, StopCode, TaskId, TaskStatus};
+use skiff_types::{LISTENERS_MAX, Listen, Restart, Span, StopCode, TaskId, TaskStatus};
 
 const PORT: u16 = 6379;
 

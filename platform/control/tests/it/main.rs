@@ -1,6 +1,8 @@
 //! The control plane at its boundary: the API over a loopback socket, a real store and image store, a node that is
 //! played by the test.
 
+mod balancer;
+mod certificates;
 mod crash;
 mod daemons;
 mod deploy;

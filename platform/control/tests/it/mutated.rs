@@ -64,7 +64,8 @@ async fn no_body_is_the_platforms_fault() {
     let task = platform.run("job").await.id.to_string();
     let one = ["default", "hello"];
     let group = ["default", "web"];
-    let bodies: [(Operation, &[&str], &str); 11] = [
+    let (http, web, certificate) = (["http"], ["default", "web"], ["web"]);
+    let bodies: [(Operation, &[&str], &str); 16] = [
         (
             Operation::RegisterTaskDefinition,
             &["default"],
@@ -93,11 +94,40 @@ async fn no_body_is_the_platforms_fault() {
         ),
         (Operation::AllowRule, &group, r#"{"rule":"tcp:443 to *.example.com"}"#),
         (Operation::RevokeRule, &group, r#"{"rule":"tcp:443 to *.example.com"}"#),
+        (
+            Operation::PutListener,
+            &http,
+            r##"{"protocol":"http","port":8080,"scheme":"public","services":true,
+                "default_action":{"redirect":{"to":"https://#{host}:443/#{path}?#{query}","status":301}}}"##,
+        ),
+        (
+            Operation::PutRule,
+            &web,
+            r#"{"listener":"http","priority":10,"conditions":["host=*.example.com,a?b","header:x-a=b*"],
+                "action":{"forward":{"groups":[{"group":"hello","weight":90},{"group":"default/web"}]}}}"#,
+        ),
+        (
+            Operation::PutTargetGroup,
+            &web,
+            r#"{"targets":{"outside":["192.0.2.7:80","example.org:443"]},"protocol":"http1","algorithm":"round-robin"}"#,
+        ),
+        (
+            Operation::PutCertificate,
+            &certificate,
+            r#"{"certificate":"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n",
+                "private_key":"-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n"}"#,
+        ),
+        (
+            Operation::ExplainRequest,
+            &http,
+            r#"{"method":"GET","url":"http://a.example.com/x?y=z","headers":[["x-a","b"]],"source":"192.0.2.1"}"#,
+        ),
     ];
-    let queries: [(Operation, &[&str], &str); 5] = [
+    let queries: [(Operation, &[&str], &str); 6] = [
         (Operation::ListTasks, &["default"], "service=hello&status=RUNNING&stopped=true&limit=10&cursor=00"),
         (Operation::ReadLogs, &["default"], "owner=hello&since_ms=1&tail=10&follow=false"),
         (Operation::GetTaskDefinition, &one, "reveal=K,L"),
+        (Operation::ListRules, &["default"], "listener=http&limit=10&cursor=00"),
         (Operation::ExplainConnection, &["default"], "from=hello&to=192.0.2.1&port=80&transport=udp"),
         (Operation::ReadFlows, &["default"], "owner=hello&verdict=REJECT&since_ms=1&tail=10&follow=false"),
     ];

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt};
 use skiff_control::{Meters, NodeReading, Readings, WorkerReading, WorkerState};
 use skiff_ledger::Totals;
+use skiff_ports::balancer::BalancerChange;
 use skiff_ports::flows::{FlowQuery, FlowRecord, Flows, InterfaceState};
 use skiff_ports::images::Images;
 use skiff_ports::logs::{LogLine, LogQuery, LogStream, Logs};
@@ -17,8 +18,10 @@ use skiff_ports::runtime::{
     Initialization, NetworkDesired, PrepareError, Runtime, TaskEvent,
 };
 use skiff_ports::snapshot::Version;
+use skiff_ports::tls::CertificateTold;
 use skiff_types::{
-    Charge, Digest, Kind, Program, QualifiedName, Rule, StopCode, StoppedReason, TaskId, WasiGeneration,
+    Charge, Digest, Kind, ListenerSpec, Name, Program, QualifiedName, Rule, RuleSpec, StopCode,
+    StoppedReason, TargetGroupSpec, TaskId, WasiGeneration,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::net::UnixStream;
@@ -35,6 +38,10 @@ pub(crate) struct Desired {
     pub(crate) routes: Vec<DesiredRoute>,
     pub(crate) interfaces: BTreeMap<TaskId, DesiredInterface>,
     pub(crate) groups: BTreeMap<QualifiedName, Vec<Rule>>,
+    pub(crate) listeners: BTreeMap<Name, Arc<ListenerSpec>>,
+    pub(crate) rules: BTreeMap<QualifiedName, Arc<RuleSpec>>,
+    pub(crate) target_groups: BTreeMap<QualifiedName, Arc<TargetGroupSpec>>,
+    pub(crate) certificates: BTreeMap<Name, Arc<CertificateTold>>,
 }
 
 impl Desired {
@@ -42,6 +49,29 @@ impl Desired {
         self.groups.extend(change.groups.into_iter().map(|group| (group.group, group.rules)));
         self.groups.retain(|group, _| !change.dissolved.contains(group));
         self.interfaces.extend(change.interfaces.into_iter().map(|interface| (interface.task, interface)));
+    }
+
+    fn balance(&mut self, change: BalancerChange) {
+        let BalancerChange { groups, dissolved, certificates, revoked, listeners, closed, rules, dropped } =
+            change;
+        self.certificates.extend(certificates.into_iter().map(|told| (told.name.clone(), told)));
+        self.certificates.retain(|certificate, _| !revoked.contains(certificate));
+        self.target_groups.extend(groups.into_iter().map(|group| (group.name.clone(), group)));
+        self.listeners.extend(listeners.into_iter().map(|listener| (listener.name.clone(), listener)));
+        self.rules.extend(rules.into_iter().map(|rule| (rule.name.clone(), rule)));
+        self.rules.retain(|rule, _| !dropped.contains(rule));
+        self.listeners.retain(|listener, _| !closed.contains(listener));
+        self.target_groups.retain(|group, _| !dissolved.contains(group));
+    }
+
+    /// What is wrong with the load balancer that it was told of.
+    fn balancer_wrongs(&self) -> Vec<String> {
+        let astray = self.rules.values().filter(|rule| !self.listeners.contains_key(&rule.listener));
+        let astray = astray.map(|rule| format!("{} is a rule of a listener that is not", rule.name));
+        let is_named =
+            |name: &&Name| self.listeners.values().any(|listener| listener.certificates.contains(*name));
+        let unnamed = self.certificates.keys().filter(|name| !is_named(name));
+        astray.chain(unnamed.map(|name| format!("{name} is a certificate that no listener names"))).collect()
     }
 
     /// What is wrong with the network that it was told of.
@@ -196,7 +226,8 @@ impl Runtime for Node {
         routes.extend(change.routes);
         state.desired.interfaces.retain(|task, _| !change.ended.contains(task));
         state.desired.connect(change.network);
-        let wrongs = state.desired.network_wrongs();
+        state.desired.balance(change.balancer);
+        let wrongs = [state.desired.network_wrongs(), state.desired.balancer_wrongs()].concat();
         state.wrongs.extend(wrongs);
         let is_assigned = |id: &TaskId| state.desired.tasks.iter().any(|task| task.id == *id);
         let astray = |route: &&DesiredRoute| !route.targets.iter().all(is_assigned);

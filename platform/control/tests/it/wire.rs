@@ -156,11 +156,65 @@ async fn every_operation_answers_as_the_document_says() {
     let forward = forward.header("connection", "upgrade").header("upgrade", FORWARD_PROTOCOL);
     contract.check(Operation::ForwardTask, forward).await;
 
+    check_balancer(&platform, &mut contract).await;
+
     let deregister = Operation::DeregisterTaskDefinition;
     contract.check(deregister, call(deregister, &["default", "job:1"])).await;
     contract.check(Operation::DeleteImage, call(Operation::DeleteImage, &image)).await;
     contract.check(Operation::DeleteService, call(Operation::DeleteService, &service)).await;
     assert_eq!(contract.seen, Operation::ALL.into(), "every operation was called");
+}
+
+/// The operations on the load balancer's parts.
+async fn check_balancer(platform: &Platform, contract: &mut Contract) {
+    let call = |operation, values: &[&str]| request(platform, operation, values);
+    let group = ["default", "legacy"];
+    let put =
+        call(Operation::PutTargetGroup, &group).json(&json!({ "targets": { "outside": ["192.0.2.7:80"] } }));
+    contract.check(Operation::PutTargetGroup, put).await;
+    contract.check(Operation::GetTargetGroup, call(Operation::GetTargetGroup, &group)).await;
+    let list = Operation::ListTargetGroups;
+    contract.check(list, call(list, &["default"])).await;
+
+    let forward = json!({ "forward": { "groups": [{ "group": "legacy", "weight": 2 }] } });
+    let body = json!({ "protocol": "http", "port": 8090, "default_action": forward });
+    let put = call(Operation::PutListener, &["second"]).json(&body);
+    contract.check(Operation::PutListener, put).await;
+    for listener in ["second", "http"] {
+        contract.check(Operation::GetListener, call(Operation::GetListener, &[listener])).await;
+    }
+    let listed = contract.check(Operation::ListListeners, call(Operation::ListListeners, &[])).await;
+    assert_eq!(listed["items"].as_array().unwrap().len(), 2);
+
+    let rule = ["default", "old"];
+    let body = json!({
+        "listener": "second",
+        "priority": 10,
+        "conditions": ["path=/old/*"],
+        "action": { "redirect": { "to": "/new/#{path}" } },
+    });
+    contract.check(Operation::PutRule, call(Operation::PutRule, &rule).json(&body)).await;
+    contract.check(Operation::GetRule, call(Operation::GetRule, &rule)).await;
+    let list = call(Operation::ListRules, &["default"]).query(&[("listener", "second")]);
+    let listed = contract.check(Operation::ListRules, list).await;
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+    for (path, taken_by) in [("/old/x", json!({ "rule": "default/old" })), ("/", json!("default_action"))] {
+        let body = json!({ "method": "GET", "url": format!("http://example.org{path}") });
+        let explain = call(Operation::ExplainRequest, &["second"]).json(&body);
+        assert_eq!(contract.check(Operation::ExplainRequest, explain).await["taken_by"], taken_by);
+    }
+    contract.check(Operation::DeleteRule, call(Operation::DeleteRule, &rule)).await;
+    let certificate = ["web"];
+    let put =
+        call(Operation::PutCertificate, &certificate).json(&crate::certificates::made_for("example.org"));
+    let put = contract.check(Operation::PutCertificate, put).await;
+    assert_eq!(put["domains"], json!(["example.org"]));
+    contract.check(Operation::GetCertificate, call(Operation::GetCertificate, &certificate)).await;
+    let listed = contract.check(Operation::ListCertificates, call(Operation::ListCertificates, &[])).await;
+    assert!(!listed.to_string().contains("PRIVATE KEY"), "{listed}");
+    contract.check(Operation::DeleteCertificate, call(Operation::DeleteCertificate, &certificate)).await;
+    contract.check(Operation::DeleteListener, call(Operation::DeleteListener, &["second"])).await;
+    contract.check(Operation::DeleteTargetGroup, call(Operation::DeleteTargetGroup, &group)).await;
 }
 
 #[tokio::test]
@@ -241,6 +295,18 @@ async fn wrong_calls_get_typed_errors() {
         (Method::GET, "/v1/namespaces/default/network/explain?from=hello&to=hello".to_owned(), ""),
         (Method::GET, "/v1/namespaces/default/network/explain?from=hello&to=a..b&port=80".to_owned(), ""),
         (Method::GET, "/v1/namespaces/default/network/flows?tail=100001".to_owned(), ""),
+        (Method::PUT, "/v1/listeners/http".to_owned(), r#"{"protocol":"tcp","port":8080}"#),
+        (Method::PUT, "/v1/listeners/new".to_owned(), r#"{"protocol":"https","port":8443}"#),
+        (Method::POST, "/v1/listeners/http/explain".to_owned(), r#"{"method":"GET","url":"example.org"}"#),
+        (Method::PUT, "/v1/certificates/a".to_owned(), r#"{"certificate":"a","private_key":"b"}"#),
+        (Method::PUT, "/v1/certificates/a".to_owned(), r#""-----BEGIN PRIVATE KEY-----""#),
+        (
+            Method::PUT,
+            "/v1/namespaces/default/rules/a".to_owned(),
+            r#"{"priority":1,"conditions":[],"action":{}}"#,
+        ),
+        (Method::PUT, "/v1/namespaces/default/target-groups/a".to_owned(), r#"{"targets":{"virtual":[]}}"#),
+        (Method::GET, "/v1/namespaces/default/rules?priority=1".to_owned(), ""),
         (Method::GET, "/v1/namespaces/Default!/tasks".to_owned(), ""),
         (Method::GET, "/v1/namespaces/default/task-definitions/hello?reveal=HOME".to_owned(), ""),
         (Method::GET, "/v1/namespaces/%ff/tasks".to_owned(), ""),
@@ -260,6 +326,14 @@ async fn wrong_calls_get_typed_errors() {
         (Method::GET, "/v1/namespaces/default/network/explain?from=hello&to=other&port=80"),
         (Method::GET, "/v1/namespaces/default/network/flows?owner=other"),
         (Method::GET, "/v1/namespaces/default/tasks/0193f0c5c00070008000000000000001/network"),
+        (Method::GET, "/v1/listeners/other"),
+        (Method::DELETE, "/v1/listeners/other"),
+        (Method::GET, "/v1/certificates/other"),
+        (Method::DELETE, "/v1/certificates/other"),
+        (Method::GET, "/v1/namespaces/default/rules/other"),
+        (Method::DELETE, "/v1/namespaces/default/rules/other"),
+        (Method::GET, "/v1/namespaces/default/target-groups/hello"),
+        (Method::DELETE, "/v1/namespaces/default/target-groups/other"),
     ];
     for (method, path) in missing {
         assert_eq!(error_of(send(method, path, "").await).await, ErrorCode::NotFound, "{path}");

@@ -1,9 +1,9 @@
-//! The connections to one daemon: those that wait for a request, and counts of the requests it has, and of the connections
+//! The connections to one target: those that wait for a request, and counts of the requests it has, and of the connections
 //! that are being opened.
 //!
 //! It does not open connections, and bounds only those that wait; a request that finds none has one of its own. What
-//! always holds: a connection that waits for longer than its timeout is never used, and none waits for a daemon that has
-//! left its service.
+//! always holds: a connection that waits for longer than its timeout is never used, and none waits for a target that has
+//! left its group.
 
 use crate::config::Limits;
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use skiff_kit::clock::monotonic_ns;
 use skiff_ports::body::Body;
-use skiff_ports::connect::Connection;
+use skiff_ports::connect::{Connection, Destination};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::{Rc, Weak};
@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 
 type Io = TokioIo<Box<dyn Connection>>;
 
-/// A connection to a daemon on which HTTP is spoken. It ends when it is dropped.
+/// A connection to a target on which HTTP is spoken. It ends when it is dropped.
 pub(crate) struct Link {
     sender: SendRequest<Body>,
     driver: JoinHandle<hyper::Result<Parts<Io>>>,
@@ -44,7 +44,7 @@ impl Link {
         self.sender.try_send_request(request)
     }
 
-    /// What is left once the daemon has agreed to another protocol: the connection, and what was read of it.
+    /// What is left once the target has agreed to another protocol: the connection, and what was read of it.
     pub(crate) async fn into_parts(mut self) -> Option<(Box<dyn Connection>, Bytes)> {
         let Parts { io, read_buf, .. } = (&mut self.driver).await.ok()?.ok()?;
         Some((io.into_inner(), read_buf))
@@ -57,9 +57,9 @@ impl Drop for Link {
     }
 }
 
-/// The connections to one daemon. Lives on one thread.
+/// The connections to one target. Lives on one thread.
 pub(crate) struct Pool {
-    port: u16,
+    destination: Destination,
     /// Those that wait, the one that has waited longest first.
     idle: RefCell<Vec<Idle>>,
     requests: Cell<u64>,
@@ -74,15 +74,15 @@ struct Idle {
 }
 
 impl Pool {
-    /// No connection yet to a daemon on this port.
-    pub(crate) fn new(port: u16) -> Self {
+    /// No connection yet to who is there.
+    pub(crate) fn new(destination: Destination) -> Self {
         let (idle, requests, opening, closed, expires) = Default::default();
-        Self { port, idle, requests, opening, closed, expires }
+        Self { destination, idle, requests, opening, closed, expires }
     }
 
-    /// Where the daemon listens.
-    pub(crate) fn port(&self) -> u16 {
-        self.port
+    /// Where the target is.
+    pub(crate) fn destination(&self) -> &Destination {
+        &self.destination
     }
 
     /// Requests that it has from this worker.
@@ -107,7 +107,7 @@ impl Pool {
         self.idle.borrow().len()
     }
 
-    /// The daemon has left: no connection is kept for it from here on.
+    /// The target has left: no connection is kept for it from here on.
     pub(crate) fn close(&self) {
         self.closed.set(true);
         drop(self.idle.take());
@@ -167,7 +167,7 @@ impl Idle {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("port", &self.port).finish_non_exhaustive()
+        f.debug_struct("Pool").field("destination", &self.destination).finish_non_exhaustive()
     }
 }
 
@@ -184,7 +184,8 @@ async fn expire(pool: Weak<Pool>, timeout: Duration) {
     }
 }
 
-/// One request that a daemon has: counts among its requests until it is dropped, and holds the connection it came on.
+/// One request that a target has, or a connection without HTTP to one that is in no ledger: counts among its requests until
+/// it is dropped, and holds the connection it came on.
 pub(crate) struct Turn {
     pool: Rc<Pool>,
     link: Option<Link>,
@@ -228,7 +229,7 @@ mod tests {
         tokio::task::LocalSet::new().block_on(&runtime, test());
     }
 
-    /// A connection to a daemon that answers everything.
+    /// A connection to a target that answers everything.
     async fn link() -> Link {
         let (near, far) = tokio::io::duplex(4096);
         let answer = |_: Request<Incoming>| async { Ok::<_, hyper::Error>(Response::new(body::empty())) };
@@ -237,6 +238,10 @@ mod tests {
         let mut link = Link::begin(&Builder::new(), Box::new(near)).await.unwrap();
         link.sender.ready().await.unwrap();
         link
+    }
+
+    fn pool() -> Rc<Pool> {
+        Rc::new(Pool::new(Destination::Outside("example.org:80".parse().unwrap())))
     }
 
     fn keep(pool: &Rc<Pool>, link: Link, limits: &Limits) {
@@ -253,7 +258,7 @@ mod tests {
             let timeout = Duration::from_millis(20);
             let limits =
                 Limits { target_idle_connections_max: 2, target_idle_timeout: timeout, ..Limits::default() };
-            let pool = Rc::new(Pool::new(80));
+            let pool = pool();
             for _ in 0..3 {
                 keep(&pool, link().await, &limits);
             }
@@ -271,7 +276,7 @@ mod tests {
     #[test]
     fn a_connection_that_has_ended_is_not_given_out() {
         run(async || {
-            let (pool, limits) = (Rc::new(Pool::new(80)), Limits::default());
+            let (pool, limits) = (pool(), Limits::default());
             keep(&pool, link().await, &limits);
             let ended = link().await;
             ended.driver.abort();
@@ -285,9 +290,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_waits_for_a_daemon_that_has_left() {
+    fn nothing_waits_for_a_target_that_has_left() {
         run(async || {
-            let (pool, limits) = (Rc::new(Pool::new(80)), Limits::default());
+            let (pool, limits) = (pool(), Limits::default());
             keep(&pool, link().await, &limits);
             let late = link().await;
             pool.close();

@@ -83,7 +83,7 @@ fn what_is_no_request_is_logged_too() {
     run(async {
         let bench = Bench::new(says("hi"));
         bench.raw("BAD\r\n\r\n").await;
-        bench.raw(&format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(300))).await;
+        bench.raw(&format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(300))).await;
         let lines = bench.wait_for_lines(2).await;
         assert_eq!((&lines[0]["status"], &lines[1]["status"]), (&400.into(), &431.into()));
         assert!(lines[0]["error"].as_str().unwrap().starts_with("the request is malformed: "), "{lines:?}");

@@ -1,10 +1,12 @@
 //! Several workers on one listening socket.
 
 use crate::support::*;
+use crate::told::{forward, listener};
 use skiff_edge::accept::{Acceptor, Inbox};
 use skiff_edge::{Edge, Limits};
 use skiff_kit::clock::monotonic_ns;
 use skiff_ledger::Ledger;
+use skiff_types::ListenerProtocol;
 use std::net::TcpListener;
 use std::rc::Rc;
 use tokio::io::AsyncWriteExt;
@@ -198,5 +200,33 @@ fn a_draining_worker_is_handed_none() {
             ask(streams.last_mut().unwrap()).await;
         }
         assert_eq!((first.connections(), third.connections()), (6, 4));
+    });
+}
+
+#[test]
+fn connections_of_another_listener_spread_too_and_stay_its_own() {
+    run(async {
+        let node = Node::new(2);
+        let edges: Vec<_> = (0..2).map(|worker| node.start(worker, Limits::default())).collect();
+        let shared = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = shared.local_addr().unwrap();
+        let told = listener("other", ListenerProtocol::Http, address.port(), forward(&["hello"]));
+        edges[0].balance(&told);
+        // The first worker alone accepts there, and hands over to the second before that one knows of the listener.
+        let _listening = edges[0].listen(shared, "other".parse().unwrap());
+        let mut streams = Vec::new();
+        for _ in 0..16 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            // Only the listener's default action leads anywhere: nobody is a service's host.
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: nobody\r\n\r\n").await.unwrap();
+            streams.push(stream);
+        }
+        eventually("it has its share", || edges[0].connections() >= 8).await;
+        edges[1].balance(&told);
+        for stream in &mut streams {
+            assert!(read_until(stream, "\r\n\r\nhi").await.starts_with("HTTP/1.1 200"));
+        }
+        let counts = [edges[0].connections(), edges[1].connections()];
+        assert!(counts.iter().all(|count| (6..=10).contains(count)), "{counts:?}");
     });
 }

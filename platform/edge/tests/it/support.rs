@@ -12,7 +12,7 @@ use skiff_edge::accept::{Acceptor, Inbox};
 use skiff_edge::{Config, Deps, Edge, Limits, Proto, access_log};
 use skiff_ledger::Ledger;
 use skiff_ports::body::{self, Body, BodyError};
-use skiff_ports::connect::{Connect, ConnectError, Connection, Origin};
+use skiff_ports::connect::{Connect, ConnectError, Connection, Destination, Origin};
 use skiff_ports::invoke::{Invoke, InvokeError};
 use skiff_ports::snapshot::{HostMatch, Route, Target};
 use skiff_types::TaskId;
@@ -104,9 +104,14 @@ impl<F> Connect for FakeConnect<F>
 where
     F: Fn(TaskId, u16) -> LocalBoxFuture<'static, Connected>,
 {
-    fn connect(&self, task: TaskId, port: u16, origin: Origin) -> LocalBoxFuture<'static, Connected> {
+    /// Whoever is no task listens on this machine.
+    fn connect(&self, to: &Destination, origin: Origin) -> LocalBoxFuture<'static, Connected> {
         assert_eq!(origin, Origin::LoadBalancer);
-        (self.0)(task, port)
+        match to {
+            Destination::Task { task, port } => (self.0)(*task, *port),
+            Destination::Virtual(address) => Box::pin(to_socket(address.port())),
+            Destination::Outside(outside) => Box::pin(to_socket(outside.port)),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! TCP listeners: bytes to daemons and back, which daemon, and what ends a connection.
 
 use crate::support::*;
-use skiff_edge::{Limits, TcpListening};
+use skiff_edge::{Limits, Listening};
 use skiff_ports::connect::ConnectError;
 use std::cell::{Cell, RefCell};
 use std::net::{SocketAddr, TcpListener};
@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Listens for `default/NAME`.
-fn listen(bench: &Bench, name: &str) -> (TcpListening, SocketAddr) {
+fn listen(bench: &Bench, name: &str) -> (Listening, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let service = format!("default/{name}").parse().unwrap();

@@ -9,9 +9,11 @@ use http::Uri;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skiff_api::{
-    ChangeRule, ColdStartRequest, ExplainQuery, FlowQuery, ForwardQuery, LogQuery, Operation, PageQuery,
-    PutSecurityGroup, PutService, RegisterTaskDefinition, RollbackService, RunTask, ScaleService, StopTask,
-    TaskDefinitionListQuery, TaskDefinitionQuery, TaskDefinitionReference, TaskListQuery, UsageQuery,
+    ChangeRule, ColdStartRequest, ExplainQuery, ExplainRequest, FlowQuery, ForwardQuery,
+    ListenerRuleListQuery, LogQuery, Operation, PageQuery, PutCertificate, PutListener, PutListenerRule,
+    PutSecurityGroup, PutService, PutTargetGroup, RegisterTaskDefinition, RollbackService, RunTask,
+    ScaleService, StopTask, TaskDefinitionListQuery, TaskDefinitionQuery, TaskDefinitionReference,
+    TaskListQuery, UsageQuery,
 };
 use skiff_types::{ImageReference, Name, Namespace, TaskId};
 use std::fmt::{Debug, Display};
@@ -30,7 +32,9 @@ pub(crate) fn run(input: &[u8]) {
             "namespace" => path::<Namespace>(text),
             "reference" => path::<ImageReference>(text),
             "definition" => path::<TaskDefinitionReference>(text),
-            "service" | "security_group" => path::<Name>(text),
+            "service" | "security_group" | "listener" | "rule" | "target_group" | "certificate" => {
+                path::<Name>(text);
+            }
             "task" => path::<TaskId>(text),
             other => panic!("no target reads the parameter {other}; add it here"),
         }
@@ -49,9 +53,18 @@ fn body_and_query(operation: Operation, bytes: &[u8]) {
         Operation::StopTask => body::<StopTask>(bytes),
         Operation::PutSecurityGroup => body::<PutSecurityGroup>(bytes),
         Operation::AllowRule | Operation::RevokeRule => body::<ChangeRule>(bytes),
-        Operation::ListImages | Operation::ListServices | Operation::ListSecurityGroups => {
-            query::<PageQuery>(bytes)
-        }
+        Operation::PutListener => body::<PutListener>(bytes),
+        Operation::PutRule => body::<PutListenerRule>(bytes),
+        Operation::PutCertificate => body::<PutCertificate>(bytes),
+        Operation::PutTargetGroup => body::<PutTargetGroup>(bytes),
+        Operation::ExplainRequest => body::<ExplainRequest>(bytes),
+        Operation::ListImages
+        | Operation::ListServices
+        | Operation::ListSecurityGroups
+        | Operation::ListListeners
+        | Operation::ListTargetGroups
+        | Operation::ListCertificates => query::<PageQuery>(bytes),
+        Operation::ListRules => query::<ListenerRuleListQuery>(bytes),
         Operation::ExplainConnection => query::<ExplainQuery>(bytes),
         Operation::ReadFlows => query::<FlowQuery>(bytes),
         Operation::ForwardTask => query::<ForwardQuery>(bytes),
@@ -71,6 +84,14 @@ fn body_and_query(operation: Operation, bytes: &[u8]) {
         | Operation::GetTaskNetwork
         | Operation::GetSecurityGroup
         | Operation::DeleteSecurityGroup
+        | Operation::GetListener
+        | Operation::DeleteListener
+        | Operation::GetRule
+        | Operation::DeleteRule
+        | Operation::GetTargetGroup
+        | Operation::DeleteTargetGroup
+        | Operation::GetCertificate
+        | Operation::DeleteCertificate
         | Operation::GetStatus
         | Operation::GetHealth
         | Operation::GetMetrics

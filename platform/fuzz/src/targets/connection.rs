@@ -10,7 +10,7 @@ use http::{Request, Response};
 use skiff_edge::{Config, Deps, Edge, Limits, Proto};
 use skiff_ledger::Ledger;
 use skiff_ports::body::{self, Body};
-use skiff_ports::connect::{Connect, ConnectError, Connection, Origin};
+use skiff_ports::connect::{Connect, ConnectError, Connection, Destination, Origin};
 use skiff_ports::invoke::{Invoke, InvokeError};
 use skiff_ports::snapshot::{HostMatch, Route, Target};
 use skiff_types::TaskId;
@@ -149,11 +149,10 @@ struct NoDaemons;
 impl Connect for NoDaemons {
     fn connect(
         &self,
-        task: TaskId,
-        port: u16,
+        to: &Destination,
         _: Origin,
     ) -> LocalBoxFuture<'static, Result<Box<dyn Connection>, ConnectError>> {
-        panic!("{task} is connected to on port {port}");
+        panic!("{to:?} is connected to");
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::net::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use skiff_ports::runtime::LISTENERS_MAX;
+use skiff_types::LISTENERS_MAX;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;

@@ -14,7 +14,9 @@ use skiff_ports::logs::LogLine;
 use skiff_ports::network::NetworkSetup;
 use skiff_ports::runtime::{ColdStart, TaskEvent};
 use skiff_ports::snapshot::Version;
-use skiff_types::{Digest, QualifiedName, TaskId};
+use skiff_ports::tls::TicketKeys;
+use skiff_types::{Digest, Name, QualifiedName, TaskId};
+use std::fmt;
 use std::path::PathBuf;
 
 /// Tells the answer to one question from that to another, on one socket.
@@ -28,7 +30,7 @@ pub enum ToWorker {
     /// worker's inbox, and the sending ends of all.
     Hello(WorkerSetup),
     /// Act on this from now on; with the last piece of a difference, acknowledge its version.
-    Change(Piece),
+    Change(Box<Piece>),
     /// The answer to [`FromWorker::FetchCode`]; with one descriptor if it is `Ok`.
     Code {
         /// Which question.
@@ -54,9 +56,11 @@ pub enum ToWorker {
         /// Which task.
         task: TaskId,
     },
-    /// Lead connections at these and no other TCP listeners to their services. Comes with a descriptor for each, in order,
-    /// after the change with the routes that lead on from there.
-    Listeners(Vec<TcpListenerTold>),
+    /// Take connections at these ports, and at no others but that of the greeting. Comes with a descriptor for each, in
+    /// order, after the change with the routes and listeners that lead on from there.
+    Listeners(Vec<ListenerTold>),
+    /// Make and open session tickets of TLS with these keys from now on. Comes before any listener.
+    Tickets(TicketKeys),
     /// Open a connection to a task that lives in this worker, and pass on what goes through the descriptor that comes with
     /// this.
     Forward {
@@ -74,13 +78,31 @@ pub enum ToWorker {
     },
 }
 
-/// A TCP listener of a service.
+/// A port that is listened at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TcpListenerTold {
-    /// The port that it listens at.
+pub struct ListenerTold {
+    /// Which port.
     pub port: u16,
-    /// The service whose tasks connections lead to.
-    pub service: QualifiedName,
+    /// Who asked for it.
+    pub leads: Leads,
+}
+
+/// Where connections at a port lead.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Leads {
+    /// To the daemons of a service, byte for byte.
+    Service(QualifiedName),
+    /// To a listener, which says what is spoken there and where to.
+    Listener(Name),
+}
+
+impl fmt::Display for Leads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service(service) => write!(f, "the service {service}"),
+            Self::Listener(listener) => write!(f, "the listener {listener}"),
+        }
+    }
 }
 
 /// What one worker has room for.
@@ -90,7 +112,7 @@ pub struct WorkerRoom {
     pub sandboxes_max: u32,
     /// Connections at once.
     pub connections_max: u32,
-    /// Sockets of tasks at once that lead out of the worker.
+    /// Sockets at once that lead out of the worker: of tasks, and of the load balancer to hosts outside.
     pub sockets_max: u32,
     /// Components whose native code is mapped.
     pub components_max: u32,

@@ -4,7 +4,11 @@
 //! A piece is carried out at once, but for what it says of the network: that is gathered until it is whole, because no
 //! flow is to be judged by half a change. What many tasks share is sent once in a piece, and shared again at the other end.
 
+mod balancer;
+
+use balancer::Unsent;
 use serde::{Deserialize, Serialize};
+use skiff_ports::balancer::BalancerChange;
 use skiff_ports::network::{GroupRules, NetworkChange, NetworkInterface};
 use skiff_ports::snapshot::{Assignment, Difference, Route, TaskSpec, Version};
 use skiff_types::{Peer, QualifiedName, TaskId};
@@ -34,6 +38,7 @@ pub struct Piece {
     specs: Vec<TaskSpec>,
     tasks: Vec<TaskOnWire>,
     routes: Vec<Route>,
+    balancer: BalancerChange,
     withdrawn: Vec<QualifiedName>,
     ended: Vec<TaskId>,
     left: Vec<TaskId>,
@@ -52,13 +57,13 @@ struct TaskOnWire {
 
 /// Cuts a difference into its pieces, at least one, as they are asked for.
 pub fn pieces(difference: Difference) -> impl Iterator<Item = Piece> {
-    let Difference { base, version, network, assignments, routes, withdrawn, ended } = difference;
+    let Difference { base, version, network, assignments, routes, balancer, withdrawn, ended } = difference;
     let NetworkChange { groups, dissolved, interfaces, left } = network;
     let (mut groups, mut dissolved) = (groups.into_iter().peekable(), dissolved.into_iter().peekable());
     let mut interfaces = interfaces.into_iter().peekable();
     let (mut assignments, mut routes) = (assignments.into_iter().peekable(), routes.into_iter().peekable());
     let (mut withdrawn, mut ended) = (withdrawn.into_iter().peekable(), ended.into_iter().peekable());
-    let mut left = left.into_iter().peekable();
+    let (mut balancer, mut left) = (Unsent::new(balancer), left.into_iter().peekable());
     let mut done = false;
     std::iter::from_fn(move || {
         if done {
@@ -84,12 +89,16 @@ pub fn pieces(difference: Difference) -> impl Iterator<Item = Piece> {
         while let Some(route) = room.take(&mut routes, |route| route_bytes(route)) {
             piece.routes.push(Arc::unwrap_or_clone(route));
         }
+        balancer.take_what_comes(&mut room, &mut piece.balancer);
+        // Who leads to a service leaves no later than it: others may be answered between two pieces.
+        balancer.take_what_leaves(&mut room, &mut piece.balancer);
         piece.withdrawn.extend(std::iter::from_fn(|| room.take(&mut withdrawn, |_| 0)));
         piece.ended.extend(std::iter::from_fn(|| room.take(&mut ended, |_| 0)));
         piece.left.extend(std::iter::from_fn(|| room.take(&mut left, |_| 0)));
         piece.more = piece.network_more
             || assignments.peek().is_some()
             || routes.peek().is_some()
+            || !balancer.is_empty()
             || withdrawn.peek().is_some()
             || ended.peek().is_some()
             || left.peek().is_some();
@@ -111,6 +120,7 @@ impl Piece {
             specs: Vec::new(),
             tasks: Vec::new(),
             routes: Vec::new(),
+            balancer: BalancerChange::default(),
             withdrawn: Vec::new(),
             ended: Vec::new(),
             left: Vec::new(),
@@ -179,7 +189,7 @@ impl Gatherer {
     /// Takes a piece in; `None` if it names a specification that it has not.
     pub fn receive(&mut self, piece: Piece) -> Option<Received> {
         let Piece { base, version, more, groups, dissolved, interfaces, network_more, .. } = piece;
-        let Piece { specs, tasks, routes, withdrawn, ended, left, .. } = piece;
+        let Piece { specs, tasks, routes, balancer, withdrawn, ended, left, .. } = piece;
         self.network.groups.extend(groups);
         self.network.dissolved.extend(dissolved);
         self.network.interfaces.extend(interfaces);
@@ -195,7 +205,8 @@ impl Gatherer {
         };
         let assignments = tasks.into_iter().map(assignment).collect::<Option<_>>()?;
         let routes = routes.into_iter().map(Arc::new).collect();
-        let difference = Difference { base, version, network, assignments, routes, withdrawn, ended };
+        let difference =
+            Difference { base, version, network, assignments, routes, balancer, withdrawn, ended };
         Some(Received { difference, more })
     }
 }
@@ -231,7 +242,11 @@ impl Specs {
 mod tests {
     use super::*;
     use skiff_ports::snapshot::{HostMatch, Target};
-    use skiff_types::{Command, Digest, HealthCheck, Kind, Limits, Listen, TaskAddress, WasiGeneration};
+    use skiff_ports::tls::{CertificateTold, KeyForm};
+    use skiff_types::{
+        Action, Command, Digest, FixedResponse, Forward, HealthCheck, Kind, Limits, Listen, ListenerProtocol,
+        ListenerSpec, Name, RuleSpec, Scheme, TargetGroupSpec, Targets, TaskAddress, WasiGeneration,
+    };
 
     fn spec(number: u8, environment_bytes: usize) -> Arc<TaskSpec> {
         let environment = [("TEXT".to_owned(), "x".repeat(environment_bytes))].into();
@@ -279,8 +294,60 @@ mod tests {
             network: network(tasks),
             assignments: (0..tasks).map(assignment).collect(),
             routes: (0..tasks).map(route).collect(),
+            balancer: balancer(tasks.div_ceil(10)),
             withdrawn: (0..tasks).map(|number| name(tasks + number)).collect(),
             ended: (0..tasks).map(|number| id(tasks + number)).collect(),
+        }
+    }
+
+    fn listener_name(number: u32) -> Name {
+        format!("l{number}").parse().unwrap()
+    }
+
+    fn balancer(count: u32) -> BalancerChange {
+        let group = |number: u32| {
+            let hosts = vec!["192.0.2.7:80".parse().unwrap(), "example.org:443".parse().unwrap()];
+            let targets = Targets::Outside(hosts);
+            Arc::new(TargetGroupSpec { targets, ..TargetGroupSpec::of_service(name(number)) })
+        };
+        let listener = |number: u32| {
+            Arc::new(ListenerSpec {
+                name: listener_name(number),
+                protocol: ListenerProtocol::Http,
+                port: 1 + number as u16,
+                scheme: Scheme::Public,
+                certificates: Vec::new(),
+                services: false,
+                default_action: Action::FixedResponse(FixedResponse::status(404)),
+            })
+        };
+        let certificate = |number: u32| {
+            Arc::new(CertificateTold {
+                name: listener_name(number),
+                domains: vec![format!("s{number}.example.com").into(), "*.example.org".into()],
+                chain: vec![vec![number as u8; 1_000].into(), vec![0; 800].into()],
+                key: vec![1; 138].into(),
+                key_form: KeyForm::Pkcs8,
+            })
+        };
+        let rule = |number: u32| {
+            Arc::new(RuleSpec {
+                name: name(number),
+                listener: listener_name(number),
+                priority: (1 + number).try_into().unwrap(),
+                conditions: vec!["path=/api/*,/v?".parse().unwrap()],
+                action: Action::Forward(Forward::to(name(number))),
+            })
+        };
+        BalancerChange {
+            groups: (0..count).map(group).collect(),
+            dissolved: (0..count).map(|number| name(count + number)).collect(),
+            certificates: (0..count).map(certificate).collect(),
+            revoked: (0..count).map(|number| listener_name(count + number)).collect(),
+            listeners: (0..count).map(listener).collect(),
+            closed: (0..count).map(|number| listener_name(count + number)).collect(),
+            rules: (0..count).map(rule).collect(),
+            dropped: (0..count).map(|number| name(count + number)).collect(),
         }
     }
 
@@ -316,7 +383,7 @@ mod tests {
             assert!(more, "a piece came after the last");
             let bytes = postcard::to_stdvec(&piece).unwrap();
             let received = gatherer.receive(postcard::from_bytes(&bytes).unwrap()).unwrap();
-            let Difference { base, version, network, assignments, routes, withdrawn, ended } =
+            let Difference { base, version, network, assignments, routes, balancer, withdrawn, ended } =
                 received.difference;
             let NetworkChange { left, .. } = network;
             let network = NetworkChange { left: Vec::new(), ..network };
@@ -326,7 +393,10 @@ mod tests {
                 whole.network = network;
             }
             assert!(assignments.is_empty() || whole.routes.is_empty(), "a task after routes");
-            assert!(routes.is_empty() || whole.ended.is_empty(), "a route after an end");
+            assert!(routes.is_empty() || whole.balancer.is_empty(), "a route after who leads to it");
+            assert!(balancer.is_empty() || whole.withdrawn.is_empty(), "a service before who leads to it");
+            assert!(withdrawn.is_empty() || whole.ended.is_empty(), "a way after an end");
+            gather(&mut whole.balancer, balancer);
             assert!(ended.is_empty() || whole.network.left.is_empty(), "an end after an interface left");
             whole.network.left.extend(left);
             (whole.base, whole.version) = (base, version);
@@ -338,6 +408,27 @@ mod tests {
         }
         assert!(!more, "the last piece says that more is to come");
         (whole, count, largest)
+    }
+
+    /// Puts together what the pieces said of the load balancer.
+    fn gather(whole: &mut BalancerChange, piece: BalancerChange) {
+        let BalancerChange { groups, dissolved, certificates, revoked, listeners, closed, rules, dropped } =
+            piece;
+        assert!(groups.is_empty() || whole.listeners.is_empty(), "a group after who leads to it");
+        assert!(certificates.is_empty() || whole.listeners.is_empty(), "a certificate after who names it");
+        assert!(listeners.is_empty() || whole.rules.is_empty(), "a listener after its rules");
+        assert!(rules.is_empty() || whole.dropped.is_empty(), "what comes after what leaves");
+        assert!(dropped.is_empty() || whole.closed.is_empty(), "a rule leaves after its listener");
+        let after = whole.dissolved.is_empty() && whole.revoked.is_empty();
+        assert!(closed.is_empty() || after, "a listener leaves after what it names");
+        whole.groups.extend(groups);
+        whole.dissolved.extend(dissolved);
+        whole.certificates.extend(certificates);
+        whole.revoked.extend(revoked);
+        whole.listeners.extend(listeners);
+        whole.closed.extend(closed);
+        whole.rules.extend(rules);
+        whole.dropped.extend(dropped);
     }
 
     #[test]

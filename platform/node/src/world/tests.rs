@@ -1,9 +1,14 @@
 //! The world against what workers make of the differences that they are told.
 
 use super::*;
+use bytes::Bytes;
 use proptest::prelude::*;
 use skiff_ports::snapshot::{HostMatch, Target, TaskSpec};
-use skiff_types::{Command, Digest, HealthCheck, Limits, Listen, TaskAddress, WasiGeneration};
+use skiff_ports::tls::{CertificateTold, KeyForm};
+use skiff_types::{
+    Action, Command, Digest, FixedResponse, HealthCheck, Limits, Listen, ListenerProtocol, ListenerSpec,
+    Name, RuleSpec, Scheme, TargetGroupSpec, TaskAddress, WasiGeneration,
+};
 use std::collections::BTreeMap;
 
 const WORKERS: usize = 2;
@@ -39,6 +44,61 @@ fn route(number: u8, targets: &[u8]) -> Route {
         paths: vec![format!("/{number}").parse().unwrap()],
         listen: vec![Listen::Tcp(6379)],
         targets: targets.iter().map(target).collect(),
+    }
+}
+
+fn listener_name(number: u8) -> Name {
+    format!("l{number}").parse().unwrap()
+}
+
+fn certificate_name(number: u8) -> Name {
+    format!("c{number}").parse().unwrap()
+}
+
+/// A target group, a certificate, a listener and a rule, each of another content for another port.
+fn balancer(number: u8, port: u16) -> BalancerChange {
+    let default_action = Action::FixedResponse(FixedResponse::status(404));
+    let group = TargetGroupSpec::of_service(service(number + (port % 2) as u8));
+    let listener = ListenerSpec {
+        name: listener_name(number),
+        protocol: ListenerProtocol::Http,
+        port: 1 + port,
+        scheme: Scheme::Public,
+        certificates: vec![certificate_name(number)],
+        services: false,
+        default_action: default_action.clone(),
+    };
+    let certificate = CertificateTold {
+        name: certificate_name(number),
+        domains: vec![format!("{port}.example.com").into()],
+        chain: vec![Bytes::from_static(b"a certificate")],
+        key: Bytes::from_static(b"its key"),
+        key_form: KeyForm::Pkcs8,
+    };
+    let rule = RuleSpec {
+        name: service(number),
+        listener: listener_name(number),
+        priority: (1 + u32::from(port)).try_into().unwrap(),
+        conditions: vec!["path=/api/*".parse().unwrap()],
+        action: default_action,
+    };
+    BalancerChange {
+        groups: vec![Arc::new(TargetGroupSpec { name: service(number), ..group })],
+        certificates: vec![Arc::new(certificate)],
+        listeners: vec![Arc::new(listener)],
+        rules: vec![Arc::new(rule)],
+        ..BalancerChange::default()
+    }
+}
+
+/// The end of the same.
+fn no_balancer(number: u8) -> BalancerChange {
+    BalancerChange {
+        dissolved: vec![service(number)],
+        revoked: vec![certificate_name(number)],
+        closed: vec![listener_name(number)],
+        dropped: vec![service(number)],
+        ..BalancerChange::default()
     }
 }
 
@@ -123,19 +183,30 @@ fn of_what_changed_often_only_the_newest_is_told() {
         world.end(id(round));
         let groups = vec![group(1, round.into())];
         world.connect(NetworkDesired { groups, ..interfaces([interface(1, round == 99)]) });
+        world.balance(balancer(1, round.into()));
+        world.balance(balancer(2, round.into()));
         world.version += 1;
     }
     world.route(route(1, &[]));
+    world.balance(no_balancer(2));
     let told = &world.told[0];
     assert!(told.tasks.len() <= 100 && told.routes.len() == 1, "{told:?}");
     assert!(told.interfaces.len() == 1 && told.groups.len() == 1, "{told:?}");
+    let Named { groups, certificates, listeners, rules } = &told.balancer;
+    assert!(groups.len() == 2 && listeners.len() == 2 && rules.len() == 2, "{told:?}");
+    assert!(certificates.len() == 2, "{told:?}");
     let difference = world.difference(0);
     assert_eq!((difference.base, difference.version), (1, 101));
     assert_eq!(difference.routes, [Arc::new(route(1, &[]))]);
     assert_eq!(difference.network.groups, [group(1, 99)]);
+    let BalancerChange { dissolved, revoked, closed, dropped, .. } = no_balancer(2);
+    let expected = BalancerChange { dissolved, revoked, closed, dropped, ..balancer(1, 99) };
+    assert_eq!(difference.balancer, expected);
     assert!(matches!(&difference.network.interfaces[..], [interface] if interface.ready));
     assert_eq!(world.difference(0), Difference { base: 101, version: 101, ..Difference::default() });
-    assert!(world.told[1].tasks.is_empty(), "nothing is kept for a worker that was told nothing");
+    let told = &world.told[1];
+    let is_empty = told.tasks.is_empty() && told.balancer.rules.is_empty();
+    assert!(is_empty, "nothing is kept for a worker that was told nothing");
 }
 
 /// A worker, as far as it knows what it was told.
@@ -144,6 +215,10 @@ struct Worker {
     version: Version,
     tasks: BTreeMap<TaskId, Assignment>,
     routes: BTreeMap<QualifiedName, Arc<Route>>,
+    target_groups: BTreeMap<QualifiedName, Arc<TargetGroupSpec>>,
+    certificates: BTreeMap<Name, Arc<CertificateTold>>,
+    listeners: BTreeMap<Name, Arc<ListenerSpec>>,
+    rules: BTreeMap<QualifiedName, Arc<RuleSpec>>,
     groups: BTreeMap<QualifiedName, Vec<Rule>>,
     interfaces: BTreeMap<TaskId, NetworkInterface>,
 }
@@ -159,8 +234,22 @@ impl Worker {
         left.iter().for_each(|task| drop(self.interfaces.remove(task)));
         self.tasks.extend(difference.assignments.into_iter().map(|assignment| (assignment.task, assignment)));
         self.routes.extend(difference.routes.into_iter().map(|route| (route.service.clone(), route)));
+        self.balance(difference.balancer);
         difference.withdrawn.iter().for_each(|service| drop(self.routes.remove(service)));
         difference.ended.iter().for_each(|task| drop(self.tasks.remove(task)));
+    }
+
+    fn balance(&mut self, change: BalancerChange) {
+        let BalancerChange { groups, dissolved, certificates, revoked, listeners, closed, rules, dropped } =
+            change;
+        self.target_groups.extend(groups.into_iter().map(|group| (group.name.clone(), group)));
+        self.certificates.extend(certificates.into_iter().map(|told| (told.name.clone(), told)));
+        self.listeners.extend(listeners.into_iter().map(|listener| (listener.name.clone(), listener)));
+        self.rules.extend(rules.into_iter().map(|rule| (rule.name.clone(), rule)));
+        dropped.iter().for_each(|rule| drop(self.rules.remove(rule)));
+        closed.iter().for_each(|listener| drop(self.listeners.remove(listener)));
+        revoked.iter().for_each(|certificate| drop(self.certificates.remove(certificate)));
+        dissolved.iter().for_each(|group| drop(self.target_groups.remove(group)));
     }
 }
 
@@ -174,6 +263,8 @@ enum Event {
     Connect(u8, bool),
     Allow(u8, u16),
     Dissolve(u8),
+    Balance(u8, u16),
+    BalanceNoMore(u8),
     Tell(usize),
     Die(usize),
 }
@@ -188,7 +279,9 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => number.clone().prop_map(Event::Withdraw),
         3 => (number.clone(), any::<bool>()).prop_map(|(number, ready)| Event::Connect(number, ready)),
         2 => (number.clone(), 0..3_u16).prop_map(|(number, port)| Event::Allow(number, port)),
-        1 => number.prop_map(Event::Dissolve),
+        1 => number.clone().prop_map(Event::Dissolve),
+        2 => (number.clone(), 0..3_u16).prop_map(|(number, port)| Event::Balance(number, port)),
+        1 => number.prop_map(Event::BalanceNoMore),
         3 => (0..WORKERS).prop_map(Event::Tell),
         1 => (0..WORKERS).prop_map(Event::Die),
     ];
@@ -222,6 +315,8 @@ proptest! {
                     let dissolved = vec![service(number)];
                     world.connect(NetworkDesired { dissolved, ..NetworkDesired::default() });
                 }
+                Event::Balance(number, port) => world.balance(balancer(number, port)),
+                Event::BalanceNoMore(number) => world.balance(no_balancer(number)),
                 Event::Tell(worker) => workers[worker].carry_out(world.difference(worker)),
                 Event::Die(worker) => {
                     world.forget(worker);

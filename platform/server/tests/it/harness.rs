@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 use std::fs::File;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -50,6 +51,14 @@ impl Platform {
         Self::start_by(command, dir, arguments.iter().map(|argument| argument.to_string()).collect())
     }
 
+    /// Starts one in a process group of its own, as a shell starts a program in a terminal.
+    pub(crate) fn start_in_group() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut command = up(dir.path());
+        command.process_group(0);
+        Self::start_by(command, dir, Vec::new())
+    }
+
     fn start_in(dir: TempDir, arguments: Vec<String>) -> Self {
         Self::start_by(up(dir.path()), dir, arguments)
     }
@@ -88,6 +97,12 @@ impl Platform {
         Self::start_in(dir, arguments)
     }
 
+    /// The same data folder under a new process with other arguments; the old one must have ended.
+    pub(crate) fn restart_with(self, arguments: &[&str]) -> Self {
+        let (dir, _) = self.into_parts();
+        Self::start_in(dir, arguments.iter().map(|argument| argument.to_string()).collect())
+    }
+
     fn into_parts(mut self) -> (TempDir, Vec<String>) {
         let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
         (dir, std::mem::take(&mut self.arguments))
@@ -117,6 +132,16 @@ impl Platform {
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
         signal(self.pid(), "TERM");
+    }
+
+    /// SIGINT to its whole process group, as a terminal sends it at Ctrl-C; for one of [`Self::start_in_group`].
+    pub(crate) fn interrupt_group(&self) {
+        kill("INT", &format!("-{}", self.pid()));
+    }
+
+    /// What it and its workers have logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join(LOG)).unwrap_or_default()
     }
 
     /// Waits for its end.
@@ -232,8 +257,7 @@ impl Drop for Platform {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.dir.path().join(LOG)).unwrap_or_default();
-            eprintln!("the platform of the test that failed logged:\n{log}");
+            eprintln!("the platform of the test that failed logged:\n{}", self.log());
         }
     }
 }
@@ -280,8 +304,13 @@ pub(crate) fn may_mount() -> bool {
 
 /// Sends a signal by name.
 pub(crate) fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
-    assert!(status.success(), "kill -{name} {pid}");
+    kill(name, &pid.to_string());
+}
+
+/// Sends a signal to a process, or to a process group, whose number has a minus sign before it (kill(1)).
+fn kill(name: &str, target: &str) {
+    let status = Command::new("kill").args(["-s", name, "--", target]).status().unwrap();
+    assert!(status.success(), "kill -s {name} -- {target}");
 }
 
 /// Whether a process is there and not a zombie.

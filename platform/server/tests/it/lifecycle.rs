@@ -64,6 +64,27 @@ async fn a_drain_finishes_what_is_in_flight_and_takes_no_more() {
 }
 
 #[tokio::test]
+async fn control_c_in_a_terminal_cuts_nothing_that_is_in_flight() {
+    let mut platform = Platform::start_in_group();
+    platform.deploy("misbehave", "app", &[]);
+    let slow = platform.try_get("app", "/drip?chunks=3&ms=500");
+    let interrupted = async {
+        while platform.metric("skiff_requests_in_flight{namespace=\"default\",service=\"app\"}").await < 1.0 {
+        }
+        platform.interrupt_group();
+    };
+    let (slow, ()) = tokio::join!(slow, interrupted);
+    let slow = slow.expect("the request that was in flight was answered to its end");
+    assert_eq!((slow.status, slow.text.as_str()), (200, "chunk 0\nchunk 1\nchunk 2\n"));
+    assert_eq!(platform.wait().code(), Some(0));
+    let log = platform.log();
+    assert!(log.contains("finishing what is in flight"), "{log}");
+    for complaint in ["lost touch with a worker", "not all that was in flight ended"] {
+        assert!(!log.contains(complaint), "{log}");
+    }
+}
+
+#[tokio::test]
 async fn a_drain_finishes_what_waits_for_native_code() {
     let mut platform = Platform::start(&[]);
     platform.deploy("misbehave", "app", &[]);

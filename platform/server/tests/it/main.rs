@@ -1,6 +1,7 @@
 //! The platform as its users meet it: the real binary, its real processes, real components, real sockets.
 
 mod adversarial;
+mod balancer;
 mod cancellation;
 mod commands;
 mod crash;

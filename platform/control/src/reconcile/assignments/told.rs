@@ -1,13 +1,16 @@
 //! What the node was told, and how what it is to do differs from that.
 //!
 //! Pure bookkeeping over the view. What always holds: the changes that were given out, one after the other, add up to
-//! what a look at everything would say of every owner, as of when that owner was last looked at.
+//! what a look at everything would say of every owner, as of when that owner was last looked at; and none of them leaves
+//! a rule or a listener that leads to a service which was not told of, or was withdrawn.
 
+mod balancer;
 mod network;
 
 use crate::meters::Owner;
 use crate::model::{Service, TaskObject};
 use crate::view::{NamedGroups, View};
+use balancer::ToldBalancer;
 use network::{Interface, ToldNetwork};
 use skiff_plan::lifecycle;
 use skiff_plan::routes::{self, Host, Routed, ServiceRoute, Wishes};
@@ -26,6 +29,7 @@ pub(super) struct Told {
     /// Each list sorted.
     tasks: HashMap<Owner, Vec<ToldTask>>,
     network: ToldNetwork,
+    balancer: ToldBalancer,
     routes: HashMap<QualifiedName, ServiceRoute>,
     /// What tasks without overrides run, shared by all that run the same.
     specs: HashMap<(Namespace, TaskDefinitionId), Arc<TaskSpec>>,
@@ -54,6 +58,7 @@ impl Told {
     pub(super) fn owners_to_look_at(&mut self, view: &mut View, prepared: Prepared<'_>) -> Vec<Owner> {
         let mut owners = std::mem::take(&mut view.owners_to_assign);
         self.network.look_at_groups(std::mem::take(&mut view.groups_to_tell));
+        self.balancer.look_at(std::mem::take(&mut view.balancer.to_tell));
         owners.append(&mut self.undefined);
         let ready = self.unprepared.extract_if(|program, _| prepared(program));
         ready.for_each(|(_, mut waited)| owners.append(&mut waited));
@@ -63,19 +68,26 @@ impl Told {
             owners.extend(self.routes.keys().map(|name| Owner { name: name.clone(), in_service: true }));
             self.unprepared.clear();
             self.network.look_at_all_groups(view);
+            self.balancer.look_at_all(view);
             self.specs.retain(|_, spec| Arc::strong_count(spec) > 1);
         }
         owners.into_iter().collect()
     }
 
-    /// What the node is to do otherwise now, as far as these owners are concerned.
+    /// What the node is to do otherwise now, as far as these owners are concerned, which are in order, and those whom a rule
+    /// or a listener newly leads to.
     pub(super) fn look(&mut self, view: &View, owners: &[Owner], prepared: Prepared<'_>) -> DesiredChange {
         let mut change = DesiredChange::default();
-        for owner in owners {
+        // The view may have moved on since it was said who is to be looked at.
+        self.balancer.look_at(view.balancer.to_tell.clone());
+        self.balancer.tell(view, &mut change.balancer);
+        let mut led_to = balancer::services_led_to(view, &change.balancer);
+        led_to.retain(|owner| owners.binary_search(owner).is_err());
+        for owner in owners.iter().chain(&led_to) {
             self.look_at_tasks(view, owner, prepared, &mut change);
         }
-        let services = owners.iter().filter(|owner| owner.in_service).map(|owner| &owner.name);
-        self.look_at_routes(view, services, &mut change);
+        let services = owners.iter().chain(&led_to).filter(|owner| owner.in_service);
+        self.look_at_routes(view, services.map(|owner| &owner.name), &mut change);
         self.network.tell_groups(view, &mut change.network);
         change
     }

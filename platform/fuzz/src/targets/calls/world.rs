@@ -100,6 +100,11 @@ impl World {
             };
             tokio::time::timeout(PATIENCE, calls).await.expect("a call never ends");
             self.all_is_given_back(SLOT).await;
+            // For a task that is called often sandboxes are made ahead, and wait for requests longer than anybody wants to look
+            // whether they are given back: so each input calls a task that nobody called before.
+            let task = &self.assignments[SLOT as usize];
+            self.sandboxes.end(task.task);
+            self.sandboxes.run(task.clone());
         });
     }
 

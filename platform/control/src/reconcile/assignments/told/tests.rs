@@ -1,14 +1,24 @@
 //! What the node was told, change by change, against what it would be told at once.
 
+mod certificates;
+
 use super::*;
-use crate::model::{Definition, SecurityGroup};
+use crate::model::{
+    Certificate, Declared, Definition, Imported, Listener, ListenerRule, SecurityGroup, TargetGroup,
+    built_in_name,
+};
+use crate::records::Stored;
 use crate::view::Viewed;
 use proptest::prelude::*;
 use skiff_api::LimitsSpec;
+use skiff_ports::balancer::BalancerChange;
 use skiff_ports::runtime::{ComponentReport, DesiredInterface};
+use skiff_ports::tls::CertificateTold;
 use skiff_types::{
-    Command, DEFAULT_STOP_TIMEOUT, Group, HealthCheck, Limits, Listen, Name, Restart, Rule, ServiceSpec,
-    StopCode, StoppedReason, Task, TaskAddress, TaskDefinition, TaskStatus, WasiGeneration, default_group,
+    Action, CertificateSpec, Command, DEFAULT_STOP_TIMEOUT, Forward, Group, HealthCheck, Limits, Listen,
+    ListenerProtocol, ListenerSpec, Name, Restart, Rule, RuleSpec, Scheme, ServiceSpec, StopCode,
+    StoppedReason, TargetGroupSpec, Task, TaskAddress, TaskDefinition, TaskStatus, WasiGeneration,
+    default_group,
 };
 use std::collections::BTreeMap;
 
@@ -22,9 +32,44 @@ struct Node {
     routes: BTreeMap<QualifiedName, DesiredRoute>,
     interfaces: BTreeMap<TaskId, DesiredInterface>,
     groups: BTreeMap<QualifiedName, Vec<Rule>>,
+    target_groups: BTreeMap<QualifiedName, Arc<TargetGroupSpec>>,
+    listeners: BTreeMap<Name, Arc<ListenerSpec>>,
+    rules: BTreeMap<QualifiedName, Arc<RuleSpec>>,
+    certificates: BTreeMap<Name, Arc<CertificateTold>>,
+}
+
+/// Takes in what is new and what is gone of one kind.
+fn take_in<N: Ord, S: PartialEq>(
+    known: &mut BTreeMap<N, Arc<S>>,
+    changed: Vec<Arc<S>>,
+    gone: &[N],
+    name: impl Fn(&S) -> N,
+) {
+    for spec in changed {
+        let before = known.insert(name(&spec), spec.clone());
+        assert!(before.is_none_or(|before| before != spec), "told of the same again");
+    }
+    gone.iter().for_each(|name| assert!(known.remove(name).is_some(), "told that what is not there is gone"));
 }
 
 impl Node {
+    fn balance(&mut self, change: BalancerChange) {
+        let BalancerChange { groups, dissolved, certificates, revoked, listeners, closed, rules, dropped } =
+            change;
+        take_in(&mut self.target_groups, groups, &dissolved, |spec| spec.name.clone());
+        take_in(&mut self.certificates, certificates, &revoked, |told| told.name.clone());
+        take_in(&mut self.listeners, listeners, &closed, |spec| spec.name.clone());
+        take_in(&mut self.rules, rules, &dropped, |spec| spec.name.clone());
+        assert!(self.listeners.contains_key(&built_in_name()), "it is always there");
+        for rule in self.rules.values() {
+            assert!(self.listeners.contains_key(&rule.listener), "{} is a rule of no listener", rule.name);
+        }
+        for name in self.certificates.keys() {
+            let is_named = self.listeners.values().any(|listener| listener.certificates.contains(name));
+            assert!(is_named, "told of {name}, which no listener names");
+        }
+    }
+
     fn take_in(&mut self, change: DesiredChange) {
         for task in change.tasks {
             assert!(self.tasks.insert(task.id, task).is_none(), "told to run what runs");
@@ -33,6 +78,7 @@ impl Node {
         for service in change.withdrawn {
             assert!(self.routes.remove(&service).is_some(), "told to withdraw what is not routed");
         }
+        self.balance(change.balancer);
         let network = change.network;
         for task in change.ended {
             assert!(self.tasks.remove(&task).is_some(), "told to end what does not run");
@@ -185,6 +231,43 @@ fn group(number: u8, ports: u16) -> SecurityGroup {
     }
 }
 
+fn declared<S>(spec: S) -> Declared<S> {
+    Declared { spec: Arc::new(spec), created_at_ms: 0, updated_at_ms: 0 }
+}
+
+fn service_name(number: u8) -> QualifiedName {
+    format!("default/s{number}").parse().unwrap()
+}
+
+/// The first is the built-in one.
+fn listener(number: u8, services: bool) -> Listener {
+    let name = if number == 0 { built_in_name() } else { format!("l{number}").parse().unwrap() };
+    declared(ListenerSpec {
+        name,
+        protocol: ListenerProtocol::Http,
+        port: 7_000 + u16::from(number),
+        scheme: Scheme::Public,
+        certificates: vec![],
+        services,
+        default_action: Action::Forward(Forward::to(service_name(number))),
+    })
+}
+
+fn listener_rule(number: u8, of: u8, to: u8) -> ListenerRule {
+    declared(RuleSpec {
+        name: format!("default/r{number}").parse().unwrap(),
+        listener: listener(of, true).spec.name.clone(),
+        priority: u32::from(number + 1).try_into().unwrap(),
+        conditions: vec!["path=/api/*".parse().unwrap()],
+        action: Action::Forward(Forward::to(service_name(to))),
+    })
+}
+
+fn target_group(number: u8, delay_ms: u8) -> TargetGroup {
+    let deregistration_delay = skiff_types::Span::from_ms(u64::from(delay_ms));
+    declared(TargetGroupSpec { deregistration_delay, ..TargetGroupSpec::of_service(service_name(number)) })
+}
+
 fn address(number: u8) -> TaskAddress {
     TaskAddress { v4: [10, 64, 0, number].into(), v6: [0xfd73, 0, 0, 0, 0, 0, 0, number.into()].into() }
 }
@@ -239,6 +322,14 @@ enum Event {
     Prepared(u8),
     Group(u8, u16),
     NoGroup(u8),
+    Listener(u8, bool),
+    NoListener(u8),
+    UnreadableListener(u8),
+    Rule(u8, u8, u8),
+    NoRule(u8),
+    TargetGroup(u8, u8),
+    NoTargetGroup(u8),
+    Doubt,
     Tell,
 }
 
@@ -263,6 +354,14 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         2 => defined().prop_map(Event::Prepared),
         2 => (0..3_u8, 1..3_u16).prop_map(|(n, ports)| Event::Group(n, ports)),
         1 => (0..3_u8).prop_map(Event::NoGroup),
+        2 => (0..3_u8, any::<bool>()).prop_map(|(n, services)| Event::Listener(n, services)),
+        1 => (0..3_u8).prop_map(Event::NoListener),
+        1 => (0..3_u8).prop_map(Event::UnreadableListener),
+        3 => (0..4_u8, 0..3_u8, 0..SERVICES).prop_map(|(n, of, to)| Event::Rule(n, of, to)),
+        1 => (0..4_u8).prop_map(Event::NoRule),
+        2 => (0..SERVICES, 0..2_u8).prop_map(|(n, delay)| Event::TargetGroup(n, delay)),
+        1 => (0..SERVICES).prop_map(Event::NoTargetGroup),
+        1 => Just(Event::Doubt),
         4 => Just(Event::Tell),
     ];
     prop::collection::vec(event, 0..80)
@@ -285,6 +384,16 @@ proptest! {
                 Event::Prepared(n) => drop(world.prepared.insert(component(n))),
                 Event::Group(n, ports) => world.put(group(n, ports)),
                 Event::NoGroup(n) => world.delete(&group(n, 1)),
+                Event::Listener(n, services) => world.put(listener(n, services)),
+                Event::NoListener(n) => world.delete(&listener(n, true)),
+                Event::UnreadableListener(n) => {
+                    world.view.apply_unreadable::<Listener>(&listener(n, true).key());
+                }
+                Event::Rule(n, of, to) => world.put(listener_rule(n, of, to)),
+                Event::NoRule(n) => world.delete(&listener_rule(n, 0, 0)),
+                Event::TargetGroup(n, delay) => world.put(target_group(n, delay)),
+                Event::NoTargetGroup(n) => world.delete(&target_group(n, 0)),
+                Event::Doubt => told.doubt_all(),
                 Event::Tell => world.tell(&mut told, &mut node),
             }
         }
@@ -382,4 +491,74 @@ fn a_change_of_a_group_is_told_alone_and_to_nobody_twice() {
     world.delete(&group(0, 80));
     world.tell(&mut told, &mut node);
     assert!(node.groups.is_empty());
+}
+
+#[test]
+fn a_rule_is_told_once_and_as_long_as_its_listener_is_there() {
+    let (mut world, mut told, mut node) = (World::default(), Told::default(), Node::default());
+    world.tell(&mut told, &mut node);
+    assert_eq!(node.listeners.keys().cloned().collect::<Vec<_>>(), [built_in_name()]);
+    world.put(listener(1, true));
+    for number in 0..3 {
+        world.put(listener_rule(number, number % 2, 0));
+    }
+    world.tell(&mut told, &mut node);
+    assert_eq!((node.listeners.len(), node.rules.len()), (2, 3));
+
+    world.put(listener_rule(1, 1, 2));
+    let prepared = |_: &Digest| true;
+    let owners = told.owners_to_look_at(&mut world.view, &prepared);
+    assert!(owners.is_empty(), "no task is looked at");
+    let change = told.look(&world.view, &owners, &prepared);
+    assert_eq!((change.balancer.rules.len(), change.balancer.listeners.len()), (1, 0));
+    node.take_in(change);
+    // The same again is no news.
+    world.put(listener_rule(1, 1, 2));
+    told.doubt_all();
+    let owners = told.owners_to_look_at(&mut world.view, &prepared);
+    assert!(told.look(&world.view, &owners, &prepared).is_empty());
+
+    assert!(world.view.apply_unreadable::<Listener>(&listener(1, true).key()));
+    world.tell(&mut told, &mut node);
+    assert_eq!((node.listeners.len(), node.rules.len()), (1, 2));
+    world.put(listener(1, true));
+    world.tell(&mut told, &mut node);
+    assert_eq!((node.listeners.len(), node.rules.len()), (2, 3));
+}
+
+#[test]
+fn a_rule_is_told_with_whom_it_leads_to_and_leaves_with_them() {
+    let (mut world, mut told, mut node) = (World::default(), Told::default(), Node::default());
+    world.put(definition(0));
+    world.prepared.insert(component(0));
+    world.put(service(1, 0, &[], &[]));
+    world.tell(&mut told, &mut node);
+    let prepared = |_: &Digest| true;
+    world.put(task(1, TaskStatus::Running, 0, false));
+    let owners = told.owners_to_look_at(&mut world.view, &prepared);
+    assert_eq!(owners.len(), 1);
+    // By now there is another service, which nobody is to look at yet, and a rule that leads to it.
+    world.put(service(2, 0, &[], &[]));
+    world.put(task(2, TaskStatus::Running, 0, false));
+    world.put(listener_rule(0, 0, 2));
+    let change = told.look(&world.view, &owners, &prepared);
+    let route = change.routes.iter().find(|route| route.service == service_name(2));
+    assert_eq!((change.balancer.rules.len(), route.map(|route| route.targets.len())), (1, Some(1)));
+    node.take_in(change);
+
+    let owners = told.owners_to_look_at(&mut world.view, &prepared);
+    assert_eq!(owners.len(), 1);
+    // And by now both are gone again.
+    world.delete(&listener_rule(0, 0, 2));
+    world.delete(&service(2, 0, &[], &[]));
+    world.put(task(2, TaskStatus::Running, 0, true));
+    let change = told.look(&world.view, &owners, &prepared);
+    assert_eq!((change.balancer.dropped.len(), change.withdrawn.as_slice()), (1, &[service_name(2)][..]));
+}
+
+/// A certificate of that name, another each time.
+fn certificate() -> Certificate {
+    let made = rcgen::generate_simple_self_signed(["example.org".to_owned()]).unwrap();
+    let (chain, key) = (made.cert.pem().into(), made.signing_key.serialize_pem().into());
+    declared(Imported::read(CertificateSpec { name: "web".parse().unwrap(), chain, key }).unwrap())
 }

@@ -1,0 +1,246 @@
+//! What becomes of a request: the rules of the listener that it came to are asked first, then the hosts and paths that
+//! services name, if they count there, and then the listener's default action has it.
+//!
+//! It deliberately only finds the target group; which of its targets answers is that one's to choose ([`crate::group`]).
+//! What always holds: nothing of a request is changed for it, and rules see the same of it whichever HTTP it came by.
+//! Where a listener has no rules, asking for them costs one look.
+
+use crate::edge::Edge;
+use crate::group::Aim;
+use crate::listener::Listener;
+use crate::refusal::Refusal;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use skiff_plan::rules;
+use skiff_ports::body::{self, Body};
+use skiff_types::{Action, FixedResponse, Redirect};
+use std::net::IpAddr;
+
+/// What becomes of a request.
+pub(crate) enum Decision {
+    /// A target of this group answers.
+    Forward(Aim),
+    /// The load balancer does.
+    Answer(Response<Body>),
+}
+
+/// What of a request it is decided by.
+pub(crate) struct Asked<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) uri: &'a Uri,
+    pub(crate) headers: &'a HeaderMap,
+    /// As the client wrote it; empty if there is none.
+    pub(crate) authority: &'a str,
+    /// The same as routes have it.
+    pub(crate) host: &'a str,
+    /// Where the connection came from.
+    pub(crate) source: IpAddr,
+}
+
+impl Edge {
+    /// Decides on a request that came to `listener`.
+    pub(crate) fn decide(&self, listener: &Listener, asked: &Asked<'_>) -> Result<Decision, Refusal> {
+        let rules = listener.rules();
+        if !rules.is_empty()
+            && let Some(rule) = rules.choose(&asked.of_rules())
+        {
+            return self.carry_out(&rule.action, listener, asked);
+        }
+        drop(rules);
+        let path = asked.uri.path();
+        if listener.has_services()
+            && let Some(service) = self.find(asked.host, path)
+        {
+            return Ok(Decision::Forward(Aim { algorithm: service.algorithm(), group: service }));
+        }
+        match &*listener.spec() {
+            Some(spec) => self.carry_out(&spec.default_action, listener, asked),
+            None => Err(Refusal::no_route(asked.host, path)),
+        }
+    }
+
+    fn carry_out(
+        &self,
+        action: &Action,
+        listener: &Listener,
+        asked: &Asked<'_>,
+    ) -> Result<Decision, Refusal> {
+        match action {
+            Action::Forward(forward) => self.aim(forward).map(Decision::Forward),
+            Action::Redirect(redirect) => {
+                let forwarded = listener.forwarded();
+                let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+                let (protocol, port) = (text(&forwarded.proto), text(&forwarded.port));
+                redirected(redirect, &Parts::of(asked, &protocol, &port)).map(Decision::Answer)
+            }
+            Action::FixedResponse(fixed) => Ok(Decision::Answer(responded(fixed))),
+        }
+    }
+}
+
+impl<'a> Asked<'a> {
+    fn of_rules(&'a self) -> rules::Request<'a> {
+        rules::Request {
+            host: self.host,
+            path: self.uri.path(),
+            query: self.uri.query(),
+            method: self.method.as_str(),
+            source: self.source,
+            headers: self,
+        }
+    }
+}
+
+impl rules::Headers for Asked<'_> {
+    fn any(&self, name: &str, found: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        match name {
+            // HTTP/2 has another name for it, and may split cookies; whoever is forwarded to sees one of each.
+            "host" => !self.authority.is_empty() && found(self.authority.as_bytes()),
+            "cookie" if self.headers.get_all(COOKIE).iter().nth(1).is_some() => {
+                let crumbs = self.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+                found(&crumbs.collect::<Vec<_>>().join(&b"; "[..]))
+            }
+            name => self.headers.get_all(name).iter().any(|value| found(value.as_bytes())),
+        }
+    }
+}
+
+/// What a redirection may take over from the request.
+struct Parts<'a> {
+    protocol: &'a str,
+    host: &'a str,
+    port: &'a str,
+    /// Without its first `/`.
+    path: &'a str,
+    query: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn of(asked: &'a Asked<'_>, protocol: &'a str, port: &'a str) -> Self {
+        let path = asked.uri.path();
+        let path = path.strip_prefix('/').unwrap_or(path);
+        Self { protocol, host: asked.host, port, path, query: asked.uri.query().unwrap_or_default() }
+    }
+
+    fn named(&self, name: &str) -> &'a str {
+        match name {
+            "protocol" => self.protocol,
+            "host" => self.host,
+            "port" => self.port,
+            "path" => self.path,
+            "query" => self.query,
+            _ => "",
+        }
+    }
+
+    /// The text with `#{...}` replaced, each once: what the client sent is never taken for one.
+    fn fill(&self, text: &str) -> String {
+        let (mut filled, mut rest) = (String::new(), text);
+        while let Some((before, after)) = rest.split_once("#{")
+            && let Some((name, behind)) = after.split_once('}')
+        {
+            filled.push_str(before);
+            filled.push_str(self.named(name));
+            rest = behind;
+        }
+        filled.push_str(rest);
+        filled
+    }
+}
+
+fn redirected(redirect: &Redirect, parts: &Parts<'_>) -> Result<Response<Body>, Refusal> {
+    let host = parts.fill(&redirect.host);
+    if host.is_empty() {
+        return Err(Refusal::Malformed("it names no host, and is to be redirected there"));
+    }
+    let [protocol, port, path, query] =
+        [&redirect.protocol, &redirect.port, &redirect.path, &redirect.query].map(|text| parts.fill(text));
+    let mark = if query.is_empty() { "" } else { "?" };
+    let location = HeaderValue::try_from(format!("{protocol}://{host}:{port}{path}{mark}{query}"));
+    let location = location.map_err(|_| Refusal::Malformed("its target can't be redirected"))?;
+    let mut response = Response::new(body::empty());
+    *response.status_mut() = status(redirect.status.code());
+    response.headers_mut().insert(LOCATION, location);
+    Ok(response)
+}
+
+fn responded(fixed: &FixedResponse) -> Response<Body> {
+    let body = fixed.body.as_bytes().to_vec();
+    let length = HeaderValue::from(body.len());
+    let mut response = Response::new(body::full(body));
+    *response.status_mut() = status(fixed.status);
+    response.headers_mut().insert(CONTENT_LENGTH, length);
+    if let Ok(content_type) = HeaderValue::from_str(&fixed.content_type) {
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+    }
+    response
+}
+
+/// Whoever wrote an action was told if its status is none.
+fn status(code: u16) -> StatusCode {
+    StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rules::Headers as _;
+
+    const PARTS: Parts<'_> =
+        Parts { protocol: "http", host: "shop.example", port: "8080", path: "a/b", query: "c=d" };
+
+    #[track_caller]
+    fn check(to: &str, parts: &Parts<'_>, expected: &str) {
+        let answer = redirected(&to.parse().unwrap(), parts).unwrap();
+        assert_eq!(answer.status(), StatusCode::MOVED_PERMANENTLY);
+        assert_eq!(answer.headers()[LOCATION], expected);
+    }
+
+    #[test]
+    fn a_redirection_takes_over_what_it_names() {
+        check("https://#{host}:443/#{path}?#{query}", &PARTS, "https://shop.example:443/a/b?c=d");
+        check("https://example.org", &PARTS, "https://example.org:8080/a/b?c=d");
+        let moved = "http://shop.example:8080/new/a/b?of=shop.example&c=d";
+        check("/new/#{path}?of=#{host}&#{query}", &PARTS, moved);
+        check("/new?", &PARTS, "http://shop.example:8080/new");
+        check("/new", &Parts { query: "", ..PARTS }, "http://shop.example:8080/new");
+    }
+
+    #[test]
+    fn what_the_client_sent_is_no_placeholder() {
+        let parts = Parts { path: "#{query}", query: "#{host}", ..PARTS };
+        check("https://example.org", &parts, "https://example.org:8080/#{query}?#{host}");
+    }
+
+    #[test]
+    fn nobody_is_redirected_to_no_host() {
+        let parts = Parts { host: "", ..PARTS };
+        check("https://example.org", &parts, "https://example.org:8080/a/b?c=d");
+        assert!(redirected(&"/new".parse().unwrap(), &parts).is_err());
+    }
+
+    #[test]
+    fn rules_see_one_host_and_one_cookie() {
+        let mut headers = HeaderMap::new();
+        for crumb in ["a=1", "b=2"] {
+            headers.append(COOKIE, HeaderValue::from_static(crumb));
+            headers.append("x-other", HeaderValue::from_static(crumb));
+        }
+        let (method, uri) = (Method::GET, Uri::from_static("/"));
+        let (authority, host) = ("Shop.example:80", "shop.example");
+        let source = [127, 0, 0, 1].into();
+        let asked = Asked { method: &method, uri: &uri, headers: &headers, authority, host, source };
+        let values = |name: &str| {
+            let mut values = Vec::new();
+            asked.any(name, &mut |value| {
+                values.push(String::from_utf8(value.to_vec()).unwrap());
+                false
+            });
+            values
+        };
+        assert_eq!(values("cookie"), ["a=1; b=2"]);
+        assert_eq!(values("x-other"), ["a=1", "b=2"]);
+        assert_eq!(values("host"), ["Shop.example:80"]);
+        assert!(values("x-none").is_empty());
+    }
+}
