@@ -17,7 +17,7 @@ pub(crate) use network::{
     ExplainArgs, FlowsArgs, ForwardArgs, NetworkCommand, RuleArgs, SecurityGroupCommand,
     SecurityGroupCreateArgs,
 };
-pub use platform::{AccessLog, ApiAddress, CompileArgs, Tls, UpArgs, WorkerArgs};
+pub use platform::{AccessLog, AccessLogFormat, ApiAddress, CompileArgs, Tls, UpArgs, WorkerArgs};
 pub(crate) use usage::{CompletionsArgs, ManArgs, UsageArgs, UsageBy};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};

@@ -38,7 +38,9 @@ mod usage;
 pub mod connection;
 pub mod manifest;
 
-pub use args::{AccessLog, ApiAddress, Cli, Command, CompileArgs, GlobalArgs, Tls, UpArgs, WorkerArgs};
+pub use args::{
+    AccessLog, AccessLogFormat, ApiAddress, Cli, Command, CompileArgs, GlobalArgs, Tls, UpArgs, WorkerArgs,
+};
 
 use args::{
     BenchCommand, ImageCommand, NetworkCommand, SecurityGroupCommand, ServiceCommand, TaskCommand,

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use skiff_edge::access_log::{self, Format};
 use skiff_edge::guard::Blocks;
 use skiff_edge::measured::{Heads, Routing};
 use skiff_edge::{Config, Deps, Edge, Limits, Proto};
@@ -144,9 +145,20 @@ async fn ask(client: &mut SendRequest<Empty<Bytes>>, host: &str) {
 }
 
 fn requests(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = |format| {
+        let path = folder.path().join("access.log");
+        Some(access_log::Config { format, files_max: 2, ..access_log::Config::new(path) })
+    };
+    requests_to(criterion, "connections in memory", None);
+    requests_to(criterion, "connections in memory, logged as JSON", log(Format::Json));
+    requests_to(criterion, "connections in memory, logged in ELB's form", log(Format::Elb));
+}
+
+fn requests_to(criterion: &mut Criterion, over: &str, access_log: Option<access_log::Config>) {
     let (ledger, _) = Ledger::create(1).expect("a ledger");
     let (limits, forwarded_proto) = (Limits::default(), Proto::Http);
-    let config = Config { worker: 0, limits, access_log: None, forwarded_proto, forwarded_port: 80 };
+    let config = Config { worker: 0, limits, access_log, forwarded_proto, forwarded_port: 80 };
     let tasks = Rc::new(AtOnce);
     let edge = Edge::new(config, Deps { invoke: tasks.clone(), connect: tasks, ledger }).expect("an edge");
     let mut daemon = route(1, 1);
@@ -156,7 +168,7 @@ fn requests(criterion: &mut Criterion) {
     let local = LocalSet::new();
     for (what, host) in [("an http task", "s0.localhost"), ("a daemon", "s1.localhost")] {
         let mut client = local.block_on(&runtime, client(&edge));
-        criterion.bench_function(&format!("requests/one to {what} over connections in memory"), |bencher| {
+        criterion.bench_function(&format!("requests/one to {what} over {over}"), |bencher| {
             bencher.iter(|| local.block_on(&runtime, ask(&mut client, host)));
         });
     }

@@ -30,6 +30,8 @@ enum Named {
     Service {
         service: QualifiedName,
         algorithm: Algorithm,
+        /// The group's own name, `NAMESPACE/NAME`.
+        label: Rc<str>,
     },
     Addresses(Rc<Group>),
 }
@@ -46,7 +48,8 @@ impl Groups {
         let named = match targets {
             Targets::Service(service) => {
                 close(before.as_deref());
-                Named::Service { service: service.clone(), algorithm: *algorithm }
+                let label = name.to_string().into();
+                Named::Service { service: service.clone(), algorithm: *algorithm, label }
             }
             Targets::Virtual(addresses) => {
                 let address =
@@ -126,15 +129,17 @@ impl Edge {
     pub(crate) fn aim(&self, forward: &Forward) -> Result<Aim, Refusal> {
         let name = choose(&forward.groups, self.chance()).ok_or(Refusal::NoWeight)?;
         let groups = self.groups();
-        let (service, algorithm) = match groups.0.get(name) {
+        let (service, algorithm, named) = match groups.0.get(name) {
             Some(Named::Addresses(group)) => {
-                return Ok(Aim { group: group.clone(), algorithm: group.algorithm() });
+                return Ok(Aim { group: group.clone(), algorithm: group.algorithm(), named: None });
             }
-            Some(Named::Service { service, algorithm }) => (service, Some(*algorithm)),
-            None => (name, None),
+            Some(Named::Service { service, algorithm, label }) => {
+                (service, Some(*algorithm), (service != name).then(|| label.clone()))
+            }
+            None => (name, None, None),
         };
         let group = self.service(service).ok_or_else(|| Refusal::NoGroup { name: service.to_string() })?;
-        Ok(Aim { algorithm: algorithm.unwrap_or(group.algorithm()), group })
+        Ok(Aim { algorithm: algorithm.unwrap_or(group.algorithm()), group, named })
     }
 }
 

@@ -13,14 +13,18 @@ impl Chance {
         Self(Cell::new(seed))
     }
 
-    /// A number below `bound`, each as likely as any other; 0 where there is none.
-    pub(crate) fn below(&self, bound: u64) -> u64 {
+    /// A number, each as likely as any other.
+    pub(crate) fn number(&self) -> u64 {
         let state = self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
         self.0.set(state);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let mixed = mixed ^ (mixed >> 31);
-        ((u128::from(mixed) * u128::from(bound)) >> 64) as u64
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`, each as likely as any other; 0 where there is none.
+    pub(crate) fn below(&self, bound: u64) -> u64 {
+        ((u128::from(self.number()) * u128::from(bound)) >> 64) as u64
     }
 }
 

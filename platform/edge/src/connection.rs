@@ -123,6 +123,8 @@ pub(crate) struct Connection {
     pub(crate) client: HeaderValue,
     /// The same address; one of IPv4 as such.
     pub(crate) source: IpAddr,
+    /// The client's port.
+    port: u16,
     /// Where it came to.
     pub(crate) listener: Rc<Listener>,
     /// What was agreed on, where it speaks TLS.
@@ -149,6 +151,7 @@ impl Connection {
         Rc::new(Self {
             client: HeaderValue::try_from(source.to_string()).expect("an address makes a header"),
             source,
+            port: peer.port(),
             listener,
             tls: OnceCell::new(),
             index: Cell::new(0),
@@ -312,13 +315,20 @@ impl Connection {
 
     /// What the access log says of each request of it.
     pub(crate) fn line(&self) -> Line<'_> {
-        let tls = self.tls.get();
-        Line {
+        let line = Line {
+            listener: Some(&self.listener),
             client: self.client.to_str().unwrap_or_default(),
-            tls_protocol: tls.map(|session| session.protocol),
-            tls_cipher: tls.map(|session| session.cipher),
-            domain_name: tls.and_then(|session| session.host.as_deref()),
+            client_port: self.port,
             ..Line::default()
+        };
+        let Some(session) = self.tls.get() else { return line };
+        Line {
+            tls_protocol: Some(session.protocol),
+            tls_cipher: Some(session.cipher),
+            domain_name: session.host.as_deref(),
+            certificate: session.certificate.as_ref(),
+            is_resumed: session.is_resumed,
+            ..line
         }
     }
 

@@ -46,6 +46,16 @@ pub(crate) enum Answer {
     Switch(Box<Switch>),
 }
 
+impl Answer {
+    /// The status that it answers with.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Response(response) => response.status(),
+            Self::Switch(switch) => switch.head.status(),
+        }
+    }
+}
+
 /// A target's agreement to speak another protocol.
 pub(crate) struct Switch {
     /// The head of its answer, as the client may see it but for the request id.
@@ -125,7 +135,7 @@ pub(crate) async fn ask(
     make_ready(&mut head, upload.as_deref(), upgrade);
     // Another protocol is spoken on a connection of its own: it does not come back.
     let waiting = if upgrade.is_none() { pool.take(limits) } else { None };
-    let (link, response) = sent(edge, pool, waiting, head, upload.as_ref()).await?;
+    let (link, response) = sent(edge, exchange, pool, waiting, head, upload.as_ref()).await?;
     if let Some((asked, place)) = switch
         && response.status() == StatusCode::SWITCHING_PROTOCOLS
     {
@@ -143,6 +153,7 @@ pub(crate) async fn ask(
 /// connection on which the rest comes.
 async fn sent(
     edge: &Edge,
+    exchange: &mut Exchange,
     pool: &Pool,
     waiting: Option<Link>,
     head: Parts,
@@ -153,6 +164,7 @@ async fn sent(
         None => request(head, upload),
         Some(mut link) => {
             let spare = head.method.is_idempotent().then(|| head.clone());
+            exchange.is_sent();
             match send(&mut link, request(head, upload), upload, limits).await {
                 Ok(response) => return Ok((link, response)),
                 Err(failure) => again(failure, spare, upload)?,
@@ -161,6 +173,7 @@ async fn sent(
     };
     let socket = connect(edge, pool).await?;
     let mut link = Link::begin(edge.daemons(), socket).await.map_err(|_| Refusal::BrokeOff)?;
+    exchange.is_sent();
     let response = send(&mut link, request, upload, limits).await;
     Ok((link, response.map_err(|failure| failure.refusal())?))
 }

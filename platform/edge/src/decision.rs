@@ -5,6 +5,7 @@
 //! What always holds: nothing of a request is changed for it, and rules see the same of it whichever HTTP it came by.
 //! Where a listener has no rules, asking for them costs one look.
 
+use crate::access_log::push_number;
 use crate::edge::Edge;
 use crate::group::Aim;
 use crate::listener::Listener;
@@ -13,8 +14,13 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use skiff_plan::rules;
 use skiff_ports::body::{self, Body};
-use skiff_types::{Action, FixedResponse, Redirect};
+use skiff_types::{Action, FixedResponse, Priority, Redirect};
 use std::net::IpAddr;
+
+/// Actions as ELBv2's access log names them.
+const FORWARD: &str = "forward";
+const REDIRECT: &str = "redirect";
+const FIXED_RESPONSE: &str = "fixed-response";
 
 /// What becomes of a request.
 pub(crate) enum Decision {
@@ -22,6 +28,62 @@ pub(crate) enum Decision {
     Forward(Aim),
     /// The load balancer does.
     Answer(Response<Body>),
+}
+
+/// A decision, or why it can't be carried out, and what it was that decided.
+pub(crate) struct Decided {
+    pub(crate) ground: Ground,
+    pub(crate) decision: Result<Decision, Refusal>,
+}
+
+/// What decided on a request, as the access log says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ground {
+    pub(crate) by: By,
+    /// What that says is to be done, in ELBv2's words.
+    pub(crate) action: &'static str,
+}
+
+/// Whose word it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// A rule of the listener.
+    Rule(Priority),
+    /// A host and a path that a service names, or a port.
+    Service,
+    /// The listener's default action.
+    Default,
+}
+
+impl By {
+    /// Writes the priority: a rule's; 0 of the default action, as ELBv2 has it; a word of its own for services.
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Rule(priority) => push_number(out, priority.get().into()),
+            Self::Service => out.extend_from_slice(b"service"),
+            Self::Default => out.push(b'0'),
+        }
+    }
+
+    /// With what is done then.
+    pub(crate) fn does(self, action: &Action) -> Ground {
+        let action = match action {
+            Action::Forward(_) => FORWARD,
+            Action::Redirect(_) => REDIRECT,
+            Action::FixedResponse(_) => FIXED_RESPONSE,
+        };
+        Ground { by: self, action }
+    }
+}
+
+impl Ground {
+    /// A service's own host and path, or its port: what comes is forwarded.
+    pub(crate) const SERVICE: Self = Self { by: By::Service, action: FORWARD };
+
+    /// Whether the client is told to ask elsewhere.
+    pub(crate) fn is_redirect(self) -> bool {
+        self.action == REDIRECT
+    }
 }
 
 /// What of a request it is decided by.
@@ -39,33 +101,32 @@ pub(crate) struct Asked<'a> {
 
 impl Edge {
     /// Decides on a request that came to `listener`.
-    pub(crate) fn decide(&self, listener: &Listener, asked: &Asked<'_>) -> Result<Decision, Refusal> {
+    pub(crate) fn decide(&self, listener: &Listener, asked: &Asked<'_>) -> Decided {
         let rules = listener.rules();
         if !rules.is_empty()
             && let Some(rule) = rules.choose(&asked.of_rules())
         {
-            return self.carry_out(&rule.action, listener, asked);
+            return self.carry_out(By::Rule(rule.priority), &rule.action, listener, asked);
         }
         drop(rules);
         let path = asked.uri.path();
         if listener.has_services()
             && let Some(service) = self.find(asked.host, path)
         {
-            return Ok(Decision::Forward(Aim { algorithm: service.algorithm(), group: service }));
+            let aim = Aim { algorithm: service.algorithm(), group: service, named: None };
+            return Decided { ground: Ground::SERVICE, decision: Ok(Decision::Forward(aim)) };
         }
         match &*listener.spec() {
-            Some(spec) => self.carry_out(&spec.default_action, listener, asked),
-            None => Err(Refusal::no_route(asked.host, path)),
+            Some(spec) => self.carry_out(By::Default, &spec.default_action, listener, asked),
+            None => Decided {
+                ground: Ground { by: By::Default, action: FIXED_RESPONSE },
+                decision: Err(Refusal::no_route(asked.host, path)),
+            },
         }
     }
 
-    fn carry_out(
-        &self,
-        action: &Action,
-        listener: &Listener,
-        asked: &Asked<'_>,
-    ) -> Result<Decision, Refusal> {
-        match action {
+    fn carry_out(&self, by: By, action: &Action, listener: &Listener, asked: &Asked<'_>) -> Decided {
+        let decision = match action {
             Action::Forward(forward) => self.aim(forward).map(Decision::Forward),
             Action::Redirect(redirect) => {
                 let forwarded = listener.forwarded();
@@ -74,7 +135,8 @@ impl Edge {
                 redirected(redirect, &Parts::of(asked, &protocol, &port)).map(Decision::Answer)
             }
             Action::FixedResponse(fixed) => Ok(Decision::Answer(responded(fixed))),
-        }
+        };
+        Decided { ground: by.does(action), decision }
     }
 }
 

@@ -3,18 +3,21 @@
 //! An exchange accounts for itself when it is dropped, so that none is forgotten and none counted twice, whatever
 //! ends it: the last byte, a guest that failed, a client that left, a worker that drains.
 
-use crate::access_log::Line;
+use crate::access_log::{CLIENT_CLOSED_REQUEST, Line};
 use crate::body::{Payload, ResponseBody, Upload};
 use crate::connection::Connection;
 use crate::daemon::{Switch, Turn};
+use crate::decision::Ground;
 use crate::edge::Edge;
-use crate::group::{Group, Target};
+use crate::group::{Aim, Group, Target};
+use crate::guard::Fault;
 use crate::headers::REQUEST_ID;
 use crate::refusal::Refusal;
 use crate::relay::Carried;
+use crate::trace::Trace;
 use crate::tunnel::Tunnel;
-use http::header::{CONNECTION, HOST, USER_AGENT};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use skiff_kit::clock::monotonic_ns;
@@ -24,33 +27,44 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// What the access log says of a request whose client left before the answer: nginx's number for it.
-const CLIENT_CLOSED_REQUEST: u16 = 499;
-
-/// One request. See the module.
+/// One request. See the module. Times are of the monotonic clock; 0 means that it has not come to that.
 pub(crate) struct Exchange {
     edge: Rc<Edge>,
     connection: Rc<Connection>,
     start_ns: u64,
+    /// When it was on its way to the target that was asked last.
+    sent_ns: u64,
+    /// When that one's answer began.
+    answered_ns: u64,
     method: Method,
     uri: Uri,
     version: Version,
     host: Option<HeaderValue>,
     user_agent: Option<HeaderValue>,
     request_id: HeaderValue,
+    trace: Trace,
+    is_grpc: bool,
+    ground: Option<Ground>,
     group: Option<Rc<Group>>,
+    /// What the target group is called that this is, where that is not the same.
+    named: Option<Rc<str>>,
     target: Option<usize>,
     has_body: bool,
     upload: Option<Arc<Upload>>,
     /// Its place among a target's requests.
     turn: Option<Turn>,
+    /// What the target answered with.
+    target_status: Option<StatusCode>,
     status: Option<StatusCode>,
+    redirected_to: Option<HeaderValue>,
     /// When the connection changed its protocol.
     switched_ns: Option<u64>,
     sent_bytes: u64,
     /// Bytes that the client sent in another protocol.
     carried_bytes: u64,
     cause: Option<String>,
+    /// What was wrong with its bytes, if that is why it was refused.
+    fault: Option<Fault>,
 }
 
 impl Exchange {
@@ -58,24 +72,34 @@ impl Exchange {
     pub(crate) fn begin(edge: Rc<Edge>, connection: Rc<Connection>, request: &Request<Incoming>) -> Self {
         edge.worker_row().requests.add(1);
         connection.request_began(request.version() == Version::HTTP_2);
+        let headers = request.headers();
         Self {
             start_ns: monotonic_ns(),
+            sent_ns: 0,
+            answered_ns: 0,
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
-            host: request.headers().get(HOST).cloned(),
-            user_agent: request.headers().get(USER_AGENT).cloned(),
-            request_id: edge.request_ids().of(request.headers()),
+            host: headers.get(HOST).cloned(),
+            user_agent: headers.get(USER_AGENT).cloned(),
+            request_id: edge.request_ids().of(headers),
+            trace: Trace::of(headers, edge.chance()),
+            is_grpc: request.version() == Version::HTTP_2 && is_grpc(headers),
+            ground: None,
             group: None,
+            named: None,
             target: None,
             has_body: !request.body().is_end_stream(),
             upload: None,
             turn: None,
+            target_status: None,
             status: None,
+            redirected_to: None,
             switched_ns: None,
             sent_bytes: 0,
             carried_bytes: 0,
             cause: None,
+            fault: None,
             edge,
             connection,
         }
@@ -93,18 +117,52 @@ impl Exchange {
         &self.request_id
     }
 
+    pub(crate) fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
     pub(crate) fn method(&self) -> &Method {
         &self.method
     }
 
-    /// It is `group` that has to answer.
-    pub(crate) fn routed_to(&mut self, group: Rc<Group>) {
-        self.group = Some(group);
+    /// This is what it was decided by.
+    pub(crate) fn decided_by(&mut self, ground: Ground) {
+        self.ground = Some(ground);
+    }
+
+    /// It is this group that has to answer.
+    pub(crate) fn routed_to(&mut self, aim: &Aim) {
+        self.group = Some(aim.group.clone());
+        self.named = aim.named.clone();
     }
 
     /// It is this one of the group's targets that is asked.
     pub(crate) fn sent_to(&mut self, target: usize) {
         self.target = Some(target);
+    }
+
+    /// The target is called; `attempt` counts those before. Nothing was waited for until the first.
+    pub(crate) fn is_called(&mut self, attempt: usize) {
+        match attempt {
+            0 => self.sent_ns = self.start_ns,
+            _ => self.is_sent(),
+        }
+    }
+
+    /// It is on its way to the target.
+    pub(crate) fn is_sent(&mut self) {
+        self.sent_ns = monotonic_ns();
+    }
+
+    /// The target never had it.
+    pub(crate) fn came_back(&mut self) {
+        self.sent_ns = 0;
+    }
+
+    /// The target has begun to answer.
+    pub(crate) fn was_answered(&mut self, status: StatusCode) {
+        self.answered_ns = monotonic_ns();
+        self.target_status = Some(status);
     }
 
     /// This is what a guest reads its body from.
@@ -176,6 +234,9 @@ impl Exchange {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         self.status = Some(response.status());
+        if self.ground.is_some_and(Ground::is_redirect) {
+            self.redirected_to = response.headers().get(LOCATION).cloned();
+        }
         response.map(|body| Payload(Some(ResponseBody::new(body, self, expected_bytes))))
     }
 
@@ -200,6 +261,7 @@ impl Exchange {
             body::full(refusal.json(&message, &self.request_id))
         };
         self.cause = Some(message);
+        self.fault = refusal.fault();
         let mut response = Response::new(body);
         *response.status_mut() = refusal.status();
         *response.headers_mut() = refusal.headers();
@@ -233,20 +295,37 @@ impl Exchange {
             (None, None) => Cow::Borrowed(""),
         };
         let user_agent = self.user_agent.as_ref().map(|agent| String::from_utf8_lossy(agent.as_bytes()));
+        let redirected_to = self.redirected_to.as_ref().map(|url| String::from_utf8_lossy(url.as_bytes()));
+        let between_us = |from_ns: u64, to_ns: u64| {
+            (from_ns != 0 && to_ns != 0).then(|| to_ns.saturating_sub(from_ns) / 1_000)
+        };
+        let service = self.group.as_ref().map(|group| &*group.label);
+        let target = self.target();
         log.write(Line {
             method: self.method.as_str(),
             host: &host,
             path: self.uri.path_and_query().map_or("", |path| path.as_str()),
             protocol: protocol(self.version),
+            is_grpc: self.is_grpc,
             status: self.status.map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16()),
+            target_status: self.target_status.map(|status| status.as_u16()),
             bytes_in: received_bytes,
             bytes_out: self.sent_bytes,
             duration_us: duration_ns / 1_000,
-            service: self.group.as_ref().map(|group| &*group.label),
-            task: self.target().map(|target| &*target.label),
+            request_processing_us: between_us(self.start_ns, self.sent_ns),
+            target_processing_us: between_us(self.sent_ns, self.answered_ns),
+            response_processing_us: self.target_status.map(|_| 0),
+            service,
+            target_group: self.named.as_deref().or(service),
+            task: target.map(|target| &*target.label),
+            target_port: target.and_then(Target::port_beside_label),
+            ground: self.ground,
+            redirect_url: redirected_to.as_deref(),
             request_id: self.request_id.to_str().unwrap_or_default(),
+            trace_id: Some(self.trace.id()),
             user_agent: user_agent.as_deref(),
             error: self.cause.as_deref(),
+            fault: self.fault,
             ..self.connection.line()
         });
     }
@@ -272,6 +351,11 @@ impl Drop for Exchange {
         self.account(answered_ns, received_bytes);
         self.log(duration_ns, received_bytes);
     }
+}
+
+/// Whether a request's body claims to be of gRPC.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn protocol(version: Version) -> &'static str {

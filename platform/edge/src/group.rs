@@ -56,6 +56,8 @@ pub(crate) enum Way {
 pub(crate) struct Aim {
     pub(crate) group: Rc<Group>,
     pub(crate) algorithm: Algorithm,
+    /// The target group's own name, where it is another than that of the service which it is.
+    pub(crate) named: Option<Rc<str>>,
 }
 
 /// Connections to targets, by where they lead; what is not taken over is closed in the end.
@@ -165,6 +167,17 @@ impl Group {
 }
 
 impl Target {
+    /// The port that its label does not say: a task's, which is 0 where it is called.
+    pub(crate) fn port_beside_label(&self) -> Option<u16> {
+        match &self.way {
+            Way::Call(_) => Some(0),
+            Way::Connect(pool) => match pool.destination() {
+                Destination::Task { port, .. } => Some(*port),
+                Destination::Virtual(_) | Destination::Outside(_) => None,
+            },
+        }
+    }
+
     /// The connections to it, if it is connected to.
     pub(crate) fn pool(&self) -> Option<&Rc<Pool>> {
         match &self.way {

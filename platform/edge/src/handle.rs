@@ -4,7 +4,7 @@ use crate::body::{Payload, Upload};
 use crate::config::Limits;
 use crate::connection::Connection;
 use crate::daemon::{self, Answer, Miss};
-use crate::decision::{Asked, Decision};
+use crate::decision::{Asked, Decided, Decision};
 use crate::edge::Edge;
 use crate::exchange::Exchange;
 use crate::group::{ATTEMPTS_MAX, Aim, Way};
@@ -28,9 +28,9 @@ pub(crate) async fn handle(
     mut request: Request<Incoming>,
 ) -> Result<Response<Payload>, Infallible> {
     let mut exchange = Exchange::begin(edge.clone(), connection, &request);
-    let answer = match admit(&edge, exchange.connection(), &request) {
+    let answer = match admit(&edge, &mut exchange, &request) {
         Ok(Admitted { decision: Decision::Forward(aim), upgrade }) => {
-            exchange.routed_to(aim.group.clone());
+            exchange.routed_to(&aim);
             make_ready(&exchange, &mut request);
             call(&edge, &mut exchange, aim, request, upgrade).await
         }
@@ -56,7 +56,7 @@ struct Admitted {
 }
 
 /// Checks a request, and decides what becomes of it.
-fn admit(edge: &Edge, connection: &Connection, request: &Request<Incoming>) -> Result<Admitted, Refusal> {
+fn admit(edge: &Edge, exchange: &mut Exchange, request: &Request<Incoming>) -> Result<Admitted, Refusal> {
     check_size(request, edge.limits())?;
     let authority =
         host::authority(request.uri(), request.headers(), request.version()).map_err(Refusal::Malformed)?;
@@ -69,6 +69,7 @@ fn admit(edge: &Edge, connection: &Connection, request: &Request<Incoming>) -> R
         return Err(Refusal::NotSupported(CHANGE_OF_PROTOCOL));
     }
     let host = host::normalise(authority).ok_or(Refusal::Malformed("its host is not a valid one"))?;
+    let connection = exchange.connection();
     let asked = Asked {
         method: request.method(),
         uri: request.uri(),
@@ -77,7 +78,9 @@ fn admit(edge: &Edge, connection: &Connection, request: &Request<Incoming>) -> R
         host: &host,
         source: connection.source,
     };
-    Ok(Admitted { decision: edge.decide(&connection.listener, &asked)?, upgrade })
+    let Decided { ground, decision } = edge.decide(&connection.listener, &asked);
+    exchange.decided_by(ground);
+    Ok(Admitted { decision: decision?, upgrade })
 }
 
 /// Makes of a request what a target may see.
@@ -86,10 +89,12 @@ fn make_ready(exchange: &Exchange, request: &mut Request<Incoming>) {
     let map = request.headers_mut();
     headers::strip_hop_by_hop(map);
     headers::strip_of_calls(map);
+    headers::make_room(map);
     headers::unify(map, target.as_ref().map(|authority| authority.as_str()));
     let connection = exchange.connection();
     connection.listener.forwarded().add(map, &connection.client);
     map.insert(&headers::REQUEST_ID, exchange.request_id().clone());
+    exchange.trace().tell(map, exchange.edge().chance());
 }
 
 fn check_size(request: &Request<Incoming>, limits: &Limits) -> Result<(), Refusal> {
@@ -110,7 +115,7 @@ fn check_size(request: &Request<Incoming>, limits: &Limits) -> Result<(), Refusa
 async fn call(
     edge: &Rc<Edge>,
     exchange: &mut Exchange,
-    Aim { group, algorithm }: Aim,
+    Aim { group, algorithm, .. }: Aim,
     request: Request<Incoming>,
     upgrade: Option<HeaderValue>,
 ) -> Result<Answer, Refusal> {
@@ -130,6 +135,7 @@ async fn call(
         let answer = match &group.targets[index].way {
             Way::Call(_) if upgrade.is_some() => return Err(Refusal::NotSupported(CHANGE_OF_PROTOCOL)),
             Way::Call(task) => {
+                exchange.is_called(attempt);
                 let body = upload.as_ref().map_or_else(body::empty, Upload::body);
                 let answer = edge.invoke().invoke(*task, Request::from_parts(head, body)).await;
                 answer.map(Answer::Response).map_err(Miss::from)
@@ -138,8 +144,14 @@ async fn call(
             Way::Connect(pool) => Box::pin(daemon::ask(edge, exchange, pool, head, upgrade.as_ref())).await,
         };
         match answer {
-            Ok(answer) => return Ok(answer),
-            Err(Miss::Next(refusal)) => missed = refusal,
+            Ok(answer) => {
+                exchange.was_answered(answer.status());
+                return Ok(answer);
+            }
+            Err(Miss::Next(refusal)) => {
+                exchange.came_back();
+                missed = refusal;
+            }
             // What a task made of a body that failed is no news: the body is.
             Err(Miss::Final(refusal)) => return Err(exchange.upload_refusal().unwrap_or(refusal)),
         }

@@ -43,6 +43,7 @@ mod share;
 mod silence;
 mod tcp;
 mod tls;
+mod trace;
 mod tunnel;
 mod watched;
 

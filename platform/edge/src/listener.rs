@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 /// One listener.
 pub(crate) struct Listener {
+    name: Name,
     forwarded: RefCell<Forwarded>,
     /// Whether services' own hosts and paths lead to them.
     services: Cell<bool>,
@@ -41,7 +42,13 @@ pub(crate) struct Listeners {
 impl Listener {
     /// The built-in one: services alone, and 404 for what none takes.
     pub(crate) fn built_in(proto: Proto, port: u16) -> Self {
+        let name = BUILT_IN_LISTENER.parse().expect("the name of the built-in listener is one");
+        Self::named(name, proto, port)
+    }
+
+    fn named(name: Name, proto: Proto, port: u16) -> Self {
         Self {
+            name,
             forwarded: RefCell::new(Forwarded { proto: proto.header(), port: HeaderValue::from(port) }),
             services: Cell::new(true),
             rules: RefCell::default(),
@@ -51,7 +58,7 @@ impl Listener {
     }
 
     fn new(spec: &Arc<ListenerSpec>) -> Self {
-        let listener = Self::built_in(Proto::Http, spec.port);
+        let listener = Self::named(spec.name.clone(), Proto::Http, spec.port);
         listener.set(spec);
         listener.set_forwarded(spec);
         listener
@@ -68,6 +75,11 @@ impl Listener {
             ListenerProtocol::Http | ListenerProtocol::Tcp => Proto::Http,
         };
         self.forwarded.replace(Forwarded { proto: proto.header(), port: HeaderValue::from(spec.port) });
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
     }
 
     /// What is spoken there.

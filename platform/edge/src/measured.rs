@@ -3,6 +3,7 @@
 use crate::chance::Chance;
 use crate::headers::{self, Forwarded, RequestIds};
 use crate::routing::Table;
+use crate::trace::Trace;
 use http::{HeaderMap, HeaderValue};
 use skiff_ledger::Ledger;
 use skiff_ports::snapshot::Route;
@@ -32,22 +33,26 @@ pub struct Heads {
     forwarded: Forwarded,
     client: HeaderValue,
     ids: RequestIds,
+    chance: Chance,
 }
 
 impl Default for Heads {
     fn default() -> Self {
         let [proto, port, client] = ["http", "8080", "10.0.0.9"].map(HeaderValue::from_static);
-        Self { forwarded: Forwarded { proto, port }, client, ids: RequestIds::new(7) }
+        Self { forwarded: Forwarded { proto, port }, client, ids: RequestIds::new(7), chance: Chance::new(7) }
     }
 }
 
 impl Heads {
     /// Makes a head ready for the guest.
     pub fn make_ready(&self, headers: &mut HeaderMap) {
+        let trace = Trace::of(headers, &self.chance);
         headers::strip_hop_by_hop(headers);
+        headers::make_room(headers);
         headers::unify(headers, None);
         self.forwarded.add(headers, &self.client);
         let id = self.ids.of(headers);
         headers.insert(&headers::REQUEST_ID, id);
+        trace.tell(headers, &self.chance);
     }
 }

@@ -78,6 +78,14 @@ impl Refusal {
         Self::NoRoute { host: cut(host), path: cut(path) }
     }
 
+    /// What was wrong with the request's bytes, if that is why.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Unsound(fault) => Some(*fault),
+            _ => None,
+        }
+    }
+
     fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::HeadersTooLarge { .. }

@@ -174,6 +174,7 @@ impl Open {
                 status: refusal.status().as_u16(),
                 request_id: request_id.to_str().unwrap_or_default(),
                 error: Some(&refusal.to_string()),
+                fault: refusal.fault(),
                 ..self.connection.line()
             });
         }

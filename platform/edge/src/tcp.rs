@@ -10,8 +10,9 @@
 use crate::access_log::Line;
 use crate::connection::Cut;
 use crate::daemon::{self, Turn};
+use crate::decision::{By, Ground};
 use crate::edge::Edge;
-use crate::group::{ATTEMPTS_MAX, Aim};
+use crate::group::{ATTEMPTS_MAX, Aim, Target};
 use crate::listener::Listener;
 use crate::refusal::Refusal;
 use crate::relay::{Broken, Carried, Relay};
@@ -57,12 +58,20 @@ impl Leads {
         match self {
             Self::ToService(name) => {
                 let group = edge.service(name).ok_or_else(|| TcpError::NoService(name.clone()))?;
-                Ok(Aim { algorithm: group.algorithm(), group })
+                Ok(Aim { algorithm: group.algorithm(), group, named: None })
             }
             Self::As(listener) => match listener.spec().as_ref().map(|spec| &spec.default_action) {
                 Some(Action::Forward(forward)) => Ok(edge.aim(forward)?),
                 Some(Action::Redirect(_) | Action::FixedResponse(_)) | None => Err(TcpError::NotForwarded),
             },
+        }
+    }
+
+    /// By what a connection is led there.
+    fn ground(&self) -> Option<Ground> {
+        match self {
+            Self::ToService(_) => Some(Ground::SERVICE),
+            Self::As(listener) => listener.spec().as_ref().map(|spec| By::Default.does(&spec.default_action)),
         }
     }
 }
@@ -95,16 +104,25 @@ pub(crate) async fn serve(open: &Open, mut stream: TcpStream, leads: Leads) {
         Leads::As(_) => group.map(|group| group.label.to_string()),
     };
     let target = reached.get().and_then(|index: usize| group?.targets.get(index));
+    let line = open.connection().line();
+    let listener = match &leads {
+        Leads::ToService(_) => None,
+        Leads::As(_) => line.listener,
+    };
+    let named = aim.get().and_then(|aim: &Aim| aim.named.as_deref());
     log.write(Line {
-        client: open.connection().client.to_str().unwrap_or_default(),
+        listener,
         protocol: "TCP",
         bytes_in: carried.from_client_bytes(),
         bytes_out: carried.from_task_bytes(),
         duration_us: monotonic_ns().saturating_sub(begun_ns) / 1_000,
         service: service.as_deref(),
+        target_group: named.or(service.as_deref()),
         task: target.map(|target| &*target.label),
+        target_port: target.and_then(Target::port_beside_label),
+        ground: leads.ground(),
         error: ended.err().map(|error| error.to_string()).as_deref(),
-        ..Line::default()
+        ..line
     });
 }
 
@@ -112,7 +130,7 @@ pub(crate) async fn serve(open: &Open, mut stream: TcpStream, leads: Leads) {
 /// last. Of who is not in the ledger, it counts for as long as what is given with it lasts.
 async fn connect(
     edge: &Edge,
-    Aim { group, algorithm }: &Aim,
+    Aim { group, algorithm, .. }: &Aim,
     reached: &Cell<Option<usize>>,
 ) -> Result<(Box<dyn Connection>, Option<Turn>), TcpError> {
     let first = group.pick_for_connection(*algorithm, edge.chance()).ok_or(TcpError::NoTarget)?;

@@ -20,7 +20,7 @@ use crate::serving::{Open, Spoken};
 use crate::watched::Watched;
 use certificates::{Certificates, Choice};
 use rustls::server::NoServerSessionStorage;
-use rustls::{CipherSuite, ProtocolVersion, ServerConfig, ServerConnection};
+use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
 use skiff_ports::tls::{CertificateTold, TicketKeys};
 use skiff_types::{ListenerProtocol, ListenerSpec, Name};
 use std::collections::HashSet;
@@ -58,6 +58,10 @@ pub(crate) struct Session {
     pub(crate) cipher: &'static str,
     /// The host that the client asked for (SNI).
     pub(crate) host: Option<Box<str>>,
+    /// The certificate that it was shown.
+    pub(crate) certificate: Option<Name>,
+    /// Whether it goes on with an earlier session: then it was shown none.
+    pub(crate) is_resumed: bool,
 }
 
 impl Tls {
@@ -141,7 +145,8 @@ enum Begun {
 /// Serves a connection that is to speak TLS to its end.
 pub(crate) async fn serve(open: &Open, stream: TcpStream, config: Arc<ServerConfig>) {
     let connection = open.connection();
-    match connection.unless_cut(begin(open, stream, config)).await {
+    let (shown, begun) = certificates::shown_by(begin(open, stream, config));
+    match connection.unless_cut(begun).await {
         Ok(Ok(Begun::Tls(stream))) => {
             let session = stream.get_ref().1;
             let spoken = match session.alpn_protocol() {
@@ -149,7 +154,7 @@ pub(crate) async fn serve(open: &Open, stream: TcpStream, config: Arc<ServerConf
                 Some(_) => Spoken::Http1,
                 None => Spoken::Untold,
             };
-            connection.speaks_tls(Session::of(session));
+            connection.speaks_tls(Session::of(session, shown.take()));
             open.serve(Encrypted(*stream), spoken).await;
         }
         Ok(Ok(Begun::Clear(stream))) => turn_away(open, stream).await,
@@ -192,7 +197,8 @@ fn log(open: &Open, error: &str) {
 }
 
 impl Session {
-    fn of(session: &ServerConnection) -> Self {
+    fn of(session: &ServerConnection, shown: Option<Name>) -> Self {
+        let is_resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
         let cipher = session.negotiated_cipher_suite().map(|suite| suite.suite());
         Self {
             protocol: match session.protocol_version() {
@@ -202,6 +208,8 @@ impl Session {
             },
             cipher: cipher.map_or("", cipher_name),
             host: session.server_name().map(Box::from),
+            certificate: shown.filter(|_| !is_resumed),
+            is_resumed,
         }
     }
 }

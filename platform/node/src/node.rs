@@ -10,7 +10,7 @@ use crate::spawner::Spawner;
 use crate::status::{ProcessStatus, WorkerState, WorkerStatus};
 use crate::tickets::Tickets;
 use crate::usage::Books;
-use crate::wire::{ToWorker, WorkerRoom};
+use crate::wire::{AccessLog, ToWorker, WorkerRoom};
 use crate::world::World;
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -59,8 +59,8 @@ pub struct Config {
     pub compilers: usize,
     /// Where the node keeps what can be made again: reports, what is being compiled.
     pub cache_dir: PathBuf,
-    /// Where workers write their access logs, if at all; each has a file of its own, with its number in the name.
-    pub access_log: Option<PathBuf>,
+    /// Where and how workers write their access logs, if at all; each has a file of its own, with its number in the name.
+    pub access_log: Option<AccessLog>,
     /// What workers must know of the network in any case.
     pub network: NetworkSetup,
     /// The address at whose ports services and listeners are reached that ask for one.

@@ -8,7 +8,9 @@ use crate::node::Shared;
 use crate::slots::BrokenOff;
 use crate::spawner::Spawner;
 use crate::status::WorkerState;
-use crate::wire::{FrameReader, FrameWriter, FromWorker, RequestId, ToWorker, WorkerSetup, frames, pieces};
+use crate::wire::{
+    AccessLog, FrameReader, FrameWriter, FromWorker, RequestId, ToWorker, WorkerSetup, frames, pieces,
+};
 use skiff_kit::{Backoff, clock};
 use skiff_ports::flows::InterfaceState;
 use skiff_ports::runtime::{ColdStart, TaskEvent};
@@ -18,7 +20,6 @@ use skiff_types::{StopCode, StoppedReason, TaskId};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -226,7 +227,7 @@ async fn greet(shared: &Shared, worker: usize, writer: &mut FrameWriter) -> io::
     let setup = WorkerSetup {
         worker: worker as u32,
         room: shared.config.room,
-        access_log: shared.config.access_log.as_deref().map(|path| of_worker(path, worker)),
+        access_log: shared.config.access_log.as_ref().map(|log| of_worker(log, worker)),
         network: shared.config.network.clone(),
     };
     let listener = shared.listener.lock().expect("no holder panics").as_ref().map(OwnedFd::try_clone);
@@ -239,11 +240,12 @@ async fn greet(shared: &Shared, worker: usize, writer: &mut FrameWriter) -> io::
     writer.send(&ToWorker::Hello(setup), &descriptors).await
 }
 
-/// The file of one worker among those of a path: `access.log` becomes `access-0.log`.
-fn of_worker(path: &Path, worker: usize) -> PathBuf {
+/// The log of one worker among all of them: `access.log` becomes `access-0.log`.
+fn of_worker(AccessLog { path, format }: &AccessLog, worker: usize) -> AccessLog {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy()));
-    path.with_file_name(format!("{stem}-{worker}{}", extension.unwrap_or_default()))
+    let path = path.with_file_name(format!("{stem}-{worker}{}", extension.unwrap_or_default()));
+    AccessLog { path, format: *format }
 }
 
 /// Sends what is new as it comes, always all that there is by then, and what else is to be said.

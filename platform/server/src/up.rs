@@ -11,10 +11,10 @@ use crate::tls::{self, Https};
 use anyhow::{Context, bail};
 use rustix::net::sockopt;
 use skiff_cli::connection::ConnectionFile;
-use skiff_cli::{AccessLog, Tls, UpArgs};
+use skiff_cli::{AccessLog, AccessLogFormat, Tls, UpArgs};
 use skiff_control::{AskedNetwork, Handle};
 use skiff_kit::clock::{self, SystemClock};
-use skiff_node::wire::WorkerRoom;
+use skiff_node::wire::{self, WorkerRoom};
 use skiff_node::{FlowLog, LogFiles, Node};
 use skiff_plan::capacity::{Asked, Capacity, capacity};
 use skiff_ports::images::Images;
@@ -137,7 +137,7 @@ impl Platform {
             room: room(&capacity),
             compilers: cores()?,
             cache_dir,
-            access_log: access_log(&args.access_log, &logs_dir)?,
+            access_log: access_log(args, &logs_dir)?,
             network: network.clone(),
             listen: http_address.ip(),
         };
@@ -326,12 +326,17 @@ fn room(capacity: &Capacity) -> WorkerRoom {
     }
 }
 
-fn access_log(wanted: &AccessLog, logs: &Path) -> anyhow::Result<Option<PathBuf>> {
-    Ok(match wanted {
-        AccessLog::Off => None,
-        AccessLog::On => Some(logs.join("access.log")),
-        AccessLog::File(path) => Some(std::path::absolute(path)?),
-    })
+fn access_log(args: &UpArgs, logs: &Path) -> anyhow::Result<Option<wire::AccessLog>> {
+    let path = match &args.access_log {
+        AccessLog::Off => return Ok(None),
+        AccessLog::On => logs.join("access.log"),
+        AccessLog::File(path) => std::path::absolute(path)?,
+    };
+    let format = match args.access_log_format {
+        AccessLogFormat::Json => wire::AccessLogFormat::Json,
+        AccessLogFormat::Elb => wire::AccessLogFormat::Elb,
+    };
+    Ok(Some(wire::AccessLog { path, format }))
 }
 
 fn worker_count(wanted: Option<NonZeroU32>) -> anyhow::Result<usize> {

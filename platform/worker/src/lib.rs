@@ -30,7 +30,9 @@ use skiff_host_net::HostNet;
 use skiff_kit::clock;
 use skiff_ledger::Ledger;
 use skiff_net::{HostResolver, Network, Resolve, Wires};
-use skiff_node::wire::{FrameReader, FromWorker, Gatherer, Received, ToWorker, WorkerSetup, frames};
+use skiff_node::wire::{
+    AccessLog, AccessLogFormat, FrameReader, FromWorker, Gatherer, Received, ToWorker, WorkerSetup, frames,
+};
 use skiff_ports::balancer::BalancerChange;
 use skiff_ports::connect::Connect;
 use skiff_ports::invoke::Invoke;
@@ -144,7 +146,7 @@ impl Worker {
                     connections_max: setup.room.connections_max as usize,
                     ..skiff_edge::Limits::default()
                 },
-                access_log: setup.access_log.clone().map(access_log::Config::new),
+                access_log: setup.access_log.as_ref().map(access_log_config),
                 forwarded_proto: Proto::Http,
                 forwarded_port,
             },
@@ -322,6 +324,15 @@ fn in_two(change: BalancerChange) -> (BalancerChange, BalancerChange) {
     let comes = BalancerChange { groups, certificates, listeners, rules, ..BalancerChange::default() };
     let leaves = BalancerChange { dissolved, revoked, closed, dropped, ..BalancerChange::default() };
     (comes, leaves)
+}
+
+/// What the edge is told of its access log.
+fn access_log_config(log: &AccessLog) -> access_log::Config {
+    let format = match log.format {
+        AccessLogFormat::Json => access_log::Format::Json,
+        AccessLogFormat::Elb => access_log::Format::Elb,
+    };
+    access_log::Config { format, ..access_log::Config::new(&log.path) }
 }
 
 /// The network of this worker, which knows nobody yet. Of the sockets that may lead out of the worker, so many are the load

@@ -67,9 +67,12 @@ pub struct UpArgs {
     /// IPv6 addresses of the tasks' virtual network; kept since the first start [default: fd73:6b69:6666::/48]
     #[arg(long, value_name = "CIDR", value_parser = network6)]
     pub network6: Option<Ipv6Net>,
-    /// Whether each request is logged as a line of JSON: on (to the data folder), off, or the path of a file
+    /// Whether each request is logged: on (to the data folder), off, or the path of a file
     #[arg(long, value_name = "on|off|PATH", default_value = "on")]
     pub access_log: AccessLog,
+    /// How the access log's lines are written
+    #[arg(long, value_name = "FORMAT", default_value = "json")]
+    pub access_log_format: AccessLogFormat,
 }
 
 /// Whose certificate https is served with.
@@ -143,6 +146,15 @@ impl FromStr for AccessLog {
             path => Self::File(path.into()),
         })
     }
+}
+
+/// How a line of the access log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AccessLogFormat {
+    /// An object of JSON
+    Json,
+    /// The fields of an Application Load Balancer's log (ELB), in its form
+    Elb,
 }
 
 /// `skiff worker`.

@@ -65,10 +65,13 @@ fn up_listens_where_it_is_told() {
     );
     assert_eq!((args.workers.unwrap().get(), args.drain_timeout.ms(), args.insecure), (3, 5_000, true));
     assert_eq!(args.access_log, AccessLog::File("/tmp/a".into()));
+    assert_eq!(args.access_log_format, AccessLogFormat::Json);
+    assert_eq!(up("skiff up --access-log-format elb").access_log_format, AccessLogFormat::Elb);
     for bad in [
         "skiff up --api http://x",
         "skiff up --http 8080",
         "skiff up --workers 0",
+        "skiff up --access-log-format xml",
         "skiff up --drain-timeout 5",
     ] {
         assert_eq!(parse(bad).unwrap_err().exit_code(), 2, "{bad} was taken");

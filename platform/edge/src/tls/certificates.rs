@@ -3,14 +3,20 @@
 //!
 //! It deliberately forgets addresses that a certificate is for: no client asks for them by SNI (RFC 6066, section 3). What
 //! always holds: each key is parsed once for each time that it is told.
+//!
+//! rustls does not say which one it was; so the choice leaves its name with the thread, and whoever polls the handshake takes it
+//! from there ([`shown_by`]).
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use skiff_ports::tls::{CertificateTold, KeyForm};
 use skiff_types::Name;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
+use std::future::poll_fn;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// The certificates that this worker was told of.
@@ -43,11 +49,13 @@ impl Certificates {
     /// The choice among these, as they are now.
     pub(super) fn choice(&self, names: &[Name]) -> Choice {
         let mut choice = Choice::default();
-        for Certificate { domains, key } in names.iter().filter_map(|name| self.0.get(name)) {
-            choice.keys.push(key.clone());
+        for name in names {
+            let Some(Certificate { domains, key }) = self.0.get(name) else { continue };
+            let offer = Offer { name: name.clone(), key: key.clone() };
             for domain in domains {
-                choice.by_host.entry(domain.clone()).or_default().push(key.clone());
+                choice.by_host.entry(domain.clone()).or_default().push(offer.clone());
             }
+            choice.offers.push(offer);
         }
         choice
     }
@@ -64,17 +72,47 @@ fn certified_key(told: &CertificateTold) -> Result<CertifiedKey, rustls::Error> 
     CertifiedKey::from_der(chain, key, &rustls::crypto::ring::default_provider())
 }
 
+thread_local! {
+    /// The certificate that was chosen last on this thread.
+    static CHOSEN: RefCell<Option<Name>> = const { RefCell::new(None) };
+}
+
+/// Where the name of a certificate is, once it was shown.
+pub(super) type Shown = Rc<Cell<Option<Name>>>;
+
+/// A handshake, and the certificate that is shown in it. Between two polls, others' handshakes choose theirs.
+pub(super) fn shown_by<F: Future>(handshake: F) -> (Shown, impl Future<Output = F::Output>) {
+    let shown = Shown::default();
+    let (seen, mut handshake) = (shown.clone(), Box::pin(handshake));
+    let watched = poll_fn(move |context| {
+        CHOSEN.set(None);
+        let polled = handshake.as_mut().poll(context);
+        if let Some(name) = CHOSEN.take() {
+            seen.set(Some(name));
+        }
+        polled
+    });
+    (shown, watched)
+}
+
+/// One of a listener's certificates.
+#[derive(Clone)]
+struct Offer {
+    name: Name,
+    key: Arc<CertifiedKey>,
+}
+
 /// The certificates of one listener, in its order.
 #[derive(Default)]
 pub(super) struct Choice {
-    keys: Vec<Arc<CertifiedKey>>,
+    offers: Vec<Offer>,
     /// By host, or by `*.` and what follows a host's first label.
-    by_host: HashMap<Arc<str>, Vec<Arc<CertifiedKey>>>,
+    by_host: HashMap<Arc<str>, Vec<Offer>>,
 }
 
 impl Choice {
     /// Those that are for a host.
-    fn of(&self, host: &str) -> Option<&[Arc<CertifiedKey>]> {
+    fn of(&self, host: &str) -> Option<&[Offer]> {
         let wildcard = || {
             let (label, rest) = host.split_once('.')?;
             if label.is_empty() { None } else { self.by_host.get(format!("*.{rest}").as_str()) }
@@ -87,9 +125,11 @@ impl ResolvesServerCert for Choice {
     /// Of several for the same host, the first whose signatures the client knows.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         // In lower case already.
-        let keys = hello.server_name().and_then(|host| self.of(host)).unwrap_or(&self.keys);
-        let is_known = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
-        keys.iter().find(is_known).or(keys.first()).cloned()
+        let offers = hello.server_name().and_then(|host| self.of(host)).unwrap_or(&self.offers);
+        let is_known = |offer: &&Offer| offer.key.key.choose_scheme(hello.signature_schemes()).is_some();
+        let offer = offers.iter().find(is_known).or(offers.first())?;
+        CHOSEN.set(Some(offer.name.clone()));
+        Some(offer.key.clone())
     }
 }
 
@@ -122,9 +162,10 @@ mod tests {
         told.iter().for_each(|told| certificates.set(told));
         let names: Vec<Name> = told.iter().map(|told| told.name.clone()).collect();
         let choice = certificates.choice(&names);
-        let name = |key: &Arc<CertifiedKey>| {
-            let is_it = |told: &&CertificateTold| told.chain[0] == *key.cert[0];
-            told.iter().find(is_it).unwrap().name.to_string()
+        let name = |offer: &Offer| {
+            let is_it = |told: &&CertificateTold| told.chain[0] == *offer.key.cert[0];
+            assert_eq!(told.iter().find(is_it).unwrap().name, offer.name);
+            offer.name.to_string()
         };
         let found: Vec<String> = choice.of(host).unwrap_or_default().iter().map(name).collect();
         assert_eq!(found, expected, "{host}");
@@ -157,8 +198,31 @@ mod tests {
         }
         let names = [sound.name.clone(), "unknown".parse().unwrap()];
         let choice = certificates.choice(&names);
-        assert!(choice.keys.len() == 1 && sound.chain[0] == *choice.keys[0].cert[0]);
+        assert!(choice.offers.len() == 1 && sound.chain[0] == *choice.offers[0].key.cert[0]);
         certificates.remove(&sound.name);
-        assert!(certificates.choice(&names).keys.is_empty());
+        assert!(certificates.choice(&names).offers.is_empty());
+    }
+
+    #[test]
+    fn each_handshake_knows_what_was_shown_in_it() {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let handshake = |name: &'static str| async move {
+            CHOSEN.set(Some(name.parse().unwrap()));
+            let mut polls = 0;
+            poll_fn(|_| {
+                polls += 1;
+                if polls == 1 { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
+            })
+            .await;
+        };
+        let (first, one) = shown_by(handshake("one"));
+        let (second, two) = shown_by(handshake("two"));
+        let (none, three) = shown_by(async {});
+        let (mut one, mut two, mut three) = (Box::pin(one), Box::pin(two), Box::pin(three));
+        assert!(one.as_mut().poll(&mut context).is_pending() && two.as_mut().poll(&mut context).is_pending());
+        assert!(three.as_mut().poll(&mut context).is_ready() && one.as_mut().poll(&mut context).is_ready());
+        assert!(two.as_mut().poll(&mut context).is_ready());
+        let names = [first, second, none].map(|shown| shown.take().map(|name| name.to_string()));
+        assert_eq!(names, [Some("one".to_owned()), Some("two".to_owned()), None]);
     }
 }

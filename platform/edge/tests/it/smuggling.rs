@@ -1,6 +1,10 @@
 //! Requests that two programs could read in two ways, over real sockets: the client is told, the connection ends, and no
 //! task sees anything of it, nor of what hides behind it.
 
+use crate::h2spec::frames::{
+    CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, GO_AWAY, HEADERS, RESET, block, frame, preface,
+    read_frame, reset,
+};
 use crate::support::*;
 use http_body_util::BodyExt;
 use skiff_edge::Limits;
@@ -9,7 +13,7 @@ use skiff_ports::invoke::{Invoke, InvokeError};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 /// What an attacker wants somebody to take for a request.
@@ -236,53 +240,20 @@ fn what_tells_the_protocol_has_its_time() {
     });
 }
 
-/// HTTP/2's preface and settings.
-fn preface() -> Vec<u8> {
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    bytes.extend(frame(SETTINGS, 0, 0, &[]));
-    bytes
-}
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RESET: u8 = 3;
-const SETTINGS: u8 = 4;
-const GO_AWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// A request's headers as HPACK has them, none of them by its tables.
+/// A request's headers as HPACK has them.
 fn headers(more: &[(&str, &str)]) -> Vec<u8> {
     let pseudo =
         [(":method", "POST"), (":scheme", "http"), (":path", "/seen"), (":authority", "hello.localhost")];
-    let mut bytes = Vec::new();
-    for (name, value) in pseudo.iter().chain(more) {
-        bytes.push(0);
-        for text in [name, value] {
-            bytes.push(u8::try_from(text.len()).unwrap());
-            bytes.extend(text.as_bytes());
-        }
-    }
-    bytes
+    block(pseudo.iter().chain(more))
 }
 
 /// Reads frames up to one of these kinds.
-async fn read_frame(stream: &mut TcpStream, kinds: &[u8]) -> u8 {
+async fn read_kind(stream: &mut TcpStream, kinds: &[u8]) -> u8 {
     loop {
-        let mut head = [0; 9];
-        let read = tokio::time::timeout(DEADLINE, stream.read_exact(&mut head)).await.expect("a frame comes");
-        read.expect("the connection goes on");
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let mut payload = vec![0; length as usize];
-        stream.read_exact(&mut payload).await.unwrap();
-        if kinds.contains(&head[3]) {
-            return head[3];
+        let read = tokio::time::timeout(DEADLINE, read_frame(stream)).await.expect("a frame comes");
+        let kind = read.expect("the connection goes on").kind;
+        if kinds.contains(&kind) {
+            return kind;
         }
     }
 }
@@ -296,7 +267,7 @@ async fn check_http2(more: &[(&str, &str)], body: &str) {
     bytes.extend(frame(HEADERS, END_HEADERS, 1, &headers(more)));
     bytes.extend(frame(DATA, END_STREAM, 1, body.as_bytes()));
     stream.write_all(&bytes).await.unwrap();
-    let kind = read_frame(&mut stream, &[HEADERS, RESET, GO_AWAY]).await;
+    let kind = read_kind(&mut stream, &[HEADERS, RESET, GO_AWAY]).await;
     assert_ne!(kind, HEADERS, "{more:?} is answered");
     assert_eq!(*paths.borrow(), [""; 0], "{more:?}");
 }
@@ -335,7 +306,7 @@ fn a_sound_http2_request_is_answered() {
         ));
         bytes.extend(frame(DATA, END_STREAM, 1, b"hello"));
         stream.write_all(&bytes).await.unwrap();
-        assert_eq!(read_frame(&mut stream, &[HEADERS, RESET, GO_AWAY]).await, HEADERS);
+        assert_eq!(read_kind(&mut stream, &[HEADERS, RESET, GO_AWAY]).await, HEADERS);
         assert_eq!(*paths.borrow(), ["/seen"]);
     });
 }
@@ -348,7 +319,7 @@ fn floods_of_http2_frames_end_the_connection() {
         let mut resets = preface();
         for stream in (1..400).step_by(2) {
             resets.extend(frame(HEADERS, END_HEADERS, stream, &headers(&[])));
-            resets.extend(frame(RESET, 0, stream, &[0, 0, 0, 8]));
+            resets.extend(reset(stream, CANCEL));
         }
         // A head that never ends.
         let mut continued = preface();
@@ -357,7 +328,7 @@ fn floods_of_http2_frames_end_the_connection() {
         for bytes in [resets, continued] {
             let mut stream = bench.connect().await;
             stream.write_all(&bytes).await.unwrap();
-            assert_eq!(read_frame(&mut stream, &[GO_AWAY]).await, GO_AWAY);
+            assert_eq!(read_kind(&mut stream, &[GO_AWAY]).await, GO_AWAY);
         }
         assert!(bench.raw(HIDDEN).await.ends_with("hi"));
     });

@@ -226,14 +226,29 @@ impl Bench {
         bench
     }
 
+    /// One that logs in another form.
+    pub(crate) fn logging(format: access_log::Format, invoke: Rc<dyn Invoke>) -> Self {
+        Self::of_form(format, Limits::default(), invoke, by_sockets())
+    }
+
     pub(crate) fn of(limits: Limits, invoke: Rc<dyn Invoke>, connect: Rc<dyn Connect>) -> Self {
+        Self::of_form(access_log::Format::Json, limits, invoke, connect)
+    }
+
+    fn of_form(
+        format: access_log::Format,
+        limits: Limits,
+        invoke: Rc<dyn Invoke>,
+        connect: Rc<dyn Connect>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (ledger, _) = Ledger::create(1).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("access.log");
         let deps = Deps { invoke, connect, ledger: ledger.clone() };
-        let edge = edge_of(0, limits, Some(log.clone()), address.port(), deps);
+        let access_log = access_log::Config { format, ..access_log::Config::new(&log) };
+        let edge = edge_of(0, limits, Some(access_log), address.port(), deps);
         let inbox = Inbox::new().unwrap();
         let sender = inbox.send.try_clone().unwrap();
         let acceptor = Acceptor {
@@ -273,10 +288,15 @@ impl Bench {
         client
     }
 
+    /// What is in the access log so far.
+    pub(crate) async fn logged(&self) -> String {
+        self.edge.flush_access_log().await;
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
     /// The access log's lines so far.
     pub(crate) async fn lines(&self) -> Vec<serde_json::Value> {
-        self.edge.flush_access_log().await;
-        let text = std::fs::read_to_string(&self.log).unwrap();
+        let text = self.logged().await;
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
@@ -303,11 +323,16 @@ pub(crate) fn edge(
     ledger: &Ledger,
 ) -> Rc<Edge> {
     let deps = Deps { invoke, connect: by_sockets(), ledger: ledger.clone() };
-    edge_of(worker, limits, log, forwarded_port, deps)
+    edge_of(worker, limits, log.map(access_log::Config::new), forwarded_port, deps)
 }
 
-fn edge_of(worker: usize, limits: Limits, log: Option<PathBuf>, forwarded_port: u16, deps: Deps) -> Rc<Edge> {
-    let access_log = log.map(access_log::Config::new);
+fn edge_of(
+    worker: usize,
+    limits: Limits,
+    access_log: Option<access_log::Config>,
+    forwarded_port: u16,
+    deps: Deps,
+) -> Rc<Edge> {
     let config = Config { worker, limits, access_log, forwarded_proto: Proto::Http, forwarded_port };
     let edge = Edge::new(config, deps).unwrap();
     edge.route(&[route("hello", &[3]), route("pair", &[4, 5]), route("empty", &[])], &[]);

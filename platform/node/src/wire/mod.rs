@@ -120,6 +120,24 @@ pub struct WorkerRoom {
     pub code_bytes_max: u64,
 }
 
+/// Where access logs go, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessLog {
+    /// The file.
+    pub path: PathBuf,
+    /// How its lines are written.
+    pub format: AccessLogFormat,
+}
+
+/// How lines of an access log are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AccessLogFormat {
+    /// Each as an object of JSON.
+    Json,
+    /// As Elastic Load Balancing does.
+    Elb,
+}
+
 /// What a worker is told once, when it starts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WorkerSetup {
@@ -127,8 +145,8 @@ pub struct WorkerSetup {
     pub worker: u32,
     /// What it has room for.
     pub room: WorkerRoom,
-    /// Where to write the access log, if at all.
-    pub access_log: Option<PathBuf>,
+    /// Where and how to write the access log, if at all.
+    pub access_log: Option<AccessLog>,
     /// What it must know of the network in any case.
     pub network: NetworkSetup,
 }
