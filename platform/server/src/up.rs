@@ -200,7 +200,7 @@ impl Platform {
              \x20 tasks' network {} and {}\n\
              \x20 the CLI        {found_by}\n\
              \x20 room for       {} sandboxes (limited by {}), {} connections (by {}),\n\
-             \x20                {} sockets of tasks out of their workers (by {}),\n\
+             \x20                {} sockets out of the workers (by {}),\n\
              \x20                native code of {} components (by {}) and {} (by {})",
             env!("CARGO_PKG_VERSION"),
             started.elapsed().as_millis(),

@@ -10,8 +10,7 @@ mod rules;
 mod targets;
 mod tls;
 
-use crate::harness::{PATIENCE, Platform, eventually};
-use std::net::{Ipv4Addr, TcpListener};
+use crate::harness::{PATIENCE, Platform, eventually, free_port};
 
 /// What `hello` answers.
 const HELLO: &str = "Hello from Skiff!\n";
@@ -80,10 +79,4 @@ fn deploy_named(platform: &Platform, name: &str) {
 fn rule(platform: &Platform, name: &str, priority: &str, condition: &str, more: &[&str]) {
     let command = ["rule", "create", name, "--priority", priority, "--if", condition];
     platform.ok(&[&command[..], more].concat());
-}
-
-/// A port of the host's that nobody has at present; a listener can't be told to take any.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }

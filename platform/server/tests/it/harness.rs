@@ -348,3 +348,9 @@ pub(crate) fn within<T>(patience: Duration, mut look: impl FnMut() -> Option<T>)
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// A port of the host's that nobody has at present, for what can't be told to take any.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}

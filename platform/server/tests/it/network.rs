@@ -19,9 +19,9 @@ mod seen;
 mod streams;
 mod web_and_db;
 
-use crate::harness::{Platform, eventually, guest_path};
+use crate::harness::{Platform, eventually, free_port, guest_path};
 use serde_json::Value;
-use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The same program on either generation of WASI.
 const GUESTS: [&str; 2] = ["sockets", "sockets-p3"];
@@ -128,10 +128,4 @@ fn is_shown(platform: &Platform, id: &str, key: &str, wanted: &str) -> Value {
     eventually(&format!("{key} of {id} is {wanted}"), || {
         Some(shown(platform, id)).filter(|task| task[key] == *wanted)
     })
-}
-
-/// A port of the host's that nobody has at present, for what can't be told to take any.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
