@@ -1,8 +1,10 @@
 //! The project's own tasks: `cargo xtask demo`, `test`, `ci`, `tidy`, `fuzz`, `bench`, `soak`.
 //!
-//! Each does all its own set-up; a machine with Rust and a C compiler is enough.
+//! Each does all its own set-up; a machine with Rust and a C compiler is enough, but for tests with the clients of others
+//! ([`clients`]).
 
 mod bench;
+mod clients;
 mod demo;
 mod fuzz;
 mod platform;
@@ -86,11 +88,18 @@ fn run(task: Task) -> anyhow::Result<()> {
     }
 }
 
+/// Runs tests; those that need a program which is not there are skipped, and named.
 fn test(arguments: &[String]) -> anyhow::Result<()> {
     shell::build_guests()?;
+    clients::prepare();
+    let skipped = clients::skipped_file()?;
     let everything = ["--workspace".to_owned()];
     let chosen = if arguments.is_empty() { &everything[..] } else { arguments };
-    shell::run(cargo("test").args(chosen))?;
+    let mut tests = cargo("test");
+    tests.args(chosen).env("SKIFF_SKIPPED", &skipped);
+    let tested = shell::run(&mut tests);
+    clients::tell_skipped(&skipped);
+    tested?;
     if arguments.is_empty() {
         shell::run(cargo("test").current_dir(root().join(SDK_WORKSPACE)))?;
     }

@@ -7,17 +7,25 @@
 mod action;
 mod certificate;
 mod explain;
+mod health_check;
 mod invalid;
+mod limit;
 mod listener;
 mod rule;
+mod setting;
+mod target;
 mod target_group;
 
 pub use action::{Action, FixedResponse, Forward, Redirect, WeightedGroup};
 pub use certificate::{Certificate, PutCertificate};
 pub use explain::{ExplainRequest, ExplainedTargetGroup, ExplanationStep, RequestExplanation, TakenBy};
+pub use health_check::{TargetHealthCheck, TargetHealthCheckSpec};
 pub use invalid::InvalidSpec;
+pub use limit::Limit;
 pub use listener::{Listener, PutListener};
 pub use rule::{ListenerRule, ListenerRuleListQuery, PutListenerRule};
+pub use setting::Setting;
+pub use target::Target;
 pub use target_group::{PutTargetGroup, TargetGroup, Targets};
 
 #[cfg(test)]

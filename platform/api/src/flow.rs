@@ -71,7 +71,8 @@ pub struct FlowRecord {
     pub local: SocketAddr,
     /// The other side's.
     pub remote: SocketAddr,
-    /// The task on the other side, or what else is known of it: a name that was looked up, `load-balancer`.
+    /// The task on the other side, or what else is known of it: a name that was looked up, `load-balancer`, an internal
+    /// listener as `listener NAME`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
     /// Bytes that went out of the interface since it began, or since the record before.

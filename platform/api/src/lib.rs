@@ -28,8 +28,9 @@ mod usage;
 
 pub use balancer::{
     Action, Certificate, ExplainRequest, ExplainedTargetGroup, ExplanationStep, FixedResponse, Forward,
-    InvalidSpec, Listener, ListenerRule, ListenerRuleListQuery, PutCertificate, PutListener, PutListenerRule,
-    PutTargetGroup, Redirect, RequestExplanation, TakenBy, TargetGroup, Targets, WeightedGroup,
+    InvalidSpec, Limit, Listener, ListenerRule, ListenerRuleListQuery, PutCertificate, PutListener,
+    PutListenerRule, PutTargetGroup, Redirect, RequestExplanation, Setting, TakenBy, Target, TargetGroup,
+    TargetHealthCheck, TargetHealthCheckSpec, Targets, WeightedGroup,
 };
 pub use client::{Client, ClientError};
 pub use cold_start::{ColdStartReport, ColdStartRequest, ColdStartSample};

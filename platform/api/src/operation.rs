@@ -62,6 +62,7 @@ pub enum Operation {
     ListTargetGroups,
     GetTargetGroup,
     DeleteTargetGroup,
+    ListTargets,
     PutCertificate,
     ListCertificates,
     GetCertificate,
@@ -113,7 +114,7 @@ pub(crate) struct Spec {
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 53] = [
         Self::PushImage,
         Self::ListImages,
         Self::GetImage,
@@ -157,6 +158,7 @@ impl Operation {
         Self::ListTargetGroups,
         Self::GetTargetGroup,
         Self::DeleteTargetGroup,
+        Self::ListTargets,
         Self::PutCertificate,
         Self::ListCertificates,
         Self::GetCertificate,
@@ -282,6 +284,7 @@ impl Operation {
             | Self::ListTargetGroups
             | Self::GetTargetGroup
             | Self::DeleteTargetGroup
+            | Self::ListTargets
             | Self::PutCertificate
             | Self::ListCertificates
             | Self::GetCertificate

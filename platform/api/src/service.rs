@@ -1,9 +1,14 @@
 //! Services: what a user wants running, and how far that is true.
 
+use crate::InvalidSpec;
 use crate::text::{self, TaskDefinitionReference};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skiff_types::{HostPattern, Listen, Name, Namespace, PathPrefix, StopCode, TaskDefinitionId, TaskId};
+use skiff_types::{
+    HostPattern, Listen, Name, Namespace, PathPrefix, ServiceSpec as DomainSpec, StopCode, TaskDefinitionId,
+    TaskId,
+};
+use std::collections::BTreeSet;
 
 /// Creates a service or updates it.
 ///
@@ -38,12 +43,44 @@ pub struct PutService {
     pub listen: Option<Vec<Listen>>,
 }
 
+impl PutService {
+    /// Refuses what no service can be, whatever its definition; an error says what to do. What is named again counts once.
+    pub fn check(&self) -> Result<(), InvalidSpec> {
+        self.desired.map_or(Ok(()), check_desired)?;
+        check_count("hosts", self.hosts.as_deref(), DomainSpec::ROUTES_MAX)?;
+        check_count("paths", self.paths.as_deref(), DomainSpec::ROUTES_MAX)?;
+        check_count("listeners", self.listen.as_deref(), Listen::PER_SERVICE_MAX)
+    }
+}
+
+fn check_desired(desired: u32) -> Result<(), InvalidSpec> {
+    match desired <= DomainSpec::DESIRED_MAX {
+        true => Ok(()),
+        false => Err(InvalidSpec::Desired { desired }),
+    }
+}
+
+fn check_count<T: Ord>(what: &'static str, items: Option<&[T]>, most: usize) -> Result<(), InvalidSpec> {
+    let distinct: BTreeSet<&T> = items.unwrap_or_default().iter().collect();
+    match distinct.len() {
+        count if count > most => Err(InvalidSpec::TooManyOfService { what, count, most }),
+        _ => Ok(()),
+    }
+}
+
 /// Changes how many tasks a service has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScaleService {
     /// How many tasks: 0 to 1000.
     pub desired: u32,
+}
+
+impl ScaleService {
+    /// Refuses what no service can have; an error says what to do.
+    pub fn check(self) -> Result<(), InvalidSpec> {
+        check_desired(self.desired)
+    }
 }
 
 /// Puts a service back to an earlier revision of its task definition.
@@ -110,7 +147,7 @@ pub struct ServiceStatus {
     pub kind: skiff_types::Kind,
     /// Tasks that are `RUNNING`, of any revision.
     pub running: u32,
-    /// Those of them that are reached by names and by the load balancer: all, but daemons only while they are healthy.
+    /// Those of them that can serve: all, but daemons that were not reached yet, and tasks that fail their checks.
     #[serde(default)]
     pub ready: u32,
     /// Tasks on their way to `RUNNING`, those that wait for their next attempt among them.
@@ -190,4 +227,38 @@ pub struct ServiceEvent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<text::StopCode>")]
     pub stop_code: Option<StopCode>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[track_caller]
+    fn check(more: Value, expected: Result<(), &str>) {
+        let mut request = json!({ "definition": "web" });
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let request: PutService = serde_json::from_value(request).unwrap();
+        assert_eq!(request.check().map_err(|error| error.to_string()), expected.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn a_service_has_its_bounds_and_what_is_named_again_counts_once() {
+        let hosts = |count: usize| (0..count).map(|number| format!("h{number}.example")).collect::<Vec<_>>();
+        let paths = |count: usize| (0..count).map(|number| format!("/p{number}")).collect::<Vec<_>>();
+        let listen = |count: usize| (1..=count).map(|port| format!("tcp:{port}")).collect::<Vec<_>>();
+        check(json!({}), Ok(()));
+        check(
+            json!({ "desired": 1_000, "hosts": hosts(64), "paths": paths(64), "listen": listen(16) }),
+            Ok(()),
+        );
+        let twice = [hosts(64), hosts(64)].concat();
+        check(json!({ "hosts": twice }), Ok(()));
+        check(json!({ "hosts": hosts(65) }), Err("65 hosts are more than a service can have: 64"));
+        check(json!({ "paths": paths(65) }), Err("65 paths are more than a service can have: 64"));
+        check(json!({ "listen": listen(17) }), Err("17 listeners are more than a service can have: 16"));
+        let error = "desired is 1001; a service has at most 1000 tasks";
+        check(json!({ "desired": 1_001 }), Err(error));
+        assert_eq!(ScaleService { desired: 1_001 }.check().unwrap_err().to_string(), error);
+    }
 }

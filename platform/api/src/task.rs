@@ -83,7 +83,7 @@ pub struct Task {
     /// The program's exit code; absent for `http` tasks and for programs that did not get that far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// Whether it is reached at its port.
+    /// Whether it is reached at its port, or passes the checks of its target group.
     #[serde(default)]
     pub health: TaskHealth,
     /// Why it is not, for people; absent where it is, and where that is not known.
@@ -115,11 +115,11 @@ pub struct Task {
     pub stopped_at_ms: Option<u64>,
 }
 
-/// Whether a task is reached at its port, in ECS's words.
+/// Whether a task is reached at its port, or passes the checks of its target group, in ECS's words.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TaskHealth {
-    /// It has no port, was not reached yet, or has ended.
+    /// Nobody checks it, it was not reached yet, or it has ended.
     #[default]
     Unknown,
     /// It is.

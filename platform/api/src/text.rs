@@ -91,6 +91,7 @@ text_schemas! {
          which one must be like the request's.", "host=api.example.com,*.example.org";
     VirtualAddress as "VirtualAddress": "A task's address in the virtual network, and a port.", "10.64.0.7:8080";
     Outside as "Outside": "A host outside, by address or name, and a port.", "192.0.2.7:8080";
+    Matcher as "Matcher": "Statuses that are a success: numbers and ranges of them, joined by commas.", "200-299,302";
 }
 
 enum_schemas! {
@@ -111,6 +112,14 @@ enum_schemas! {
     TargetProtocol as "TargetProtocol": "What targets speak.", ["http1", "http2", "grpc", "tcp"];
     Algorithm as "Algorithm": "How one of a target group's targets is chosen.", [
         "round-robin", "least-outstanding-requests", "weighted-random"
+    ];
+    TargetStatus as "TargetStatus": "The state of a target.", [
+        "initial", "healthy", "unhealthy", "draining", "unused", "unavailable"
+    ];
+    TargetReason as "TargetReason": "Why a target is in its state.", [
+        "Elb.RegistrationInProgress", "Elb.InitialHealthChecking", "Target.ResponseCodeMismatch", "Target.Timeout",
+        "Target.FailedHealthChecks", "Target.NotInUse", "Target.DeregistrationInProgress", "Target.InvalidState",
+        "Target.HealthCheckDisabled", "Elb.InternalError", "Skiff.Ejected"
     ];
 }
 
@@ -252,6 +261,7 @@ mod tests {
                 "Condition" => takes::<skiff_types::Condition>(example),
                 "VirtualAddress" => takes::<skiff_types::VirtualAddress>(example),
                 "Outside" => takes::<skiff_types::Outside>(example),
+                "Matcher" => takes::<skiff_types::Matcher>(example),
                 other => panic!("{other} is not checked"),
             };
             assert!(taken, "{example:?} is not a {name}");
@@ -274,6 +284,8 @@ mod tests {
                     "Scheme" => takes::<skiff_types::Scheme>(value),
                     "TargetProtocol" => takes::<skiff_types::TargetProtocol>(value),
                     "Algorithm" => takes::<skiff_types::Algorithm>(value),
+                    "TargetStatus" => takes::<skiff_types::TargetStatus>(value),
+                    "TargetReason" => takes::<skiff_types::TargetReason>(value),
                     other => panic!("{other} is not checked"),
                 };
                 assert!(taken, "{value:?} is not a {name}");

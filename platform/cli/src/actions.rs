@@ -24,20 +24,21 @@ pub(crate) fn asked_for(args: &ActionArgs, here: &Namespace) -> Option<Action> {
         weight: share.weight,
     };
     let groups: Vec<WeightedGroup> = args.forward.iter().map(qualified).collect();
-    (!groups.is_empty()).then_some(Action::Forward(Forward { groups }))
+    (!groups.is_empty()).then_some(Action::Forward(Forward { groups, stickiness: args.stickiness }))
 }
 
-/// An action in one line: `forward to web=95, shop/web-two=5`, `redirect to … with 301`, `respond 403`. The namespace of a
+/// An action in one line: `forward to web=95, shop/web-two=5, sticky for 1h`, `redirect to … with 301`, `respond 403`. The namespace of a
 /// target group is left out where it is this one.
 pub(crate) fn text(action: &Action, here: Option<&Namespace>) -> String {
     match action {
-        Action::Forward(Forward { groups }) => {
+        Action::Forward(Forward { groups, stickiness }) => {
             let one = groups.len() == 1;
             let share = |share: &WeightedGroup| match (one, share.weight) {
                 (true, 1..) => name(&share.group, here),
                 (_, weight) => format!("{}={weight}", name(&share.group, here)),
             };
-            format!("forward to {}", groups.iter().map(share).collect::<Vec<_>>().join(", "))
+            let stays = stickiness.map(|time| format!(", sticky for {time}")).unwrap_or_default();
+            format!("forward to {}{stays}", groups.iter().map(share).collect::<Vec<_>>().join(", "))
         }
         Action::Redirect(Redirect { to, status }) => format!("redirect to {to} with {status}"),
         Action::FixedResponse(FixedResponse { status, content_type, body }) => match body.len() as u64 {
@@ -85,6 +86,7 @@ mod tests {
         check(&["--forward", "web=0"], "forward to web=0");
         check(&["--forward", "web=90,shop/web"], "forward to web=90, shop/web=1");
         check(&["--forward", "web", "--forward", "two=2"], "forward to web=1, two=2");
+        check(&["--forward", "web,two", "--stickiness", "1h"], "forward to web=1, two=1, sticky for 1h");
         check(
             &["--redirect", "https://example.org"],
             "redirect to https://example.org:#{port}/#{path}?#{query} with 301",

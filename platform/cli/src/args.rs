@@ -1,18 +1,24 @@
 //! The command line's grammar: every command, flag and example.
 
+mod apply;
 mod balancer;
+mod bench;
 mod certificate;
 mod daemon;
+mod health_check;
 mod network;
 mod platform;
 mod usage;
 
+pub(crate) use apply::ApplyArgs;
 pub(crate) use balancer::{
     ActionArgs, ListenerCommand, ListenerCreateArgs, RuleCommand, RuleCreateArgs, RuleExplainArgs,
     RuleListArgs, TargetGroupCommand, TargetGroupCreateArgs,
 };
+pub(crate) use bench::{BenchCommand, ColdStartArgs};
 pub(crate) use certificate::{CertificateCommand, CertificateImportArgs};
 pub(crate) use daemon::DaemonArgs;
+pub(crate) use health_check::HealthCheckArgs;
 pub(crate) use network::{
     ExplainArgs, FlowsArgs, ForwardArgs, NetworkCommand, RuleArgs, SecurityGroupCommand,
     SecurityGroupCreateArgs,
@@ -173,6 +179,11 @@ pub enum Command {
         #[command(subcommand)]
         command: CertificateCommand,
     },
+    /// Make resources what a document says: services, listeners, rules and all others
+    Apply(ApplyArgs),
+    /// Print resources as a document that `skiff apply` takes
+    #[command(after_help = apply::EXPORT_HELP)]
+    Export,
     /// Open a local port to a task
     Forward(ForwardArgs),
     /// Print what a service or a task wrote
@@ -545,39 +556,6 @@ pub struct RollbackArgs {
     /// Do not wait until it serves
     #[arg(long)]
     pub no_wait: bool,
-}
-
-/// `skiff bench …`.
-#[derive(Debug, Subcommand)]
-#[allow(missing_docs, reason = "the help says it")]
-pub enum BenchCommand {
-    /// Measure the stages of a cold start
-    ColdStart(ColdStartArgs),
-}
-
-/// `skiff bench cold-start`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  skiff bench cold-start hello                       a service that is deployed
-  skiff bench cold-start hello.wasm --requests 500   a component: deployed for the measurement, then removed
-  skiff bench cold-start hello --html report.html    with plots, for a browser")]
-pub struct ColdStartArgs {
-    /// A service, or a component's file
-    #[arg(value_name = "NAME|FILE.wasm")]
-    pub source: String,
-    /// How many cold starts: 1 to 1000
-    #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub requests: u32,
-    /// What each request asks for
-    #[arg(long, value_name = "PATH", default_value = "/")]
-    pub path: String,
-    /// How often a FILE.wasm is pushed, compiled and called for the first time: 1 to 100
-    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub deploys: u32,
-    /// Also write the report, with a plot of each stage, as one HTML page that needs no network
-    #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
 }
 
 fn environment_variable(text: &str) -> Result<(String, String), String> {

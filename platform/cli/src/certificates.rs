@@ -30,7 +30,7 @@ async fn import(context: &Context, args: &CertificateImportArgs) -> anyhow::Resu
 }
 
 /// What a file of PEM says. What is wrong with it otherwise, the platform finds out.
-fn text_of(path: &Path) -> anyhow::Result<String> {
+pub(crate) fn text_of(path: &Path) -> anyhow::Result<String> {
     let bytes = std::fs::read(path).with_context(|| format!("{} can't be read", path.display()))?;
     String::from_utf8(bytes).map_err(|_| {
         let shown = path.display();

@@ -2,9 +2,11 @@
 //!
 //! `skiff up` and the hidden commands by which it starts its own processes are only parsed here; the binary carries
 //! them out. What always holds: data goes to standard output and everything else to standard error; `--output json`
-//! prints JSON alone; the exit code is 0 for done, 1 for failed, 2 for wrong usage, or that of a task that was run.
+//! prints JSON alone; the exit code is 0 for done, 1 for failed, 2 for wrong usage, 3 where `apply` was asked whether
+//! something differs, or that of a task that was run.
 
 mod actions;
+mod apply;
 mod args;
 mod artifact;
 mod bench;
@@ -30,8 +32,10 @@ mod rules;
 mod run;
 mod security_groups;
 mod services;
+mod settings;
 mod status;
 mod target_groups;
+mod targets;
 mod tasks;
 mod usage;
 
@@ -111,6 +115,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Rule { command } => rules::run(&context, &command).await?,
         Command::TargetGroup { command } => target_groups::run(&context, &command).await?,
         Command::Cert { command } => certificates::run(&context, &command).await?,
+        Command::Apply(args) => return apply::run(&context, &args).await,
+        Command::Export => apply::export::run(&context).await?,
         Command::Forward(args) => forward::run(&context, &args).await?,
         Command::Logs(args) => logs::run(&context, &args).await?,
         Command::Scale(args) => change::scale(&context, &args).await?,

@@ -5,9 +5,9 @@ use crate::args::{ListenerCommand, ListenerCreateArgs};
 use crate::context::{Context, all_pages};
 use crate::failure::usage;
 use crate::output::{self, or_none};
-use crate::{certificates, human, progress};
+use crate::{certificates, human, progress, settings};
 use skiff_api::{Certificate, Client, ErrorCode, Listener, PageQuery, PutListener};
-use skiff_types::{ListenerProtocol, Name};
+use skiff_types::{INTERNAL_LISTENER_DOMAIN, ListenerProtocol, Name, Namespace, Scheme};
 
 pub(crate) async fn run(context: &Context, command: &ListenerCommand) -> anyhow::Result<()> {
     match command {
@@ -20,29 +20,60 @@ pub(crate) async fn run(context: &Context, command: &ListenerCommand) -> anyhow:
 
 async fn create(context: &Context, args: &ListenerCreateArgs) -> anyhow::Result<()> {
     let (client, name) = (context.client()?, &args.name);
-    // The platform is told the port and the protocol each time: those that a listener has are asked for.
-    let present = match client.get_listener(name).await {
-        Ok(listener) => Some(listener),
-        Err(error) if error.code() == Some(ErrorCode::NotFound) => None,
-        Err(error) => return Err(error.into()),
-    };
-    let Some(port) = args.port.or(present.as_ref().map(|listener| listener.port)) else {
+    let present = if is_whole(args) { None } else { present(&client, name).await? };
+    let body = body(args, present.as_ref(), &context.namespace)?;
+    let listener = client.put_listener(name, &body, revision(args, present.as_ref())).await?;
+    print(context, &client, &listener).await
+}
+
+/// Whether all is given that the platform is told each time; else it is asked for the port and the protocol that a listener
+/// has.
+fn is_whole(args: &ListenerCreateArgs) -> bool {
+    args.port.is_some() && args.protocol.is_some()
+}
+
+/// The revision that is changed, if it was asked for: so that what somebody else says of its port and protocol meanwhile is
+/// not taken back.
+fn revision(args: &ListenerCreateArgs, present: Option<&Listener>) -> Option<u64> {
+    (!is_whole(args)).then(|| present.map_or(0, |listener| listener.revision))
+}
+
+/// A listener, if there is one.
+async fn present(client: &Client, name: &Name) -> anyhow::Result<Option<Listener>> {
+    match client.get_listener(name).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if error.code() == Some(ErrorCode::NotFound) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What the platform is told of a listener that is so at present.
+fn body(
+    args: &ListenerCreateArgs,
+    present: Option<&Listener>,
+    namespace: &Namespace,
+) -> anyhow::Result<PutListener> {
+    let name = &args.name;
+    let Some(port) = args.port.or(present.map(|listener| listener.port)) else {
         return Err(usage(format!("there is no listener {name} yet: a new one needs --port PORT")));
     };
     let protocol = args.protocol.or(present.map(|listener| listener.protocol));
-    let body = PutListener {
+    Ok(PutListener {
         protocol: protocol.unwrap_or(ListenerProtocol::Http),
         port,
-        scheme: None,
+        scheme: match (args.internal, args.public) {
+            (true, _) => Some(Scheme::Internal),
+            (false, true) => Some(Scheme::Public),
+            (false, false) => None,
+        },
         certificates: (!args.certificates.is_empty()).then(|| args.certificates.clone()),
         services: match (args.services, args.no_services) {
             (false, false) => None,
             (services, _) => Some(services),
         },
-        default_action: actions::asked_for(&args.action, &context.namespace),
-    };
-    let listener = client.put_listener(name, &body, None).await?;
-    print(context, &client, &listener).await
+        default_action: actions::asked_for(&args.action, namespace),
+        client_limit: settings::limit(args.client_limit, args.no_client_limit),
+    })
 }
 
 async fn list(context: &Context) -> anyhow::Result<()> {
@@ -90,13 +121,15 @@ fn table(listeners: &[Listener], now_ms: u64) -> String {
             listener.name.to_string(),
             listener.protocol.to_string(),
             listener.port.to_string(),
+            or_none(internal_name(listener)),
             listener.rules.to_string(),
             yes_or_no(listener.services).to_owned(),
             actions::text(&listener.default_action, None),
             or_none(listener.updated_at_ms.map(|at_ms| human::age(at_ms, now_ms))),
         ]
     };
-    let header = ["NAME", "PROTOCOL", "PORT", "RULES", "SERVICES", "DEFAULT ACTION", "CHANGED"];
+    let header =
+        ["NAME", "PROTOCOL", "PORT", "INTERNAL NAME", "RULES", "SERVICES", "DEFAULT ACTION", "CHANGED"];
     output::columns(header, listeners.iter().map(row))
 }
 
@@ -106,6 +139,7 @@ fn details(listener: &Listener, certificates: &[Certificate], now_ms: u64) -> St
         certificates.iter().map(|certificate| expiry(certificate, now_ms)).collect();
     let certificates = (!certificates.is_empty()).then(|| ("Certificates", certificates.join("\n")));
     let body = actions::body(&listener.default_action).map(|body| ("Body", body.to_owned()));
+    let internal = internal_name(listener).map(|name| ("Internal name", name));
     let rows = [
         ("Name", listener.name.to_string()),
         ("Protocol", listener.protocol.to_string()),
@@ -118,11 +152,21 @@ fn details(listener: &Listener, certificates: &[Certificate], now_ms: u64) -> St
         ("Default action", actions::text(&listener.default_action, None)),
     ];
     let last = [
+        ("Client limit", or_none(listener.client_limit)),
         ("Revision", listener.revision.to_string()),
         ("Created", at(listener.created_at_ms)),
         ("Changed", at(listener.updated_at_ms)),
     ];
-    output::properties(rows.into_iter().chain(certificates).chain(more).chain(body).chain(last))
+    let rows = rows.into_iter().chain(internal).chain(certificates);
+    output::properties(rows.chain(more).chain(body).chain(last))
+}
+
+/// The name by which tasks reach an internal listener.
+fn internal_name(listener: &Listener) -> Option<String> {
+    match listener.scheme {
+        Scheme::Public => None,
+        Scheme::Internal => Some(format!("{}.{INTERNAL_LISTENER_DOMAIN}", listener.name)),
+    }
 }
 
 /// A certificate's name, and until when it is valid.
@@ -141,6 +185,8 @@ fn yes_or_no(yes: bool) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::{Cli, Command};
+    use clap::Parser;
 
     fn listener() -> Listener {
         serde_json::from_value(serde_json::json!({
@@ -151,6 +197,33 @@ mod tests {
         .unwrap()
     }
 
+    fn arguments(words: &str) -> ListenerCreateArgs {
+        let line = format!("skiff listener create admin {words}");
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        let Command::Listener { command: ListenerCommand::Create(args) } = cli.command else { panic!() };
+        *args
+    }
+
+    #[track_caller]
+    fn check_told(words: &str, present: Option<&Listener>, told: (ListenerProtocol, u16, Option<u64>)) {
+        let args = arguments(words);
+        let body = body(&args, present, &Namespace::default()).unwrap();
+        assert_eq!((body.protocol, body.port, revision(&args, present)), told, "{words}");
+    }
+
+    #[test]
+    fn what_is_told_as_it_was_read_is_told_of_the_revision_that_was_read() {
+        use ListenerProtocol::{Http, Tcp};
+        let there = listener();
+        check_told("--no-services", Some(&there), (Http, 9000, Some(17)));
+        check_told("--port 9001", Some(&there), (Http, 9001, Some(17)));
+        check_told("--protocol tcp --forward kv", Some(&there), (Tcp, 9000, Some(17)));
+        check_told("--port 9001", None, (Http, 9001, Some(0)));
+        check_told("--port 9001 --protocol tcp --forward kv", None, (Tcp, 9001, None));
+        let error = body(&arguments("--no-services"), None, &Namespace::default()).unwrap_err();
+        assert!(error.to_string().contains("a new one needs --port PORT"), "{error}");
+    }
+
     #[test]
     fn listeners_in_a_table() {
         let untouched: Listener = serde_json::from_value(serde_json::json!({
@@ -158,10 +231,15 @@ mod tests {
             "default_action": { "forward": { "groups": [{ "group": "default/web" }] } }, "rules": 0,
         }))
         .unwrap();
-        let expected = "NAME    PROTOCOL   PORT   RULES   SERVICES   DEFAULT ACTION                     CHANGED\n\
-             admin   http       9000   2       no         respond 403 and 7B of text/plain   60s\n\
-             http    http       8080   0       yes        forward to default/web             -";
-        assert_eq!(table(&[listener(), untouched], 62_000), expected);
+        let internal = Listener { scheme: Scheme::Internal, ..listener() };
+        let expected = [
+            "NAME    PROTOCOL   PORT   INTERNAL NAME             RULES   SERVICES   DEFAULT ACTION                     \
+             CHANGED",
+            "admin   http       9000   admin.listener.internal   2       no         respond 403 and 7B of text/plain   \
+             60s",
+            "http    http       8080   -                         0       yes        forward to default/web             -",
+        ];
+        assert_eq!(table(&[internal, untouched], 62_000), expected.join("\n"));
     }
 
     #[test]
@@ -174,10 +252,17 @@ mod tests {
                         Services         no\n\
                         Default action   respond 403 and 7B of text/plain\n\
                         Body             not you\n\
+                        Client limit     -\n\
                         Revision         17\n\
                         Created          1970-01-01T00:00:01.000Z\n\
                         Changed          1970-01-01T00:00:02.000Z";
         assert_eq!(details(&listener(), &[], 0), expected);
+        let internal = details(&Listener { scheme: Scheme::Internal, ..listener() }, &[], 0);
+        let of_scheme = "Scheme           internal\nInternal name    admin.listener.internal\nRules";
+        assert!(internal.contains(of_scheme), "{internal}");
+        let limit = "concurrent=20".parse::<skiff_types::Limit>().unwrap();
+        let limited = details(&Listener { client_limit: Some(limit.into()), ..listener() }, &[], 0);
+        assert!(limited.contains("Client limit     concurrent=20\n"), "{limited}");
     }
 
     #[test]

@@ -4,8 +4,8 @@ use crate::args::{RuleCommand, RuleCreateArgs, RuleExplainArgs, RuleListArgs};
 use crate::context::{Context, all_pages};
 use crate::{actions, human, output, progress, target_groups};
 use skiff_api::{
-    ExplainRequest, ListenerRule, ListenerRuleListQuery, PageQuery, PutListenerRule, RequestExplanation,
-    TakenBy,
+    ExplainRequest, Limit, ListenerRule, ListenerRuleListQuery, PageQuery, PutListenerRule,
+    RequestExplanation, TakenBy,
 };
 use skiff_types::{Condition, Name};
 
@@ -26,6 +26,7 @@ async fn create(context: &Context, args: &RuleCreateArgs) -> anyhow::Result<()> 
         priority: args.priority.get(),
         conditions: args.conditions.clone(),
         action: action.expect("the grammar asks for one"),
+        limit: args.limit.map(Limit::from),
     };
     let rule = context.client()?.put_rule(&context.namespace, &args.name, &body, None).await?;
     context.output.print(&rule, || details(&rule))?;
@@ -90,6 +91,7 @@ fn table(rules: &[ListenerRule], now_ms: u64) -> String {
 
 fn details(rule: &ListenerRule) -> String {
     let body = actions::body(&rule.action).map(|body| ("Body", body.to_owned()));
+    let limit = [("Limit", output::or_none(rule.limit))];
     let rows = [
         ("Name", rule.name.to_string()),
         ("Namespace", rule.namespace.to_string()),
@@ -103,7 +105,7 @@ fn details(rule: &ListenerRule) -> String {
         ("Created", human::timestamp(rule.created_at_ms)),
         ("Changed", human::timestamp(rule.updated_at_ms)),
     ];
-    output::properties(rows.into_iter().chain(body).chain(last))
+    output::properties(rows.into_iter().chain(body).chain(limit).chain(last))
 }
 
 fn conditions(conditions: &[Condition], between: &str) -> String {
@@ -172,10 +174,14 @@ mod tests {
                         Priority     10\n\
                         Conditions   host=shop.localhost\n             path=/api/*,/v2/*\n\
                         Action       forward to api=95, shop/api=5\n\
+                        Limit        -\n\
                         Revision     17\n\
                         Created      1970-01-01T00:00:01.000Z\n\
                         Changed      1970-01-01T00:00:02.000Z";
         assert_eq!(details(&rule()), expected);
+        let limit = "rate=100,burst=200".parse::<skiff_types::Limit>().unwrap();
+        let limited = details(&ListenerRule { limit: Some(limit.into()), ..rule() });
+        assert!(limited.contains("Limit        rate=100,burst=200\n"), "{limited}");
     }
 
     fn request() -> ExplainRequest {

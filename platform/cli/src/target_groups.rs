@@ -2,8 +2,9 @@
 
 use crate::args::{TargetGroupCommand, TargetGroupCreateArgs};
 use crate::context::{Context, all_pages};
-use crate::{actions, human, output, progress};
-use skiff_api::{PageQuery, PutTargetGroup, TargetGroup, Targets};
+use crate::output::or_none;
+use crate::{actions, human, output, progress, settings};
+use skiff_api::{Client, ErrorCode, PageQuery, PutTargetGroup, TargetGroup, TargetHealthCheck, Targets};
 use skiff_types::Name;
 
 pub(crate) async fn run(context: &Context, command: &TargetGroupCommand) -> anyhow::Result<()> {
@@ -11,15 +12,51 @@ pub(crate) async fn run(context: &Context, command: &TargetGroupCommand) -> anyh
         TargetGroupCommand::Create(args) => create(context, args).await,
         TargetGroupCommand::Ls => list(context).await,
         TargetGroupCommand::Show { name } => show(context, name).await,
+        TargetGroupCommand::Targets { name } => crate::targets::run(context, name).await,
         TargetGroupCommand::Rm { names } => remove(context, names).await,
     }
 }
 
 async fn create(context: &Context, args: &TargetGroupCreateArgs) -> anyhow::Result<()> {
-    let body = PutTargetGroup { targets: targets(args), protocol: args.protocol, algorithm: args.algorithm };
-    let group = context.client()?.put_target_group(&context.namespace, &args.name, &body, None).await?;
+    let client = context.client()?;
+    // The platform is told a whole check: what is not spoken of is as it was.
+    let present = match args.health.is_spoken_of() {
+        true => present(context, &client, &args.name).await?,
+        false => None,
+    };
+    // So that what somebody else says of the check meanwhile is not taken back.
+    let revision = args.health.is_spoken_of().then(|| present.as_ref().map_or(0, |group| group.revision));
+    let body = body(args, present.and_then(|group| group.health_check));
+    let group = client.put_target_group(&context.namespace, &args.name, &body, revision).await?;
     context.output.print(&group, || details(&group))?;
     Ok(())
+}
+
+/// A group, if there is one.
+async fn present(context: &Context, client: &Client, name: &Name) -> anyhow::Result<Option<TargetGroup>> {
+    match client.get_target_group(&context.namespace, name).await {
+        Ok(group) => Ok(Some(group)),
+        Err(error) if error.code() == Some(ErrorCode::NotFound) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What the platform is told of a group whose targets are checked so.
+fn body(args: &TargetGroupCreateArgs, health_check: Option<TargetHealthCheck>) -> PutTargetGroup {
+    PutTargetGroup {
+        targets: targets(args),
+        protocol: args.protocol,
+        tls: match (args.tls, args.no_tls) {
+            (false, false) => None,
+            (tls, _) => Some(tls),
+        },
+        algorithm: args.algorithm,
+        stickiness: settings::setting(args.stickiness, args.no_stickiness),
+        slow_start: settings::setting(args.slow_start, args.no_slow_start),
+        deregistration_delay: args.deregistration_delay,
+        health_check: settings::health_check(&args.health, health_check),
+        limit: settings::limit(args.limit, args.no_limit),
+    }
 }
 
 /// Who they are; the grammar asks for one kind of them.
@@ -103,8 +140,16 @@ fn details(group: &TargetGroup) -> String {
         ("Name", group.name.to_string()),
         ("Namespace", group.namespace.to_string()),
         targets,
-        ("Protocol", group.protocol.to_string()),
+        (
+            "Protocol",
+            if group.tls { format!("{} in TLS", group.protocol) } else { group.protocol.to_string() },
+        ),
         ("Algorithm", group.algorithm.to_string()),
+        ("Stickiness", or_none(group.stickiness)),
+        ("Slow start", or_none(group.slow_start)),
+        ("Deregistration delay", group.deregistration_delay.to_string()),
+        ("Health check", or_none(group.health_check.as_ref().map(settings::health_check_text))),
+        ("Limit", or_none(group.limit)),
         ("Revision", group.revision.to_string()),
         ("Created", human::timestamp(group.created_at_ms)),
         ("Changed", human::timestamp(group.updated_at_ms)),
@@ -114,11 +159,13 @@ fn details(group: &TargetGroup) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::{Cli, Command};
+    use clap::Parser;
 
     fn group(name: &str, targets: serde_json::Value) -> TargetGroup {
         serde_json::from_value(serde_json::json!({
             "name": name, "namespace": "default", "revision": 17, "targets": targets, "protocol": "http1",
-            "algorithm": "round-robin", "created_at_ms": 1_000, "updated_at_ms": 2_000,
+            "algorithm": "round-robin", "deregistration_delay": "5m", "created_at_ms": 1_000, "updated_at_ms": 2_000,
         }))
         .unwrap()
     }
@@ -141,16 +188,79 @@ mod tests {
     #[test]
     fn a_target_group_in_detail() {
         let legacy = group("legacy", serde_json::json!({ "outside": ["192.0.2.7:8080", "example.org:80"] }));
-        let expected = "Name        legacy\n\
-                        Namespace   default\n\
-                        Outside     192.0.2.7:8080\n            example.org:80\n\
-                        Protocol    http1\n\
-                        Algorithm   round-robin\n\
-                        Revision    17\n\
-                        Created     1970-01-01T00:00:01.000Z\n\
-                        Changed     1970-01-01T00:00:02.000Z";
+        let expected = "Name                   legacy\n\
+                        Namespace              default\n\
+                        Outside                192.0.2.7:8080\n                       example.org:80\n\
+                        Protocol               http1\n\
+                        Algorithm              round-robin\n\
+                        Stickiness             -\n\
+                        Slow start             -\n\
+                        Deregistration delay   5m\n\
+                        Health check           -\n\
+                        Limit                  -\n\
+                        Revision               17\n\
+                        Created                1970-01-01T00:00:01.000Z\n\
+                        Changed                1970-01-01T00:00:02.000Z";
         assert_eq!(details(&legacy), expected);
         let shop = details(&group("shop", serde_json::json!({ "service": "default/shop" })));
-        assert!(shop.contains("Service     shop\n"), "{shop}");
+        assert!(shop.contains("Service                shop\n"), "{shop}");
+    }
+
+    #[test]
+    fn all_that_a_target_group_says_is_shown() {
+        let shown = serde_json::json!({
+            "name": "secure", "namespace": "default", "revision": 17, "targets": { "outside": ["example.org:443"] },
+            "protocol": "http2", "tls": true, "algorithm": "round-robin", "stickiness": "1h", "slow_start": "30s",
+            "deregistration_delay": "10s", "limit": { "requests_per_second": 100, "concurrent": 20 },
+            "health_check": {
+                "path": "/ready", "interval": "10s", "timeout": "5s", "healthy": 5, "unhealthy": 2, "matcher": "200",
+            },
+            "created_at_ms": 1_000, "updated_at_ms": 2_000,
+        });
+        let shown = details(&serde_json::from_value(shown).unwrap());
+        for row in [
+            "Protocol               http2 in TLS",
+            "Stickiness             1h",
+            "Slow start             30s",
+            "Deregistration delay   10s",
+            "Health check           /ready answers 200 within 5s, every 10s; healthy after 5, unhealthy after 2",
+            "Limit                  rate=100,concurrent=20",
+        ] {
+            assert!(shown.lines().any(|line| line == row), "{row:?} is not in\n{shown}");
+        }
+    }
+
+    #[track_caller]
+    fn check(words: &str, expected: serde_json::Value) {
+        let line = format!("skiff target-group create a --service web {words}");
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        let Command::TargetGroup { command: TargetGroupCommand::Create(args) } = cli.command else {
+            panic!()
+        };
+        let mut body = serde_json::to_value(body(&args, None)).unwrap();
+        let targets = body.as_object_mut().unwrap().remove("targets");
+        assert_eq!((targets, body), (Some(serde_json::json!({ "service": "web" })), expected), "{words}");
+    }
+
+    #[test]
+    fn what_is_not_given_is_not_spoken_of_and_what_is_taken_away_is_null() {
+        check("", serde_json::json!({}));
+        check(
+            "--stickiness 1h --slow-start 30s --deregistration-delay 10s --limit rate=5 --tls --protocol http2",
+            serde_json::json!({
+                "stickiness": "1h", "slow_start": "30s", "deregistration_delay": "10s",
+                "limit": { "requests_per_second": 5 }, "tls": true, "protocol": "http2",
+            }),
+        );
+        check(
+            "--no-stickiness --no-slow-start --no-limit --no-tls --no-health-check",
+            serde_json::json!({
+                "stickiness": null, "slow_start": null, "limit": null, "tls": false, "health_check": null,
+            }),
+        );
+        for both in ["--tls --no-tls", "--limit rate=1 --no-limit", "--healthy 2 --no-health-check"] {
+            let line = format!("skiff target-group create a --service web {both}");
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{both}");
+        }
     }
 }

@@ -26,6 +26,8 @@ mod start;
 mod view;
 
 pub use context::{Config, Deps, Token};
-pub use meters::{Meters, NodeReading, Readings, TaskReading, WorkerReading, WorkerState};
+pub use meters::{
+    MeterReading, MeterReadings, Meters, NodeReading, Readings, TaskReading, WorkerReading, WorkerState,
+};
 pub use network::{AskedNetwork, NetworkError, establish_network};
 pub use start::{CallError, Handle, StartError, start};

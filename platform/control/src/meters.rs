@@ -1,10 +1,13 @@
-//! What is measured of tasks and workers: the port that the node answers, and the sums that outlive its tasks.
+//! What is measured of tasks and workers, and of what the load balancer does: the port that the node answers, and the sums
+//! that outlive its tasks and its meters.
 //!
 //! It deliberately knows no metric names (`metrics` does).
 //!
-//! What always holds: an owner's counters never go down while the owner exists, whatever becomes of its tasks.
+//! What always holds: an owner's counters never go down while the owner exists, whatever becomes of its tasks; nor do those of
+//! a listener, a rule or a target group, whichever meters of the ledger it had.
 
-use skiff_ledger::Totals;
+use skiff_ledger::{MeterTotals, Totals};
+use skiff_ports::balancer::Metered;
 use skiff_types::{Charge, Group, Namespace, QualifiedName, TaskId};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +21,10 @@ pub trait Meters: Send + Sync {
 
     /// The sums of those of these tasks that live and used anything; costs what these tasks do, however many there are.
     fn totals(&self, tasks: &[TaskId]) -> HashMap<TaskId, Totals>;
+
+    /// What the load balancer counted at what there is of it, and the last of what it counted at what is gone since the call
+    /// before; that is handed over once.
+    fn balancer(&self) -> MeterReadings;
 
     /// What tasks and the platform used since the call before; each charge is handed over once.
     fn charges(&self) -> Vec<Charge>;
@@ -51,6 +58,24 @@ pub struct TaskReading {
     pub totals: Totals,
 }
 
+/// An answer of [`Meters::balancer`].
+#[derive(Debug, Clone, Default)]
+pub struct MeterReadings {
+    /// What has a meter in the ledger and used it; some of it may stand here twice.
+    pub living: Vec<MeterReading>,
+    /// Meters that were given back since the last call, as they last were.
+    pub ended: Vec<MeterReading>,
+}
+
+/// One meter's sums over all workers.
+#[derive(Debug, Clone)]
+pub struct MeterReading {
+    /// What it is of.
+    pub metered: Metered,
+    /// The sums.
+    pub totals: MeterTotals,
+}
+
 /// The processes of a node.
 #[derive(Debug, Clone, Default)]
 pub struct NodeReading {
@@ -66,6 +91,8 @@ pub struct NodeReading {
     pub log_lines_lost: u64,
     /// Records of the flow log that were lost because they came faster than they could be kept.
     pub flow_records_lost: u64,
+    /// Spans of requests that were dropped, in workers or for want of a collector that takes them.
+    pub spans_dropped: u64,
     /// The workers, by index.
     pub workers: Vec<WorkerReading>,
 }
@@ -136,16 +163,18 @@ impl Owner {
     }
 }
 
-/// The sums of all owners, with those of tasks that are gone.
+/// The sums of all owners, with those of tasks that are gone; and likewise of what the load balancer counts at.
 pub(crate) struct Accounts {
     meters: Arc<dyn Meters>,
     ended: Mutex<BTreeMap<Owner, Totals>>,
+    /// Of meters that were given back.
+    given_back: Mutex<BTreeMap<Metered, MeterTotals>>,
 }
 
 impl Accounts {
     /// Accounts without a past.
     pub(crate) fn new(meters: Arc<dyn Meters>) -> Self {
-        Self { meters, ended: Mutex::default() }
+        Self { meters, ended: Mutex::default(), given_back: Mutex::default() }
     }
 
     /// The sums of those of these tasks that live.
@@ -171,6 +200,24 @@ impl Accounts {
         ended.retain(|owner, _| exists(owner));
     }
 
+    /// The sums of all that the load balancer counts at: counters since the platform started, gauges as of now.
+    pub(crate) fn by_metered(&self) -> BTreeMap<Metered, MeterTotals> {
+        let mut given_back = self.given_back.lock().unwrap_or_else(PoisonError::into_inner);
+        let living = self.take_back(&mut given_back);
+        let mut sums = given_back.clone();
+        for MeterReading { metered, totals } in living {
+            sums.entry(metered).or_default().absorb_living(&totals);
+        }
+        sums
+    }
+
+    /// Takes over what was given back, and forgets the sums of what is gone.
+    pub(crate) fn retain_metered(&self, exists: impl Fn(&Metered) -> bool) {
+        let mut given_back = self.given_back.lock().unwrap_or_else(PoisonError::into_inner);
+        self.take_back(&mut given_back);
+        given_back.retain(|metered, _| exists(metered));
+    }
+
     /// The supervisor and its workers.
     pub(crate) fn node(&self) -> NodeReading {
         self.meters.node()
@@ -185,6 +232,14 @@ impl Accounts {
         let readings = self.meters.read();
         for reading in &readings.ended {
             ended.entry(owner(reading)).or_default().absorb_ended(&reading.totals);
+        }
+        readings.living
+    }
+
+    fn take_back(&self, given_back: &mut BTreeMap<Metered, MeterTotals>) -> Vec<MeterReading> {
+        let readings = self.meters.balancer();
+        for MeterReading { metered, totals } in readings.ended {
+            given_back.entry(metered).or_default().absorb_ended(&totals);
         }
         readings.living
     }

@@ -1,7 +1,10 @@
 //! The metrics, in Prometheus's text format, made from the ledger's sums when they are asked for.
 //!
 //! Names and units follow <https://prometheus.io/docs/practices/naming/>. Nothing is registered or kept: a series is
-//! there once there is something to count, so a service that nobody calls has none.
+//! there once there is something to count, so a service that nobody calls has none. Those of the load balancer are in
+//! [`balancer`].
+
+mod balancer;
 
 use crate::bill::SinceStart;
 use crate::context::Context;
@@ -214,6 +217,7 @@ pub(crate) fn render(context: &Context) -> Result<String, ApiError> {
             families.add_owner(&owner, &totals);
         }
     }
+    balancer::add(context, &mut families);
     let node = context.accounts.node();
     for worker in &node.workers {
         let labels = [("worker", worker.index.to_string())];
@@ -245,6 +249,12 @@ pub(crate) fn render(context: &Context) -> Result<String, ApiError> {
             "Records of the flow log that were lost because they came faster than they could be kept.",
             MetricType::COUNTER,
             node.flow_records_lost as f64,
+        ),
+        (
+            "skiff_spans_dropped_total",
+            "Requests whose spans were dropped: there was no room, or no collector that takes them.",
+            MetricType::COUNTER,
+            node.spans_dropped as f64,
         ),
         (
             "skiff_services",

@@ -12,15 +12,19 @@ use hyper_util::rt::TokioIo;
 use skiff_edge::access_log::{self, Format};
 use skiff_edge::guard::Blocks;
 use skiff_edge::measured::{Heads, Routing};
+use skiff_edge::sticky::{Cookies, Terms};
 use skiff_edge::{Config, Deps, Edge, Limits, Proto};
 use skiff_ledger::Ledger;
+use skiff_ports::balancer::BalancerChange;
 use skiff_ports::body::{self, Body};
 use skiff_ports::connect::{Connect, ConnectError, Connection, Destination, Origin};
+use skiff_ports::cookie::CookieKey;
 use skiff_ports::invoke::{Invoke, InvokeError};
 use skiff_ports::snapshot::{HostMatch, Route, Target};
-use skiff_types::TaskId;
+use skiff_types::{Span, TargetGroupSpec, TaskId};
 use std::hint::black_box;
 use std::rc::Rc;
+use std::sync::Arc;
 use tokio::task::LocalSet;
 
 /// A service on a host of its own.
@@ -104,6 +108,21 @@ fn guard(criterion: &mut Criterion) {
     });
 }
 
+fn cookies(criterion: &mut Criterion) {
+    let cookies = Cookies::new(&CookieKey([7; 32]));
+    let terms = Terms { now_s: 1_000, lasts: Span::from_ms(60_000), is_secure: true };
+    criterion.bench_function("cookies/one of a target given", |bencher| {
+        bencher.iter(|| cookies.set_target(black_box("default/s0"), 7, &terms));
+    });
+    let given = cookies.set_target("default/s0", 7, &terms);
+    let (pair, _) = given.to_str().expect("text").split_once(';').expect("a pair");
+    let line = HeaderValue::try_from(format!("a=1; theme=dark; {pair}; b=2")).expect("a header");
+    let headers: HeaderMap = [(http::header::COOKIE, line)].into_iter().collect();
+    criterion.bench_function("cookies/one of a target found among others", |bencher| {
+        bencher.iter(|| assert_eq!(cookies.target_of(black_box(&headers), "default/s0", 1_000), Some(7)));
+    });
+}
+
 /// Tasks of both kinds that answer at once.
 struct AtOnce;
 
@@ -150,12 +169,19 @@ fn requests(criterion: &mut Criterion) {
         let path = folder.path().join("access.log");
         Some(access_log::Config { format, files_max: 2, ..access_log::Config::new(path) })
     };
-    requests_to(criterion, "connections in memory", None);
-    requests_to(criterion, "connections in memory, logged as JSON", log(Format::Json));
-    requests_to(criterion, "connections in memory, logged in ELB's form", log(Format::Elb));
+    requests_to(criterion, "connections in memory", None, None);
+    requests_to(criterion, "connections in memory, logged as JSON", log(Format::Json), None);
+    requests_to(criterion, "connections in memory, logged in ELB's form", log(Format::Elb), None);
+    let lasts = Some(Span::from_ms(60_000));
+    requests_to(criterion, "connections in memory, each given a cookie", None, lasts);
 }
 
-fn requests_to(criterion: &mut Criterion, over: &str, access_log: Option<access_log::Config>) {
+fn requests_to(
+    criterion: &mut Criterion,
+    over: &str,
+    access_log: Option<access_log::Config>,
+    stickiness: Option<Span>,
+) {
     let (ledger, _) = Ledger::create(1).expect("a ledger");
     let (limits, forwarded_proto) = (Limits::default(), Proto::Http);
     let config = Config { worker: 0, limits, access_log, forwarded_proto, forwarded_port: 80 };
@@ -163,7 +189,16 @@ fn requests_to(criterion: &mut Criterion, over: &str, access_log: Option<access_
     let edge = Edge::new(config, Deps { invoke: tasks.clone(), connect: tasks, ledger }).expect("an edge");
     let mut daemon = route(1, 1);
     daemon.targets[0].port = Some(80);
-    edge.route(&[route(0, 1), daemon], &[]);
+    let routes = [route(0, 1), daemon];
+    edge.route(&routes, &[]);
+    if stickiness.is_some() {
+        let group = |route: &Route| {
+            let spec = TargetGroupSpec { stickiness, ..TargetGroupSpec::of_service(route.service.clone()) };
+            Arc::new(spec)
+        };
+        let groups = routes.iter().map(group).collect();
+        edge.balance(&BalancerChange { groups, ..BalancerChange::default() });
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let local = LocalSet::new();
     for (what, host) in [("an http task", "s0.localhost"), ("a daemon", "s1.localhost")] {
@@ -174,5 +209,5 @@ fn requests_to(criterion: &mut Criterion, over: &str, access_log: Option<access_
     }
 }
 
-criterion_group!(benches, lookups, header_maps, guard, requests);
+criterion_group!(benches, lookups, header_maps, guard, cookies, requests);
 criterion_main!(benches);

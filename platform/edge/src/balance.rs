@@ -6,13 +6,16 @@
 
 use crate::chance::Chance;
 use crate::edge::Edge;
-use crate::group::{Aim, Group};
+use crate::group::{Aim, Group, Settings};
+use crate::key::key_of;
 use crate::listener::Listener;
+use crate::meters::Meters;
 use crate::refusal::Refusal;
-use skiff_ports::balancer::BalancerChange;
+use http::HeaderMap;
+use skiff_ports::balancer::{BalancerChange, Metered};
 use skiff_ports::connect::Destination;
 use skiff_types::{
-    Algorithm, Forward, ListenerSpec, Name, Outside, QualifiedName, TargetGroupSpec, Targets, VirtualAddress,
+    Forward, ListenerSpec, Name, Outside, QualifiedName, Scheme, TargetGroupSpec, Targets, VirtualAddress,
     WeightedGroup,
 };
 use std::collections::{HashMap, HashSet};
@@ -29,7 +32,7 @@ enum Named {
     /// The tasks that a service has at present.
     Service {
         service: QualifiedName,
-        algorithm: Algorithm,
+        settings: Rc<Settings>,
         /// The group's own name, `NAMESPACE/NAME`.
         label: Rc<str>,
     },
@@ -38,26 +41,33 @@ enum Named {
 
 impl Groups {
     /// A group is new, or has changed.
-    fn set(&mut self, spec: &TargetGroupSpec) {
-        let TargetGroupSpec { name, targets, algorithm, .. } = spec;
+    fn set(&mut self, spec: &TargetGroupSpec, settings: &Rc<Settings>, meters: &Meters, worker: usize) {
+        let TargetGroupSpec { name, targets, .. } = spec;
         let before = self.take(name);
-        let of = |addresses: Vec<(String, Destination)>| {
-            let group = Group::of_addresses(name, addresses.into_iter(), *algorithm, before.as_deref());
+        let of = |addresses: Vec<(Box<str>, Destination)>| {
+            let metered = |(label, destination): (Box<str>, Destination)| {
+                let target = Metered::Target { group: name.clone(), target: Arc::from(&*label) };
+                (label, destination, meters.get(&target))
+            };
+            let addresses = addresses.into_iter().map(metered);
+            let group = Group::of_addresses(name, addresses, settings, worker, before.as_deref());
             Named::Addresses(Rc::new(group))
         };
         let named = match targets {
             Targets::Service(service) => {
-                close(before.as_deref());
-                let label = name.to_string().into();
-                Named::Service { service: service.clone(), algorithm: *algorithm, label }
+                close(before.as_deref(), worker);
+                let (service, settings) = (service.clone(), settings.clone());
+                Named::Service { service, settings, label: name.to_string().into() }
             }
             Targets::Virtual(addresses) => {
-                let address =
-                    |VirtualAddress(at): &VirtualAddress| (at.to_string(), Destination::Virtual(*at));
+                let address = |VirtualAddress(at): &VirtualAddress| {
+                    (at.to_string().into_boxed_str(), Destination::Virtual(*at))
+                };
                 of(addresses.iter().map(address).collect())
             }
             Targets::Outside(hosts) => {
-                let host = |host: &Outside| (host.to_string(), Destination::Outside(host.clone()));
+                let host =
+                    |host: &Outside| (host.to_string().into_boxed_str(), Destination::Outside(host.clone()));
                 of(hosts.iter().map(host).collect())
             }
         };
@@ -65,8 +75,16 @@ impl Groups {
     }
 
     /// A group is gone.
-    fn remove(&mut self, name: &QualifiedName) {
-        close(self.take(name).as_deref());
+    fn remove(&mut self, name: &QualifiedName, worker: usize) {
+        close(self.take(name).as_deref(), worker);
+    }
+
+    /// The group of this name, if its targets are addresses.
+    pub(crate) fn addresses(&self, name: &QualifiedName) -> Option<Rc<Group>> {
+        match self.0.get(name)? {
+            Named::Addresses(group) => Some(group.clone()),
+            Named::Service { .. } => None,
+        }
     }
 
     /// Takes a group out; gives its targets, if they are addresses.
@@ -78,40 +96,60 @@ impl Groups {
     }
 }
 
-fn close(group: Option<&Group>) {
+fn close(group: Option<&Group>, worker: usize) {
     if let Some(group) = group {
-        group.close();
+        group.close(worker);
     }
 }
 
 impl Edge {
     /// Listeners, certificates, rules and target groups are from now on as it is told here; what is not named stays as it is.
     /// Requests that found their target group go on with it. Connections to a listener that is gone, or speaks another
-    /// protocol now, end after what is in flight.
+    /// protocol now, or is reached by others, end after what is in flight.
     pub fn balance(&self, change: &BalancerChange) {
-        let BalancerChange { groups, dissolved, certificates, revoked, listeners, closed, rules, dropped } =
-            change;
+        let BalancerChange {
+            meters: _,
+            groups,
+            dissolved,
+            certificates,
+            revoked,
+            listeners,
+            closed,
+            rules,
+            dropped,
+        } = change;
+        self.learn_meters(change);
         groups.iter().for_each(|spec| self.set_group(spec));
         self.learn_certificates(certificates);
         self.set_listeners(listeners);
-        rules.iter().for_each(|rule| self.listeners().set_rule(rule));
+        for rule in rules {
+            let meter = self.meters().get(&Metered::Rule(rule.name.clone()));
+            self.listeners().set_rule(rule, meter);
+        }
         dropped.iter().for_each(|name| self.listeners().drop_rule(name));
         for listener in closed.iter().filter_map(|name| self.listeners().close(name)) {
             self.finish_all_of(&listener);
         }
         self.forget_certificates(revoked);
         for name in dissolved {
-            self.groups().remove(name);
-            self.table().choose_by(name, Algorithm::default());
+            self.groups().remove(name, self.worker());
+            self.table().settle(name, None);
         }
+        self.forget_meters(change);
+        self.to_check().note(change);
     }
 
     fn set_listeners(&self, listeners: &[Arc<ListenerSpec>]) {
         for spec in listeners {
-            let speaks_otherwise = |listener: &Rc<Listener>| listener.protocol() != spec.protocol;
-            let before = self.listeners().get(&spec.name).filter(speaks_otherwise);
-            self.listeners().set(spec);
-            // Else a target would be told that what came in clear came by TLS.
+            let is_another = |listener: &Rc<Listener>| {
+                let is_internal = spec.scheme == Scheme::Internal;
+                (listener.protocol(), listener.is_internal()) != (spec.protocol, is_internal)
+            };
+            let before = self.listeners().get(&spec.name).filter(is_another);
+            let meter = self.meters().get(&Metered::Listener(spec.name.clone()));
+            self.listeners().set(spec, meter);
+            // Else a target would be told that what came in clear came by TLS, or what came from outside would go on where
+            // tasks alone may come.
             before.iter().for_each(|listener| self.finish_all_of(listener));
         }
         let names: HashSet<&Name> = listeners.iter().map(|spec| &spec.name).collect();
@@ -119,27 +157,50 @@ impl Edge {
     }
 
     fn set_group(&self, spec: &TargetGroupSpec) {
-        self.groups().set(spec);
+        let meter = self.meters().get(&Metered::Group(spec.name.clone()));
+        let settings = Rc::new(Settings::of(spec, meter));
+        self.groups().set(spec, &settings, &self.meters(), self.worker());
         let is_of_itself = matches!(&spec.targets, Targets::Service(service) if *service == spec.name);
-        let algorithm = if is_of_itself { spec.algorithm } else { Algorithm::default() };
-        self.table().choose_by(&spec.name, algorithm);
+        self.table().settle(&spec.name, is_of_itself.then_some(settings));
     }
 
-    /// The target group that a request or a connection is forwarded to this time.
-    pub(crate) fn aim(&self, forward: &Forward) -> Result<Aim, Refusal> {
-        let name = choose(&forward.groups, self.chance()).ok_or(Refusal::NoWeight)?;
-        let groups = self.groups();
-        let (service, algorithm, named) = match groups.0.get(name) {
-            Some(Named::Addresses(group)) => {
-                return Ok(Aim { group: group.clone(), algorithm: group.algorithm(), named: None });
-            }
-            Some(Named::Service { service, algorithm, label }) => {
-                (service, Some(*algorithm), (service != name).then(|| label.clone()))
-            }
-            None => (name, None, None),
+    /// The target group that a request or a connection is forwarded to this time; `headers` are a request's. A client that is
+    /// to stay with a group or a target comes to that.
+    pub(crate) fn aim(&self, forward: &Forward, headers: Option<&HeaderMap>) -> Result<Aim, Refusal> {
+        let stays = self.stays_among(headers, forward);
+        let name = stays.or_else(|| choose(&forward.groups, self.chance())).ok_or(Refusal::NoWeight)?;
+        let aim = self.aim_at_group(name)?;
+        let among = forward.stickiness.map(|lasts| (lasts, key_of(name)));
+        Ok(Aim { stuck_to: self.stuck_to(headers, aim.stickiness, aim.label()), among, ..aim })
+    }
+
+    /// The same where a service's own host and path, or its port, lead.
+    pub(crate) fn aim_at_service(&self, service: Rc<Group>, headers: Option<&HeaderMap>) -> Aim {
+        let aim = Aim::at(service);
+        Aim { stuck_to: self.stuck_to(headers, aim.stickiness, aim.label()), ..aim }
+    }
+
+    fn aim_at_group(&self, name: &QualifiedName) -> Result<Aim, Refusal> {
+        let find = |service: &QualifiedName| {
+            self.service(service).ok_or_else(|| Refusal::NoGroup { name: service.to_string() })
         };
-        let group = self.service(service).ok_or_else(|| Refusal::NoGroup { name: service.to_string() })?;
-        Ok(Aim { algorithm: algorithm.unwrap_or(group.algorithm()), group, named })
+        match self.groups().0.get(name) {
+            Some(Named::Addresses(group)) => Ok(Aim::at(group.clone())),
+            // The service's own group says that of the service.
+            Some(Named::Service { service, .. }) if service == name => find(service).map(Aim::at),
+            Some(Named::Service { service, settings, label }) => {
+                let group = find(service)?.speaking(settings.speaks, self.worker());
+                Ok(Aim {
+                    algorithm: settings.algorithm,
+                    named: Some(label.clone()),
+                    stickiness: settings.stickiness,
+                    meter: settings.meter.clone(),
+                    limit: settings.limit,
+                    ..Aim::at(group)
+                })
+            }
+            None => find(name).map(Aim::at),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::headers;
 use crate::refusal::Refusal;
 use crate::silence::Silence;
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use skiff_kit::clock::monotonic_ns;
@@ -34,6 +35,8 @@ pub(crate) struct Upload {
     /// What is wrong with it as it came, if that is why it failed.
     fault: OnceLock<Fault>,
     limit_bytes: u64,
+    /// Bytes and number of the trailers.
+    trailers_max: (usize, usize),
     idle_timeout: Duration,
 }
 
@@ -41,6 +44,7 @@ const NO_FAILURE: u8 = 0;
 const TOO_LARGE: u8 = 1;
 const IDLE: u8 = 2;
 const BROKEN: u8 = 3;
+const TRAILERS_TOO_LARGE: u8 = 4;
 
 impl Upload {
     pub(crate) fn new(body: Incoming, limits: &Limits) -> Arc<Self> {
@@ -52,6 +56,7 @@ impl Upload {
             failure: AtomicU8::new(NO_FAILURE),
             fault: OnceLock::new(),
             limit_bytes: limits.request_body_bytes_max,
+            trailers_max: (limits.header_bytes_max, limits.header_count_max),
             idle_timeout: limits.body_idle_timeout,
         })
     }
@@ -88,6 +93,7 @@ impl Upload {
             NO_FAILURE => None,
             TOO_LARGE => Some(Refusal::BodyTooLarge { limit_bytes: self.limit_bytes }),
             IDLE => Some(Refusal::BodyIdle { idle_ms: self.idle_ms() }),
+            TRAILERS_TOO_LARGE => Some(Refusal::HeadersTooLarge { limit_bytes: self.trailers_max.0 }),
             _ => Some(self.fault.get().map_or(Refusal::BodyBroken, |fault| Refusal::Unsound(*fault))),
         }
     }
@@ -112,6 +118,18 @@ impl UploadBody {
         self.incoming = None;
         Poll::Ready(Some(Err(error)))
     }
+
+    /// The last of it came.
+    fn ended_with(&mut self, mut trailers: HeaderMap) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let (bytes_max, count_max) = self.upload.trailers_max;
+        if headers::bytes(&trailers) > bytes_max || trailers.len() > count_max {
+            return self.fail(TRAILERS_TOO_LARGE, BodyError::Connection("its trailers are too large".into()));
+        }
+        headers::strip_of_heads(&mut trailers);
+        self.upload.complete.store(true, Relaxed);
+        self.incoming = None;
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
 }
 
 impl http_body::Body for UploadBody {
@@ -130,11 +148,12 @@ impl http_body::Body for UploadBody {
         }
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
         match Pin::new(incoming).poll_frame(context) {
-            Poll::Ready(Some(Ok(mut frame))) => {
+            Poll::Ready(Some(Ok(frame))) => {
                 self.silence.heard();
-                if let Some(trailers) = frame.trailers_mut() {
-                    headers::strip_of_calls(trailers);
-                }
+                let frame = match frame.into_trailers() {
+                    Ok(trailers) => return self.ended_with(trailers),
+                    Err(frame) => frame,
+                };
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                 let received_bytes = self.upload.received_bytes.fetch_add(bytes, Relaxed) + bytes;
                 let limit_bytes = self.upload.limit_bytes;
@@ -183,14 +202,28 @@ fn fault(error: &hyper::Error) -> Option<Fault> {
 
 /// The body of a daemon's answer.
 pub(crate) struct Download {
-    incoming: Incoming,
+    /// None once all of it came.
+    incoming: Option<Incoming>,
+    /// Bytes that the trailers may have.
+    trailer_bytes_max: usize,
     /// Lasts while the client waits and the daemon sends nothing.
     silence: Silence,
 }
 
 impl Download {
     pub(crate) fn new(incoming: Incoming, limits: &Limits) -> Self {
-        Self { incoming, silence: Silence::new(limits.target_response_timeout) }
+        let silence = Silence::new(limits.target_response_timeout);
+        Self { incoming: Some(incoming), trailer_bytes_max: limits.response_header_bytes_max, silence }
+    }
+
+    /// The last of it came.
+    fn ended_with(&mut self, mut trailers: HeaderMap) -> Result<Frame<Bytes>, BodyError> {
+        self.incoming = None;
+        if headers::bytes(&trailers) > self.trailer_bytes_max {
+            return Err(BodyError::Guest("the trailers of the task's answer are too large".to_owned()));
+        }
+        headers::strip_of_heads(&mut trailers);
+        Ok(Frame::trailers(trailers))
     }
 }
 
@@ -202,10 +235,14 @@ impl http_body::Body for Download {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.incoming).poll_frame(context) {
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        match Pin::new(incoming).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.silence.heard();
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(match frame.into_trailers() {
+                    Ok(trailers) => self.ended_with(trailers),
+                    Err(frame) => Ok(frame),
+                }))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(BodyError::Connection(error.into())))),
             Poll::Ready(None) => Poll::Ready(None),
@@ -217,11 +254,11 @@ impl http_body::Body for Download {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
     }
 }
 
@@ -297,7 +334,11 @@ impl http_body::Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         match &polled {
-            Poll::Ready(Some(Ok(frame))) => self.gave(frame.data_ref().map_or(0, Bytes::len)),
+            Poll::Ready(Some(Ok(frame))) => {
+                // Nobody asks for more after trailers.
+                self.ended = frame.is_trailers();
+                self.gave(frame.data_ref().map_or(0, Bytes::len));
+            }
             Poll::Ready(Some(Err(error))) => {
                 self.ended = true;
                 self.exchange.broke_off(error.to_string());

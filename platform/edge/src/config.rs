@@ -79,8 +79,23 @@ pub struct Limits {
     pub target_idle_connections_max: usize,
     /// How long one of them is kept: for less than servers usually do, so that it is seldom closed under a request.
     pub target_idle_timeout: Duration,
+    /// How long a target's handshake of TLS may take. 504 past it.
+    pub target_handshake_timeout: Duration,
+    /// Requests at once on one HTTP/2 connection to a target, which may take fewer; one more is sent on another connection.
+    pub target_http2_streams_max: u32,
+    /// Bytes of an answer that a target may send ahead by HTTP/2. A connection has room for what all of its requests may.
+    pub target_http2_stream_window_bytes: u32,
+    /// Silence after which a target that owes an answer by HTTP/2 is asked whether it is still there.
+    pub target_http2_ping_interval: Duration,
+    /// How long it may take to say so, before its connection is given up.
+    pub target_http2_ping_timeout: Duration,
+    /// How long an HTTP/2 connection to a target is kept without a request. A target that closes one says so before.
+    pub target_http2_idle_timeout: Duration,
     /// How long a TCP connection, or one that has changed its protocol, may be silent both ways.
     pub tunnel_idle_timeout: Duration,
+    /// How long what is ready may wait for the worker. Where it waits for longer all the time, a share of the requests is
+    /// refused: 503.
+    pub wait_target: Duration,
 }
 
 impl Default for Limits {
@@ -103,8 +118,15 @@ impl Default for Limits {
             target_response_timeout: Duration::from_secs(60),
             target_idle_connections_max: 128,
             target_idle_timeout: Duration::from_secs(4),
+            target_handshake_timeout: Duration::from_secs(5),
+            target_http2_streams_max: 100,
+            target_http2_stream_window_bytes: 128 << 10,
+            target_http2_ping_interval: Duration::from_secs(30),
+            target_http2_ping_timeout: Duration::from_secs(10),
+            target_http2_idle_timeout: Duration::from_secs(60),
             // As long as a Network Load Balancer's.
             tunnel_idle_timeout: Duration::from_secs(350),
+            wait_target: Duration::from_millis(20),
         }
     }
 }

@@ -1,16 +1,33 @@
-//! Requests to targets that are connected to, which are daemons and hosts outside: HTTP/1.1 over a connection to the
-//! target's own address and port, one that waits if there is one. The `Host` stays the client's.
+//! Requests to targets that are connected to, which are daemons and hosts outside: by HTTP/1.1 over a connection to the
+//! target's own address and port, one that waits if there is one; or by HTTP/2, on one that requests share, as the target
+//! group says ([`speaks`], [`http2`]); inside TLS, if it says so ([`tls`]). The `Host` stays the client's.
 //!
 //! A target may have closed the connection while it waited. So a request that was lost on one, without an answer, is
 //! sent again on a new one: where nothing of it had left, or it may be repeated (RFC 9110, section 9.2.2) and nobody has
-//! begun to read its body. On a new connection, and otherwise, it is sent once.
+//! begun to read its body. On a new connection, and otherwise, it is sent once; another target may have it where nothing of
+//! it had left.
 //!
 //! It deliberately does not check the answer but for what only matters on this hop; `handle` does that for all tasks. A
-//! client's wish for another protocol is passed on; if the target agrees, the connection becomes a [`crate::tunnel`].
+//! client's wish for another protocol is passed on to who speaks HTTP/1.1; if the target agrees, the connection becomes a
+//! [`crate::tunnel`]. What always holds: nobody reads a request's body before its target takes it, so a client that waits for
+//! `100 Continue` is told to go on only then.
 
+mod endable;
+mod failure;
+mod head;
+mod http2;
+mod link;
 mod pool;
+mod probe;
+mod shared;
+mod speaks;
+mod tls;
+mod under_way;
 
-pub(crate) use pool::{Pool, Turn};
+pub(crate) use pool::{Left, Pool, Turn};
+pub(crate) use probe::{ProbeError, probe, reach};
+pub(crate) use speaks::{Http, Speaks};
+pub(crate) use tls::Trust;
 
 use crate::body::{Download, Upload};
 use crate::config::Limits;
@@ -20,23 +37,17 @@ use crate::headers;
 use crate::refusal::Refusal;
 use crate::share::Place;
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use failure::{Failure, answer};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1;
-use pool::Link;
+use link::Link;
 use skiff_ports::body::{self, Body};
 use skiff_ports::connect::{ConnectError, Connection, Origin};
 use skiff_ports::invoke::InvokeError;
-use std::error::Error;
-use std::io;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
 
 /// What a task made of a request.
 pub(crate) enum Answer {
@@ -72,7 +83,9 @@ pub(crate) struct Switch {
 pub(crate) enum Miss {
     /// It never had the request: another may be tried. With why, where that is not that it is gone.
     Next(Option<Refusal>),
-    /// That is what the client is told.
+    /// It may have begun with the request, and failed: another may be tried if that may be repeated.
+    Failed(Refusal),
+    /// That is what the client is told: it is not this target's fault.
     Final(Refusal),
 }
 
@@ -80,7 +93,8 @@ impl From<InvokeError> for Miss {
     fn from(error: InvokeError) -> Self {
         match error {
             InvokeError::Gone => Self::Next(None),
-            error => Self::Final(error.into()),
+            InvokeError::TimedOut { .. } | InvokeError::Failed(_) => Self::Failed(error.into()),
+            InvokeError::Busy { .. } | InvokeError::TooLarge { .. } => Self::Final(error.into()),
         }
     }
 }
@@ -89,33 +103,39 @@ impl From<ConnectError> for Miss {
     fn from(error: ConnectError) -> Self {
         match error {
             ConnectError::Gone => Self::Next(None),
-            ConnectError::Refused => Self::Next(Some(error.into())),
-            ConnectError::Denied(_) | ConnectError::TimedOut | ConnectError::Failed(_) => {
-                Self::Final(error.into())
-            }
+            ConnectError::Refused
+            | ConnectError::Untrusted(_)
+            | ConnectError::TimedOut
+            | ConnectError::Failed(_) => Self::Next(Some(error.into())),
+            // The others' rules say the same.
+            ConnectError::Denied(_) => Self::Final(error.into()),
         }
     }
 }
 
 impl From<Refusal> for Miss {
     fn from(refusal: Refusal) -> Self {
-        Self::Final(refusal)
+        match refusal.is_by_target() {
+            true => Self::Failed(refusal),
+            false => Self::Final(refusal),
+        }
     }
 }
 
-/// How connections to targets speak HTTP.
-pub(crate) fn http(limits: &Limits) -> http1::Builder {
-    /// hyper's own bound.
-    const BUFFER_BYTES_MIN: usize = 8 << 10;
-    let mut http = http1::Builder::new();
-    http.max_buf_size(limits.buffer_bytes_max.max(BUFFER_BYTES_MIN));
-    http
-}
-
-/// Opens a connection to a target for a client.
+/// Opens a connection to a target for a client, inside TLS if that is spoken there.
 pub(crate) async fn connect(edge: &Edge, pool: &Pool) -> Result<Box<dyn Connection>, ConnectError> {
     let _opening = pool.opens();
-    edge.connect().connect(pool.destination(), Origin::LoadBalancer).await
+    open(edge, pool).await
+}
+
+/// The same for whoever asks.
+async fn open(edge: &Edge, pool: &Pool) -> Result<Box<dyn Connection>, ConnectError> {
+    let (destination, speaks) = (pool.destination(), pool.speaks());
+    let socket = edge.connect().connect(destination, Origin::LoadBalancer).await?;
+    match speaks.tls {
+        true => tls::secure(edge, destination, speaks, socket).await,
+        false => Ok(socket),
+    }
 }
 
 /// Lets a target answer. `upgrade` are the protocols that the client asks to change to.
@@ -127,12 +147,21 @@ pub(crate) async fn ask(
     upgrade: Option<&HeaderValue>,
 ) -> Result<Answer, Miss> {
     let (limits, upload) = (edge.limits(), exchange.upload().cloned());
+    let speaks = pool.speaks();
+    head::check(&head, speaks, upgrade)?;
     let switch = match upgrade {
         Some(asked) => Some((asked, edge.share().take().ok_or(Refusal::TooManyTunnels)?)),
         None => None,
     };
     let mut turn = Turn::begin(pool.clone());
-    make_ready(&mut head, upload.as_deref(), upgrade);
+    if speaks.is_http2() {
+        head::for_http2(&mut head, upload.as_deref(), speaks, exchange.takes_trailers());
+        let (stream, response) = http2::ask(exchange, pool, &head, upload.as_ref()).await?;
+        turn.answered_in(stream);
+        exchange.has_turn(turn);
+        return Ok(Answer::Response(received(response, limits)?));
+    }
+    head::for_http1(&mut head, upload.as_deref(), upgrade, exchange.takes_trailers());
     // Another protocol is spoken on a connection of its own: it does not come back.
     let waiting = if upgrade.is_none() { pool.take(limits) } else { None };
     let (link, response) = sent(edge, exchange, pool, waiting, head, upload.as_ref()).await?;
@@ -149,8 +178,8 @@ pub(crate) async fn ask(
     Ok(Answer::Response(received(response, limits)?))
 }
 
-/// Sends a request on the connection that `waiting` is, or else on a new one; gives the head of the answer, and the
-/// connection on which the rest comes.
+/// Sends a request by HTTP/1.1 on the connection that `waiting` is, or else on a new one; gives the head of the answer, and
+/// the connection on which the rest comes.
 async fn sent(
     edge: &Edge,
     exchange: &mut Exchange,
@@ -165,45 +194,24 @@ async fn sent(
         Some(mut link) => {
             let spare = head.method.is_idempotent().then(|| head.clone());
             exchange.is_sent();
-            match send(&mut link, request(head, upload), upload, limits).await {
+            match answer(link.ask(request(head, upload)), upload, limits).await {
                 Ok(response) => return Ok((link, response)),
                 Err(failure) => again(failure, spare, upload)?,
             }
         }
     };
     let socket = connect(edge, pool).await?;
-    let mut link = Link::begin(edge.daemons(), socket).await.map_err(|_| Refusal::BrokeOff)?;
+    let mut link = Link::begin(&edge.daemons().http1, socket).await.map_err(|_| Refusal::BrokeOff)?;
+    pool.has_under_way(link.driven());
     exchange.is_sent();
-    let response = send(&mut link, request, upload, limits).await;
-    Ok((link, response.map_err(|failure| failure.refusal())?))
-}
-
-/// Makes a head as the next hop must see it.
-fn make_ready(head: &mut Parts, upload: Option<&Upload>, upgrade: Option<&HeaderValue>) {
-    head.version = Version::HTTP_11;
-    head.uri = match head.uri.path_and_query() {
-        Some(path) => Uri::from(path.clone()),
-        None => Uri::from_static("/"),
+    let mut failure = match answer(link.ask(request), upload, limits).await {
+        Ok(response) => return Ok((link, response)),
+        Err(failure) => failure,
     };
-    // RFC 9112, section 3.2: empty where there is no authority.
-    head.headers.entry(HOST).or_insert(HeaderValue::from_static(""));
-    // There is one way to say how long the body is.
-    match upload.map(Upload::exact_bytes) {
-        Some(Some(bytes)) => {
-            head.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
-        }
-        Some(None) => {
-            head.headers.remove(CONTENT_LENGTH);
-            head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        None if head.headers.contains_key(CONTENT_LENGTH) => {
-            head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
-        None => {}
-    }
-    if let Some(upgrade) = upgrade {
-        head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        head.headers.insert(UPGRADE, upgrade.clone());
+    match failure.take_unsent() {
+        // Another target may have it.
+        Some(_) => Err(Miss::Next(Some(failure.refusal()))),
+        None => Err(failure.refusal().into()),
     }
 }
 
@@ -211,81 +219,21 @@ fn request(head: Parts, upload: Option<&Arc<Upload>>) -> Request<Body> {
     Request::from_parts(head, upload.map_or_else(body::empty, Upload::body))
 }
 
-/// Why a connection gave no answer.
-enum Failure {
-    /// It broke, or what came was no answer.
-    Lost(Box<TrySendError<Request<Body>>>),
-    /// Nothing came.
-    Silent { limit_ms: u64 },
-}
-
-impl Failure {
-    fn refusal(&self) -> Refusal {
-        match self {
-            Self::Silent { limit_ms } => Refusal::NoAnswer { limit_ms: *limit_ms },
-            Self::Lost(error) if error.error().is_parse_too_large() => {
-                Refusal::BadAnswer("its head is too large")
-            }
-            Self::Lost(error) if error.error().is_parse() => Refusal::BadAnswer("its head is malformed"),
-            Self::Lost(_) => Refusal::BrokeOff,
-        }
-    }
-}
-
-/// Sends a request and waits for the head of the answer, as long as the target takes of the body or may still think.
-async fn send(
-    link: &mut Link,
-    request: Request<Body>,
-    upload: Option<&Arc<Upload>>,
-    limits: &Limits,
-) -> Result<Response<Incoming>, Failure> {
-    let timeout = limits.target_response_timeout;
-    let received_bytes = || upload.map_or(0, |upload| upload.received_bytes());
-    let mut answered = pin!(link.ask(request));
-    let mut late = pin!(tokio::time::sleep(timeout));
-    let mut known_bytes = received_bytes();
-    loop {
-        tokio::select! {
-            biased;
-            answered = &mut answered => return answered.map_err(|error| Failure::Lost(Box::new(error))),
-            () = &mut late => {}
-        }
-        let bytes = received_bytes();
-        if bytes == known_bytes {
-            return Err(Failure::Silent { limit_ms: ms(timeout) });
-        }
-        known_bytes = bytes;
-        late.as_mut().reset(Instant::now() + timeout);
-    }
-}
-
-fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// The request to send once more, after it was lost on a connection that had waited; `spare` is its head, if it may be
 /// repeated.
 fn again(
-    failure: Failure,
+    mut failure: Failure,
     spare: Option<Parts>,
     upload: Option<&Arc<Upload>>,
 ) -> Result<Request<Body>, Refusal> {
-    let refusal = failure.refusal();
-    let Failure::Lost(mut error) = failure else { return Err(refusal) };
-    if let Some(unsent) = error.take_message() {
+    if let Some(unsent) = failure.take_unsent() {
         return Ok(unsent);
     }
     let is_unread = upload.is_none_or(|upload| upload.is_untouched());
     match spare {
-        Some(head) if is_unread && was_closed(error.error()) => Ok(request(head, upload)),
-        Some(_) | None => Err(refusal),
+        Some(head) if is_unread && failure.was_closed() => Ok(request(head, upload)),
+        Some(_) | None => Err(failure.refusal()),
     }
-}
-
-/// Whether a connection was closed or reset before there was an answer.
-fn was_closed(error: &hyper::Error) -> bool {
-    let by_socket = error.source().is_some_and(|source| source.is::<io::Error>());
-    error.is_incomplete_message() || error.is_canceled() || error.is_closed() || by_socket
 }
 
 /// Takes off an answer what concerned the framing of this hop.
@@ -330,4 +278,13 @@ fn switching(
     *head.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *head.headers_mut() = headers;
     Ok(head)
+}
+
+#[cfg(test)]
+mod tests {
+    /// Runs a test as a worker runs: one thread, a local set.
+    pub(super) fn run(test: impl AsyncFnOnce()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, test());
+    }
 }

@@ -8,7 +8,7 @@
 use crate::access_log::push_number;
 use crate::edge::Edge;
 use crate::group::Aim;
-use crate::listener::Listener;
+use crate::listener::{Listener, Rule};
 use crate::refusal::Refusal;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
@@ -16,6 +16,7 @@ use skiff_plan::rules;
 use skiff_ports::body::{self, Body};
 use skiff_types::{Action, FixedResponse, Priority, Redirect};
 use std::net::IpAddr;
+use std::rc::Rc;
 
 /// Actions as ELBv2's access log names them.
 const FORWARD: &str = "forward";
@@ -33,6 +34,8 @@ pub(crate) enum Decision {
 /// A decision, or why it can't be carried out, and what it was that decided.
 pub(crate) struct Decided {
     pub(crate) ground: Ground,
+    /// The rule, if it was one.
+    pub(crate) rule: Option<Rc<Rule>>,
     pub(crate) decision: Result<Decision, Refusal>,
 }
 
@@ -106,20 +109,23 @@ impl Edge {
         if !rules.is_empty()
             && let Some(rule) = rules.choose(&asked.of_rules())
         {
-            return self.carry_out(By::Rule(rule.priority), &rule.action, listener, asked);
+            let by = By::Rule(rule.spec.priority);
+            let decided = self.carry_out(by, &rule.spec.action, listener, asked);
+            return Decided { rule: Some(rule.clone()), ..decided };
         }
         drop(rules);
         let path = asked.uri.path();
         if listener.has_services()
             && let Some(service) = self.find(asked.host, path)
         {
-            let aim = Aim { algorithm: service.algorithm(), group: service, named: None };
-            return Decided { ground: Ground::SERVICE, decision: Ok(Decision::Forward(aim)) };
+            let aim = self.aim_at_service(service, Some(asked.headers));
+            return Decided { ground: Ground::SERVICE, rule: None, decision: Ok(Decision::Forward(aim)) };
         }
         match &*listener.spec() {
             Some(spec) => self.carry_out(By::Default, &spec.default_action, listener, asked),
             None => Decided {
                 ground: Ground { by: By::Default, action: FIXED_RESPONSE },
+                rule: None,
                 decision: Err(Refusal::no_route(asked.host, path)),
             },
         }
@@ -127,7 +133,7 @@ impl Edge {
 
     fn carry_out(&self, by: By, action: &Action, listener: &Listener, asked: &Asked<'_>) -> Decided {
         let decision = match action {
-            Action::Forward(forward) => self.aim(forward).map(Decision::Forward),
+            Action::Forward(forward) => self.aim(forward, Some(asked.headers)).map(Decision::Forward),
             Action::Redirect(redirect) => {
                 let forwarded = listener.forwarded();
                 let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
@@ -136,7 +142,7 @@ impl Edge {
             }
             Action::FixedResponse(fixed) => Ok(Decision::Answer(responded(fixed))),
         };
-        Decided { ground: by.does(action), decision }
+        Decided { ground: by.does(action), rule: None, decision }
     }
 }
 

@@ -5,31 +5,38 @@ use crate::accept::Peers;
 use crate::access_log::{AccessLog, Line};
 use crate::balance::Groups;
 use crate::chance::Chance;
+use crate::checks::Checks;
 use crate::config::{Config, Limits};
 use crate::connection::{Connection, Cut, Order, Verdict};
-use crate::daemon;
+use crate::daemon::{self, Trust};
 use crate::group::Group;
 use crate::headers::RequestIds;
 use crate::listener::{Listener, Listeners};
+use crate::meters::Meters;
 use crate::outbox::Outbox;
 use crate::relay::Space;
 use crate::routing::Table;
 use crate::serving::{Http, Open, Spoken};
 use crate::share::Share;
+use crate::shed::Shed;
+use crate::span::Spans;
+use crate::sticky::Cookies;
 use crate::tls::{self, Tls};
-use hyper::client::conn::http1;
+use rustls::RootCertStore;
 use skiff_kit::Drain;
 use skiff_kit::clock::monotonic_ns;
 use skiff_ledger::{Ledger, WorkerRow};
 use skiff_ports::connect::Connect;
 use skiff_ports::invoke::Invoke;
 use skiff_ports::snapshot::Route;
+use skiff_ports::spans::{SampleShare, SpanSink};
 use skiff_types::QualifiedName;
-use std::cell::{Cell, OnceCell, RefCell, RefMut};
+use std::cell::{Cell, OnceCell, Ref, RefCell, RefMut};
 use std::error::Error;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -64,16 +71,24 @@ pub struct Edge {
     table: RefCell<Table>,
     groups: RefCell<Groups>,
     listeners: Listeners,
+    checks: Checks,
+    meters: RefCell<Meters>,
     tls: RefCell<Tls>,
+    cookies: RefCell<Cookies>,
     chance: Chance,
     http: Http,
     /// How targets that are connected to are spoken to.
-    daemons: http1::Builder,
+    daemons: daemon::Http,
+    /// Whom of them that speak TLS it trusts; nobody until it is told.
+    trust: OnceCell<Trust>,
     space: Space,
     /// Of the connections, for those that carry bytes without HTTP.
     share: Share,
+    shed: Rc<Shed>,
     request_ids: RequestIds,
     access_log: Option<AccessLog>,
+    /// Who takes spans of requests, if anybody does.
+    spans: OnceCell<Spans>,
     outbox: Rc<Outbox>,
     connections: RefCell<Vec<Rc<Connection>>>,
     sweeps: Cell<bool>,
@@ -95,17 +110,23 @@ impl Edge {
         let seed = || u64::from_le_bytes(skiff_kit::random::bytes());
         let access_log = config.access_log.as_ref().map(AccessLog::open).transpose();
         Ok(Rc::new(Self {
-            table: RefCell::default(),
+            table: RefCell::new(Table::of_worker(config.worker)),
             groups: RefCell::default(),
             listeners: Listeners::new(built_in),
+            checks: Checks::new(),
+            meters: RefCell::new(Meters::new(deps.ledger.clone())),
             tls: RefCell::new(Tls::new()),
+            cookies: RefCell::new(Cookies::of_nobody()),
             chance: Chance::new(seed()),
             http: Http::new(&config.limits),
-            daemons: daemon::http(&config.limits),
+            daemons: daemon::Http::new(&config.limits),
+            trust: OnceCell::new(),
             space: Space::default(),
             share: Share::of(config.limits.connections_max),
+            shed: Rc::new(Shed::new(config.limits.wait_target)),
             request_ids: RequestIds::new(seed()),
             access_log: access_log.map_err(EdgeError::AccessLog)?,
+            spans: OnceCell::new(),
             outbox: Rc::default(),
             connections: RefCell::default(),
             sweeps: Cell::new(false),
@@ -123,8 +144,26 @@ impl Edge {
     /// that found their service go on with it.
     pub fn route<'a>(&self, routes: impl IntoIterator<Item = &'a Route>, withdrawn: &[QualifiedName]) {
         let mut table = self.table.borrow_mut();
-        routes.into_iter().for_each(|route| table.set(route, &self.deps.ledger));
-        withdrawn.iter().for_each(|service| table.remove(service));
+        routes.into_iter().for_each(|route| {
+            table.set(route, &self.deps.ledger);
+            self.checks.note_route(route);
+        });
+        withdrawn.iter().for_each(|service| {
+            table.remove(service);
+            self.checks.note_withdrawn(service);
+        });
+    }
+
+    /// Trusts targets that speak TLS and show a certificate of one of these authorities. To be said once, before the first
+    /// request; until then none of them is trusted.
+    pub fn trust_in(&self, authorities: Arc<RootCertStore>) {
+        let _ = self.trust.set(Trust::in_authorities(authorities));
+    }
+
+    /// Records spans of requests from now on: of all traces that a client records, and of this share of those that begin here.
+    /// To be said once, before the first request; until then none is recorded.
+    pub fn record_spans(&self, share: SampleShare, sink: Rc<dyn SpanSink>) {
+        let _ = self.spans.set(Spans::new(share, sink));
     }
 
     /// Serves a connection of the built-in listener to its end; it counts from the call on. Must be called and run in a
@@ -200,6 +239,10 @@ impl Edge {
         self.config.worker
     }
 
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.deps.ledger
+    }
+
     pub(crate) fn worker_row(&self) -> &WorkerRow {
         self.deps.ledger.worker(self.config.worker)
     }
@@ -220,8 +263,12 @@ impl Edge {
         &self.http
     }
 
-    pub(crate) fn daemons(&self) -> &http1::Builder {
+    pub(crate) fn daemons(&self) -> &daemon::Http {
         &self.daemons
+    }
+
+    pub(crate) fn trust(&self) -> &Trust {
+        self.trust.get_or_init(|| Trust::in_authorities(Arc::new(RootCertStore::empty())))
     }
 
     pub(crate) fn space(&self) -> &Space {
@@ -230,6 +277,10 @@ impl Edge {
 
     pub(crate) fn share(&self) -> &Share {
         &self.share
+    }
+
+    pub(crate) fn shed(&self) -> &Rc<Shed> {
+        &self.shed
     }
 
     pub(crate) fn outbox(&self) -> &Rc<Outbox> {
@@ -244,12 +295,37 @@ impl Edge {
         self.access_log.as_ref()
     }
 
+    pub(crate) fn spans(&self) -> Option<&Spans> {
+        self.spans.get()
+    }
+
     pub(crate) fn listeners(&self) -> &Listeners {
         &self.listeners
     }
 
+    /// What there is to check of targets.
+    pub(crate) fn to_check(&self) -> &Checks {
+        &self.checks
+    }
+
+    pub(crate) fn meters(&self) -> Ref<'_, Meters> {
+        self.meters.borrow()
+    }
+
+    pub(crate) fn meters_mut(&self) -> RefMut<'_, Meters> {
+        self.meters.borrow_mut()
+    }
+
     pub(crate) fn tls(&self) -> RefMut<'_, Tls> {
         self.tls.borrow_mut()
+    }
+
+    pub(crate) fn cookies(&self) -> Ref<'_, Cookies> {
+        self.cookies.borrow()
+    }
+
+    pub(crate) fn cookies_mut(&self) -> RefMut<'_, Cookies> {
+        self.cookies.borrow_mut()
     }
 
     pub(crate) fn chance(&self) -> &Chance {
@@ -414,6 +490,7 @@ impl Edge {
     }
 
     pub(crate) fn log_head(&self, connection: &Connection, status: u16, error: &str) {
+        self.count_turned_away(connection, status);
         let Some(log) = &self.access_log else { return };
         log.write(Line { status, error: Some(error), ..connection.line() });
     }

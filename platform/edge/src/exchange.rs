@@ -1,28 +1,37 @@
 //! One request, from its head to its response's last byte: what the ledger and the access log learn of it.
 //!
 //! An exchange accounts for itself when it is dropped, so that none is forgotten and none counted twice, whatever
-//! ends it: the last byte, a guest that failed, a client that left, a worker that drains.
+//! ends it: the last byte, a guest that failed, a client that left, a worker that drains. Whoever takes spans is told then, too
+//! ([`recorded`]).
+
+mod recorded;
 
 use crate::access_log::{CLIENT_CLOSED_REQUEST, Line};
 use crate::body::{Payload, ResponseBody, Upload};
 use crate::connection::Connection;
-use crate::daemon::{Switch, Turn};
+use crate::daemon::{Pool, Switch, Turn};
 use crate::decision::Ground;
 use crate::edge::Edge;
-use crate::group::{Aim, Group, Target};
+use crate::group::{Aim, Group, Target, Way};
+use crate::grpc;
 use crate::guard::Fault;
-use crate::headers::REQUEST_ID;
+use crate::headers::{self, REQUEST_ID};
+use crate::listener::Rule;
+use crate::meters::{Counted, Outstanding};
 use crate::refusal::Refusal;
 use crate::relay::Carried;
+use crate::span::{Recording, Spans};
+use crate::sticky::Stays;
 use crate::trace::Trace;
 use crate::tunnel::Tunnel;
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
+use http::header::{CONNECTION, HOST, LOCATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use skiff_kit::clock::monotonic_ns;
-use skiff_ledger::StatusClass;
+use skiff_ledger::{Meter, MeterRow, StatusClass};
 use skiff_ports::body;
+use skiff_types::TargetProtocol;
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,12 +52,26 @@ pub(crate) struct Exchange {
     user_agent: Option<HeaderValue>,
     request_id: HeaderValue,
     trace: Trace,
+    /// What is kept for its spans, if it has any.
+    recording: Option<Box<Recording>>,
     is_grpc: bool,
+    /// Whether the client takes trailers of HTTP/1.1.
+    takes_trailers: bool,
     ground: Option<Ground>,
+    /// The rule that decided, if one did.
+    rule: Option<Rc<Rule>>,
     group: Option<Rc<Group>>,
+    /// What counts at the target group, where it was made as one.
+    group_meter: Option<Meter>,
+    /// Where it counts as outstanding.
+    pub(crate) counted: Counted,
     /// What the target group is called that this is, where that is not the same.
     named: Option<Rc<str>>,
+    /// What the client is to come back to.
+    stays: Stays,
     target: Option<usize>,
+    /// Whether the connection to it failed, or broke.
+    has_target_failed: bool,
     has_body: bool,
     upload: Option<Arc<Upload>>,
     /// Its place among a target's requests.
@@ -56,6 +79,9 @@ pub(crate) struct Exchange {
     /// What the target answered with.
     target_status: Option<StatusCode>,
     status: Option<StatusCode>,
+    /// Whether the load balancer said why nobody answered, and whether that was because there were too many requests.
+    is_refused: bool,
+    is_rejected: bool,
     redirected_to: Option<HeaderValue>,
     /// When the connection changed its protocol.
     switched_ns: Option<u64>,
@@ -73,6 +99,9 @@ impl Exchange {
         edge.worker_row().requests.add(1);
         connection.request_began(request.version() == Version::HTTP_2);
         let headers = request.headers();
+        let mut trace = Trace::of(headers, edge.chance());
+        let begin = |spans: &Spans| spans.begin(&mut trace, edge.chance());
+        let recording = edge.spans().and_then(begin);
         Self {
             start_ns: monotonic_ns(),
             sent_ns: 0,
@@ -83,17 +112,26 @@ impl Exchange {
             host: headers.get(HOST).cloned(),
             user_agent: headers.get(USER_AGENT).cloned(),
             request_id: edge.request_ids().of(headers),
-            trace: Trace::of(headers, edge.chance()),
-            is_grpc: request.version() == Version::HTTP_2 && is_grpc(headers),
+            trace,
+            recording,
+            is_grpc: request.version() == Version::HTTP_2 && grpc::is_asked(headers),
+            takes_trailers: headers::takes_trailers(headers),
             ground: None,
+            rule: None,
             group: None,
+            group_meter: None,
+            counted: Counted::default(),
             named: None,
+            stays: Stays::default(),
             target: None,
+            has_target_failed: false,
             has_body: !request.body().is_end_stream(),
             upload: None,
             turn: None,
             target_status: None,
             status: None,
+            is_refused: false,
+            is_rejected: false,
             redirected_to: None,
             switched_ns: None,
             sent_bytes: 0,
@@ -117,28 +155,58 @@ impl Exchange {
         &self.request_id
     }
 
-    pub(crate) fn trace(&self) -> &Trace {
-        &self.trace
+    /// Tells a target of its trace.
+    pub(crate) fn tell_trace(&self, headers: &mut HeaderMap) {
+        let parent = self.recording.as_ref().map(|recording| recording.call);
+        self.trace.tell(headers, parent.unwrap_or_else(|| self.edge.chance().number()));
     }
 
     pub(crate) fn method(&self) -> &Method {
         &self.method
     }
 
-    /// This is what it was decided by.
-    pub(crate) fn decided_by(&mut self, ground: Ground) {
-        self.ground = Some(ground);
+    /// Whether the client said that it takes trailers.
+    pub(crate) fn takes_trailers(&self) -> bool {
+        self.takes_trailers
     }
 
-    /// It is this group that has to answer.
-    pub(crate) fn routed_to(&mut self, aim: &Aim) {
+    /// This is what it was decided by; `rule` is the rule, if it was one.
+    pub(crate) fn decided_by(&mut self, ground: Ground, rule: Option<Rc<Rule>>) {
+        self.ground = Some(ground);
+        self.rule = rule;
+    }
+
+    /// It is this group that would have to answer: whatever becomes of it, it counts as one of that group's.
+    pub(crate) fn is_for(&mut self, aim: &Aim) {
         self.group = Some(aim.group.clone());
         self.named = aim.named.clone();
+        self.stays = Stays::of(aim);
+        self.group_meter = aim.meter.clone();
+    }
+
+    /// It is this group that has to answer. From here on it is outstanding, where nobody claimed that before.
+    pub(crate) fn routed_to(&mut self, aim: &Aim) {
+        self.is_for(aim);
+        let worker = self.edge.worker();
+        let begin = |meter: &Option<Meter>| meter.as_ref().map(|meter| Outstanding::begin(meter, worker));
+        let Counted { rule, group, .. } = &mut self.counted;
+        if rule.is_none() {
+            *rule = self.rule.as_ref().and_then(|rule| begin(&rule.meter));
+        }
+        if group.is_none() {
+            *group = begin(&self.group_meter);
+        }
     }
 
     /// It is this one of the group's targets that is asked.
     pub(crate) fn sent_to(&mut self, target: usize) {
         self.target = Some(target);
+        if let Some(recording) = &mut self.recording {
+            recording.asks();
+        }
+        self.has_target_failed = false;
+        let meter = self.target().and_then(|target| target.meter.as_ref());
+        self.counted.target = meter.map(|meter| Outstanding::begin(meter, self.edge.worker()));
     }
 
     /// The target is called; `attempt` counts those before. Nothing was waited for until the first.
@@ -154,15 +222,38 @@ impl Exchange {
         self.sent_ns = monotonic_ns();
     }
 
-    /// The target never had it.
+    /// The target never had it, or failed on it; another is asked.
     pub(crate) fn came_back(&mut self) {
         self.sent_ns = 0;
+        self.turn = None;
+        self.target_failed();
+    }
+
+    /// The target's answer is dropped; another is asked.
+    pub(crate) fn is_repeated(&mut self) {
+        (self.sent_ns, self.answered_ns) = (0, 0);
+        (self.target_status, self.turn) = (None, None);
     }
 
     /// The target has begun to answer.
     pub(crate) fn was_answered(&mut self, status: StatusCode) {
         self.answered_ns = monotonic_ns();
         self.target_status = Some(status);
+    }
+
+    /// When the target began to answer.
+    pub(crate) fn answered_ns(&self) -> u64 {
+        self.answered_ns
+    }
+
+    /// How long that took it, in microseconds.
+    pub(crate) fn response_us(&self) -> u64 {
+        self.answered_ns.saturating_sub(self.sent_ns) / 1_000
+    }
+
+    /// The connections to the target that answers, if it is connected to.
+    pub(crate) fn pool(&self) -> Option<Rc<Pool>> {
+        self.turn.as_ref().map(|turn| turn.pool().clone())
     }
 
     /// This is what a guest reads its body from.
@@ -197,6 +288,10 @@ impl Exchange {
     /// The response ended before its end.
     pub(crate) fn broke_off(&mut self, cause: String) {
         self.cause = Some(cause);
+        // In another protocol, it may be the client that left.
+        if self.switched_ns.is_none() {
+            self.target_failed();
+        }
     }
 
     /// All of the response was given to the connection.
@@ -230,6 +325,9 @@ impl Exchange {
         expected_bytes: Option<u64>,
     ) -> Response<Payload> {
         response.headers_mut().insert(&REQUEST_ID, self.request_id.clone());
+        if self.target_status.is_some() && !self.is_refused {
+            self.stick(response.headers_mut());
+        }
         if self.connection.is_finishing() && self.version != Version::HTTP_2 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -244,6 +342,7 @@ impl Exchange {
     pub(crate) fn switch(mut self, switch: Switch) -> Response<Payload> {
         let Switch { mut head, task, ahead, turn, place } = switch;
         head.headers_mut().insert(&REQUEST_ID, self.request_id.clone());
+        self.stick(head.headers_mut());
         self.status = Some(head.status());
         self.switched_ns = Some(monotonic_ns());
         self.turn = Some(turn);
@@ -252,24 +351,88 @@ impl Exchange {
         head.map(|()| Payload(None))
     }
 
-    /// Answers with why nobody else did.
-    pub(crate) fn refuse(mut self, refusal: &Refusal) -> Response<Payload> {
-        let message = refusal.to_string();
-        let body = if self.method == Method::HEAD {
-            body::empty()
-        } else {
-            body::full(refusal.json(&message, &self.request_id))
+    /// Why nobody else answered, as the client understands it: one of gRPC asks a target group that speaks it by its own means.
+    fn refusal_answer(&self, refusal: &Refusal, message: &str) -> Response<body::Body> {
+        let group = self.group.as_ref().filter(|_| self.is_grpc);
+        if group.is_some_and(|group| group.settings.speaks.protocol == TargetProtocol::Grpc) {
+            let mut response = Response::new(body::empty());
+            *response.headers_mut() = grpc::refusal_headers(refusal, message);
+            return response;
+        }
+        let body = match self.method {
+            Method::HEAD => body::empty(),
+            _ => body::full(refusal.json(message, &self.request_id)),
         };
-        self.cause = Some(message);
-        self.fault = refusal.fault();
         let mut response = Response::new(body);
         *response.status_mut() = refusal.status();
         *response.headers_mut() = refusal.headers();
+        response
+    }
+
+    /// Answers with why nobody else did.
+    pub(crate) fn refuse(mut self, refusal: &Refusal) -> Response<Payload> {
+        let message = refusal.to_string();
+        let response = self.refusal_answer(refusal, &message);
+        self.cause = Some(match refusal.detail() {
+            Some(detail) => format!("{message}: {detail}"),
+            None => message,
+        });
+        self.fault = refusal.fault();
+        self.is_refused = true;
+        self.is_rejected = refusal.is_for_load();
+        if refusal.is_by_target() {
+            self.target_failed();
+        }
         self.deliver(response, None)
+    }
+
+    /// Has the client come back to who gave this answer, where that is to be.
+    fn stick(&self, headers: &mut HeaderMap) {
+        let (Some(group), Some(target)) = (&self.group, self.target()) else { return };
+        let group = self.named.as_deref().unwrap_or(&group.label);
+        self.stays.tell(&self.edge, &self.connection.listener, headers, (group, target.key));
     }
 
     fn target(&self) -> Option<&Target> {
         self.group.as_ref()?.targets.get(self.target?)
+    }
+
+    /// The connection to the target that was asked last failed, or broke; counts once. Who is called has none.
+    fn target_failed(&mut self) {
+        let connected_to = self.target().filter(|target| matches!(target.way, Way::Connect(_)));
+        let Some(target) = connected_to.filter(|_| !self.has_target_failed) else { return };
+        for meter in [&self.group_meter, &target.meter].into_iter().flatten() {
+            meter.row(self.edge.worker()).target_errors.add(1);
+        }
+        self.has_target_failed = true;
+    }
+
+    /// Writes down what it came to at its listener, its rule, its target group and the address that was asked.
+    fn count(&self, received_bytes: u64) {
+        let worker = self.edge.worker();
+        let rule = self.rule.as_ref().and_then(|rule| rule.meter.as_ref());
+        let target = self.target().and_then(|target| target.meter.as_ref());
+        let listener = self.connection.listener.meter();
+        for meter in [listener.as_ref(), rule, self.group_meter.as_ref(), target].into_iter().flatten() {
+            self.count_at(meter.row(worker), received_bytes);
+        }
+    }
+
+    fn count_at(&self, row: &MeterRow, received_bytes: u64) {
+        row.requests.add(1);
+        row.rejected.add(self.is_rejected.into());
+        row.received_bytes.add(received_bytes);
+        row.sent_bytes.add(self.sent_bytes);
+        let class = |status: StatusCode| StatusClass::of(status.as_u16()) as usize;
+        match (self.target_status, self.status) {
+            (Some(by_target), _) if !self.is_refused => {
+                row.target_responses[class(by_target)].add(1);
+                row.target_response_time.record_ns(self.answered_ns.saturating_sub(self.sent_ns));
+            }
+            (_, Some(by_balancer)) => row.balancer_responses[class(by_balancer)].add(1),
+            // The client left before there was an answer.
+            (_, None) => {}
+        }
     }
 
     fn account(&self, duration_ns: u64, received_bytes: u64) {
@@ -287,13 +450,18 @@ impl Exchange {
         }
     }
 
-    fn log(&self, duration_ns: u64, received_bytes: u64) {
-        let Some(log) = self.edge.access_log() else { return };
-        let host = match (self.uri.authority(), &self.host) {
+    /// The host that it names, as the client wrote it; empty if it names none.
+    fn host(&self) -> Cow<'_, str> {
+        match (self.uri.authority(), &self.host) {
             (Some(authority), _) => Cow::Borrowed(authority.as_str()),
             (None, Some(host)) => String::from_utf8_lossy(host.as_bytes()),
             (None, None) => Cow::Borrowed(""),
-        };
+        }
+    }
+
+    fn log(&self, duration_ns: u64, received_bytes: u64) {
+        let Some(log) = self.edge.access_log() else { return };
+        let host = self.host();
         let user_agent = self.user_agent.as_ref().map(|agent| String::from_utf8_lossy(agent.as_bytes()));
         let redirected_to = self.redirected_to.as_ref().map(|url| String::from_utf8_lossy(url.as_bytes()));
         let between_us = |from_ns: u64, to_ns: u64| {
@@ -349,13 +517,10 @@ impl Drop for Exchange {
         // What comes in another protocol is no part of the answer.
         let answered_ns = self.switched_ns.map_or(duration_ns, |at_ns| at_ns.saturating_sub(self.start_ns));
         self.account(answered_ns, received_bytes);
+        self.count(received_bytes);
         self.log(duration_ns, received_bytes);
+        self.record(now_ns, received_bytes);
     }
-}
-
-/// Whether a request's body claims to be of gRPC.
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn protocol(version: Version) -> &'static str {

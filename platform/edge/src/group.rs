@@ -1,25 +1,51 @@
-//! One target group: the targets that requests and connections are spread over, and which of them has the next one.
+//! One target group: the targets that requests and connections are spread over.
 //!
-//! Every service is one, of its tasks; others are of addresses. It deliberately does not know which request comes to it
-//! ([`crate::decision`]), nor how a target is spoken to ([`crate::daemon`]). A group's targets never change while a request
-//! goes on with it: another group takes its place, and the connections to targets that stay go over to that one.
+//! Every service is one, of its tasks; others are of addresses. Which target has the next request is in [`choice`], what is
+//! learnt of a target by what comes of it in [`outcome`]. It deliberately does not know which request comes to it
+//! ([`crate::decision`]), nor how a target is spoken to ([`crate::daemon`]).
+//!
+//! What always holds: a group never changes while a request goes on with it. Another takes its place, and the connections to
+//! targets that stay go over to that one. A target that has left takes no new requests; what it has goes on, of an address
+//! for as long as the group's deregistration delay says (a task's drain is its own).
+
+mod choice;
+mod outcome;
+mod pools;
+
+pub(crate) use choice::{ATTEMPTS_MAX, Load, Tried};
+pub(crate) use outcome::Outcome;
 
 use crate::chance::Chance;
-use crate::daemon::Pool;
+use crate::daemon::{Pool, Speaks};
+use crate::key::key_of;
 use crate::refusal::Refusal;
-use skiff_ledger::{Ledger, TaskSlot};
+use crate::retry::Budget;
+use pools::Pools;
+use skiff_kit::clock::monotonic_ns;
+use skiff_ledger::{Ledger, Meter, TargetState, TaskSlot};
 use skiff_ports::connect::Destination;
 use skiff_ports::snapshot::{self, Route};
-use skiff_types::{Algorithm, QualifiedName, TaskId};
-use std::cell::Cell;
-use std::collections::HashMap;
+use skiff_types::{Algorithm, Limit, QualifiedName, Span, TargetGroupSpec, TargetHealthCheck, TaskId};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 
-/// Targets whose outstanding requests one request compares. Of more, it compares so many that lie side by side, and
-/// the next request starts one further.
-const COMPARED_MAX: usize = 16;
-/// Targets that one request or connection is tried on, where one after the other can't take it.
-pub(crate) const ATTEMPTS_MAX: usize = 3;
+/// What is said of a target group.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) speaks: Speaks,
+    /// How long a client stays with the target that it came to first.
+    pub(crate) stickiness: Option<Span>,
+    /// How long a new target's share grows.
+    pub(crate) slow_start: Option<Span>,
+    /// How long what an address has that leaves may go on.
+    pub(crate) deregistration_delay: Span,
+    pub(crate) health_check: Option<TargetHealthCheck>,
+    pub(crate) limit: Option<Limit>,
+    /// What counts at the group, where it was made as one.
+    pub(crate) meter: Option<Meter>,
+}
 
 /// A target group, as far as requests need it.
 #[derive(Debug)]
@@ -27,9 +53,13 @@ pub(crate) struct Group {
     /// `NAMESPACE/NAME`.
     pub(crate) label: Box<str>,
     pub(crate) targets: Box<[Target]>,
+    pub(crate) settings: Rc<Settings>,
+    /// For requests that are tried again.
+    pub(crate) budget: Rc<Budget>,
     is_service: bool,
-    algorithm: Cell<Algorithm>,
     turn: Cell<usize>,
+    /// The same targets, spoken to in other ways, where groups of other names ask for that.
+    others: RefCell<Vec<Rc<Self>>>,
 }
 
 /// One of a group's targets.
@@ -37,8 +67,12 @@ pub(crate) struct Group {
 pub(crate) struct Target {
     /// A task's id, or an address.
     pub(crate) label: Box<str>,
+    /// A number for it that is the same in every worker, and after a restart.
+    pub(crate) key: u64,
     /// A task's; who is only known by an address has none.
     pub(crate) slot: Option<TaskSlot>,
+    /// An address's, once the worker was told of it; a task has none.
+    pub(crate) meter: Option<Meter>,
     pub(crate) way: Way,
 }
 
@@ -51,6 +85,19 @@ pub(crate) enum Way {
     Connect(Rc<Pool>),
 }
 
+/// A target that is to be one of a group.
+struct Seed {
+    label: Box<str>,
+    slot: Option<TaskSlot>,
+    meter: Option<Meter>,
+    reached: Reached,
+}
+
+enum Reached {
+    ByCall(TaskId),
+    At(Destination),
+}
+
 /// A group that was found for a request or a connection, and how one of its targets is chosen for that.
 #[derive(Debug)]
 pub(crate) struct Aim {
@@ -58,70 +105,171 @@ pub(crate) struct Aim {
     pub(crate) algorithm: Algorithm,
     /// The target group's own name, where it is another than that of the service which it is.
     pub(crate) named: Option<Rc<str>>,
+    /// How long the client stays with its target.
+    pub(crate) stickiness: Option<Span>,
+    /// The key of the target that it is to stay with: the first that is tried, if that may be chosen.
+    pub(crate) stuck_to: Option<u64>,
+    /// How long the client stays with its group among those of an action, and that group's key.
+    pub(crate) among: Option<(Span, u64)>,
+    /// What counts at the target group, where it was made as one.
+    pub(crate) meter: Option<Meter>,
+    pub(crate) limit: Option<Limit>,
 }
 
-/// Connections to targets, by where they lead; what is not taken over is closed in the end.
-#[derive(Debug)]
-struct Pools(HashMap<Destination, Rc<Pool>>);
+impl Settings {
+    /// What is said of a group that was made, and what counts there.
+    pub(crate) fn of(spec: &TargetGroupSpec, meter: Option<Meter>) -> Self {
+        Self {
+            algorithm: spec.algorithm,
+            speaks: Speaks::of(spec),
+            stickiness: spec.stickiness,
+            slow_start: spec.slow_start,
+            deregistration_delay: spec.deregistration_delay,
+            health_check: spec.health_check.clone(),
+            limit: spec.limit,
+            meter,
+        }
+    }
+}
+
+/// What holds of a service of which nobody said more.
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            algorithm: Algorithm::default(),
+            speaks: Speaks::default(),
+            stickiness: None,
+            slow_start: None,
+            deregistration_delay: TargetGroupSpec::DEREGISTRATION_DELAY,
+            health_check: None,
+            limit: None,
+            meter: None,
+        }
+    }
+}
 
 impl Group {
-    /// The group that a service is. It takes over what it can of the one `before` it, and closes the rest of that.
+    /// The group that a service is. It takes over what it can of the one `before` it, and closes the rest of that. `worker`
+    /// is whose requests its targets have.
     pub(crate) fn of_service(
         route: &Route,
-        algorithm: Algorithm,
-        ledger: &Ledger,
+        settings: &Rc<Settings>,
+        (ledger, worker): (&Ledger, usize),
         before: Option<&Self>,
     ) -> Self {
-        let mut pools = Pools::of(before);
-        let target = |target: &snapshot::Target| Target {
+        let seed = |target: &snapshot::Target| Seed {
             label: target.task.to_string().into(),
             slot: Some(ledger.task(target.slot)),
-            way: match target.port {
-                None => Way::Call(target.task),
-                Some(port) => Way::Connect(pools.take(Destination::Task { task: target.task, port })),
+            meter: None,
+            reached: match target.port {
+                None => Reached::ByCall(target.task),
+                Some(port) => Reached::At(Destination::Task { task: target.task, port }),
             },
         };
-        let targets = route.targets.iter().map(target).collect();
+        let seeds: Vec<Seed> = route.targets.iter().map(seed).collect();
+        let mut pools = Pools::of(before, worker);
+        let label = route.service.to_string().into();
+        let group = Self::new(label, &seeds, settings, (true, before), &mut pools);
+        if let Some(before) = before {
+            group.has_others_of(before, &mut pools);
+        }
         pools.close();
-        Self::new(&route.service, targets, true, algorithm)
+        group
     }
 
-    /// A group of addresses, each with its label; what was `before` it goes over in the same way.
+    /// A group of addresses, each with its label and what counts there; what was `before` it goes over in the same way, and
+    /// what has left goes on for as long as the settings say.
     pub(crate) fn of_addresses(
         name: &QualifiedName,
-        addresses: impl Iterator<Item = (String, Destination)>,
-        algorithm: Algorithm,
+        addresses: impl Iterator<Item = (Box<str>, Destination, Option<Meter>)>,
+        settings: &Rc<Settings>,
+        worker: usize,
         before: Option<&Self>,
     ) -> Self {
-        let mut pools = Pools::of(before);
-        let target = |(label, destination): (String, Destination)| Target {
-            label: label.into(),
-            slot: None,
-            way: Way::Connect(pools.take(destination)),
-        };
-        let targets = addresses.map(target).collect();
+        let seeds: Vec<Seed> = addresses
+            .map(|(label, destination, meter)| Seed {
+                label,
+                slot: None,
+                meter,
+                reached: Reached::At(destination),
+            })
+            .collect();
+        let mut pools = Pools::of(before, worker);
+        let group = Self::new(name.to_string().into(), &seeds, settings, (false, before), &mut pools);
+        pools.deregister(settings.deregistration_delay);
+        group
+    }
+
+    /// The same targets of a service under other settings.
+    pub(crate) fn again(&self, settings: &Rc<Settings>, worker: usize) -> Self {
+        let seeds: Vec<Seed> = self.targets.iter().map(Seed::of).collect();
+        let mut pools = Pools::of(Some(self), worker);
+        let group =
+            Self::new(self.label.clone(), &seeds, settings, (self.is_service, Some(self)), &mut pools);
+        group.has_others_of(self, &mut pools);
         pools.close();
-        Self::new(name, targets, false, algorithm)
+        group
     }
 
-    fn new(name: &QualifiedName, targets: Box<[Target]>, is_service: bool, algorithm: Algorithm) -> Self {
-        let (label, algorithm) = (name.to_string().into(), Cell::new(algorithm));
-        Self { label, targets, is_service, algorithm, turn: Cell::new(0) }
+    fn new(
+        label: Box<str>,
+        seeds: &[Seed],
+        settings: &Rc<Settings>,
+        (is_service, before): (bool, Option<&Self>),
+        pools: &mut Pools,
+    ) -> Self {
+        let targets: Box<[Target]> = seeds.iter().map(|seed| seed.target(settings.speaks, pools)).collect();
+        if settings.slow_start.is_some() && settings.health_check.is_none() {
+            let now_ms = monotonic_ns() / 1_000_000;
+            targets.iter().for_each(|target| target.begins(pools.worker(), now_ms));
+        }
+        Self {
+            label,
+            targets,
+            settings: settings.clone(),
+            budget: before.map_or_else(Rc::default, |before| before.budget.clone()),
+            is_service,
+            turn: Cell::new(0),
+            others: RefCell::default(),
+        }
     }
 
-    /// How one of its targets is chosen where nothing else is said.
-    pub(crate) fn algorithm(&self) -> Algorithm {
-        self.algorithm.get()
+    /// The same group with its targets spoken to in this way.
+    pub(crate) fn speaking(self: &Rc<Self>, speaks: Speaks, worker: usize) -> Rc<Self> {
+        if self.settings.speaks == speaks {
+            return self.clone();
+        }
+        let mut others = self.others.borrow_mut();
+        if let Some(other) = others.iter().find(|other| other.settings.speaks == speaks) {
+            return other.clone();
+        }
+        let other = Rc::new(self.spoken_to(speaks, &mut Pools::of(None, worker)));
+        others.push(other.clone());
+        other
     }
 
-    /// Targets are chosen in this way from now on.
-    pub(crate) fn choose_by(&self, algorithm: Algorithm) {
-        self.algorithm.set(algorithm);
+    /// Its targets are spoken to in all ways in which those of the one `before` it were.
+    fn has_others_of(&self, before: &Self, pools: &mut Pools) {
+        let others = before.others.borrow();
+        let ways = others.iter().map(|other| other.settings.speaks);
+        let ways = ways.filter(|speaks| *speaks != self.settings.speaks);
+        *self.others.borrow_mut() = ways.map(|speaks| Rc::new(self.spoken_to(speaks, pools))).collect();
     }
 
-    /// It is there no more: no connection to its targets is kept.
-    pub(crate) fn close(&self) {
-        Pools::of(Some(self)).close();
+    fn spoken_to(&self, speaks: Speaks, pools: &mut Pools) -> Self {
+        let seeds: Vec<Seed> = self.targets.iter().map(Seed::of).collect();
+        let settings = Rc::new(Settings { speaks, ..(*self.settings).clone() });
+        Self::new(self.label.clone(), &seeds, &settings, (self.is_service, Some(self)), pools)
+    }
+
+    /// It is there no more: what its targets have goes on for as long as it said where they are addresses, and no
+    /// connection is kept.
+    pub(crate) fn close(&self, worker: usize) {
+        let pools = Pools::of(Some(self), worker);
+        match self.is_service {
+            true => pools.close(),
+            false => pools.deregister(self.settings.deregistration_delay),
+        }
     }
 
     /// Why it answers nothing when it has no target that can.
@@ -132,37 +280,34 @@ impl Group {
             false => Refusal::NoAddress { group: label },
         }
     }
+}
 
-    /// The target for a request: of those that tie, one after the other.
-    pub(crate) fn pick(&self, algorithm: Algorithm, chance: &Chance) -> Option<usize> {
-        self.pick_by(algorithm, chance, Target::requests)
-    }
-
-    /// The target for a connection, by their connections.
-    pub(crate) fn pick_for_connection(&self, algorithm: Algorithm, chance: &Chance) -> Option<usize> {
-        self.pick_by(algorithm, chance, Target::connections)
-    }
-
-    fn pick_by(&self, algorithm: Algorithm, chance: &Chance, load: impl Fn(&Target) -> u64) -> Option<usize> {
-        let count = self.targets.len();
-        if count <= 1 {
-            return count.checked_sub(1);
-        }
-        match algorithm {
-            Algorithm::LeastOutstandingRequests => {
-                let turn = self.take_turn(count);
-                let candidates = (turn..turn + count.min(COMPARED_MAX)).map(|index| index % count);
-                candidates.min_by_key(|&index| load(&self.targets[index]))
-            }
-            Algorithm::RoundRobin => Some(self.take_turn(count)),
-            Algorithm::WeightedRandom => usize::try_from(chance.below(count as u64)).ok(),
+impl Seed {
+    /// The same as this target.
+    fn of(target: &Target) -> Self {
+        Self {
+            label: target.label.clone(),
+            slot: target.slot.clone(),
+            meter: target.meter.clone(),
+            reached: match &target.way {
+                Way::Call(task) => Reached::ByCall(*task),
+                Way::Connect(pool) => Reached::At(pool.destination().clone()),
+            },
         }
     }
 
-    fn take_turn(&self, count: usize) -> usize {
-        let turn = self.turn.get();
-        self.turn.set((turn + 1) % count);
-        turn
+    fn target(&self, speaks: Speaks, pools: &mut Pools) -> Target {
+        let Self { label, slot, meter, reached } = self;
+        Target {
+            label: label.clone(),
+            key: key_of(label),
+            slot: slot.clone(),
+            meter: meter.clone(),
+            way: match reached {
+                Reached::ByCall(task) => Way::Call(*task),
+                Reached::At(destination) => Way::Connect(pools.take(destination, speaks, slot.as_ref())),
+            },
+        }
     }
 }
 
@@ -186,86 +331,92 @@ impl Target {
         }
     }
 
-    /// Outstanding requests: of an `http` task, those of all workers. Of who is connected to, those of this worker: the
-    /// ledger knows a daemon's connections, the idle ones among them.
-    fn requests(&self) -> u64 {
-        match &self.way {
-            Way::Call(_) => self.slot.as_ref().map_or(0, TaskSlot::outstanding),
-            Way::Connect(pool) => pool.requests(),
+    /// What all workers know of it; nothing as long as nobody wrote anything down.
+    pub(crate) fn state(&self) -> Option<&TargetState> {
+        match (&self.slot, &self.meter) {
+            (Some(slot), _) => slot.is_used().then(|| slot.target()),
+            (None, Some(meter)) => meter.is_used().then(|| meter.target()),
+            (None, None) => None,
         }
     }
 
-    /// Connections that the ledger knows of, and those of this worker that are being opened. Of who is not in the ledger,
-    /// those of this worker, each of which counts as a request.
+    /// The same for somebody who writes; nothing if the ledger has no place for it.
+    pub(crate) fn state_to_write(&self, worker: usize) -> Option<&TargetState> {
+        // A row in hand is what has it cleared with the slot.
+        if let Some(slot) = &self.slot {
+            slot.row(worker);
+            return Some(slot.target());
+        }
+        self.meter.as_ref().map(|meter| {
+            meter.row(worker);
+            meter.target()
+        })
+    }
+
+    /// It is there, from now on if nobody has seen it before.
+    fn begins(&self, worker: usize, now_ms: u64) {
+        if let Some(state) = self.state_to_write(worker) {
+            // Another worker may have been first.
+            let _ = state.began_ms.compare_exchange(0, now_ms, Relaxed, Relaxed);
+        }
+    }
+
+    /// Requests that it has, of all workers: of an `http` task those that have a sandbox or wait for one. Of an address that
+    /// no meter counts at, those of this worker.
+    fn requests(&self) -> u64 {
+        match (&self.way, &self.slot, &self.meter) {
+            (Way::Call(_), Some(slot), _) => slot.outstanding(),
+            (Way::Call(_), None, _) => 0,
+            (Way::Connect(_), Some(slot), _) => slot.balanced(),
+            (Way::Connect(_), None, Some(meter)) => meter.outstanding(),
+            (Way::Connect(pool), None, None) => pool.requests(),
+        }
+    }
+
+    /// Connections to it that the ledger knows of, and those of this worker that are being opened.
     fn connections(&self) -> u64 {
         let opening = self.pool().map_or(0, |pool| pool.opening());
-        let open = match &self.slot {
-            Some(slot) => slot.outstanding(),
-            None => self.requests(),
+        let open = match (&self.slot, &self.meter) {
+            (Some(slot), _) => slot.outstanding(),
+            (None, Some(meter)) => meter.connections(),
+            (None, None) => self.requests(),
         };
         open + opening
     }
 }
 
-impl Pools {
-    fn of(group: Option<&Group>) -> Self {
-        let targets = group.into_iter().flat_map(|group| &group.targets);
-        let pools = targets.filter_map(Target::pool);
-        Self(pools.map(|pool| (pool.destination().clone(), pool.clone())).collect())
+impl Aim {
+    /// At one of this group's targets, as it says itself.
+    pub(crate) fn at(group: Rc<Group>) -> Self {
+        let settings = &group.settings;
+        Self {
+            algorithm: settings.algorithm,
+            named: None,
+            stickiness: settings.stickiness,
+            stuck_to: None,
+            among: None,
+            meter: settings.meter.clone(),
+            limit: settings.limit,
+            group,
+        }
     }
 
-    /// The connections that there are, or new ones.
-    fn take(&mut self, destination: Destination) -> Rc<Pool> {
-        self.0.remove(&destination).unwrap_or_else(|| Rc::new(Pool::new(destination)))
+    /// The target group's name, `NAMESPACE/NAME`.
+    pub(crate) fn label(&self) -> &str {
+        self.named.as_deref().unwrap_or(&self.group.label)
     }
 
-    fn close(self) {
-        self.0.values().for_each(|pool| pool.close());
+    /// The target that is tried first: the one that the client is to stay with, if that may be chosen.
+    pub(crate) fn first(&self, load: Load, chance: &Chance) -> Option<usize> {
+        let stuck_to = self.stuck_to.and_then(|key| self.group.find(key));
+        stuck_to.or_else(|| self.next(load, &Tried::default(), chance))
+    }
+
+    /// The target that is tried when these were.
+    pub(crate) fn next(&self, load: Load, tried: &Tried, chance: &Chance) -> Option<usize> {
+        self.group.choose(self.algorithm, load, tried, chance)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn group(addresses: &[&str], algorithm: Algorithm, before: Option<&Group>) -> Group {
-        let address = |text: &&str| (text.to_string(), Destination::Outside(text.parse().unwrap()));
-        Group::of_addresses(&"default/out".parse().unwrap(), addresses.iter().map(address), algorithm, before)
-    }
-
-    fn picks<const N: usize>(group: &Group) -> [usize; N] {
-        let chance = Chance::new(1);
-        [(); N].map(|()| group.pick(group.algorithm(), &chance).unwrap())
-    }
-
-    #[test]
-    fn each_algorithm_chooses_in_its_way() {
-        let addresses = ["a:1", "b:1", "c:1"];
-        let least = group(&addresses, Algorithm::LeastOutstandingRequests, None);
-        let busy = crate::daemon::Turn::begin(least.targets[1].pool().unwrap().clone());
-        assert!(!picks::<20>(&least).contains(&1));
-        least.choose_by(Algorithm::RoundRobin);
-        assert_eq!(picks::<3>(&least), [2, 0, 1]);
-        let chance = Chance::new(1);
-        assert_ne!(least.pick_for_connection(Algorithm::LeastOutstandingRequests, &chance), Some(1));
-        drop(busy);
-        let random = group(&addresses, Algorithm::WeightedRandom, None);
-        let picked = picks::<300>(&random);
-        for index in 0..3 {
-            let count = picked.iter().filter(|&&other| other == index).count();
-            assert!((60..140).contains(&count), "{count} times {index}");
-        }
-        assert_eq!(group(&[], Algorithm::RoundRobin, None).pick(Algorithm::RoundRobin, &chance), None);
-    }
-
-    #[test]
-    fn a_target_that_stays_keeps_its_connections() {
-        let first = group(&["a:1", "b:1"], Algorithm::RoundRobin, None);
-        let second = group(&["b:1", "b:2"], Algorithm::RoundRobin, Some(&first));
-        let pool = |group: &Group, index: usize| group.targets[index].pool().unwrap().clone();
-        assert!(Rc::ptr_eq(&pool(&first, 1), &pool(&second, 0)));
-        assert!(pool(&first, 0).is_closed() && !pool(&second, 0).is_closed());
-        second.close();
-        assert!(pool(&second, 0).is_closed() && pool(&second, 1).is_closed());
-    }
-}
+mod tests;

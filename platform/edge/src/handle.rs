@@ -1,13 +1,14 @@
 //! The way of one request: is it sound, whose is it, let a target answer, is the answer sound.
 
-use crate::body::{Payload, Upload};
+use crate::body::Payload;
+use crate::call::{CHANGE_OF_PROTOCOL, call};
 use crate::config::Limits;
 use crate::connection::Connection;
-use crate::daemon::{self, Answer, Miss};
+use crate::daemon::Answer;
 use crate::decision::{Asked, Decided, Decision};
 use crate::edge::Edge;
 use crate::exchange::Exchange;
-use crate::group::{ATTEMPTS_MAX, Aim, Way};
+use crate::limit::{self, Unit};
 use crate::refusal::Refusal;
 use crate::{headers, host};
 use http::header::CONTENT_LENGTH;
@@ -17,9 +18,6 @@ use hyper::body::Incoming;
 use skiff_ports::body::{self, Body};
 use std::convert::Infallible;
 use std::rc::Rc;
-
-/// What can't be had of an `http` task, nor with a request that has a body.
-const CHANGE_OF_PROTOCOL: &str = "a change of protocol (the header Upgrade)";
 
 /// Answers one request, whatever it is.
 pub(crate) async fn handle(
@@ -57,6 +55,11 @@ struct Admitted {
 
 /// Checks a request, and decides what becomes of it.
 fn admit(edge: &Edge, exchange: &mut Exchange, request: &Request<Incoming>) -> Result<Admitted, Refusal> {
+    // First of all, so that who is refused for how many there are costs little.
+    if !edge.shed().admits(edge.chance()) {
+        return Err(Refusal::Overloaded);
+    }
+    exchange.counted.client = limit::of_client(edge, exchange.connection(), Unit::Requests)?;
     check_size(request, edge.limits())?;
     let authority =
         host::authority(request.uri(), request.headers(), request.version()).map_err(Refusal::Malformed)?;
@@ -78,9 +81,16 @@ fn admit(edge: &Edge, exchange: &mut Exchange, request: &Request<Incoming>) -> R
         host: &host,
         source: connection.source,
     };
-    let Decided { ground, decision } = edge.decide(&connection.listener, &asked);
-    exchange.decided_by(ground);
-    Ok(Admitted { decision: decision?, upgrade })
+    let Decided { ground, rule, decision } = edge.decide(&connection.listener, &asked);
+    let of_rule = rule.as_deref().map(|rule| limit::of_rule(edge, rule)).transpose();
+    exchange.decided_by(ground, rule);
+    exchange.counted.rule = of_rule?.flatten();
+    let decision = decision?;
+    if let Decision::Forward(aim) = &decision {
+        let of_group = limit::of_group(edge, aim, Unit::Requests).inspect_err(|_| exchange.is_for(aim));
+        exchange.counted.group = of_group?;
+    }
+    Ok(Admitted { decision, upgrade })
 }
 
 /// Makes of a request what a target may see.
@@ -94,7 +104,7 @@ fn make_ready(exchange: &Exchange, request: &mut Request<Incoming>) {
     let connection = exchange.connection();
     connection.listener.forwarded().add(map, &connection.client);
     map.insert(&headers::REQUEST_ID, exchange.request_id().clone());
-    exchange.trace().tell(map, exchange.edge().chance());
+    exchange.tell_trace(map);
 }
 
 fn check_size(request: &Request<Incoming>, limits: &Limits) -> Result<(), Refusal> {
@@ -109,54 +119,6 @@ fn check_size(request: &Request<Incoming>, limits: &Limits) -> Result<(), Refusa
         return Err(Refusal::BodyTooLarge { limit_bytes: limits.request_body_bytes_max });
     }
     Ok(())
-}
-
-/// Lets one of the group's targets answer.
-async fn call(
-    edge: &Rc<Edge>,
-    exchange: &mut Exchange,
-    Aim { group, algorithm, .. }: Aim,
-    request: Request<Incoming>,
-    upgrade: Option<HeaderValue>,
-) -> Result<Answer, Refusal> {
-    let first = group.pick(algorithm, edge.chance()).ok_or_else(|| group.no_target())?;
-    let (head, incoming) = request.into_parts();
-    let upload = (!incoming.is_end_stream()).then(|| Upload::new(incoming, edge.limits()));
-    if let Some(upload) = &upload {
-        exchange.uploads(upload.clone());
-    }
-    let attempts = group.targets.len().min(ATTEMPTS_MAX);
-    let (mut head, mut missed) = (Some(head), None);
-    for attempt in 0..attempts {
-        let is_last = attempt + 1 == attempts;
-        let Some(head) = (if is_last { head.take() } else { head.clone() }) else { break };
-        let index = (first + attempt) % group.targets.len();
-        exchange.sent_to(index);
-        let answer = match &group.targets[index].way {
-            Way::Call(_) if upgrade.is_some() => return Err(Refusal::NotSupported(CHANGE_OF_PROTOCOL)),
-            Way::Call(task) => {
-                exchange.is_called(attempt);
-                let body = upload.as_ref().map_or_else(body::empty, Upload::body);
-                let answer = edge.invoke().invoke(*task, Request::from_parts(head, body)).await;
-                answer.map(Answer::Response).map_err(Miss::from)
-            }
-            // In a box, so that calls of `http` tasks stay small.
-            Way::Connect(pool) => Box::pin(daemon::ask(edge, exchange, pool, head, upgrade.as_ref())).await,
-        };
-        match answer {
-            Ok(answer) => {
-                exchange.was_answered(answer.status());
-                return Ok(answer);
-            }
-            Err(Miss::Next(refusal)) => {
-                exchange.came_back();
-                missed = refusal;
-            }
-            // What a task made of a body that failed is no news: the body is.
-            Err(Miss::Final(refusal)) => return Err(exchange.upload_refusal().unwrap_or(refusal)),
-        }
-    }
-    Err(missed.unwrap_or_else(|| group.no_target()))
 }
 
 /// Checks a task's answer and makes of it what the connection can carry; with it, the bytes that its body must have.

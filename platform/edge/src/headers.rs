@@ -2,7 +2,7 @@
 //! request came from, names it.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
 use skiff_ports::invoke::{CALLER_HEADER, HOPS_HEADER};
@@ -33,6 +33,25 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     headers.remove(TE);
     headers.remove(TRANSFER_ENCODING);
     headers.remove(UPGRADE);
+}
+
+/// Takes out of trailers what means something in a head alone: to whoever takes them for headers, it would say how a message
+/// is framed, whose it is, or what the platform says of it (RFC 9110, section 6.5.1).
+pub(crate) fn strip_of_heads(trailers: &mut HeaderMap) {
+    strip_hop_by_hop(trailers);
+    for name in [CONTENT_LENGTH, EXPECT, HOST, TRAILER] {
+        trailers.remove(name);
+    }
+    for name in [&FORWARDED_FOR, &FORWARDED_PROTO, &FORWARDED_PORT, &REQUEST_ID] {
+        trailers.remove(name);
+    }
+    strip_of_calls(trailers);
+}
+
+/// Whether who sends these headers takes trailers (RFC 9110, section 10.1.4).
+pub(crate) fn takes_trailers(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(TE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.map(<[u8]>::trim_ascii).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
 
 /// Makes room for what a request is given, at once: bit by bit, a map grows more often.
@@ -219,6 +238,41 @@ mod tests {
         ]);
         strip_hop_by_hop(&mut headers);
         assert_eq!(headers, map(&[("host", "a"), ("content-length", "5"), ("accept", "*/*")]));
+    }
+
+    #[test]
+    fn trailers_say_nothing_that_a_head_says() {
+        let mut trailers = map(&[
+            ("grpc-status", "0"),
+            ("Connection", "x-hop"),
+            ("x-hop", "1"),
+            ("content-length", "7"),
+            ("transfer-encoding", "chunked"),
+            ("host", "other"),
+            ("trailer", "x"),
+            ("te", "trailers"),
+            ("expect", "100-continue"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-request-id", "mine"),
+            ("skiff-caller", "default/shop; task=1"),
+            ("x-sum", "7"),
+        ]);
+        strip_of_heads(&mut trailers);
+        assert_eq!(trailers, map(&[("grpc-status", "0"), ("x-sum", "7")]));
+    }
+
+    #[test]
+    fn trailers_are_taken_by_who_says_so() {
+        for (said, expected) in [
+            (&[][..], false),
+            (&[("te", "trailers")][..], true),
+            (&[("te", "gzip;q=0.5, Trailers")][..], true),
+            (&[("te", "gzip"), ("te", " trailers")][..], true),
+            (&[("te", "trailers;q=0")][..], false),
+            (&[("te", "gzip")][..], false),
+        ] {
+            assert_eq!(takes_trailers(&map(said)), expected, "{said:?}");
+        }
     }
 
     #[test]

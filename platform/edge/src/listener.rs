@@ -8,8 +8,9 @@ use crate::config::Proto;
 use crate::headers::Forwarded;
 use http::HeaderValue;
 use rustls::ServerConfig;
+use skiff_ledger::Meter;
 use skiff_plan::rules::Rules;
-use skiff_types::{BUILT_IN_LISTENER, ListenerProtocol, ListenerSpec, Name, QualifiedName, RuleSpec};
+use skiff_types::{BUILT_IN_LISTENER, ListenerProtocol, ListenerSpec, Name, QualifiedName, RuleSpec, Scheme};
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -22,11 +23,20 @@ pub(crate) struct Listener {
     forwarded: RefCell<Forwarded>,
     /// Whether services' own hosts and paths lead to them.
     services: Cell<bool>,
-    rules: RefCell<Rules<Arc<RuleSpec>>>,
+    rules: RefCell<Rules<Rc<Rule>>>,
+    /// What counts here.
+    meter: RefCell<Option<Meter>>,
     /// None while the built-in one is as it is at first.
     spec: RefCell<Option<Arc<ListenerSpec>>>,
     /// What TLS is spoken by, where it is.
     tls: RefCell<Option<Arc<ServerConfig>>>,
+}
+
+/// A rule, and what counts at it.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub(crate) spec: Arc<RuleSpec>,
+    pub(crate) meter: Option<Meter>,
 }
 
 /// All listeners that this worker was told of.
@@ -52,6 +62,7 @@ impl Listener {
             forwarded: RefCell::new(Forwarded { proto: proto.header(), port: HeaderValue::from(port) }),
             services: Cell::new(true),
             rules: RefCell::default(),
+            meter: RefCell::default(),
             spec: RefCell::default(),
             tls: RefCell::default(),
         }
@@ -87,6 +98,11 @@ impl Listener {
         self.spec.borrow().as_ref().map_or(ListenerProtocol::Http, |spec| spec.protocol)
     }
 
+    /// Whether tasks alone reach it, by the virtual network.
+    pub(crate) fn is_internal(&self) -> bool {
+        self.spec.borrow().as_ref().is_some_and(|spec| spec.scheme == Scheme::Internal)
+    }
+
     /// The facts of it that every request is told.
     pub(crate) fn forwarded(&self) -> Ref<'_, Forwarded> {
         self.forwarded.borrow()
@@ -98,8 +114,18 @@ impl Listener {
     }
 
     /// Its rules.
-    pub(crate) fn rules(&self) -> Ref<'_, Rules<Arc<RuleSpec>>> {
+    pub(crate) fn rules(&self) -> Ref<'_, Rules<Rc<Rule>>> {
         self.rules.borrow()
+    }
+
+    /// What counts here, if anything does.
+    pub(crate) fn meter(&self) -> Ref<'_, Option<Meter>> {
+        self.meter.borrow()
+    }
+
+    /// It counts here from now on. Connections that are open stay where they were counted.
+    pub(crate) fn set_meter(&self, meter: Option<Meter>) {
+        self.meter.replace(meter);
     }
 
     /// What the next connection is to speak TLS by; nothing where all is said in clear.
@@ -143,10 +169,22 @@ impl Listeners {
         self.others.borrow()
     }
 
-    /// The listener on this port, the built-in one aside.
+    /// The public listener on this port, the built-in one aside.
     pub(crate) fn at_port(&self, port: u16) -> Option<Rc<Listener>> {
+        self.reached(Scheme::Public, port)
+    }
+
+    /// The internal listener on this port.
+    pub(crate) fn internal_at_port(&self, port: u16) -> Option<Rc<Listener>> {
+        self.reached(Scheme::Internal, port)
+    }
+
+    /// Among those of one scheme, a port is one listener's.
+    fn reached(&self, scheme: Scheme, port: u16) -> Option<Rc<Listener>> {
         let others = self.others.borrow();
-        let is_at = |listener: &Rc<Listener>| listener.spec().as_ref().is_some_and(|spec| spec.port == port);
+        let is_at = |listener: &Rc<Listener>| {
+            listener.spec().as_ref().is_some_and(|spec| (spec.scheme, spec.port) == (scheme, port))
+        };
         others.values().find(|listener| is_at(listener)).cloned()
     }
 
@@ -155,17 +193,21 @@ impl Listeners {
         self.added.notified().await;
     }
 
-    /// A listener is new, or has changed. Of the built-in one, who reaches it and what is spoken there never does.
-    pub(crate) fn set(&self, spec: &Arc<ListenerSpec>) {
+    /// A listener is new, or has changed; `meter` counts there. Of the built-in one, who reaches it and what is spoken there
+    /// never does.
+    pub(crate) fn set(&self, spec: &Arc<ListenerSpec>, meter: Option<Meter>) {
         match self.get(&spec.name) {
             Some(listener) => {
                 listener.set(spec);
+                listener.set_meter(meter);
                 if !Rc::ptr_eq(&listener, &self.built_in) {
                     listener.set_forwarded(spec);
                 }
             }
             None => {
-                self.others.borrow_mut().insert(spec.name.clone(), Rc::new(Listener::new(spec)));
+                let listener = Listener::new(spec);
+                listener.set_meter(meter);
+                self.others.borrow_mut().insert(spec.name.clone(), Rc::new(listener));
             }
         }
         self.added.notify_waiters();
@@ -181,8 +223,8 @@ impl Listeners {
         self.others.borrow_mut().remove(name)
     }
 
-    /// A rule is new, or has changed.
-    pub(crate) fn set_rule(&self, rule: &Arc<RuleSpec>) {
+    /// A rule is new, or has changed; `meter` counts at it.
+    pub(crate) fn set_rule(&self, rule: &Arc<RuleSpec>, meter: Option<Meter>) {
         let listener = self.get(&rule.listener);
         let before = match &listener {
             Some(listener) => self.rules.borrow_mut().insert(rule.name.clone(), listener.clone()),
@@ -196,7 +238,8 @@ impl Listeners {
         match listener {
             Some(listener) => {
                 let mut rules = listener.rules.borrow_mut();
-                rules.set(rule.name.clone(), rule.priority, &rule.conditions, rule.clone());
+                let value = Rc::new(Rule { spec: rule.clone(), meter });
+                rules.set(rule.name.clone(), rule.priority, &rule.conditions, value);
             }
             None => tracing::error!(rule = %rule.name, listener = %rule.listener, "a rule of no listener"),
         }
@@ -213,7 +256,7 @@ impl Listeners {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skiff_types::{Action, FixedResponse, Scheme};
+    use skiff_types::{Action, FixedResponse};
 
     fn listeners() -> Listeners {
         Listeners::new(Listener::built_in(Proto::Http, 80))
@@ -228,6 +271,7 @@ mod tests {
             certificates: Vec::new(),
             services: false,
             default_action: Action::FixedResponse(FixedResponse::status(404)),
+            client_limit: None,
         })
     }
 
@@ -238,6 +282,7 @@ mod tests {
             priority: "7".parse().unwrap(),
             conditions: vec!["path=/*".parse().unwrap()],
             action: Action::FixedResponse(FixedResponse::status(200)),
+            limit: None,
         })
     }
 
@@ -249,19 +294,35 @@ mod tests {
     fn a_listener_comes_changes_and_goes() {
         let (listeners, name) = (listeners(), "web".parse().unwrap());
         assert!(listeners.get(&name).is_none() && listeners.at_port(81).is_none());
-        listeners.set(&spec("web", 81));
+        listeners.set(&spec("web", 81), None);
         let listener = listeners.at_port(81).unwrap();
         assert!(Rc::ptr_eq(&listener, &listeners.get(&name).unwrap()) && !listener.has_services());
-        listeners.set(&spec("web", 82));
+        listeners.set(&spec("web", 82), None);
         assert!(listeners.at_port(81).is_none() && Rc::ptr_eq(&listener, &listeners.at_port(82).unwrap()));
         assert_eq!(port(&listener), "82");
         assert!(Rc::ptr_eq(&listener, &listeners.close(&name).unwrap()) && listeners.get(&name).is_none());
     }
 
     #[test]
+    fn a_port_is_one_public_and_one_internal_listeners() {
+        let listeners = listeners();
+        listeners.set(&spec("web", 81), None);
+        let internal = |name: &str, port| {
+            Arc::new(ListenerSpec { scheme: Scheme::Internal, ..ListenerSpec::clone(&spec(name, port)) })
+        };
+        listeners.set(&internal("api", 81), None);
+        let name = |listener: Option<Rc<Listener>>| listener.map(|listener| listener.name().to_string());
+        assert_eq!(name(listeners.at_port(81)).as_deref(), Some("web"));
+        assert_eq!(name(listeners.internal_at_port(81)).as_deref(), Some("api"));
+        listeners.set(&internal("web", 82), None);
+        assert!(listeners.at_port(81).is_none() && listeners.at_port(82).is_none());
+        assert!(listeners.internal_at_port(82).is_some_and(|listener| listener.is_internal()));
+    }
+
+    #[test]
     fn the_built_in_listener_stays_and_keeps_its_port() {
         let (listeners, name) = (listeners(), BUILT_IN_LISTENER.parse().unwrap());
-        listeners.set(&spec(BUILT_IN_LISTENER, 81));
+        listeners.set(&spec(BUILT_IN_LISTENER, 81), None);
         let listener = listeners.get(&name).unwrap();
         assert!(!listener.has_services() && listener.spec().is_some() && listeners.at_port(81).is_none());
         assert_eq!(port(&listener), "80");
@@ -272,15 +333,15 @@ mod tests {
     #[test]
     fn a_rule_is_one_listeners_at_a_time() {
         let listeners = listeners();
-        listeners.set(&spec("web", 81));
+        listeners.set(&spec("web", 81), None);
         let of = |name: &str| listeners.get(&name.parse().unwrap()).unwrap().rules().len();
-        listeners.set_rule(&rule("one", "http"));
-        listeners.set_rule(&rule("two", "http"));
+        listeners.set_rule(&rule("one", "http"), None);
+        listeners.set_rule(&rule("two", "http"), None);
         assert_eq!((of("http"), of("web")), (2, 0));
-        listeners.set_rule(&rule("one", "web"));
-        listeners.set_rule(&rule("two", "http"));
+        listeners.set_rule(&rule("one", "web"), None);
+        listeners.set_rule(&rule("two", "http"), None);
         assert_eq!((of("http"), of("web")), (1, 1));
-        listeners.set_rule(&rule("one", "nobody"));
+        listeners.set_rule(&rule("one", "nobody"), None);
         listeners.drop_rule(&"default/two".parse().unwrap());
         assert_eq!((of("http"), of("web")), (0, 0));
         listeners.drop_rule(&"default/one".parse().unwrap());

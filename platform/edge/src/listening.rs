@@ -73,12 +73,12 @@ enum Next {
 }
 
 impl Whose {
-    /// Nothing, if that is not known yet.
+    /// Nothing, if that is not known yet; nor where the listener is internal by now, which closes the socket soon.
     fn next(&self, edge: &Edge) -> Option<Next> {
         match self {
             Self::Service(name) => Some(Next::Bytes(Leads::ToService(name.clone()))),
             Self::Listener(name) => {
-                let listener = edge.listeners().get(name)?;
+                let listener = edge.listeners().get(name).filter(|listener| !listener.is_internal())?;
                 match listener.protocol() {
                     ListenerProtocol::Http | ListenerProtocol::Https => Some(Next::Http(listener)),
                     ListenerProtocol::Tcp => Some(Next::Bytes(Leads::As(listener))),
@@ -139,11 +139,12 @@ fn serve(edge: &Rc<Edge>, stream: TcpStream, peer: SocketAddr, next: Next) {
             }
         }
         Next::Bytes(leads) => {
-            let listener = match &leads {
-                Leads::As(listener) => listener,
-                Leads::ToService(_) => edge.listeners().built_in(),
+            let open = match &leads {
+                Leads::As(listener) => Open::new(edge, peer, listener.clone()),
+                Leads::ToService(_) => Open::of_no_listener(edge, peer, edge.listeners().built_in().clone()),
             };
-            let open = Open::new(edge, peer, listener.clone());
+            // Fails only if the client is gone already, which serving it will show.
+            let _ = stream.set_nodelay(true);
             tokio::task::spawn_local(async move { tcp::serve(&open, stream, leads).await });
         }
     }

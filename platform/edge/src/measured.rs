@@ -1,6 +1,7 @@
 //! What `benches/inside.rs` measures of the parts that are private to this crate. Nothing else uses it.
 
 use crate::chance::Chance;
+use crate::group::{Load, Tried};
 use crate::headers::{self, Forwarded, RequestIds};
 use crate::routing::Table;
 use crate::trace::Trace;
@@ -23,7 +24,7 @@ impl Routing {
     /// Looks a host and a path up, and picks a target of the service: its place, if there is one.
     pub fn target(&self, host: &str, path: &str) -> Option<usize> {
         let service = self.0.find(host, path)?;
-        service.pick(service.algorithm(), &self.1)
+        service.choose(service.settings.algorithm, Load::Requests, &Tried::default(), &self.1)
     }
 }
 
@@ -53,6 +54,6 @@ impl Heads {
         self.forwarded.add(headers, &self.client);
         let id = self.ids.of(headers);
         headers.insert(&headers::REQUEST_ID, id);
-        trace.tell(headers, &self.chance);
+        trace.tell(headers, self.chance.number());
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::guard::Fault;
 use crate::headers::REQUEST_ID;
+use crate::limit::Exceeded;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use jiff::fmt::rfc2822::DateTimePrinter;
@@ -11,6 +12,8 @@ use skiff_ports::invoke::InvokeError;
 
 /// Seconds after which to try again where a service has no task at present.
 const NO_TARGET_RETRY_AFTER_S: u32 = 1;
+/// The same where a worker has too much to do.
+const OVERLOADED_RETRY_AFTER_S: u32 = 1;
 /// Characters of a client's own words that an answer repeats.
 const ECHO_CHARS_MAX: usize = 200;
 
@@ -39,6 +42,12 @@ pub(crate) enum Refusal {
     NotSupported(&'static str),
     #[error("too many connections speak another protocol than HTTP at present")]
     TooManyTunnels,
+    #[error(transparent)]
+    TooManyRequests(#[from] Exceeded),
+    #[error(
+        "more requests come at present than can be answered in good time; this one is one of those that are not"
+    )]
+    Overloaded,
     #[error("the service {service} has no task running at present")]
     NoTarget { service: String },
     #[error("none of the addresses of the target group {group} can be reached at present")]
@@ -53,6 +62,8 @@ pub(crate) enum Refusal {
     BrokeOff,
     #[error("the task did not begin to answer within {limit_ms} ms")]
     NoAnswer { limit_ms: u64 },
+    #[error("the request can't be passed on to this target group: {0}")]
+    Incompatible(&'static str),
     #[error(transparent)]
     Task(#[from] InvokeError),
     #[error(transparent)]
@@ -86,6 +97,16 @@ impl Refusal {
         }
     }
 
+    /// Whether it is the connection to the target, or what came by it, that is at fault.
+    pub(crate) fn is_by_target(&self) -> bool {
+        matches!(self, Self::BadAnswer(_) | Self::BrokeOff | Self::NoAnswer { .. } | Self::Connect(_))
+    }
+
+    /// Whether it is because of how many requests there are, not of this one.
+    pub(crate) fn is_for_load(&self) -> bool {
+        matches!(self, Self::TooManyRequests(_) | Self::Overloaded)
+    }
+
     fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::HeadersTooLarge { .. }
@@ -102,7 +123,10 @@ impl Refusal {
             }
             Self::BodyIdle { .. } => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::NotSupported(_) => (StatusCode::NOT_IMPLEMENTED, "not_supported"),
+            Self::Incompatible(_) => (incompatible_protocol(), "incompatible_protocol"),
             Self::TooManyTunnels => (StatusCode::SERVICE_UNAVAILABLE, "too_many_connections"),
+            Self::TooManyRequests(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::NoTarget { .. }
             | Self::NoAddress { .. }
             | Self::NoGroup { .. }
@@ -113,9 +137,12 @@ impl Refusal {
             Self::BadAnswer(_)
             | Self::BrokeOff
             | Self::Task(InvokeError::Failed(_))
-            | Self::Connect(ConnectError::Denied(_) | ConnectError::Refused | ConnectError::Failed(_)) => {
-                (StatusCode::BAD_GATEWAY, "task_failed")
-            }
+            | Self::Connect(
+                ConnectError::Denied(_)
+                | ConnectError::Refused
+                | ConnectError::Untrusted(_)
+                | ConnectError::Failed(_),
+            ) => (StatusCode::BAD_GATEWAY, "task_failed"),
             Self::NoAnswer { .. }
             | Self::Task(InvokeError::TimedOut { .. })
             | Self::Connect(ConnectError::TimedOut) => (StatusCode::GATEWAY_TIMEOUT, "task_timeout"),
@@ -136,12 +163,22 @@ impl Refusal {
             | Self::Task(InvokeError::Gone)
             | Self::Connect(ConnectError::Gone) => Some(NO_TARGET_RETRY_AFTER_S),
             Self::Task(InvokeError::Busy { retry_after_s, .. }) => Some(*retry_after_s),
+            Self::TooManyRequests(exceeded) => Some(exceeded.retry_after_s()),
+            Self::Overloaded => Some(OVERLOADED_RETRY_AFTER_S),
             _ => None,
         };
         if let Some(seconds) = retry_after_s {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         headers
+    }
+
+    /// What the access log says beyond what the client is told: of a certificate, which names hosts.
+    pub(crate) fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Connect(ConnectError::Untrusted(detail)) => Some(detail),
+            _ => None,
+        }
     }
 
     /// The body of the answer.
@@ -173,4 +210,10 @@ impl Refusal {
         answer.extend_from_slice(&body);
         answer
     }
+}
+
+/// ELBv2's status for a protocol that the target group does not speak; HTTP has none.
+fn incompatible_protocol() -> StatusCode {
+    const STATUS: u16 = 464;
+    StatusCode::from_u16(STATUS).expect("a status has three digits")
 }

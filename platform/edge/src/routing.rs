@@ -9,10 +9,10 @@
 //!
 //! A service without hosts is found by its name alone: it is one that listens, or that rules forward to.
 
-use crate::group::Group;
+use crate::group::{Group, Settings};
 use skiff_ledger::Ledger;
 use skiff_ports::snapshot::{HostMatch, Route};
-use skiff_types::{Algorithm, PathPrefix, QualifiedName};
+use skiff_types::{PathPrefix, QualifiedName};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -24,8 +24,12 @@ pub(crate) struct Table {
     wildcards: HashMap<Box<str>, Paths>,
     any: Paths,
     services: HashMap<QualifiedName, Placed>,
-    /// How targets are chosen, where that was said of a service.
-    algorithms: HashMap<QualifiedName, Algorithm>,
+    /// What was said of the group that a service is.
+    settings: HashMap<QualifiedName, Rc<Settings>>,
+    /// The same of all others.
+    default: Rc<Settings>,
+    /// Whose table it is.
+    worker: usize,
 }
 
 /// A service, and where it lies in the table.
@@ -53,11 +57,17 @@ struct Below {
 }
 
 impl Table {
+    /// One of this worker's.
+    pub(crate) fn of_worker(worker: usize) -> Self {
+        Self { worker, ..Self::default() }
+    }
+
     /// Gives a service these routes instead of those it has. Daemons that it had keep their connections.
     pub(crate) fn set(&mut self, route: &Route, ledger: &Ledger) {
         let before = self.take_out(&route.service);
-        let algorithm = self.algorithms.get(&route.service).copied().unwrap_or_default();
-        let service = Rc::new(Group::of_service(route, algorithm, ledger, before.as_deref()));
+        let settings = self.settings.get(&route.service).unwrap_or(&self.default);
+        let service = Group::of_service(route, settings, (ledger, self.worker), before.as_deref());
+        let service = Rc::new(service);
         for host in &route.hosts {
             let paths = self.paths_of(host);
             route.paths.iter().for_each(|path| paths.insert(path.as_str(), &service));
@@ -70,7 +80,7 @@ impl Table {
     /// Takes a service's routes away.
     pub(crate) fn remove(&mut self, service: &QualifiedName) {
         if let Some(service) = self.take_out(service) {
-            service.close();
+            service.close(self.worker);
         }
     }
 
@@ -86,15 +96,27 @@ impl Table {
         Some(service)
     }
 
-    /// The targets of a service are chosen in this way from now on, whether it is there already or not.
-    pub(crate) fn choose_by(&mut self, service: &QualifiedName, algorithm: Algorithm) {
-        match algorithm == Algorithm::default() {
-            true => self.algorithms.remove(service),
-            false => self.algorithms.insert(service.clone(), algorithm),
+    /// This is said of the group that a service is from now on, whether that is there already or not; or nothing any more.
+    pub(crate) fn settle(&mut self, service: &QualifiedName, settings: Option<Rc<Settings>>) {
+        let was_settled = match &settings {
+            Some(settings) => self.settings.insert(service.clone(), settings.clone()).is_some(),
+            None => self.settings.remove(service).is_some(),
         };
-        if let Some(group) = self.service(service) {
-            group.choose_by(algorithm);
+        if settings.is_none() && !was_settled {
+            return;
         }
+        let Some(mut placed) = self.services.remove(service) else { return };
+        let settings = settings.unwrap_or_else(|| self.default.clone());
+        let before = placed.service;
+        placed.service = Rc::new(before.again(&settings, self.worker));
+        for host in &placed.hosts {
+            let of_host = self.paths_of(host);
+            placed.paths.iter().for_each(|path| of_host.replace(path.as_str(), &before, &placed.service));
+            if of_host.root.is_none() && of_host.below.is_none() {
+                self.forget(host);
+            }
+        }
+        self.services.insert(service.clone(), placed);
     }
 
     /// The service of this name.
@@ -151,6 +173,17 @@ impl Paths {
         }
     }
 
+    /// Puts another in a service's place, where it still has that.
+    fn replace(&mut self, prefix: &str, before: &Rc<Group>, after: &Rc<Group>) {
+        let holder = match prefix {
+            "/" => self.root.as_mut(),
+            prefix => self.below.as_mut().and_then(|below| below.prefixes.get_mut(prefix)),
+        };
+        if let Some(holder) = holder.filter(|holder| Rc::ptr_eq(holder, before)) {
+            *holder = after.clone();
+        }
+    }
+
     fn find(&self, path: &str) -> Option<&Rc<Group>> {
         let below = self.below.as_ref().and_then(|below| below.find(path));
         below.or(self.root.as_ref().filter(|_| path.starts_with('/')))
@@ -198,8 +231,10 @@ impl Below {
 mod tests {
     use super::*;
     use crate::chance::Chance;
+    use crate::daemon::Speaks;
+    use crate::group::{Load, Tried};
     use skiff_ports::snapshot;
-    use skiff_types::{HostPattern, PathPrefix, QualifiedName, TaskId};
+    use skiff_types::{Algorithm, HostPattern, PathPrefix, QualifiedName, TargetProtocol, TaskId};
 
     fn route(name: &str, hosts: Vec<HostMatch>, paths: &[&str], slots: &[u32]) -> Route {
         let task = |&slot: &u32| snapshot::Target {
@@ -224,11 +259,15 @@ mod tests {
     }
 
     fn pick(group: &Group) -> Option<usize> {
-        group.pick(group.algorithm(), &Chance::new(1))
+        group.choose(group.settings.algorithm, Load::Requests, &Tried::default(), &Chance::new(1))
     }
 
     fn pick_for_connection(group: &Group) -> Option<usize> {
-        group.pick_for_connection(group.algorithm(), &Chance::new(1))
+        group.choose(group.settings.algorithm, Load::Connections, &Tried::default(), &Chance::new(1))
+    }
+
+    fn by(algorithm: Algorithm) -> Rc<Settings> {
+        Rc::new(Settings { algorithm, ..Settings::default() })
     }
 
     fn host(text: &str) -> HostMatch {
@@ -345,17 +384,69 @@ mod tests {
     }
 
     #[test]
-    fn how_targets_are_chosen_outlasts_a_change_of_routes() {
+    fn what_is_said_of_a_service_outlasts_a_change_of_routes() {
         let (ledger, name) = (ledger(), "default/kv".parse().unwrap());
         let mut table = Table::default();
-        table.choose_by(&name, Algorithm::RoundRobin);
+        let algorithm = |table: &Table| table.service(&name).unwrap().settings.algorithm;
+        table.settle(&name, Some(by(Algorithm::RoundRobin)));
         table.set(&daemons("kv", 80, &[1, 2]), &ledger);
-        assert_eq!(table.service(&name).unwrap().algorithm(), Algorithm::RoundRobin);
-        table.choose_by(&name, Algorithm::default());
-        assert_eq!(table.service(&name).unwrap().algorithm(), Algorithm::LeastOutstandingRequests);
+        assert_eq!(algorithm(&table), Algorithm::RoundRobin);
+        let pool = |table: &Table| table.service(&name).unwrap().targets[0].pool().unwrap().clone();
+        let before = pool(&table);
+        table.settle(&name, None);
+        assert_eq!(algorithm(&table), Algorithm::LeastOutstandingRequests);
+        assert!(Rc::ptr_eq(&before, &pool(&table)) && !before.is_closed(), "connections are kept");
         table.set(&daemons("kv", 80, &[1]), &ledger);
-        assert_eq!(table.service(&name).unwrap().algorithm(), Algorithm::LeastOutstandingRequests);
-        assert!(table.algorithms.is_empty());
+        assert_eq!(algorithm(&table), Algorithm::LeastOutstandingRequests);
+        assert!(table.settings.is_empty());
+    }
+
+    #[test]
+    fn what_is_said_of_a_service_holds_wherever_it_is_found() {
+        let ledger = ledger();
+        let mut table = built(
+            &[
+                route("one", vec![host("a"), host("*.a"), HostMatch::Any], &["/", "/x"], &[1]),
+                route("two", vec![host("a")], &["/x"], &[2]),
+            ],
+            &ledger,
+        );
+        table.settle(&"default/one".parse().unwrap(), Some(by(Algorithm::WeightedRandom)));
+        for (host, path, service, algorithm) in [
+            ("a", "/", "default/one", Algorithm::WeightedRandom),
+            ("b.a", "/x/y", "default/one", Algorithm::WeightedRandom),
+            ("z", "/x", "default/one", Algorithm::WeightedRandom),
+            ("a", "/x", "default/two", Algorithm::default()),
+        ] {
+            let found = table.find(host, path).unwrap();
+            assert_eq!((&*found.label, found.settings.algorithm), (service, algorithm), "{host}{path}");
+        }
+        table.remove(&"default/one".parse().unwrap());
+        assert!(table.find("a", "/").is_none() && table.find("z", "/").is_none());
+    }
+
+    #[test]
+    fn a_service_spoken_to_in_another_way_has_the_same_tasks_on_connections_of_its_own() {
+        let (ledger, name) = (ledger(), "default/kv".parse().unwrap());
+        let mut table = built(&[daemons("kv", 80, &[1, 2])], &ledger);
+        let http2 = Speaks { protocol: TargetProtocol::Http2, tls: false };
+        let other = |table: &Table| table.service(&name).unwrap().speaking(http2, 0);
+        let pool = |group: &Group, index: usize| group.targets[index].pool().unwrap().clone();
+        let service = table.service(&name).unwrap().clone();
+        assert!(Rc::ptr_eq(&service, &service.speaking(Speaks::default(), 0)), "that is its own way");
+        let before = other(&table);
+        assert!(Rc::ptr_eq(&before, &other(&table)), "it is made once");
+        assert_eq!(pool(&before, 0).speaks(), http2);
+        assert_eq!(pool(&service, 0).speaks(), Speaks::default());
+        table.set(&daemons("kv", 80, &[2, 3]), &ledger);
+        let after = other(&table);
+        assert!(Rc::ptr_eq(&pool(&before, 1), &pool(&after, 0)), "who stays keeps its connections");
+        assert!(pool(&before, 0).is_closed() && pool(&service, 0).is_closed());
+        let settings = Rc::new(Settings { speaks: http2, ..Settings::default() });
+        table.settle(&name, Some(settings));
+        assert!(Rc::ptr_eq(&pool(&after, 0), &pool(table.service(&name).unwrap(), 0)));
+        table.remove(&name);
+        assert!(pool(&after, 0).is_closed());
     }
 
     #[test]

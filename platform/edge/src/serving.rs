@@ -8,6 +8,7 @@ use crate::edge::Edge;
 use crate::guard::gate::Met;
 use crate::handle::handle;
 use crate::listener::Listener;
+use crate::meters::OpenConnection;
 use crate::refusal::Refusal;
 use crate::watched::Watched;
 use http::HeaderMap;
@@ -84,14 +85,24 @@ pub(crate) enum Spoken {
 pub(crate) struct Open {
     edge: Rc<Edge>,
     connection: Rc<Connection>,
+    /// At its listener.
+    counted: Option<OpenConnection>,
     _token: TaskTrackerToken,
 }
 
 impl Open {
     pub(crate) fn new(edge: &Rc<Edge>, peer: SocketAddr, listener: Rc<Listener>) -> Self {
-        let connection = Connection::new(peer, listener);
+        let counted = listener.meter().as_ref().map(|meter| OpenConnection::begin(meter, edge.worker()));
+        let mut open = Self::of_no_listener(edge, peer, listener);
+        open.counted = counted;
+        open
+    }
+
+    /// The same at a port that leads to a service; `like` says what else of listeners concerns it.
+    pub(crate) fn of_no_listener(edge: &Rc<Edge>, peer: SocketAddr, like: Rc<Listener>) -> Self {
+        let connection = Connection::new(peer, like);
         let token = edge.enter(&connection);
-        Self { edge: edge.clone(), connection, _token: token }
+        Self { edge: edge.clone(), connection, counted: None, _token: token }
     }
 
     pub(crate) fn edge(&self) -> &Rc<Edge> {
@@ -100,6 +111,11 @@ impl Open {
 
     pub(crate) fn connection(&self) -> &Rc<Connection> {
         &self.connection
+    }
+
+    /// Where it counts at its listener, if it does.
+    pub(crate) fn counted(&self) -> Option<&OpenConnection> {
+        self.counted.as_ref()
     }
 
     /// Speaks HTTP to the connection's end.
@@ -169,6 +185,7 @@ impl Open {
     /// Logs a client that sends no request that could be read; what it is to be told before its connection ends.
     pub(crate) fn turn_away(&self, refusal: &Refusal) -> Vec<u8> {
         let request_id = self.edge.request_ids().of(&HeaderMap::new());
+        self.edge.count_turned_away(&self.connection, refusal.status().as_u16());
         if let Some(log) = self.edge.access_log() {
             log.write(Line {
                 status: refusal.status().as_u16(),
@@ -223,7 +240,7 @@ impl Drop for Open {
 
 /// Runs the streams of an HTTP/2 connection on this thread.
 #[derive(Debug, Clone, Copy)]
-struct LocalExecutor;
+pub(crate) struct LocalExecutor;
 
 impl<F> hyper::rt::Executor<F> for LocalExecutor
 where

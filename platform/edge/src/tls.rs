@@ -9,6 +9,7 @@
 //! is printed for debugging.
 
 mod certificates;
+mod first;
 mod stream;
 mod tickets;
 
@@ -19,6 +20,7 @@ use crate::refusal::Refusal;
 use crate::serving::{Open, Spoken};
 use crate::watched::Watched;
 use certificates::{Certificates, Choice};
+use first::First;
 use rustls::server::NoServerSessionStorage;
 use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection};
 use skiff_ports::tls::{CertificateTold, TicketKeys};
@@ -28,7 +30,7 @@ use std::io;
 use std::sync::Arc;
 use stream::Encrypted;
 use tickets::{Keys, Tickets};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -134,16 +136,19 @@ impl Edge {
 }
 
 /// What the first bytes of a client have come to.
-enum Begun {
-    Tls(Box<TlsStream<TcpStream>>),
+enum Begun<S> {
+    Tls(Box<TlsStream<First<S>>>),
     /// It speaks something else, most likely HTTP.
-    Clear(TcpStream),
+    Clear(First<S>),
     /// It left without a word.
     Nothing,
 }
 
 /// Serves a connection that is to speak TLS to its end.
-pub(crate) async fn serve(open: &Open, stream: TcpStream, config: Arc<ServerConfig>) {
+pub(crate) async fn serve<S>(open: &Open, stream: S, config: Arc<ServerConfig>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
     let connection = open.connection();
     let (shown, begun) = certificates::shown_by(begin(open, stream, config));
     match connection.unless_cut(begun).await {
@@ -166,14 +171,15 @@ pub(crate) async fn serve(open: &Open, stream: TcpStream, config: Arc<ServerConf
 }
 
 /// Shakes hands, once the client begins to. The time for it is bounded by the sweeper, like that for a head.
-async fn begin(open: &Open, stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<Begun> {
-    let mut first = [0];
-    if !matches!(stream.peek(&mut first).await, Ok(1..)) {
-        return Ok(Begun::Nothing);
-    }
+async fn begin<S>(open: &Open, mut stream: S, config: Arc<ServerConfig>) -> io::Result<Begun<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Ok(first) = stream.read_u8().await else { return Ok(Begun::Nothing) };
     open.connection().socket_gave();
+    let stream = First::put_back(first, stream);
     // No record of TLS begins with a letter, and every request does.
-    if first[0].is_ascii_alphabetic() {
+    if first.is_ascii_alphabetic() {
         return Ok(Begun::Clear(stream));
     }
     let bytes_max = open.edge().limits().buffer_bytes_max;
@@ -183,7 +189,7 @@ async fn begin(open: &Open, stream: TcpStream, config: Arc<ServerConfig>) -> io:
 }
 
 /// Says in clear that TLS is spoken here.
-async fn turn_away(open: &Open, stream: TcpStream) {
+async fn turn_away<S: AsyncRead + AsyncWrite + Unpin + 'static>(open: &Open, stream: First<S>) {
     let last = open.turn_away(&Refusal::InClear);
     let connection = open.connection();
     let mut socket = Watched::new(stream, connection.clone(), open.edge().outbox().clone());

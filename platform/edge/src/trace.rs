@@ -2,9 +2,10 @@
 //! `traceparent`, if it names one, else one that begins here. Targets are told of it, with this load balancer as the parent
 //! of what they do.
 //!
-//! It deliberately records nothing, and reads nothing of `tracestate`, where nothing is said to us: that passes as it came,
-//! or not at all where the trace is another. Since it records nothing, a trace that begins here does not have the flag
-//! `sampled`: it would say that the caller keeps its part, and have every target keep its own of every request.
+//! It deliberately records nothing ([`crate::span`] does, where that is asked for), and reads nothing of `tracestate`, where
+//! nothing is said to us: that passes as it came, or not at all where the trace is another. A trace that begins here has the
+//! flag `sampled` only if it is recorded: it says that the caller keeps its part, and has every target keep its own of every
+//! request.
 //!
 //! What always holds: what a target is told is of version 00 and valid, whatever the client said, and it names the trace that
 //! the access log names.
@@ -21,9 +22,11 @@ static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const LENGTH: usize = 55;
 /// The digits of a trace's id.
 const ID_LENGTH: usize = 32;
+/// The digits of a parent's id.
+const PARENT_LENGTH: usize = 16;
 const VERSION: Range<usize> = 0..2;
 const TRACE_ID: Range<usize> = 3..3 + ID_LENGTH;
-const PARENT_ID: Range<usize> = 36..52;
+const PARENT_ID: Range<usize> = 36..36 + PARENT_LENGTH;
 const FLAGS: Range<usize> = 53..55;
 /// Where the parts of one end.
 const DASHES: [usize; 3] = [VERSION.end, TRACE_ID.end, PARENT_ID.end];
@@ -39,8 +42,8 @@ pub(crate) struct Trace {
     /// In hexadecimal digits.
     id: [u8; ID_LENGTH],
     flags: u8,
-    /// Whether the client named it.
-    is_continued: bool,
+    /// The client's own part of it, if the client named the trace; in hexadecimal digits.
+    parent: Option<[u8; PARENT_LENGTH]>,
 }
 
 impl Trace {
@@ -56,7 +59,7 @@ impl Trace {
 
     /// A trace of its own.
     fn begin(chance: &Chance) -> Self {
-        let mut trace = Self { id: [b'0'; ID_LENGTH], flags: 0, is_continued: false };
+        let mut trace = Self { id: [b'0'; ID_LENGTH], flags: 0, parent: None };
         let number = u128::from(chance.number()) << 64 | u128::from(chance.number());
         // An id of zeros is none.
         write_hex(&number.max(1).to_be_bytes(), &mut trace.id);
@@ -86,7 +89,8 @@ impl Trace {
             return None;
         }
         let low = char::from(flags[1]).to_digit(16)?;
-        Some(Self { id: id.try_into().ok()?, flags: low as u8 & passed, is_continued: true })
+        let (id, parent) = (id.try_into().ok()?, parent.try_into().ok()?);
+        Some(Self { id, flags: low as u8 & passed, parent: Some(parent) })
     }
 
     /// Its id: 32 hexadecimal digits.
@@ -94,15 +98,36 @@ impl Trace {
         std::str::from_utf8(&self.id).unwrap_or_default()
     }
 
-    /// Tells a target of it, with a new parent: what is done here for the request.
-    pub(crate) fn tell(&self, headers: &mut HeaderMap, chance: &Chance) {
+    /// The same as a number.
+    pub(crate) fn number(&self) -> u128 {
+        read_hex(&self.id)
+    }
+
+    /// The client's own part of it, if the client named the trace.
+    pub(crate) fn parent(&self) -> Option<u64> {
+        self.parent.map(|parent| read_hex(&parent) as u64)
+    }
+
+    /// Whether its caller keeps what it did for the request: the client if that named it, else who runs this.
+    pub(crate) fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+
+    /// It is recorded from here on.
+    pub(crate) fn sample(&mut self) {
+        self.flags |= SAMPLED;
+    }
+
+    /// Tells a target of it, with this as the parent: what is done here for the request.
+    pub(crate) fn tell(&self, headers: &mut HeaderMap, parent: u64) {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         text[TRACE_ID].copy_from_slice(&self.id);
-        write_hex(&chance.number().max(1).to_be_bytes(), &mut text[PARENT_ID]);
+        // An id of zeros is none.
+        write_hex(&parent.max(1).to_be_bytes(), &mut text[PARENT_ID]);
         text[LENGTH - 1] = b'0' + self.flags;
         let value = HeaderValue::from_bytes(&text).expect("digits and dashes make a header");
         headers.insert(&TRACEPARENT, value);
-        if !self.is_continued {
+        if self.parent.is_none() {
             headers.remove(&TRACESTATE);
         }
     }
@@ -114,6 +139,12 @@ fn write_hex(bytes: &[u8], text: &mut [u8]) {
     for (byte, digits) in bytes.iter().zip(text.chunks_exact_mut(2)) {
         digits.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
     }
+}
+
+/// The number that hexadecimal digits are; of what is no digit, nothing.
+fn read_hex(text: &[u8]) -> u128 {
+    let digits = text.iter().filter_map(|digit| char::from(*digit).to_digit(16));
+    digits.fold(0, |number, digit| number << 4 | u128::from(digit))
 }
 
 #[cfg(test)]
@@ -134,7 +165,7 @@ mod tests {
 
     /// What a target is told: the trace's id, the parent's, the flags.
     fn told(trace: &Trace, headers: &mut HeaderMap) -> (String, String, String) {
-        trace.tell(headers, &Chance::new(5));
+        trace.tell(headers, Chance::new(5).number());
         let text = headers[&TRACEPARENT].to_str().unwrap();
         let [version, id, parent, flags]: [&str; 4] = text.split('-').collect::<Vec<_>>().try_into().unwrap();
         assert_eq!((text.len(), version, headers.get_all(&TRACEPARENT).iter().count()), (LENGTH, "00", 1));
@@ -229,6 +260,22 @@ mod tests {
     }
 
     #[test]
+    fn ids_are_numbers_too_and_a_trace_that_is_recorded_says_so() {
+        let mut headers = map(&[("traceparent", format!("00-{ID}-{PARENT}-02").as_bytes())]);
+        let mut trace = Trace::of(&headers, &Chance::new(1));
+        assert_eq!(trace.number(), u128::from_str_radix(ID, 16).unwrap());
+        assert_eq!(trace.parent(), u64::from_str_radix(PARENT, 16).ok());
+        assert!(!trace.is_sampled());
+        trace.sample();
+        assert!(trace.is_sampled());
+        trace.tell(&mut headers, 0xab);
+        assert_eq!(headers[&TRACEPARENT], format!("00-{ID}-00000000000000ab-03"));
+        let begun = Trace::of(&HeaderMap::new(), &Chance::new(1));
+        assert_eq!((begun.parent(), begun.is_sampled()), (None, false));
+        assert_eq!(format!("{:032x}", begun.number()), begun.id());
+    }
+
+    #[test]
     fn a_state_in_several_lines_passes_as_it_came() {
         let parent = format!("00-{ID}-{PARENT}-01");
         let mut headers =
@@ -245,7 +292,7 @@ mod tests {
         for _ in 0..1_000 {
             let mut headers = HeaderMap::new();
             let trace = Trace::of(&headers, &chance);
-            trace.tell(&mut headers, &chance);
+            trace.tell(&mut headers, chance.number());
             let text = headers[&TRACEPARENT].to_str().unwrap().to_owned();
             assert!(seen.insert(text[TRACE_ID].to_owned()) && seen.insert(text[PARENT_ID].to_owned()));
         }
@@ -262,10 +309,11 @@ mod tests {
             prop_assume!(HeaderValue::from_bytes(given.as_bytes()).is_ok());
             let mut headers = map(&[("traceparent", given.as_bytes())]);
             let trace = Trace::of(&headers, &Chance::new(1));
-            trace.tell(&mut headers, &Chance::new(2));
-            let told = Trace::parse(headers[&TRACEPARENT].as_bytes());
-            prop_assert_eq!(told, Some(Trace { is_continued: true, ..trace }));
-            prop_assert!(!trace.is_continued || given[TRACE_ID] == *trace.id());
+            trace.tell(&mut headers, Chance::new(2).number());
+            let told = Trace::parse(headers[&TRACEPARENT].as_bytes()).unwrap();
+            prop_assert_eq!(told, Trace { parent: told.parent, ..trace });
+            prop_assert_eq!(told.parent(), Some(Chance::new(2).number()));
+            prop_assert!(trace.parent.is_none() || given[TRACE_ID] == *trace.id());
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It belongs to the request that asked for it: that one's exchange lasts as long, and accounts for the bytes.
 
+use crate::daemon::Pool;
 use crate::exchange::Exchange;
 use crate::relay::{Carried, Relay};
 use crate::share::Place;
@@ -30,11 +31,13 @@ impl Tunnel {
         let carried = Carried::default();
         let relay = Relay::new(edge.space(), &carried, edge.limits().tunnel_idle_timeout);
         let relay = relay.after(&ahead, &from_task).run(&mut client, task);
-        let ended = connection.unless_cut(relay).await;
+        let pool = exchange.pool();
+        let ended = connection.unless_cut(Pool::unless_left(pool.as_deref(), relay)).await;
         exchange.was_carried(&carried);
         match ended {
-            Ok(Ok(())) => {}
-            Ok(Err(broken)) => exchange.broke_off(broken.to_string()),
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(broken))) => exchange.broke_off(broken.to_string()),
+            Ok(Err(left)) => exchange.broke_off(left.to_string()),
             Err(cut) => exchange.broke_off(cut.to_string()),
         }
     }

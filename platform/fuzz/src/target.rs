@@ -1,7 +1,8 @@
 //! The list of targets, and how one of them is run.
 
 use crate::targets::{
-    api, calls, component, connection, guard, manifest, native_cache, rules, sockets, wire,
+    api, calls, component, connection, cookie, guard, headers, manifest, native_cache, rules, sockets, tcp,
+    wire,
 };
 use skiff_types::WasiGeneration;
 use std::cell::Cell;
@@ -26,6 +27,12 @@ pub(crate) enum Target {
     Guard,
     /// Which rule of a listener takes a request.
     Rules,
+    /// The cookies by which clients stay with a target.
+    Cookie,
+    /// What the load balancer does to headers.
+    Headers,
+    /// Bytes both ways between a client and a target.
+    Tcp,
     /// Host calls of a guest on WASI 0.2, and a client that does as it likes.
     Calls,
     /// The same on WASI 0.3.
@@ -62,6 +69,9 @@ impl Target {
             Self::Connection => connection::run(input),
             Self::Guard => guard::run(input),
             Self::Rules => rules::run(input),
+            Self::Cookie => cookie::run(input),
+            Self::Headers => headers::run(input),
+            Self::Tcp => tcp::run(input),
             Self::Calls => calls::run(WasiGeneration::P2, input),
             Self::CallsP3 => calls::run(WasiGeneration::P3, input),
             Self::Sockets => sockets::run(input),

@@ -53,6 +53,21 @@ fn rules() {
 }
 
 #[test]
+fn cookie() {
+    check(Target::Cookie);
+}
+
+#[test]
+fn headers() {
+    check(Target::Headers);
+}
+
+#[test]
+fn tcp() {
+    check(Target::Tcp);
+}
+
+#[test]
 fn calls() {
     check(Target::Calls);
 }

@@ -14,9 +14,10 @@
 //! | `timeouts` | how long things may take |
 //! | `errors` | what goes wrong, as error codes |
 //!
-//! `http://NAME.NAMESPACE.internal/` is a service, `http://ID.task.internal/` one task. Where that is an `http` task, and the
-//! port is that of `http`, it is called in process, and told who calls: no guest can claim that. Everything else goes
-//! over a connection, at whose other end anybody's claims may come in; so nothing of the kind is said there.
+//! `http://NAME.NAMESPACE.internal/` is a service, `http://ID.task.internal/` one task, `http://NAME.listener.internal/` an
+//! internal listener. Where that is an `http` task, and the port is that of `http`, it is called in process, and told who
+//! calls: no guest can claim that. Everything else goes over a connection, at whose other end anybody's claims may come in;
+//! so nothing of the kind is said there.
 //!
 //! It deliberately keeps no answers and follows no redirections: guests may.
 //!
@@ -35,6 +36,8 @@ mod timeouts;
 mod tls;
 mod upload;
 mod wire;
+
+pub(crate) use tls::roots;
 
 use crate::context::Shared;
 use crate::local::Local;
@@ -181,7 +184,7 @@ impl Caller {
     fn way(&self, target: &Target) -> Result<Way, Error> {
         let network = &self.shared.network;
         let mut tasks = match &target.place {
-            Place::Elsewhere => return Ok(Way::Connect),
+            Place::Elsewhere | Place::Internal(InternalName::Listener(_)) => return Ok(Way::Connect),
             Place::Internal(InternalName::Task(task)) => {
                 vec![network.task(*task).ok_or_else(no_such_name)?]
             }

@@ -34,6 +34,7 @@ mod p3;
 
 use context::{Context, Shared};
 use local::Local;
+use rustls::RootCertStore;
 use skiff_net::Network;
 use skiff_ports::invoke::Invoke;
 use skiff_sandbox::{Capability, Guest, Outgoing, SandboxState};
@@ -62,6 +63,16 @@ pub enum ConfigError {
         /// What is wrong with them.
         reason: String,
     },
+}
+
+impl Config {
+    /// The authorities that outgoing requests trust, for who else asks targets outside by TLS.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for what the configuration names and is not there.
+    pub fn trusted(&self) -> Result<Arc<RootCertStore>, ConfigError> {
+        http::roots(self.extra_roots.as_deref())
+    }
 }
 
 /// The network of one worker as a capability of its guests. Lives on one thread, inside a `tokio::task::LocalSet`.

@@ -25,7 +25,12 @@ pub fn process_cpu_ns() -> u64 {
 
 /// Milliseconds since 1970, UTC.
 pub fn unix_ms() -> u64 {
-    nanoseconds(ClockId::Realtime) / 1_000_000
+    unix_ns() / 1_000_000
+}
+
+/// Nanoseconds since 1970, UTC.
+pub fn unix_ns() -> u64 {
+    nanoseconds(ClockId::Realtime)
 }
 
 fn nanoseconds(clock: ClockId) -> u64 {

@@ -43,5 +43,25 @@ fn charges(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, claims, charges);
+fn meters(criterion: &mut Criterion) {
+    let (ledger, _) = Ledger::create(2).expect("a ledger");
+    let meter = ledger.meter(7);
+    criterion.bench_function("ledger/count a request at a meter", |bencher| {
+        bencher.iter(|| {
+            let row = black_box(&meter).row(1);
+            row.requests.add(1);
+            row.target_responses[StatusClass::of(200) as usize].add(1);
+            row.sent_bytes.add(18);
+            row.target_response_time.record_ns(black_box(60_000));
+        });
+    });
+    criterion.bench_function("ledger/outstanding at a meter, up and down", |bencher| {
+        bencher.iter(|| {
+            black_box(&meter).row(1).outstanding.add(1);
+            black_box(&meter).row(1).outstanding.subtract(1);
+        });
+    });
+}
+
+criterion_group!(benches, claims, charges, meters);
 criterion_main!(benches);

@@ -1,10 +1,13 @@
 //! The mapping itself: where each slot and row lies, and how it is made, shared and opened.
 
 use crate::account::{Counter, Gauge, Totals};
+use crate::clients::{CLIENT_BUCKETS, ClientHead, ClientRow};
 use crate::histogram::Histogram;
 use crate::memory::{HeldMemory, now_ms};
+use crate::meters::{METERS, MeterHead, MeterRow, MeterSlot, TargetState};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::rand::{GetRandomFlags, getrandom};
 use skiff_types::Usage;
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -17,7 +20,7 @@ pub const SLOTS: usize = 32_768;
 /// Workers that a node can have.
 pub const WORKERS_MAX: usize = 64;
 /// First word of the mapping: tells a ledger of this layout from anything else.
-const MAGIC: u64 = u64::from_le_bytes(*b"skifflg6");
+const MAGIC: u64 = u64::from_le_bytes(*b"skifflg7");
 
 /// A task's place in the ledger, below [`SLOTS`].
 pub type Slot = u32;
@@ -125,6 +128,8 @@ pub struct TaskRow {
     pub net_open: Gauge,
     /// TCP connections to the ports of a `command` task that are open, whoever made them.
     pub net_inbound: Gauge,
+    /// Requests that the load balancer has at a daemon, whatever connections it keeps there.
+    pub balanced: Gauge,
     /// Attempts to connect, either way, that no rule allowed, and connections cut because none does any more.
     pub net_denied: Counter,
     /// From a request's head to its response's last byte.
@@ -148,6 +153,7 @@ impl TaskRow {
             &self.sandboxes,
             &self.net_open,
             &self.net_inbound,
+            &self.balanced,
         ];
         gauges.into_iter().for_each(|gauge| gauge.set(0));
     }
@@ -224,6 +230,8 @@ pub struct WorkerRow {
 struct SlotHead {
     /// State of the CPU token bucket ([`skiff_kit`]'s, which this crate need not know).
     cpu_bucket: AtomicU64,
+    /// What all workers know of the task as a target.
+    target: TargetState,
 }
 
 /// The mapping. Cheap to clone.
@@ -242,8 +250,16 @@ pub struct TaskSlot {
 
 impl Ledger {
     const HEADER_BYTES: usize = 4096;
+    /// Where in the header the two words of the clients' key are.
+    const CLIENT_KEY_OFFSET: usize = 2 * size_of::<u64>();
+    /// Where in the header a bit for each bucket of clients says whether anybody came to it.
+    const USED_BUCKETS_OFFSET: usize = 1024;
     /// A bit for each slot: whether anybody has had one of its rows in hand since it was last cleared.
     const USED_BYTES: usize = SLOTS / 8;
+    /// The same for each meter, behind those.
+    const USED_METERS_BYTES: usize = METERS / 8;
+    /// Where the workers' rows begin.
+    const WORKERS_OFFSET: usize = Self::HEADER_BYTES + Self::USED_BYTES + Self::USED_METERS_BYTES;
 
     /// Makes an empty ledger for `workers` workers; the descriptor is for handing to them.
     pub fn create(workers: usize) -> Result<(Self, OwnedFd), LedgerError> {
@@ -258,7 +274,13 @@ impl Ledger {
         // Nobody can shrink it under a reader, which would be a SIGBUS.
         rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
             .map_err(|error| LedgerError::Memory("sealed", error.into()))?;
+        let mut key = [0; 2 * size_of::<u64>()];
+        getrandom(&mut key, GetRandomFlags::empty())
+            .map_err(|error| LedgerError::Memory("given a key", error.into()))?;
         let ledger = Self::map(&fd, workers)?;
+        for (place, word) in ledger.client_key_words().into_iter().zip(key.chunks_exact(size_of::<u64>())) {
+            place.store(u64::from_le_bytes(word.try_into().expect("chunks of a word")), Relaxed);
+        }
         let header = ledger.map.as_mut_ptr().cast::<u64>();
         // SAFETY: the mapping is page-aligned and longer than the two words; nobody else has it yet.
         unsafe {
@@ -296,7 +318,7 @@ impl Ledger {
     /// The row in which `worker` speaks of itself.
     pub fn worker(&self, worker: usize) -> &WorkerRow {
         assert!(worker < self.workers, "worker {worker} of {}", self.workers);
-        let offset = Self::HEADER_BYTES + Self::USED_BYTES + worker * size_of::<WorkerRow>();
+        let offset = Self::WORKERS_OFFSET + worker * size_of::<WorkerRow>();
         // SAFETY: in bounds and aligned by `length` and `HEADER_BYTES`; all fields are atomics, for which every bit
         // pattern is valid and which other processes may change at any time.
         unsafe { &*self.map.as_ptr().add(offset).cast::<WorkerRow>() }
@@ -308,7 +330,8 @@ impl Ledger {
         TaskSlot { ledger: self.clone(), slot }
     }
 
-    /// Closes every row of a dead worker among `slots`: gauges to 0, counters kept. Its own row says that nobody is there.
+    /// Closes every row of a dead worker among `slots`, and at every meter: gauges to 0, counters kept; what it had in flight
+    /// of clients is none. Its own row says that nobody is there.
     pub fn close_worker(&self, worker: usize, slots: impl Iterator<Item = Slot>) {
         let row = self.worker(worker);
         let of_the_process =
@@ -316,6 +339,8 @@ impl Ledger {
         std::iter::once(&row.heartbeat_ns).chain(of_the_process).for_each(|gauge| gauge.set(0));
         let used = slots.map(|slot| self.task(slot)).filter(TaskSlot::is_used);
         used.for_each(|slot| slot.row(worker).close());
+        self.close_meters(worker);
+        self.close_clients(worker);
     }
 
     /// The slots that were used since they were last cleared, without a look at the others.
@@ -333,6 +358,59 @@ impl Ledger {
         unsafe { &*self.map.as_ptr().add(offset).cast::<AtomicU64>() }
     }
 
+    pub(crate) fn used_meters_word(&self, word: u32) -> &AtomicU64 {
+        let offset = Self::HEADER_BYTES + Self::USED_BYTES + word as usize * size_of::<u64>();
+        assert!(offset < Self::WORKERS_OFFSET, "word {word} of the used meters");
+        // SAFETY: in bounds by the line above and aligned by `HEADER_BYTES`; an atomic, see `Ledger::worker`.
+        unsafe { &*self.map.as_ptr().add(offset).cast::<AtomicU64>() }
+    }
+
+    pub(crate) fn meter_head(&self, slot: MeterSlot) -> &MeterHead {
+        let offset = self.meter_offset(slot);
+        // SAFETY: in bounds and aligned by `length`; all fields are atomics, see `Ledger::worker`.
+        unsafe { &*self.map.as_ptr().add(offset).cast::<MeterHead>() }
+    }
+
+    pub(crate) fn meter_row(&self, slot: MeterSlot, worker: usize) -> &MeterRow {
+        assert!(worker < self.workers, "worker {worker} of {}", self.workers);
+        let offset = self.meter_offset(slot) + size_of::<MeterHead>() + worker * size_of::<MeterRow>();
+        // SAFETY: in bounds and aligned by `length`; all fields are atomics, see `Ledger::worker`.
+        unsafe { &*self.map.as_ptr().add(offset).cast::<MeterRow>() }
+    }
+
+    /// What clients are hashed with.
+    pub(crate) fn client_key(&self) -> [u64; 2] {
+        self.client_key_words().map(|word| word.load(Relaxed))
+    }
+
+    fn client_key_words(&self) -> [&AtomicU64; 2] {
+        [0, 1].map(|word| {
+            let offset = Self::CLIENT_KEY_OFFSET + word * size_of::<u64>();
+            // SAFETY: in the header, and aligned; an atomic, see `Ledger::worker`.
+            unsafe { &*self.map.as_ptr().add(offset).cast::<AtomicU64>() }
+        })
+    }
+
+    pub(crate) fn used_buckets_word(&self, word: u32) -> &AtomicU64 {
+        let offset = Self::USED_BUCKETS_OFFSET + word as usize * size_of::<u64>();
+        assert!(offset < Self::HEADER_BYTES, "word {word} of the used buckets");
+        // SAFETY: in the header by the line above, and aligned; an atomic, see `Ledger::worker`.
+        unsafe { &*self.map.as_ptr().add(offset).cast::<AtomicU64>() }
+    }
+
+    pub(crate) fn client_head(&self, bucket: u32) -> &ClientHead {
+        let offset = self.bucket_offset(bucket);
+        // SAFETY: in bounds and aligned by `length`; all fields are atomics, see `Ledger::worker`.
+        unsafe { &*self.map.as_ptr().add(offset).cast::<ClientHead>() }
+    }
+
+    pub(crate) fn client_row(&self, bucket: u32, worker: usize) -> &ClientRow {
+        assert!(worker < self.workers, "worker {worker} of {}", self.workers);
+        let offset = self.bucket_offset(bucket) + size_of::<ClientHead>() + worker * size_of::<ClientRow>();
+        // SAFETY: in bounds and aligned by `length`; all fields are atomics, see `Ledger::worker`.
+        unsafe { &*self.map.as_ptr().add(offset).cast::<ClientRow>() }
+    }
+
     fn map(fd: &OwnedFd, workers: usize) -> Result<Self, LedgerError> {
         let file = File::from(fd.try_clone().map_err(|error| LedgerError::Memory("shared", error))?);
         let map = MmapOptions::new().map_raw(&file).map_err(|error| LedgerError::Memory("mapped", error))?;
@@ -347,18 +425,43 @@ impl Ledger {
         size_of::<SlotHead>() + workers * size_of::<TaskRow>()
     }
 
+    fn meter_bytes(workers: usize) -> usize {
+        size_of::<MeterHead>() + workers * size_of::<MeterRow>()
+    }
+
+    /// Where the meters begin: behind the tasks' slots.
+    fn meters_offset(workers: usize) -> usize {
+        Self::WORKERS_OFFSET + Self::workers_bytes(workers) + SLOTS * Self::slot_bytes(workers)
+    }
+
+    /// Where the buckets of clients begin: behind the meters.
+    fn buckets_offset(workers: usize) -> usize {
+        Self::meters_offset(workers) + METERS * Self::meter_bytes(workers)
+    }
+
+    fn bucket_bytes(workers: usize) -> usize {
+        (size_of::<ClientHead>() + workers * size_of::<ClientRow>())
+            .next_multiple_of(align_of::<ClientHead>())
+    }
+
     fn length(workers: usize) -> usize {
-        Self::HEADER_BYTES
-            + Self::USED_BYTES
-            + Self::workers_bytes(workers)
-            + SLOTS * Self::slot_bytes(workers)
+        Self::buckets_offset(workers) + CLIENT_BUCKETS * Self::bucket_bytes(workers)
+    }
+
+    fn bucket_offset(&self, bucket: u32) -> usize {
+        assert!((bucket as usize) < CLIENT_BUCKETS, "bucket {bucket} of {CLIENT_BUCKETS}");
+        Self::buckets_offset(self.workers) + bucket as usize * Self::bucket_bytes(self.workers)
     }
 
     fn slot_offset(&self, slot: Slot) -> usize {
-        Self::HEADER_BYTES
-            + Self::USED_BYTES
+        Self::WORKERS_OFFSET
             + Self::workers_bytes(self.workers)
             + slot as usize * Self::slot_bytes(self.workers)
+    }
+
+    fn meter_offset(&self, slot: MeterSlot) -> usize {
+        assert!((slot as usize) < METERS, "meter {slot} of {METERS}");
+        Self::meters_offset(self.workers) + slot as usize * Self::meter_bytes(self.workers)
     }
 }
 
@@ -394,9 +497,19 @@ impl TaskSlot {
 
     /// The state of the task's CPU token bucket, shared by all workers.
     pub fn cpu_bucket(&self) -> &AtomicU64 {
+        &self.head().cpu_bucket
+    }
+
+    /// What all workers know of the task as a target. Reading it makes memory unless the slot is used ([`Self::is_used`]);
+    /// who writes it has had a row in hand before ([`Self::row`]), so that it is cleared with the slot.
+    pub fn target(&self) -> &TargetState {
+        &self.head().target
+    }
+
+    fn head(&self) -> &SlotHead {
         let offset = self.ledger.slot_offset(self.slot);
-        // SAFETY: in bounds and aligned by `length`; the head is one atomic.
-        unsafe { &(*self.ledger.map.as_ptr().add(offset).cast::<SlotHead>()).cpu_bucket }
+        // SAFETY: in bounds and aligned by `length`; all fields are atomics, see `Ledger::worker`.
+        unsafe { &*self.ledger.map.as_ptr().add(offset).cast::<SlotHead>() }
     }
 
     /// All rows of the task, for reading; none as long as the slot is unused.
@@ -419,6 +532,11 @@ impl TaskSlot {
     /// outstanding requests" compares, and what a stop waits for.
     pub fn outstanding(&self) -> u64 {
         self.rows().map(|row| row.in_flight.get() + row.queued.get() + row.net_inbound.get()).sum()
+    }
+
+    /// Requests that the load balancer has at a daemon, in all workers.
+    pub fn balanced(&self) -> u64 {
+        self.rows().map(|row| row.balanced.get()).sum()
     }
 
     /// Counts one more request of `worker` as in flight, unless the task then has more than `limit`.
@@ -450,6 +568,7 @@ impl TaskSlot {
         // First of all: what is written late marks the slot again.
         if word.fetch_and(!bit, SeqCst) & bit != 0 {
             self.cpu_bucket().store(0, Relaxed);
+            self.target().clear();
             (0..self.ledger.workers).for_each(|worker| self.row_unmarked(worker).clear());
         }
     }
@@ -520,7 +639,11 @@ mod tests {
         slot.row(0).in_flight.add(1);
         slot.row(0).net_open.add(1);
         slot.row(0).net_inbound.add(1);
+        slot.row(0).balanced.add(1);
+        slot.row(1).balanced.add(2);
+        assert_eq!(slot.balanced(), 3);
         ledger.close_worker(1, [9].into_iter());
+        assert_eq!(slot.balanced(), 1);
         let totals = slot.totals();
         assert_eq!((totals.memory_bytes, totals.in_flight, totals.cpu_ns), (0, 1, 99));
         assert_eq!((totals.net_open, totals.net_inbound, totals.net_connections), (1, 1, 5));
@@ -544,8 +667,8 @@ mod tests {
         }
         ledger.close_worker(1, 0..SLOTS as Slot);
         let blocks = rustix::fs::fstat(&fd).unwrap().st_blocks;
-        // The header, the bits that say what is used, and the workers' rows.
-        assert!(blocks * 512 <= 3 * 4096, "{blocks} blocks");
+        // The header, the bits that say which slots and which meters are used, and the workers' rows.
+        assert!(blocks * 512 <= 4 * 4096, "{blocks} blocks");
     }
 
     #[test]

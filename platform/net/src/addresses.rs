@@ -25,7 +25,7 @@ pub const QUARANTINE_MS: u64 = 600_000;
 pub const NODE_INDEX: u32 = 0;
 /// The first places of each subnet: the platform's own.
 pub const PLATFORM_PLACES: u32 = 16;
-/// The one of them that it connects to tasks from.
+/// The one of them that it connects to tasks from, and is connected to.
 const PLATFORM_PLACE: u32 = 1;
 /// The shortest prefix of a node's IPv4 subnet.
 const PREFIX_V4: u8 = 16;
@@ -149,7 +149,7 @@ impl Subnet {
         })
     }
 
-    /// The address that the platform itself connects to tasks from; nobody is reached there.
+    /// The address that the platform itself connects to tasks from, and where they reach its internal listeners.
     pub fn platform(&self) -> TaskAddress {
         self.address(PLATFORM_PLACE)
     }

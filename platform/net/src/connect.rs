@@ -1,5 +1,5 @@
 //! Opens connections: within this worker, to another one, and to the outside; and lets in those that come from another.
-//! Those that the platform itself opens are in `platform`.
+//! Those that the platform itself opens are in `platform`, those to it in `internal`.
 //!
 //! Within this worker the connection stands in the other task's backlog when the attempt returns, which waits only where
 //! that is full. To another worker, both ask the rules: this one to say at once what is missing, that one because its word
@@ -65,7 +65,10 @@ impl Interface {
         let _half_open = HalfOpen::begin(self)?;
         let port = self.port_for(port, remote)?;
         let local = SocketAddr::new(self.address().of_family(remote.ip()), port.local().port());
-        let who = self.who_has(remote.ip())?;
+        let who = match self.platform_at(remote) {
+            Some(platform) => platform,
+            None => self.who_has(remote.ip())?,
+        };
         let ends = Ends { direction: Direction::Egress, transport: Transport::Tcp, local, remote, who };
         self.check(&ends)?;
         let connects = &self.sockets().connects;
@@ -77,6 +80,7 @@ impl Interface {
             Place::Here => self.open_here(ends, port).await,
             Place::Worker(worker) => self.open_line(worker, ends, port).await,
             Place::Outside => self.open_outside(ends, port).await,
+            Place::Platform => self.open_to_platform(ends, port),
             Place::Nowhere => Err(NetError::Unreachable),
         }
     }
@@ -154,7 +158,7 @@ impl Interface {
         self.check(ends)
     }
 
-    fn stream(&self, carrier: Carrier, target: Weak<dyn Reset>, ends: Ends, port: Port) -> Stream {
+    pub(crate) fn stream(&self, carrier: Carrier, target: Weak<dyn Reset>, ends: Ends, port: Port) -> Stream {
         Stream::new(carrier, Flow::open(self, ends, target), port)
     }
 

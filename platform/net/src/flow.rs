@@ -15,7 +15,7 @@ use crate::pipe::Pipe;
 use crate::policy::{Decision, Missing};
 use skiff_kit::clock;
 use skiff_ports::flows::{FlowRecord, Verdict};
-use skiff_types::{Direction, Kind, Transport};
+use skiff_types::{Direction, Kind, Name, Transport};
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
@@ -37,6 +37,8 @@ pub(crate) enum Remote {
     Balancer,
     /// An operator, by way of the platform: let in whatever the rules say.
     Forward,
+    /// A service of the platform itself, at its own address: the internal listener of this name, if there is one at the port.
+    Platform(Option<Name>),
 }
 
 /// What a flow is between.
@@ -105,6 +107,8 @@ impl Remote {
             Self::Outside(names) => names.first().map(|name| name.to_string()),
             Self::Balancer => Some("load-balancer".to_owned()),
             Self::Forward => Some("forward".to_owned()),
+            Self::Platform(Some(listener)) => Some(format!("listener {listener}")),
+            Self::Platform(None) => Some("platform".to_owned()),
         }
     }
 }
@@ -226,7 +230,7 @@ impl Flow {
     pub(crate) fn is_touched(&self) -> bool {
         let is_other_side_touched = match &self.ends.who {
             Remote::Task(member) => member.is_touched(),
-            Remote::Outside(_) | Remote::Balancer | Remote::Forward => false,
+            Remote::Outside(_) | Remote::Balancer | Remote::Forward | Remote::Platform(_) => false,
         };
         is_other_side_touched || self.interface.member().is_touched()
     }

@@ -15,6 +15,7 @@
 //! | `ports`, `charge`, `rate` | which ports are taken, what memory is held, how fast a task may go on |
 //! | `connect` | how connections are opened, and let in from other workers |
 //! | `platform` | connections of the platform itself, for the load balancer and for operators; probes |
+//! | `internal` | connections to the platform itself: to the load balancer's internal listeners |
 //! | `listener` | connections that wait to be accepted |
 //! | `duplex` | a stream as tokio reads and writes it |
 //! | `stream` | one end of a connection, of whichever of the next three kinds |
@@ -52,6 +53,7 @@ mod explain;
 mod flow;
 mod flows;
 mod interface;
+mod internal;
 mod kernel;
 mod line;
 mod listener;

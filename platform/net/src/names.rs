@@ -1,7 +1,8 @@
 //! Names under `.internal`: what they mean, and which tasks a service's name leads to.
 //!
-//! `NAME.NS.internal` is a service: its ready tasks. `ID.task.internal` is one task, whether ready or not. So no service
-//! is found by name in a namespace called `task`. There are no search domains: a name is always written whole.
+//! `NAME.NS.internal` is a service: its ready tasks. `ID.task.internal` is one task, whether ready or not;
+//! `NAME.listener.internal` an internal listener of the load balancer. So no service is found by name in a namespace called
+//! `task` or `listener`. There are no search domains: a name is always written whole.
 //!
 //! It deliberately does not look anything up outside, and knows no addresses but those that tasks were given.
 //!
@@ -10,7 +11,7 @@
 
 use skiff_ledger::TaskSlot;
 use skiff_ports::network::NetworkInterface;
-use skiff_types::{Kind, QualifiedName, TaskAddress, TaskId};
+use skiff_types::{INTERNAL_LISTENER_DOMAIN, Kind, Name, QualifiedName, TaskAddress, TaskId};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -20,6 +21,8 @@ use std::rc::Rc;
 pub const INTERNAL: &str = "internal";
 /// The label that stands for a namespace in the names of single tasks.
 const TASK: &str = "task";
+/// The same in the names of internal listeners.
+const LISTENER: &str = "listener";
 /// Longest name, in bytes, without a dot at its end (RFC 1035, section 2.3.4).
 const LENGTH_MAX: usize = 253;
 
@@ -30,11 +33,16 @@ pub enum InternalName {
     Service(QualifiedName),
     /// One task.
     Task(TaskId),
+    /// An internal listener of the load balancer.
+    Listener(Name),
 }
 
 /// The text is a name of nobody: under `.internal` without being a name there, or no name of a host at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("nobody has that name: NAME.NAMESPACE.internal is a service, ID.task.internal a task")]
+#[error(
+    "nobody has that name: NAME.NAMESPACE.internal is a service, ID.task.internal a task, NAME.listener.internal an \
+     internal listener"
+)]
 pub struct UnknownName;
 
 impl InternalName {
@@ -63,6 +71,7 @@ impl InternalName {
         };
         let meant = match place {
             TASK => Self::Task(first.parse().map_err(|_| UnknownName)?),
+            LISTENER => Self::Listener(first.parse().map_err(|_| UnknownName)?),
             _ => {
                 let namespace = place.parse().map_err(|_| UnknownName)?;
                 Self::Service(QualifiedName::new(namespace, first.parse().map_err(|_| UnknownName)?))
@@ -77,6 +86,7 @@ impl fmt::Display for InternalName {
         match self {
             Self::Service(QualifiedName { namespace, name }) => write!(f, "{name}.{namespace}.{INTERNAL}"),
             Self::Task(task) => write!(f, "{task}.{TASK}.{INTERNAL}"),
+            Self::Listener(listener) => write!(f, "{listener}.{INTERNAL_LISTENER_DOMAIN}"),
         }
     }
 }
@@ -148,7 +158,7 @@ impl Directory {
 mod tests {
     use super::*;
     use skiff_ledger::Ledger;
-    use skiff_types::{DEFAULT_GROUP, Name};
+    use skiff_types::DEFAULT_GROUP;
 
     const ID: &str = "0193f0c5c00070008000000000000001";
 
@@ -157,16 +167,19 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_a_service_or_a_task_in_any_case_and_with_a_dot_at_its_end() {
+    fn a_name_is_a_service_a_task_or_a_listener_in_any_case_and_with_a_dot_at_its_end() {
         for (name, is) in [
             ("cache.shop.internal", "cache.shop.internal".to_owned()),
             ("Cache.SHOP.Internal.", "cache.shop.internal".to_owned()),
             ("web.default.internal", "web.default.internal".to_owned()),
+            ("Api.LISTENER.internal.", "api.listener.internal".to_owned()),
             (format!("{ID}.task.internal").as_str(), format!("{ID}.task.internal")),
             (format!("{}.TASK.internal.", ID.to_uppercase()).as_str(), format!("{ID}.task.internal")),
         ] {
             assert_eq!(meant(name), Ok(Some(is)), "{name}");
         }
+        let listener = InternalName::Listener("api".parse().unwrap());
+        assert_eq!(InternalName::parse(&listener.to_string()), Ok(Some(listener)));
     }
 
     #[test]
@@ -191,6 +204,9 @@ mod tests {
             "task.internal",
             "web.task.internal",
             "0001.task.internal",
+            "listener.internal",
+            "1api.listener.internal",
+            "a.api.listener.internal",
             &deep,
         ] {
             assert_eq!(meant(name), Err(UnknownName), "{name}");

@@ -16,7 +16,7 @@ use crate::flow::{Ends, Remote};
 use crate::interface::Interface;
 use crate::member::{GroupNames, Home, Member, Members};
 use crate::names::{Directory, ServiceTask};
-use crate::outside::Guard;
+use crate::outside::{Class, Guard};
 use crate::policy::{Decision, Groups, Identity, Missing, Party, decide, missing_for_look_up};
 use crate::ports::{EPHEMERAL_FIRST, Share};
 use crate::resolve::Resolve;
@@ -24,9 +24,10 @@ use crate::wires::{Caller, Datagram, Opener, Opening, Receiver, Wires};
 use futures::future::LocalBoxFuture;
 use skiff_ledger::{Ledger, SLOTS, WORKERS_MAX};
 use skiff_ports::flows::InterfaceState;
+use skiff_ports::internal::InternalListeners;
 use skiff_ports::network::{GroupRules, NetworkChange, NetworkInterface};
 use skiff_types::{Direction, QualifiedName, TaskAddress, TaskId, Transport};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -69,8 +70,9 @@ struct Inner {
     resolver: Rc<dyn Resolve>,
     flow_log: Rc<dyn FlowLog>,
     wires: Wires,
-    /// Where the platform itself connects from.
+    /// Where the platform itself connects from, and has its internal listeners.
     platform: TaskAddress,
+    internal_listeners: OnceCell<Rc<dyn InternalListeners>>,
     guard: RefCell<Guard>,
     groups: RefCell<Groups>,
     members: RefCell<Members>,
@@ -94,6 +96,8 @@ pub(crate) enum Place {
     Outside,
     /// In no worker at present.
     Nowhere,
+    /// With the platform itself, of which each worker has its own.
+    Platform,
 }
 
 impl Network {
@@ -118,6 +122,7 @@ impl Network {
             flow_log,
             wires,
             platform,
+            internal_listeners: OnceCell::new(),
             guard: RefCell::new(guard),
             groups: RefCell::default(),
             members: RefCell::default(),
@@ -177,6 +182,12 @@ impl Network {
         if is_new {
             self.judge_all_again();
         }
+    }
+
+    /// Whether who connects there from the host itself comes to a door of the platform: where it listens for itself, for a
+    /// service or for a listener of the load balancer.
+    pub fn is_door(&self, address: SocketAddr) -> bool {
+        self.0.guard.borrow().class(address.ip(), address.port()) == Class::Door
     }
 
     /// The interface of a task that lives in this worker, also or only.
@@ -279,6 +290,7 @@ impl Network {
             }
             Remote::Balancer => self.decide(&Party::Task(&own), &Party::LoadBalancer, ends),
             Remote::Forward => Decision::Allowed { egress: None, ingress: None },
+            Remote::Platform(_) => self.decide(&Party::Task(&own), &Party::Platform, ends),
         }
     }
 
@@ -294,7 +306,11 @@ impl Network {
     /// Where to go to for the other end. Of a task that is in all workers, the ports that a worker gives out are that
     /// worker's, and any other port is this one's.
     pub(crate) fn place_of(&self, ends: &Ends) -> Place {
-        let Remote::Task(member) = &ends.who else { return Place::Outside };
+        let member = match &ends.who {
+            Remote::Task(member) => member,
+            Remote::Platform(_) => return Place::Platform,
+            Remote::Outside(_) | Remote::Balancer | Remote::Forward => return Place::Outside,
+        };
         let Config { worker: here, workers, .. } = self.0.config;
         let port = ends.remote.port();
         let worker = match member.home() {
@@ -312,9 +328,14 @@ impl Network {
         Share { remainder: port(self.0.config.worker), of: port(self.0.config.workers) }
     }
 
-    /// Where the platform itself connects from.
+    /// Where the platform itself connects from, and has its internal listeners.
     pub(crate) fn platform_address(&self) -> TaskAddress {
         self.0.platform
+    }
+
+    /// Those listeners, once it is said who has them.
+    pub(crate) fn internal_listeners(&self) -> &OnceCell<Rc<dyn InternalListeners>> {
+        &self.0.internal_listeners
     }
 
     pub(crate) fn limits(&self) -> &Limits {

@@ -125,7 +125,7 @@ impl Network {
         match self.place_of(&ends) {
             Place::Here => self.open_here_by_platform(origin, &to, port).await,
             Place::Worker(worker) => self.open_line_by_platform(worker, origin, &to, ends).await,
-            Place::Outside | Place::Nowhere => Err(NetError::Unreachable),
+            Place::Outside | Place::Nowhere | Place::Platform => Err(NetError::Unreachable),
         }
     }
 
@@ -226,8 +226,8 @@ impl Interface {
         })
     }
 
-    /// The platform's end, and the task's.
-    fn pipe_of_platform(&self) -> (pipe::End, pipe::End) {
+    /// The platform's end, and the task's, which pays for what waits either way.
+    pub(crate) fn pipe_of_platform(&self) -> (pipe::End, pipe::End) {
         let charge = &self.sockets().charge;
         pipe::pair(self.limits().pipe_bytes_max, [charge.clone(), charge.clone()])
     }

@@ -72,13 +72,11 @@ impl Rate {
     }
 
     fn wait(&self) -> Duration {
-        Duration::from_nanos(TokenBucket::wait_ns(&self.state, self.now_ns()))
+        Duration::from_nanos(self.bucket.wait_ns(&self.state, self.now_ns()))
     }
 
-    /// The clock of the bucket, which is full at its beginning.
     fn now_ns(&self) -> u64 {
-        let since_ns = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        since_ns.saturating_add(self.bucket.burst_ns)
+        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 

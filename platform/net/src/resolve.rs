@@ -173,6 +173,10 @@ impl Interface {
             InternalName::Task(task) => {
                 vec![network.address_of(*task).ok_or(NetError::NameUnresolvable)?]
             }
+            InternalName::Listener(listener) if network.has_internal_listener(listener) => {
+                vec![network.platform_address()]
+            }
+            InternalName::Listener(_) => return Err(NetError::NameUnresolvable),
             InternalName::Service(service) => {
                 let ready = network.service(service).ok_or(NetError::NameUnresolvable)?;
                 ready.iter().map(|ready| ready.address).collect()

@@ -58,7 +58,8 @@ macro_rules! carry {
 }
 
 impl Stream {
-    /// A task's end of a connection with a task or with the outside.
+    /// A task's end of a connection with a task, with the platform or with the outside; and the platform's end of one that
+    /// a task has opened to it, which takes a place among that task's sockets.
     pub(crate) fn new(carrier: Carrier, flow: Rc<Flow>, port: Port) -> Self {
         Self::holding(carrier, flow, Some(port), None)
     }

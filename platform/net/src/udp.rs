@@ -218,7 +218,7 @@ impl UdpSocket {
                 interface.network().wires().send(worker, &wires::Datagram { from, local, remote, bytes });
             }
             Place::Outside => self.outside()?.send(&bytes, remote)?,
-            Place::Nowhere => return Err(NetError::Unreachable),
+            Place::Nowhere | Place::Platform => return Err(NetError::Unreachable),
         }
         flow.sent(length);
         Ok(())
@@ -477,6 +477,10 @@ fn is_same(known: &Remote, now: &Remote) -> bool {
     match (known, now) {
         (Remote::Task(known), Remote::Task(now)) => Rc::ptr_eq(known, now),
         (Remote::Outside(_), Remote::Outside(_)) => true,
-        (Remote::Task(_) | Remote::Outside(_) | Remote::Balancer | Remote::Forward, _) => false,
+        // Nobody sends datagrams to the platform, nor it to anybody.
+        (
+            Remote::Task(_) | Remote::Outside(_) | Remote::Balancer | Remote::Forward | Remote::Platform(_),
+            _,
+        ) => false,
     }
 }

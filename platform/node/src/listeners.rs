@@ -272,6 +272,7 @@ mod tests {
             certificates: Vec::new(),
             services: false,
             default_action: Action::FixedResponse(FixedResponse::status(404)),
+            client_limit: None,
         })
     }
 

@@ -4,8 +4,10 @@ use crate::compile::Compiler;
 use crate::flows::FlowLog;
 use crate::listeners::{Listeners, asked_by_listeners, asked_by_service};
 use crate::logs::LogFiles;
+use crate::meters::{MeterAccounts, Meters};
 use crate::seat::{self, SeatState};
 use crate::slots::{Accounts, Slots};
+use crate::spans::SpanQueue;
 use crate::spawner::Spawner;
 use crate::status::{ProcessStatus, WorkerState, WorkerStatus};
 use crate::tickets::Tickets;
@@ -19,16 +21,19 @@ use futures::stream::BoxStream;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use skiff_kit::Drain;
 use skiff_ledger::{Ledger, Totals};
+use skiff_ports::balancer::BalancerChange;
+use skiff_ports::cookie::CookieKey;
 use skiff_ports::flows::{FlowQuery, FlowRecord, Flows, InterfaceState};
 use skiff_ports::images::Images;
 use skiff_ports::network::NetworkSetup;
 use skiff_ports::runtime::{
     ColdStart, ComponentReport, DesiredChange, DesiredRoute, DesiredTask, ForwardError, PrepareError,
-    Runtime, TaskEvent,
+    Runtime, TargetReading, TaskEvent,
 };
 use skiff_ports::snapshot::{Assignment, Route, Target, Version};
+use skiff_ports::spans::SampleShare;
 use skiff_sandbox::cache::NativeCache;
-use skiff_types::{Charge, Digest, Program, StopCode, StoppedReason, TaskId};
+use skiff_types::{Charge, Digest, Program, QualifiedName, StopCode, StoppedReason, TaskId};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, TcpListener};
@@ -65,6 +70,10 @@ pub struct Config {
     pub network: NetworkSetup,
     /// The address at whose ports services and listeners are reached that ask for one.
     pub listen: IpAddr,
+    /// What every worker signs cookies with.
+    pub cookie_key: CookieKey,
+    /// Of which share of the traces that begin in workers they record spans; of none where they are to record none at all.
+    pub spans: Option<SampleShare>,
 }
 
 /// Why a node could not be started.
@@ -94,11 +103,13 @@ pub(crate) struct Shared {
     pub(crate) world: Mutex<World>,
     pub(crate) version: watch::Sender<Version>,
     pub(crate) slots: Mutex<Slots>,
+    meters: Mutex<Meters>,
     pub(crate) seats: Vec<Mutex<SeatState>>,
     pub(crate) spawner: Spawner,
     pub(crate) compiler: Compiler,
     pub(crate) logs: LogFiles,
     pub(crate) flows: FlowLog,
+    pub(crate) spans: SpanQueue,
     books: Mutex<Books>,
     changes: watch::Sender<u64>,
     events: mpsc::UnboundedSender<TaskEvent>,
@@ -130,8 +141,11 @@ impl Node {
         let inboxes = || (0..config.workers).map(|_| inbox()).collect::<io::Result<Vec<_>>>();
         let make_sockets = "make sockets for its workers";
         let (events, receiver) = mpsc::unbounded_channel();
+        let (mut world, meters) = (World::new(config.workers), Meters::new(ledger.clone()));
+        world.balance(meters.built_in());
         let shared = Arc::new(Shared {
             slots: Mutex::new(Slots::new(ledger.clone())),
+            meters: Mutex::new(meters),
             ledger,
             ledger_fd,
             listener: Mutex::new(Some(listener.into())),
@@ -139,13 +153,14 @@ impl Node {
             tickets: Tickets::new(),
             inboxes: inboxes().map_err(system(make_sockets))?,
             wires: inboxes().map_err(system(make_sockets))?,
-            world: Mutex::new(World::new(config.workers)),
+            world: Mutex::new(world),
             version: watch::Sender::new(0),
             seats: (0..config.workers).map(|_| Mutex::default()).collect(),
             spawner,
             compiler,
             logs,
             flows,
+            spans: SpanQueue::new(),
             books: Mutex::default(),
             changes: watch::Sender::new(0),
             events,
@@ -193,6 +208,12 @@ impl Node {
         self.shared.slots.lock().expect("no holder panics").totals(tasks)
     }
 
+    /// What is counted at the load balancer's listeners, rules, target groups and their addresses; what was counted at those
+    /// that are gone is handed over once.
+    pub fn meters(&self) -> MeterAccounts {
+        self.shared.meters.lock().expect("no holder panics").read()
+    }
+
     /// Where the workers are in their lives, by seat. Asks nobody.
     pub fn worker_states(&self) -> Vec<WorkerState> {
         self.shared.seats.iter().map(|seat| seat.lock().expect("no holder panics").state).collect()
@@ -206,6 +227,11 @@ impl Node {
     /// How many records of the flow log were lost since the start because they came faster than they could be kept.
     pub fn flow_records_lost(&self) -> u64 {
         self.shared.flows.lost_count()
+    }
+
+    /// Where the workers' records of spans wait for who exports them.
+    pub fn spans(&self) -> &SpanQueue {
+        &self.shared.spans
     }
 
     /// What tasks and the platform used since the call before; each charge is handed over once.
@@ -277,6 +303,10 @@ impl Runtime for Node {
         self.shared.slots.lock().expect("no holder panics").outstanding(task)
     }
 
+    fn target_health(&self, group: &QualifiedName) -> Vec<TargetReading> {
+        self.shared.target_health(group)
+    }
+
     async fn keep_native(&self, keys: &BTreeSet<Digest>) -> usize {
         self.shared.compiler.keep(keys.clone()).await
     }
@@ -346,7 +376,8 @@ impl Shared {
         }
         change.withdrawn.iter().for_each(|service| world.withdraw(service));
         asked.extend(change.withdrawn.into_iter().map(|service| asked_by_service(service, &[])));
-        world.balance(change.balancer);
+        let meters = self.meters.lock().expect("no holder panics").assign(&change.balancer, version);
+        world.balance(BalancerChange { meters, ..change.balancer });
         world.connect(change.network);
         world.version = version;
         self.version.send_replace(version);
@@ -412,6 +443,7 @@ impl Shared {
     pub(crate) fn seats_changed(&self) {
         if let Some(version) = self.acknowledged() {
             self.slots.lock().expect("no holder panics").acknowledged(version);
+            self.meters.lock().expect("no holder panics").acknowledged(version);
         }
         self.changes.send_modify(|count| *count += 1);
     }

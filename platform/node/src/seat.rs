@@ -229,6 +229,8 @@ async fn greet(shared: &Shared, worker: usize, writer: &mut FrameWriter) -> io::
         room: shared.config.room,
         access_log: shared.config.access_log.as_ref().map(|log| of_worker(log, worker)),
         network: shared.config.network.clone(),
+        cookie_key: shared.config.cookie_key.clone(),
+        spans: shared.config.spans,
     };
     let listener = shared.listener.lock().expect("no holder panics").as_ref().map(OwnedFd::try_clone);
     let listener = listener.ok_or_else(|| io::Error::other("the node stops"))??;
@@ -337,6 +339,7 @@ async fn listen(
             FromWorker::Task(event) => shared.task_event(event),
             FromWorker::Logs(batch) => shared.logs.write(batch),
             FromWorker::Flows { records, lost } => shared.flows.write(records, lost),
+            FromWorker::Spans { records, lost } => shared.spans.write(records, lost),
             FromWorker::InterfaceState { request, state } => {
                 let mut seat = shared.seats[worker].lock().expect("no holder panics");
                 if let Some(reply) = seat.looking.remove(&request) {

@@ -9,6 +9,9 @@
 //! changed often only the newest is told, and a slow worker makes nothing grow beyond what there is to name.
 
 mod balancer;
+mod targets;
+
+pub(crate) use targets::{Place, Targets};
 
 use balancer::{Balancer, Named};
 use skiff_ports::balancer::BalancerChange;
@@ -18,6 +21,7 @@ use skiff_ports::snapshot::{Assignment, Difference, Route, Version};
 use skiff_types::{CpuUnits, Kind, QualifiedName, Rule, TaskAddress, TaskId};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use targets::Leading;
 
 /// One version of what the node is to run.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub(crate) struct World {
     assignments: HashMap<TaskId, Assignment>,
     routes: HashMap<QualifiedName, Arc<Route>>,
     balancer: Balancer,
+    /// What leads to whom, and who is on its way out.
+    leading: Leading,
     /// What each security group allows.
     groups: HashMap<QualifiedName, Vec<Rule>>,
     /// The network interfaces of assigned tasks, as far as they don't follow from their assignments.
@@ -71,6 +77,7 @@ impl World {
             assignments: HashMap::new(),
             routes: HashMap::new(),
             balancer: Balancer::default(),
+            leading: Leading::default(),
             groups: HashMap::new(),
             interfaces: HashMap::new(),
             homes: HashMap::new(),
@@ -106,7 +113,9 @@ impl World {
     pub(crate) fn end(&mut self, task: TaskId) {
         self.note_task(task);
         self.leave(task);
-        self.assignments.remove(&task);
+        if let Some(assignment) = self.assignments.remove(&task) {
+            self.leading.end(&assignment.owner, task);
+        }
         let had_ended = self.ended.remove(&task);
         if let Some(home) = self.homes.remove(&task)
             && !had_ended
@@ -136,13 +145,16 @@ impl World {
     /// Sends requests where the route says.
     pub(crate) fn route(&mut self, route: Route) {
         self.note_route(&route.service);
-        self.routes.insert(route.service.clone(), Arc::new(route));
+        let (service, route) = (route.service.clone(), Arc::new(route));
+        let before = self.routes.insert(service.clone(), route.clone());
+        self.note_leaving(&service, before.as_deref(), &route.targets);
     }
 
     /// Sends a service no more requests.
     pub(crate) fn withdraw(&mut self, service: &QualifiedName) {
         self.note_route(service);
-        self.routes.remove(service);
+        let before = self.routes.remove(service);
+        self.note_leaving(service, before.as_deref(), &[]);
     }
 
     /// Changes listeners, certificates, rules and target groups.
@@ -150,6 +162,7 @@ impl World {
         for told in self.told.iter_mut().filter(|told| told.version > 0) {
             told.balancer.note(&change);
         }
+        self.leading.note(&change);
         self.balancer.take_in(change);
     }
 

@@ -53,12 +53,13 @@ fn services(criterion: &mut Criterion) {
             security_groups: None,
             listen: Vec::new(),
         };
+        let known = service::Known::default();
         let rolled = ServiceSpec { definition: "hello:2".parse().expect("a definition"), ..spec.clone() };
         criterion.bench_function(&format!("plan/a service at rest, {count} tasks"), |bencher| {
-            bencher.iter(|| service::plan(black_box(&spec), &tasks, NOW_MS));
+            bencher.iter(|| service::plan(black_box(&spec), &known, &tasks, NOW_MS));
         });
         criterion.bench_function(&format!("plan/a service that rolls, {count} tasks"), |bencher| {
-            bencher.iter(|| service::plan(black_box(&rolled), &tasks, NOW_MS));
+            bencher.iter(|| service::plan(black_box(&rolled), &known, &tasks, NOW_MS));
         });
     }
 }

@@ -6,9 +6,14 @@
 pub mod capacity;
 pub mod health;
 pub mod lifecycle;
+pub mod outlier;
 pub mod retention;
 pub mod routes;
 pub mod rules;
 pub mod security_groups;
 pub mod service;
+pub mod share;
+pub mod shed;
+pub mod target_health;
+pub mod target_use;
 pub mod usage;

@@ -180,7 +180,8 @@ pub fn started(task: &mut Task, checked: bool, now_ms: u64) -> bool {
     starts
 }
 
-/// A daemon is reached at its port, or has not been for at most `notice_ms` milliseconds, and why. False if that is no news.
+/// A daemon is reached at its port, or a task passes its group's checks; or it has not for at most `notice_ms` milliseconds,
+/// and why. False if that is no news.
 /// A one-off task that begins anew when it fails is stopped for that; of a service's task its service decides.
 pub fn checked(
     task: &mut Task,
@@ -207,8 +208,8 @@ pub fn checked(
     true
 }
 
-/// A daemon was ready until this time and no longer: what comes after, until that is noticed and its connections have
-/// ended, is not to count as having run well.
+/// A task was ready until this time and no longer: what comes after, until that is noticed and its connections have ended,
+/// is not to count as having run well.
 fn was_ready_until(task: &mut Task, until_ms: u64) {
     if task.health != Health::Unchecked && !ran_well(task, until_ms) {
         task.ready_at_ms = None;
@@ -324,6 +325,20 @@ mod tests {
             seen.push(to);
         }
         seen
+    }
+
+    #[test]
+    fn an_http_task_that_its_group_finds_unhealthy_has_not_run_well_unless_it_had_before() {
+        for (running_ms, ran_well) in [(60_000, false), (120_000, true)] {
+            let mut task = task(TaskStatus::Activating, false);
+            advance(&mut task, TaskStatus::Running, 1_000);
+            let now_ms = 1_000 + running_ms;
+            assert!(checked(&mut task, false, "Request timed out", Restart::Never, 50_000, now_ms));
+            assert_eq!((task.health, task.stop.is_some()), (Health::Unhealthy, false));
+            assert_eq!(super::ran_well(&task, now_ms), ran_well);
+            assert!(checked(&mut task, true, "", Restart::Never, 50_000, now_ms + 1));
+            assert!(task.is_ready() && task.health_reason.is_none());
+        }
     }
 
     #[test]

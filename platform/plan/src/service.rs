@@ -1,12 +1,14 @@
 //! How a service keeps its desired count of tasks: start what is missing, replace what is old, stop what is too much.
 //!
 //! It deliberately does not place tasks, nor check their health: a task that is `RUNNING`, and not known to be unhealthy or
-//! yet to be reached, serves. One that is unhealthy is stopped, and counts as one that ended by itself.
+//! yet to be reached, serves; in the stead of another only once its first check is over, where it is checked. One that is
+//! unhealthy is stopped, and counts as one that ended by itself; but while no other serves, an unhealthy `http` task stays
+//! until one does, since the load balancer rather sends requests to it than to nobody.
 //!
 //! What always holds: a task that serves is only stopped for a newer revision once another one serves in its stead;
 //! what was planned and carried out plans nothing more.
 
-use skiff_types::{Health, ServiceSpec, StopCode, StoppedReason, Task, TaskId, TaskStatus};
+use skiff_types::{Health, Kind, ServiceSpec, StopCode, StoppedReason, Task, TaskId, TaskStatus};
 
 /// The wait before a task that ended by itself is started again for the first time, in milliseconds.
 pub const BACKOFF_FIRST_MS: u64 = 100;
@@ -34,18 +36,43 @@ pub enum Action {
     },
 }
 
+/// What is known of a service beside its tasks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Known {
+    /// What its tasks are, where that is known.
+    pub kind: Option<Kind>,
+    /// Of `http` tasks that are checked: how long it takes at most until it is known of a new one whether it is healthy, in
+    /// milliseconds; else 0.
+    pub checked_within_ms: u64,
+}
+
+impl Known {
+    fn is_http(&self) -> bool {
+        self.kind == Some(Kind::Http)
+    }
+
+    /// Whether a task may serve in the stead of others: it is ready, and nobody is yet to find out whether it is healthy.
+    fn is_proven(&self, task: &Task, now_ms: u64) -> bool {
+        let known_at_ms = task.started_at_ms.unwrap_or(now_ms).saturating_add(self.checked_within_ms);
+        task.is_ready() && (task.health == Health::Healthy || known_at_ms <= now_ms)
+    }
+}
+
 /// What is to be done so that `spec` holds, given all tasks of the service, stopped ones too.
 ///
 /// A service that is to go is planned with a desired count of 0.
-pub fn plan(spec: &ServiceSpec, tasks: &[&Task], now_ms: u64) -> Vec<Action> {
+pub fn plan(spec: &ServiceSpec, known: &Known, tasks: &[&Task], now_ms: u64) -> Vec<Action> {
     let living = tasks.iter().copied().filter(|task| !task.is_stopping());
     let (unhealthy, living): (Vec<&Task>, Vec<&Task>) = living.partition(|task| is_unhealthy(task));
+    let is_served = living.iter().any(|task| known.is_proven(task, now_ms));
+    let spared_max = if known.is_http() && !is_served { spec.desired as usize } else { 0 };
+    let unhealthy = all_but_newest(unhealthy, spared_max);
     let (current, old): (Vec<&Task>, Vec<&Task>) =
         living.into_iter().partition(|task| task.definition == spec.definition);
     let desired = spec.desired as usize;
     let mut actions: Vec<Action> = unhealthy.into_iter().map(stop_unhealthy).collect();
     if current.len() < desired {
-        let (attempt, start_after_ms) = next_start(spec, tasks, now_ms);
+        let (attempt, start_after_ms) = next_start(spec, known, tasks, now_ms);
         let start = Action::Start { attempt, start_after_ms };
         actions.extend(std::iter::repeat_n(start, desired - current.len()));
     }
@@ -53,7 +80,7 @@ pub fn plan(spec: &ServiceSpec, tasks: &[&Task], now_ms: u64) -> Vec<Action> {
     let scaled_in = format!("the service {} was scaled in to {desired}", spec.name);
     actions.extend(first_to_go(current.clone()).take(surplus).map(|task| stop(task, &scaled_in)));
 
-    let serving = current.iter().filter(|task| task.is_ready()).count();
+    let serving = current.iter().filter(|task| known.is_proven(task, now_ms)).count();
     let still_needed = desired.saturating_sub(serving);
     let replaced = match desired {
         0 => scaled_in,
@@ -72,12 +99,20 @@ pub fn backoff_ms(attempt: u32) -> u64 {
     }
 }
 
+/// The newest of these tasks are left out, so many.
+fn all_but_newest(mut tasks: Vec<&Task>, count: usize) -> Vec<&Task> {
+    tasks.sort_by_key(|task| std::cmp::Reverse(task.id));
+    tasks.split_off(count.min(tasks.len()))
+}
+
 /// The attempt and the earliest time of the next start, by how the latest task of the definition ended.
-fn next_start(spec: &ServiceSpec, tasks: &[&Task], now_ms: u64) -> (u32, u64) {
+fn next_start(spec: &ServiceSpec, known: &Known, tasks: &[&Task], now_ms: u64) -> (u32, u64) {
     let ended_at_ms = |task: &Task| task.stopped_at_ms.unwrap_or(now_ms);
     // When one that finishes what it has began to end is not known, only that it had started. Taken for one that ends
-    // now, it would hide every failure of those in its place for as long as it finishes.
-    let began_to_end_ms = |task: &Task| match is_finishing(task) {
+    // now, it would hide every failure of those in its place for as long as it finishes. An unhealthy `http` task ends
+    // only after the one in its place has started, and would hide that one's failure.
+    let may_stay = |task: &Task| known.is_http() && stop_code(task) == Some(StopCode::Unhealthy);
+    let began_to_end_ms = |task: &Task| match is_finishing(task) || may_stay(task) {
         true => task.started_at_ms.unwrap_or(task.created_at_ms),
         false => ended_at_ms(task),
     };

@@ -6,13 +6,54 @@
 
 use crate::tls::CertificateTold;
 use serde::{Deserialize, Serialize};
-use skiff_types::{ListenerSpec, Name, QualifiedName, RuleSpec, TargetGroupSpec};
+use skiff_types::{BUILT_IN_LISTENER, ListenerSpec, Name, QualifiedName, RuleSpec, TargetGroupSpec, Targets};
 use std::sync::Arc;
 
+/// What has a meter of its own in the ledger: what goes on there is counted, over all workers of a node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Metered {
+    /// A listener, the built-in one too.
+    Listener(Name),
+    /// A rule.
+    Rule(QualifiedName),
+    /// A target group that was made as such; a service that is one by itself has none.
+    Group(QualifiedName),
+    /// An address of a target group. What is counted of tasks is in their own slots.
+    Target {
+        /// Whose target it is.
+        group: QualifiedName,
+        /// The address as it prints.
+        target: Arc<str>,
+    },
+}
+
+impl Metered {
+    /// The listener that is always there.
+    pub fn built_in_listener() -> Self {
+        Self::Listener(BUILT_IN_LISTENER.parse().expect("the name of the built-in listener is one"))
+    }
+
+    /// A group, and each address in it.
+    pub fn all_of(group: &TargetGroupSpec) -> impl Iterator<Item = Self> {
+        let addresses: Vec<Arc<str>> = match &group.targets {
+            Targets::Service(_) => Vec::new(),
+            Targets::Virtual(addresses) => addresses.iter().map(|at| at.to_string().into()).collect(),
+            Targets::Outside(hosts) => hosts.iter().map(|host| host.to_string().into()).collect(),
+        };
+        let name = group.name.clone();
+        let of_address = move |target| Self::Target { group: name.clone(), target };
+        std::iter::once(Self::Group(group.name.clone())).chain(addresses.into_iter().map(of_address))
+    }
+}
+
 /// What of the load balancer is otherwise than before; what is not named stays as it is. To be carried out in the order of
-/// what refers to what: groups, certificates, listeners, rules; then what leaves: rules, listeners, certificates, groups.
+/// what refers to what: meters, groups, certificates, listeners, rules; then what leaves: rules, listeners, certificates,
+/// groups, each with its meters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BalancerChange {
+    /// The slots in the ledger of the meters of what comes with this change. The node alone tells them: whoever says what
+    /// the load balancer is to be leaves them out.
+    pub meters: Vec<(Metered, u32)>,
     /// Target groups that are new or have changed, each whole.
     pub groups: Vec<Arc<TargetGroupSpec>>,
     /// Target groups that are gone. Who names one means the service of that name, if there is one.
@@ -34,8 +75,10 @@ pub struct BalancerChange {
 impl BalancerChange {
     /// Whether all is to stay as it is.
     pub fn is_empty(&self) -> bool {
-        let Self { groups, dissolved, certificates, revoked, listeners, closed, rules, dropped } = self;
-        groups.is_empty()
+        let Self { meters, groups, dissolved, certificates, revoked, listeners, closed, rules, dropped } =
+            self;
+        meters.is_empty()
+            && groups.is_empty()
             && dissolved.is_empty()
             && certificates.is_empty()
             && revoked.is_empty()
@@ -43,5 +86,23 @@ impl BalancerChange {
             && closed.is_empty()
             && rules.is_empty()
             && dropped.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_of_addresses_has_a_meter_for_each_and_one_of_its_own() {
+        let group: QualifiedName = "default/out".parse().unwrap();
+        let of_service = TargetGroupSpec::of_service(group.clone());
+        assert_eq!(Metered::all_of(&of_service).collect::<Vec<_>>(), [Metered::Group(group.clone())]);
+        let hosts = ["192.0.2.7:80", "[2001:db8::7]:443"];
+        let targets = Targets::Outside(hosts.map(|host| host.parse().unwrap()).into());
+        let spec = TargetGroupSpec { targets, ..of_service };
+        let of_host = |host: &str| Metered::Target { group: group.clone(), target: host.into() };
+        let expected = [Metered::Group(group.clone()), of_host(hosts[0]), of_host(hosts[1])];
+        assert_eq!(Metered::all_of(&spec).collect::<Vec<_>>(), expected);
     }
 }

@@ -42,7 +42,14 @@ pub trait Connection: AsyncRead + AsyncWrite + Unpin {
     fn break_off(&mut self);
 }
 
-/// A socket of the kernel, which tests have in place of a task's.
+/// One whose kind only its maker knows.
+impl Connection for Box<dyn Connection> {
+    fn break_off(&mut self) {
+        (**self).break_off();
+    }
+}
+
+/// A socket of the kernel: a client's, and in tests a task's.
 impl Connection for TcpStream {
     fn break_off(&mut self) {
         // Fails only if it is gone already.
@@ -82,6 +89,10 @@ pub enum ConnectError {
     /// The listener had no room, or there was no answer, for as long as an attempt may take.
     #[error("the connection to the target timed out")]
     TimedOut,
+    /// It shows no certificate of TLS that is trusted: another target may be tried. The text says why not, and is for logs
+    /// alone.
+    #[error("the target's certificate is not trusted")]
+    Untrusted(String),
     /// A bound of the platform was met, a name could not be resolved, or the connection broke at its beginning.
     #[error("the target could not be connected to: {0}")]
     Failed(String),

@@ -36,7 +36,7 @@ pub struct FlowRecord {
     /// The other side's.
     pub remote: SocketAddr,
     /// The task on the other side, or what else is known of it: a name that was looked up, `load-balancer`,
-    /// `forward`.
+    /// `forward`, `listener NAME`, `platform`.
     pub peer: Option<String>,
     /// Bytes that went out of the interface since it began, or since the record before.
     pub sent_bytes: u64,

@@ -9,22 +9,27 @@
 //! | [`flows::Flows`] | `control` | `node` |
 //! | [`invoke::Invoke`] | `edge` | `sandbox`, wired in `worker` |
 //! | [`connect::Connect`] | `edge`, `worker` | `worker`, over `net` |
+//! | [`internal::InternalListeners`] | `net` | `edge`, wired in `worker` |
 //! | [`usage::UsageLog`] | `control` | `store` |
+//! | [`spans::SpanSink`] | `edge` | `worker` |
 //!
-//! [`snapshot`], [`network`], [`balancer`] and [`tls`] are what a worker must know. Bodies cross as `http` types with one
+//! [`snapshot`], [`network`], [`balancer`], [`tls`] and [`cookie`] are what a worker must know. Bodies cross as `http` types with one
 //! concrete [`body::Body`].
 
 pub mod balancer;
 pub mod body;
 pub mod connect;
+pub mod cookie;
 pub mod flows;
 pub mod images;
+pub mod internal;
 pub mod invoke;
 pub mod lease;
 pub mod logs;
 pub mod network;
 pub mod runtime;
 pub mod snapshot;
+pub mod spans;
 pub mod store;
 pub mod tls;
 pub mod usage;

@@ -6,8 +6,8 @@ use crate::snapshot::{HostMatch, TaskSpec, Version};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use skiff_types::{
-    Digest, Kind, Listen, Name, PathPrefix, Program, QualifiedName, StoppedReason, TaskAddress, TaskId,
-    WasiGeneration,
+    Digest, Kind, Listen, Name, PathPrefix, Program, QualifiedName, StoppedReason, TargetHealth, TaskAddress,
+    TaskId, WasiGeneration,
 };
 use std::collections::BTreeSet;
 use std::os::unix::net::UnixStream;
@@ -34,6 +34,10 @@ pub trait Runtime: Send + Sync {
     /// is not here.
     fn outstanding(&self, task: TaskId) -> u64;
 
+    /// The targets of a target group, and how each of them is; of the one that a service is, too. None where there is no such
+    /// group. A target that has left is among them as long as it may finish what it has. Asks nobody.
+    fn target_health(&self, group: &QualifiedName) -> Vec<TargetReading>;
+
     /// Removes the native code of all programs but those with these keys; says how many files went.
     async fn keep_native(&self, keys: &BTreeSet<Digest>) -> usize;
 
@@ -48,6 +52,19 @@ pub trait Runtime: Send + Sync {
     /// Opens a connection to a port of a `command` task, for an operator, whatever the task's rules say. What the socket
     /// carries is what the connection does; it does not block. Dropping it ends the connection.
     async fn forward(&self, task: TaskId, port: u16) -> Result<UnixStream, ForwardError>;
+}
+
+/// A target of a target group, and how it is at present.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetReading {
+    /// A task's id, or an address as it prints.
+    pub target: Arc<str>,
+    /// The task, where it is one of the group's service.
+    pub task: Option<TaskId>,
+    /// Its health.
+    pub health: TargetHealth,
+    /// Requests that it has not answered, in all workers; of a daemon, connections that are open.
+    pub outstanding: u64,
 }
 
 /// What a node is to do otherwise than before.
@@ -157,13 +174,14 @@ pub enum TaskEvent {
         /// Why.
         reason: StoppedReason,
     },
-    /// The health of a daemon whose program runs is otherwise than before.
+    /// The health of a task is otherwise than before: of a daemon whose program runs, or of a service's task that its target
+    /// group checks.
     Health {
         /// Which task.
         task: TaskId,
         /// In which life.
         life: u32,
-        /// Whether it is reached at its port.
+        /// Whether it is reached at its port, and passes its group's checks.
         healthy: bool,
         /// Why it is not, for people; empty if it is.
         reason: String,

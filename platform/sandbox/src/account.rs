@@ -79,7 +79,7 @@ impl Account {
 
     /// How long the task's guests must sleep from `now_ns` on, because it used up its CPU; 0 if they need not.
     pub(crate) fn cpu_wait_ns(&self, now_ns: u64) -> u64 {
-        TokenBucket::wait_ns(self.slot.cpu_bucket(), now_ns)
+        self.cpu.wait_ns(self.slot.cpu_bucket(), now_ns)
     }
 
     /// Why memory was refused, for people.

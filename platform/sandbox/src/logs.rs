@@ -169,7 +169,7 @@ impl Rate {
     }
 
     fn admit(&self, now_ns: u64, bytes: u64) -> bool {
-        let admitted = TokenBucket::wait_ns(&self.state, now_ns) == 0;
+        let admitted = self.bucket.wait_ns(&self.state, now_ns) == 0;
         if admitted {
             self.bucket.spend(&self.state, now_ns, bytes);
         }

@@ -5,6 +5,7 @@
 mod data_dir;
 mod machine;
 mod meters;
+mod otlp;
 mod secrets;
 mod tls;
 mod up;

@@ -1,8 +1,10 @@
 //! What `control` asks of the node's meters, answered by the node.
 
-use skiff_control::{Meters, NodeReading, Readings, TaskReading, WorkerReading, WorkerState};
+use skiff_control::{
+    MeterReading, MeterReadings, Meters, NodeReading, Readings, TaskReading, WorkerReading, WorkerState,
+};
 use skiff_ledger::Totals;
-use skiff_node::{Node, ProcessStatus, TaskUsage, WorkerStatus};
+use skiff_node::{MeterUsage, Node, ProcessStatus, TaskUsage, WorkerStatus};
 use skiff_types::{Charge, TaskId};
 use std::collections::HashMap;
 use std::time::Instant;
@@ -32,6 +34,15 @@ impl Meters for NodeMeters {
         self.node.totals(tasks)
     }
 
+    fn balancer(&self) -> MeterReadings {
+        let accounts = self.node.meters();
+        let reading = |MeterUsage { metered, totals }| MeterReading { metered, totals };
+        MeterReadings {
+            living: accounts.living.into_iter().map(reading).collect(),
+            ended: accounts.ended.into_iter().map(reading).collect(),
+        }
+    }
+
     fn charges(&self) -> Vec<Charge> {
         self.node.charges()
     }
@@ -45,6 +56,7 @@ impl Meters for NodeMeters {
             memory_bytes: supervisor.memory_bytes,
             log_lines_lost: self.node.log_lines_lost(),
             flow_records_lost: self.node.flow_records_lost(),
+            spans_dropped: self.node.spans().dropped_count(),
             workers: self.node.workers().into_iter().map(worker).collect(),
         }
     }

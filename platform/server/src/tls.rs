@@ -10,7 +10,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose,
 };
-use skiff_api::{Certificate, PutCertificate, PutListener};
+use skiff_api::{Certificate, PutCertificate, PutListener, Setting};
 use skiff_control::Handle;
 use skiff_kit::clock;
 use skiff_types::{ListenerProtocol, Name};
@@ -84,6 +84,7 @@ pub(crate) async fn provide(control: &Handle, data: &Path, port: u16) -> anyhow:
                 certificates: Some(vec![certificate.clone()]),
                 services: None,
                 default_action: None,
+                client_limit: Setting::Kept,
             };
             let made = control.put_listener(&listener, request).await;
             made.with_context(|| format!("no listener can be made at the port {port}; see --tls-port"))?

@@ -1,11 +1,12 @@
 //! `skiff up`: wires the supervisor, says where everything is, and ends it in order.
 //!
 //! The way up: data folder, sockets, store, images, node, control. The way down: workers first, so that no request is
-//! cut; then the API; then the store.
+//! cut; then the API and the export of spans; then the store.
 
 use crate::data_dir::DataDir;
 use crate::machine;
 use crate::meters::NodeMeters;
+use crate::otlp::Export;
 use crate::secrets::Secrets;
 use crate::tls::{self, Https};
 use anyhow::{Context, bail};
@@ -70,6 +71,7 @@ struct Platform {
     workers: usize,
     capacity: Capacity,
     https: Option<Https>,
+    export: Option<Export>,
     _data: DataDir,
 }
 
@@ -140,8 +142,11 @@ impl Platform {
             access_log: access_log(args, &logs_dir)?,
             network: network.clone(),
             listen: http_address.ip(),
+            cookie_key: secrets.cookie_key,
+            spans: args.otlp.as_ref().map(|_| args.otlp_sample),
         };
         let node = Node::start(config, http, cache, images.clone(), logs.clone(), flows)?;
+        let export = Export::start(args, node.spans())?;
         let control = skiff_control::start(
             skiff_control::Config {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -177,7 +182,8 @@ impl Platform {
             data_dir: data.path().to_owned(),
             pid: std::process::id(),
         };
-        Ok(Self { node, control, store, connection, network: spec, workers, capacity, https, _data: data })
+        let network = spec;
+        Ok(Self { node, control, store, connection, network, workers, capacity, https, export, _data: data })
     }
 
     /// Says where everything is: on standard output, in the user's configuration folder, in the ready file.
@@ -237,7 +243,13 @@ impl Platform {
         if !self.node.shutdown(timeout).await {
             tracing::warn!("not all that was in flight ended within the drain timeout; it was cut off");
         }
-        self.control.shutdown(API_DRAIN_TIMEOUT).await;
+        let export = self.export;
+        let exported = async {
+            if let Some(export) = export {
+                export.finish().await;
+            }
+        };
+        tokio::join!(self.control.shutdown(API_DRAIN_TIMEOUT), exported);
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the store could not be closed in order; nothing that was acknowledged is lost");
         }

@@ -7,18 +7,22 @@
 mod action;
 mod certificate;
 mod condition;
+mod limit;
 mod pattern;
 mod target_group;
+mod target_health;
 
 pub use action::{Action, FixedResponse, Forward, Redirect, RedirectStatus, WEIGHT_MAX, WeightedGroup};
 pub use certificate::{
     CERTIFICATE_BYTES_MAX, CERTIFICATES_MAX, CERTIFICATES_PER_LISTENER_MAX, CertificateSpec,
 };
 pub use condition::{Condition, HeaderCondition, QueryCondition};
+pub use limit::Limit;
 pub use pattern::Pattern;
 pub use target_group::{
     Algorithm, Matcher, Outside, TargetGroupSpec, TargetHealthCheck, TargetProtocol, Targets, VirtualAddress,
 };
+pub use target_health::{TargetHealth, TargetReason, TargetStatus};
 
 use crate::text::{ParseError, serde_as_text};
 use crate::{Name, QualifiedName};
@@ -28,6 +32,8 @@ use std::str::FromStr;
 
 /// The listener that the platform starts with; it is on the port of `skiff up --http`.
 pub const BUILT_IN_LISTENER: &str = "http";
+/// The names under which tasks find internal listeners: `NAME` and this.
+pub const INTERNAL_LISTENER_DOMAIN: &str = "listener.internal";
 /// Listeners that a platform can have beside the built-in one: those that were made, and those that services ask for.
 pub const LISTENERS_MAX: usize = 128;
 /// Rules that one listener can have.
@@ -109,7 +115,7 @@ pub struct ListenerSpec {
     pub name: Name,
     /// What is spoken there.
     pub protocol: ListenerProtocol,
-    /// The port, never 0; no two listeners have the same.
+    /// The port, never 0; no two public listeners have the same, and no two internal ones.
     pub port: u16,
     /// Who reaches it.
     pub scheme: Scheme,
@@ -119,6 +125,8 @@ pub struct ListenerSpec {
     pub services: bool,
     /// What becomes of a request that nothing else takes, or of a TCP connection.
     pub default_action: Action,
+    /// How many requests each client address may send here, or by TCP how many connections it may open.
+    pub client_limit: Option<Limit>,
 }
 
 /// A place in the order of a listener's rules: from 1, which is asked first, to 50,000. No two of a listener have the same.
@@ -171,6 +179,8 @@ pub struct RuleSpec {
     pub conditions: Vec<Condition>,
     /// What to do.
     pub action: Action,
+    /// How many requests it takes, of all clients together.
+    pub limit: Option<Limit>,
 }
 
 serde_as_text!(ListenerProtocol, Scheme);

@@ -99,7 +99,7 @@ impl FromStr for Restart {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
-    /// It has no port: nobody checks it.
+    /// Nobody checks it, or nobody has yet.
     #[default]
     Unchecked,
     /// It was not reached yet.

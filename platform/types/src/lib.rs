@@ -20,9 +20,11 @@ mod usage;
 pub use balancer::{
     Action, Algorithm, BUILT_IN_LISTENER, CERTIFICATE_BYTES_MAX, CERTIFICATES_MAX,
     CERTIFICATES_PER_LISTENER_MAX, CONDITION_VALUES_MAX, CONDITIONS_MAX, CertificateSpec, Condition,
-    FixedResponse, Forward, HeaderCondition, LISTENERS_MAX, ListenerProtocol, ListenerSpec, Matcher, Outside,
-    Pattern, Priority, QueryCondition, RULES_PER_LISTENER_MAX, Redirect, RedirectStatus, RuleSpec, Scheme,
-    TargetGroupSpec, TargetHealthCheck, TargetProtocol, Targets, VirtualAddress, WEIGHT_MAX, WeightedGroup,
+    FixedResponse, Forward, HeaderCondition, INTERNAL_LISTENER_DOMAIN, LISTENERS_MAX, Limit,
+    ListenerProtocol, ListenerSpec, Matcher, Outside, Pattern, Priority, QueryCondition,
+    RULES_PER_LISTENER_MAX, Redirect, RedirectStatus, RuleSpec, Scheme, TargetGroupSpec, TargetHealth,
+    TargetHealthCheck, TargetProtocol, TargetReason, TargetStatus, Targets, VirtualAddress, WEIGHT_MAX,
+    WeightedGroup,
 };
 pub use daemon::{DEFAULT_STOP_TIMEOUT, Health, HealthCheck, Listen, Restart, STOP_TIMEOUT_MAX};
 pub use definition::{

@@ -57,9 +57,11 @@ fn sentence(error: &ConnectError, port: u16) -> String {
             "the task takes no connections at port {port} at present: its program does not listen there, or has no \
              room; `skiff task show` lists the ports that it listens at"
         ),
-        ConnectError::Gone | ConnectError::Denied(_) | ConnectError::TimedOut | ConnectError::Failed(_) => {
-            error.to_string()
-        }
+        ConnectError::Gone
+        | ConnectError::Denied(_)
+        | ConnectError::TimedOut
+        | ConnectError::Untrusted(_)
+        | ConnectError::Failed(_) => error.to_string(),
     }
 }
 

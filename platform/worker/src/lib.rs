@@ -1,9 +1,9 @@
 //! The worker process: one thread that holds the load balancer, the sandboxes and the virtual network of its share of the
 //! node's requests.
 //!
-//! It wires; what the parts do is theirs. It holds no store, and no keys but those that TLS takes: of the certificates that
-//! listeners name, and of session tickets. All it needs comes over its control socket, which is its standard input; when
-//! that closes, its supervisor is gone, and it ends at once.
+//! It wires; what the parts do is theirs. It holds no store, and no keys but those that TLS takes, of the certificates that
+//! listeners name and of session tickets, and the one that the load balancer's cookies are signed with. All it needs comes
+//! over its control socket, which is its standard input; when that closes, its supervisor is gone, and it ends at once.
 //!
 //! Invariant: nothing is accepted before the first version is known whole, so no request meets an empty routing table. A
 //! task has its network interface before it runs, and until it has ended.
@@ -13,14 +13,17 @@ mod entrance;
 mod forward;
 mod health;
 mod host_addresses;
+mod internal;
 mod link;
 mod listeners;
 mod outside;
+mod spans;
 
 use anyhow::{Context, bail};
 use connect::Connector;
 use entrance::Entrance;
 use health::Health;
+use internal::Inward;
 use link::Link;
 use listeners::Listeners;
 use outside::Outward;
@@ -39,6 +42,7 @@ use skiff_ports::invoke::Invoke;
 use skiff_ports::network::NetworkChange;
 use skiff_ports::snapshot::{Difference, Version};
 use skiff_sandbox::{CodeBounds, Sandboxes};
+use spans::Spans;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -79,6 +83,8 @@ struct Worker {
     acceptor: Option<Acceptor>,
     /// Where connections are taken beside the acceptor's.
     listeners: Listeners,
+    /// What takes records of spans, where they are asked for.
+    spans: Option<Rc<Spans>>,
 }
 
 async fn serve() -> anyhow::Result<()> {
@@ -114,9 +120,11 @@ impl Worker {
         let wires = Wires::new(wires_inbox, wires_peers, setup.worker)?;
         let resolver: Rc<dyn Resolve> = Rc::new(HostResolver::new()?);
         let outside_max = outside::places(setup.room.sockets_max as usize);
-        let outward = Outward::new(resolver.clone(), outside_max);
-        let network = network(&setup, &ledger, &link, (resolver, outside_max), wires)?;
-        let host_net = HostNet::new(&skiff_host_net::Config::default(), network.clone())?;
+        let network = network(&setup, &ledger, &link, (resolver.clone(), outside_max), wires)?;
+        let doors = network.clone();
+        let outward = Outward::new(resolver, outside_max, Rc::new(move |address| doors.is_door(address)));
+        let host_net_config = skiff_host_net::Config::default();
+        let host_net = HostNet::new(&host_net_config, network.clone())?;
         let health = Health::new(network.clone(), link.events());
         let sandboxes = Sandboxes::new(
             skiff_sandbox::Config {
@@ -152,6 +160,15 @@ impl Worker {
             },
             skiff_edge::Deps { invoke, connect: connector.clone(), ledger: ledger.clone() },
         )?;
+        network.lead_to(Rc::new(Inward::to(&edge)));
+        edge.set_cookie_key(&setup.cookie_key);
+        edge.trust_in(host_net_config.trusted()?);
+        edge.check_targets(link.events());
+        let spans = setup.spans.map(|share| {
+            let spans = Spans::start(link.clone());
+            edge.record_spans(share, spans.clone());
+            spans
+        });
         let acceptor = Some(Acceptor { listener, inbox, peers, worker: index, ledger: ledger.clone() });
         let (version, gatherer) = (0, Gatherer::default());
         Ok(Self {
@@ -167,6 +184,7 @@ impl Worker {
             gatherer,
             acceptor,
             listeners: Listeners::default(),
+            spans,
         })
     }
 
@@ -312,6 +330,9 @@ impl Worker {
             () = answers_until_supervisor_gone => return,
         };
         self.network.close();
+        if let Some(spans) = &self.spans {
+            spans.hand_over();
+        }
         self.link.send(FromWorker::Drained { complete });
         self.link.flush().await;
     }
@@ -319,9 +340,19 @@ impl Worker {
 
 /// What comes, and what leaves.
 fn in_two(change: BalancerChange) -> (BalancerChange, BalancerChange) {
-    let BalancerChange { groups, dissolved, certificates, revoked, listeners, closed, rules, dropped } =
-        change;
-    let comes = BalancerChange { groups, certificates, listeners, rules, ..BalancerChange::default() };
+    let BalancerChange {
+        meters,
+        groups,
+        dissolved,
+        certificates,
+        revoked,
+        listeners,
+        closed,
+        rules,
+        dropped,
+    } = change;
+    let comes =
+        BalancerChange { meters, groups, certificates, listeners, rules, ..BalancerChange::default() };
     let leaves = BalancerChange { dissolved, revoked, closed, dropped, ..BalancerChange::default() };
     (comes, leaves)
 }

@@ -7,6 +7,7 @@ use skiff_node::wire::{FrameWriter, FromWorker, RequestId};
 use skiff_ports::flows::FlowRecord;
 use skiff_ports::logs::LogLine;
 use skiff_ports::runtime::TaskEvent;
+use skiff_ports::spans::SpanRecord;
 use skiff_sandbox::{CodeSource, LogSink};
 use skiff_types::{Digest, QualifiedName};
 use std::cell::{Cell, RefCell};
@@ -24,8 +25,13 @@ const LOG_BATCH_LINES: usize = 512;
 const FLOW_RECORDS_MAX: usize = 16_384;
 /// Records of flows in one message.
 const FLOW_BATCH_RECORDS: usize = 256;
+/// Records of spans that may wait to be sent; what comes on top is dropped and counted.
+pub(crate) const SPAN_RECORDS_MAX: usize = 8_192;
+/// Records of spans in one message.
+pub(crate) const SPAN_BATCH_RECORDS: usize = 256;
 
-/// The control socket. All messages but log lines and records of flows are few by nature and are never dropped.
+/// The control socket. All messages but log lines and records of flows and of spans are few by nature and are never
+/// dropped.
 pub(crate) struct Link {
     /// In order, so that a task's last lines come before its end.
     messages: RefCell<VecDeque<FromWorker>>,
@@ -36,6 +42,9 @@ pub(crate) struct Link {
     records_queued: Cell<usize>,
     /// Not yet told to the supervisor.
     records_lost: Cell<u64>,
+    spans_queued: Cell<usize>,
+    /// Not yet told to the supervisor.
+    spans_lost: Cell<u64>,
     waiting: RefCell<HashMap<RequestId, oneshot::Sender<Result<OwnedFd, String>>>>,
     next_request: Cell<RequestId>,
     work: Notify,
@@ -53,6 +62,8 @@ impl Link {
             told: Cell::new(false),
             records_queued: Cell::new(0),
             records_lost: Cell::new(0),
+            spans_queued: Cell::new(0),
+            spans_lost: Cell::new(0),
             waiting: RefCell::default(),
             next_request: Cell::new(0),
             work: Notify::new(),
@@ -67,6 +78,16 @@ impl Link {
     pub(crate) fn send(&self, message: FromWorker) {
         self.messages.borrow_mut().push_back(message);
         self.work.notify_one();
+    }
+
+    /// Queues records of spans, as one message; drops them if there is no room.
+    pub(crate) fn spans(&self, records: Vec<SpanRecord>) {
+        let queued = self.spans_queued.get() + records.len();
+        if queued > SPAN_RECORDS_MAX {
+            return self.spans_lost.set(self.spans_lost.get() + records.len() as u64);
+        }
+        self.spans_queued.set(queued);
+        self.send(FromWorker::Spans { records, lost: 0 });
     }
 
     /// Where the sandboxes report what happens to tasks.
@@ -122,6 +143,13 @@ impl Link {
             let lost = self.records_lost.take();
             if lost > 0 {
                 self.send(FromWorker::Flows { records: Vec::new(), lost });
+            }
+        }
+        if let FromWorker::Spans { records, .. } = &message {
+            self.spans_queued.set(self.spans_queued.get() - records.len());
+            let lost = self.spans_lost.take();
+            if lost > 0 {
+                self.send(FromWorker::Spans { records: Vec::new(), lost });
             }
         }
         Some(message)
@@ -182,12 +210,40 @@ impl FlowLog for Link {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use skiff_node::wire::frames;
     use skiff_ports::flows::Verdict;
     use skiff_ports::logs::LogStream;
-    use skiff_types::{Direction, TaskId, Transport};
+    use skiff_ports::spans::HttpVersion;
+    use skiff_types::{BUILT_IN_LISTENER, Direction, TaskId, Transport};
+
+    /// A record with this id.
+    pub(crate) fn span(id: u64) -> SpanRecord {
+        SpanRecord {
+            trace_id: 1,
+            span_id: id,
+            parent_id: None,
+            began_at_ns: 1,
+            ended_at_ns: 2,
+            call: None,
+            method: "GET".to_owned(),
+            is_tls: false,
+            host: "hello.localhost".to_owned(),
+            path: "/".to_owned(),
+            version: HttpVersion::Http11,
+            client: [127, 0, 0, 1].into(),
+            user_agent: None,
+            request_id: String::new(),
+            listener: BUILT_IN_LISTENER.parse().unwrap(),
+            decided_by: None,
+            target_group: None,
+            status: Some(200),
+            error: None,
+            received_bytes: 0,
+            sent_bytes: 0,
+        }
+    }
 
     #[test]
     fn records_that_there_was_no_room_for_are_counted_behind_those_that_waited() {

@@ -1,10 +1,12 @@
 //! The load balancer's way to hosts outside: the kernel's own sockets.
 //!
 //! A name is resolved as the host's own programs would have it; of its addresses one after the other is tried, each for its
-//! share of the time that is left. It deliberately judges nothing: whoever may write a target group says where it leads.
+//! share of the time that is left. It deliberately judges nothing else than whether the way leads back to the platform:
+//! whoever may write a target group says where it leads.
 //!
 //! What always holds: there are no more such sockets than places for them, for which `plan::capacity` has descriptors; no
-//! name server is asked for a name under `.internal`.
+//! name server is asked for a name under `.internal`; nobody is connected to a port of the platform itself, its API or a
+//! listener, which would run in circles, or take a client's request for one from the host.
 
 use futures::future::LocalBoxFuture;
 use skiff_net::{InternalName, Resolve};
@@ -38,11 +40,16 @@ pub(crate) fn places(sockets_max: usize) -> usize {
 pub(crate) struct Outward {
     resolver: Rc<dyn Resolve>,
     places: Arc<Semaphore>,
+    is_own: IsOwn,
 }
 
+/// Whether the platform itself listens at an address.
+type IsOwn = Rc<dyn Fn(SocketAddr) -> bool>;
+
 impl Outward {
-    pub(crate) fn new(resolver: Rc<dyn Resolve>, places: usize) -> Self {
-        Self { resolver, places: Arc::new(Semaphore::new(places)) }
+    /// Over so many sockets at once; `is_own` says where the platform itself listens.
+    pub(crate) fn new(resolver: Rc<dyn Resolve>, places: usize, is_own: IsOwn) -> Self {
+        Self { resolver, places: Arc::new(Semaphore::new(places)), is_own }
     }
 
     pub(crate) fn connect(
@@ -50,13 +57,15 @@ impl Outward {
         to: &Outside,
     ) -> LocalBoxFuture<'static, Result<Box<dyn Connection>, ConnectError>> {
         let (resolver, places, to) = (self.resolver.clone(), self.places.clone(), to.clone());
+        let is_own = self.is_own.clone();
         Box::pin(async move {
             let place = places.try_acquire_owned().map_err(|_| {
                 ConnectError::Failed("this worker has no room for more connections to the outside".to_owned())
             })?;
             let end = Instant::now() + CONNECT_TIMEOUT;
             let found = timeout_at(end, addresses(&*resolver, &to)).await;
-            let socket = open(&found.unwrap_or(Err(ConnectError::TimedOut))?, end).await?;
+            let found = found.unwrap_or(Err(ConnectError::TimedOut))?;
+            let socket = open(&not_own(found, &*is_own)?, end).await?;
             Ok(Box::new(Outgoing { socket, _place: place }) as Box<dyn Connection>)
         })
     }
@@ -74,6 +83,20 @@ async fn addresses(resolver: &dyn Resolve, to: &Outside) -> Result<Vec<SocketAdd
     let resolved = resolved.map_err(|error| ConnectError::Failed(error.to_string()))?;
     let addresses = resolved.addresses.into_iter().take(ADDRESSES_MAX);
     Ok(addresses.map(|address| SocketAddr::new(address, to.port)).collect())
+}
+
+/// Those that lead to somebody else than the platform itself.
+fn not_own(
+    found: Vec<SocketAddr>,
+    is_own: &dyn Fn(SocketAddr) -> bool,
+) -> Result<Vec<SocketAddr>, ConnectError> {
+    let (own, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|address| is_own(*address));
+    match own.first() {
+        Some(_) if others.is_empty() => Err(ConnectError::Failed(
+            "it leads back to Skiff itself, which listens at that address and port".to_owned(),
+        )),
+        Some(_) | None => Ok(others),
+    }
 }
 
 /// Connects to the first address that can be connected to until then; what went wrong with the last, if there is none.
@@ -192,6 +215,11 @@ mod tests {
         Rc::new(Names { addresses, ..Names::default() })
     }
 
+    /// With one place, where the platform listens nowhere.
+    fn outward(names: Rc<Names>) -> Outward {
+        Outward::new(names, 1, Rc::new(|_| false))
+    }
+
     /// Who listens at a port of this machine's first address, and at none of its others.
     fn listening() -> (TcpListener, u16) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -208,7 +236,7 @@ mod tests {
     async fn the_addresses_of_a_name_are_tried_one_after_the_other() {
         let (listener, port) = listening();
         let names = names(&["127.0.0.2", "127.0.0.1"]);
-        let outward = Outward::new(names.clone(), 1);
+        let outward = outward(names.clone());
         let to = format!("example.org:{port}").parse().unwrap();
         let mut ours = outward.connect(&to).await.unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -228,7 +256,7 @@ mod tests {
     async fn an_address_is_not_resolved_and_a_name_of_the_virtual_network_neither() {
         let (listener, port) = listening();
         let names = names(&["127.0.0.1"]);
-        let outward = Outward::new(names.clone(), 1);
+        let outward = outward(names.clone());
         drop(outward.connect(&format!("127.0.0.1:{port}").parse().unwrap()).await.unwrap());
         drop(listener);
         let refused = failure(&outward, &format!("127.0.0.1:{port}")).await;
@@ -240,9 +268,31 @@ mod tests {
         assert!(names.asked.borrow().is_empty());
     }
 
+    #[tokio::test]
+    async fn what_leads_back_to_the_platform_is_not_connected_to() {
+        let (own, port) = listening();
+        let address = own.local_addr().unwrap();
+        let of = |addresses: &[&str]| Outward::new(names(addresses), 1, Rc::new(move |to| to == address));
+        for (outward, to) in [
+            (of(&["127.0.0.1"]), format!("example.org:{port}")),
+            (of(&["127.0.0.1", "127.0.0.1"]), format!("example.org:{port}")),
+            (of(&[]), address.to_string()),
+        ] {
+            let failed = failure(&outward, &to).await;
+            assert!(failed.to_string().contains("it leads back to Skiff itself"), "{failed}");
+        }
+        own.set_nonblocking(true).unwrap();
+        assert_eq!(own.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "nobody came");
+        // Who else has the name is connected to, and so is who else is on the host.
+        let refused = failure(&of(&["127.0.0.1", "127.0.0.2"]), &format!("example.org:{port}")).await;
+        assert_eq!(refused, ConnectError::Refused);
+        let (_listener, other) = listening();
+        of(&["127.0.0.1"]).connect(&format!("example.org:{other}").parse().unwrap()).await.unwrap();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_name_without_an_answer_is_given_up() {
-        let (outward, began) = (Outward::new(names(&[]), 1), Instant::now());
+        let (outward, began) = (outward(names(&[])), Instant::now());
         assert_eq!(failure(&outward, "example.org:80").await, ConnectError::TimedOut);
         assert_eq!(began.elapsed().as_secs(), CONNECT_TIMEOUT.as_secs());
     }
@@ -250,7 +300,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_has_its_place_until_it_is_dropped() {
         let (_listener, port) = listening();
-        let outward = Outward::new(names(&[]), 1);
+        let outward = outward(names(&[]));
         let to = format!("127.0.0.1:{port}");
         let first = outward.connect(&to.parse().unwrap()).await.unwrap();
         let full = failure(&outward, &to).await;

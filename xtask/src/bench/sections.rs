@@ -3,11 +3,13 @@
 pub(crate) mod neighbours;
 
 mod adversary;
+mod balancer;
 mod cold_start;
 mod density;
 mod inside;
 mod latency;
 mod network;
+mod parts;
 mod quotas;
 mod recovery;
 mod services;
@@ -38,6 +40,8 @@ pub(crate) enum Name {
     Adversary,
     /// The network between tasks: calls, streams, connections, rules, and the neighbour of who attacks it
     Network,
+    /// The load balancer beside nginx and haproxy: proxying, TLS, rules, idle connections, changes, failing targets, overload
+    Balancer,
     /// Workers and platforms that are killed; from a push to the first answer
     Recovery,
     /// The cost of each quota, by switching it off
@@ -59,6 +63,7 @@ impl Name {
             Self::Shares => shares::measure(bench),
             Self::Adversary => adversary::measure(bench),
             Self::Network => network::measure(bench),
+            Self::Balancer => balancer::measure(bench),
             Self::Recovery => recovery::measure(bench),
             Self::Quotas => quotas::measure(bench),
             Self::Inside => inside::measure(bench),

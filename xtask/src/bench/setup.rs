@@ -6,8 +6,8 @@ use crate::platform::Platform;
 use crate::shell::{build_guests, build_programs, root};
 use anyhow::{Context, bail};
 use serde::Serialize;
-use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -86,7 +86,7 @@ pub(crate) struct Bench {
     pub(crate) driver: PathBuf,
     pub(crate) native: PathBuf,
     folder: TempDir,
-    platforms: Cell<usize>,
+    platforms: AtomicUsize,
 }
 
 impl Bench {
@@ -112,7 +112,7 @@ impl Bench {
             driver: release.join("skiff-driver"),
             native: release.join("skiff-native"),
             folder: tempfile::tempdir().context("a temporary folder can't be made")?,
-            platforms: Cell::new(0),
+            platforms: AtomicUsize::new(0),
         })
     }
 
@@ -123,8 +123,8 @@ impl Bench {
 
     /// A data folder that nobody has used yet.
     pub(crate) fn new_data_dir(&self) -> PathBuf {
-        self.platforms.set(self.platforms.get() + 1);
-        self.folder.path().join(format!("data-{}", self.platforms.get()))
+        let number = self.platforms.fetch_add(1, Relaxed) + 1;
+        self.folder.path().join(format!("data-{number}"))
     }
 
     /// Starts a platform on free ports and new data, pinned to a core if one is given; says how long it took.

@@ -1,12 +1,14 @@
 //! What a rule or a listener does with a request.
 
 use super::InvalidSpec;
+use super::invalid::check_time;
 use crate::text::{self, NameReference};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skiff_types::{
     Action as DomainAction, FixedResponse as DomainFixedResponse, Forward as DomainForward, Namespace,
-    ParseError, Redirect as DomainRedirect, RedirectStatus, WEIGHT_MAX, WeightedGroup as DomainWeightedGroup,
+    ParseError, Redirect as DomainRedirect, RedirectStatus, Span, TargetGroupSpec, WEIGHT_MAX,
+    WeightedGroup as DomainWeightedGroup,
 };
 use std::collections::BTreeSet;
 use std::fmt;
@@ -30,6 +32,11 @@ pub enum Action {
 pub struct Forward {
     /// 1 to 8 target groups, each once. Where all weights are 0, 503 is the answer.
     pub groups: Vec<WeightedGroup>,
+    /// How long a client stays with the target group that it came to first, by a cookie: 1 second to 7 days; not at all
+    /// where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Span>")]
+    pub stickiness: Option<Span>,
 }
 
 /// A target group among those of an action.
@@ -130,7 +137,11 @@ impl Forward {
             }
             groups.push(DomainWeightedGroup { group, weight });
         }
-        Ok(DomainForward { groups, stickiness: None })
+        if let Some(stickiness) = self.stickiness {
+            let (least, most) = (TargetGroupSpec::TIME_MIN, TargetGroupSpec::STICKINESS_MAX);
+            check_time("the stickiness of an action", stickiness, least, most)?;
+        }
+        Ok(DomainForward { groups, stickiness: self.stickiness })
     }
 }
 
@@ -140,7 +151,7 @@ impl From<&DomainForward> for Forward {
             group: group.group.clone().into(),
             weight: group.weight,
         };
-        Self { groups: forward.groups.iter().map(shown).collect() }
+        Self { groups: forward.groups.iter().map(shown).collect(), stickiness: forward.stickiness }
     }
 }
 

@@ -1,10 +1,13 @@
 //! Rules of listeners: which requests they take, and what becomes of those.
 
-use super::Action;
+use super::{Action, InvalidSpec, Limit};
 use crate::text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skiff_types::{Condition, Name, Namespace};
+use skiff_types::{
+    BUILT_IN_LISTENER, CONDITION_VALUES_MAX, CONDITIONS_MAX, Condition, Name, Namespace, Priority,
+    QualifiedName, RuleSpec,
+};
 
 /// Creates a rule, or replaces all that it says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +25,40 @@ pub struct PutListenerRule {
     pub conditions: Vec<Condition>,
     /// What becomes of a request that it takes. A target group without a namespace is one of the rule's.
     pub action: Action,
+    /// How many requests it takes, of all clients together; any number where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
+}
+
+impl PutListenerRule {
+    /// What this makes of the rule of this name; an error says what to do. Whether its listener and its target groups are
+    /// there, it does not know.
+    pub fn to_domain(&self, name: &QualifiedName) -> Result<RuleSpec, InvalidSpec> {
+        let Self { listener, priority, conditions, action, limit } = self;
+        check_conditions(conditions)?;
+        Ok(RuleSpec {
+            name: name.clone(),
+            listener: listener.clone().unwrap_or_else(built_in),
+            priority: Priority::try_from(*priority)?,
+            conditions: conditions.clone(),
+            action: action.to_domain(&name.namespace)?,
+            limit: limit.map(Limit::to_domain).transpose()?,
+        })
+    }
+}
+
+fn built_in() -> Name {
+    BUILT_IN_LISTENER.parse().expect("a name")
+}
+
+fn check_conditions(conditions: &[Condition]) -> Result<(), InvalidSpec> {
+    let values: usize = conditions.iter().map(Condition::values).sum();
+    match conditions.len() {
+        0 => Err(InvalidSpec::NoConditions),
+        count if count > CONDITIONS_MAX => Err(InvalidSpec::TooManyConditions { count }),
+        _ if values > CONDITION_VALUES_MAX => Err(InvalidSpec::TooManyValues { values }),
+        _ => Ok(()),
+    }
 }
 
 /// A rule of a listener.
@@ -45,6 +82,9 @@ pub struct ListenerRule {
     pub conditions: Vec<Condition>,
     /// What becomes of a request that it takes.
     pub action: Action,
+    /// How many requests it takes, of all clients together; absent where that is any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
     /// When it was created, in milliseconds since 1970.
     pub created_at_ms: u64,
     /// When it last changed, in milliseconds since 1970.

@@ -3,7 +3,7 @@
 use super::{Client, ClientError, expecting};
 use crate::{
     Certificate, ExplainRequest, Listener, ListenerRule, ListenerRuleListQuery, Operation, Page, PageQuery,
-    PutCertificate, PutListener, PutListenerRule, PutTargetGroup, RequestExplanation, TargetGroup,
+    PutCertificate, PutListener, PutListenerRule, PutTargetGroup, RequestExplanation, Target, TargetGroup,
 };
 use skiff_types::{Name, Namespace};
 
@@ -126,6 +126,17 @@ impl Client {
         let parameters = [namespace.as_str(), target_group.as_str()];
         let request = expecting(self.request(Operation::DeleteTargetGroup, &parameters), if_match);
         self.send(request).await.map(drop)
+    }
+
+    /// One page of the targets of a target group, or of the one that a service is.
+    pub async fn list_targets(
+        &self,
+        namespace: &Namespace,
+        target_group: &Name,
+        query: &PageQuery,
+    ) -> Result<Page<Target>, ClientError> {
+        let parameters = [namespace.as_str(), target_group.as_str()];
+        self.answer(self.request(Operation::ListTargets, &parameters).query(query)).await
     }
 
     /// Imports a certificate with its private key, or exchanges it.

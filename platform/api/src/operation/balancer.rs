@@ -3,7 +3,7 @@
 use super::{Body, Operation, Spec, of};
 use crate::{
     Certificate, ErrorCode, ExplainRequest, Listener, ListenerRule, ListenerRuleListQuery, Page, PageQuery,
-    PutCertificate, PutListener, PutListenerRule, PutTargetGroup, RequestExplanation, TargetGroup,
+    PutCertificate, PutListener, PutListenerRule, PutTargetGroup, RequestExplanation, Target, TargetGroup,
 };
 use http::Method;
 
@@ -19,7 +19,8 @@ impl Operation {
             Self::PutTargetGroup
             | Self::ListTargetGroups
             | Self::GetTargetGroup
-            | Self::DeleteTargetGroup => self.target_group_spec(),
+            | Self::DeleteTargetGroup
+            | Self::ListTargets => self.target_group_spec(),
             Self::PutCertificate
             | Self::ListCertificates
             | Self::GetCertificate
@@ -133,6 +134,14 @@ impl Operation {
             .if_match()
             .response(204, Body::Empty)
             .errors(&[ErrorCode::NotFound, ErrorCode::FailedPrecondition]),
+            Self::ListTargets => spec(
+                Method::GET,
+                "/v1/namespaces/{namespace}/target-groups/{target_group}/targets",
+                "Lists the targets of a target group and how each of them is; of one that a service is, too.",
+            )
+            .query(of::<PageQuery>)
+            .response(200, Body::Json(of::<Page<Target>>))
+            .errors(&[ErrorCode::NotFound]),
             other => unreachable!("{other:?} is no operation on target groups"),
         }
     }

@@ -1,12 +1,13 @@
 //! `skiff listener …`, `skiff rule …` and `skiff target-group …`: where the load balancer takes connections, what becomes
 //! of each request, and who answers.
 
+use super::HealthCheckArgs;
 use clap::builder::PossibleValuesParser;
 use clap::{ArgGroup, Args, Subcommand};
 use skiff_api::{NameReference, WeightedGroup};
 use skiff_types::{
-    Algorithm, BUILT_IN_LISTENER, Condition, FixedResponse, ListenerProtocol, Name, Outside, Priority,
-    Redirect, RedirectStatus, TargetProtocol, VirtualAddress,
+    Algorithm, BUILT_IN_LISTENER, Condition, FixedResponse, Limit, ListenerProtocol, Name, Outside, Priority,
+    Redirect, RedirectStatus, Span, TargetProtocol, VirtualAddress,
 };
 use std::net::IpAddr;
 
@@ -17,7 +18,9 @@ Examples:
   skiff listener create admin --port 9000 --no-services    only what its rules take, else 404
   skiff listener create db --port 6379 --protocol tcp --forward cache
   skiff listener create web --port 8443 --protocol https --certificate web
+  skiff listener create api --port 9000 --internal    for tasks alone, as api.listener.internal
   skiff listener create http --redirect https://example.org    what the built-in one does at last
+  skiff listener create http --client-limit rate=100,burst=200    of each client address
   skiff listener rm admin
 
 A request at a listener goes to the first of its rules that takes it (`skiff rule --help`), else
@@ -29,6 +32,8 @@ pub(super) const RULE_HELP: &str = "\
 Examples:
   skiff rule create api --priority 10 --if \"path=/api/*\" --forward api
   skiff rule create canary --priority 20 --if host=shop.localhost --forward shop=95,shop-two=5
+  skiff rule create stay --priority 21 --if path=/cart --forward shop=95,shop-two=5 --stickiness 1h
+  skiff rule create search --priority 25 --if \"path=/search*\" --forward web --limit rate=50
   skiff rule create beta --priority 5 --if header:x-beta=yes --if method=GET,HEAD --forward beta
   skiff rule create moved --priority 30 --if \"path=/old/*\" --redirect \"/new/#{path}\"
   skiff rule create closed --priority 1 --if source=192.0.2.0/24 --respond 403
@@ -50,18 +55,20 @@ pub(super) const TARGET_GROUP_HELP: &str = "\
 Examples:
   skiff target-group ls
   skiff target-group create legacy --outside 192.0.2.7:8080,192.0.2.8:8080
-  skiff target-group create shop --service shop --algorithm round-robin
+  skiff target-group create legacy --outside 192.0.2.7:8080 --health-check /ready --slow-start 30s
+  skiff target-group targets legacy
+  skiff target-group create shop --service shop --algorithm round-robin --stickiness 1h
   skiff rule create legacy --priority 10 --if \"path=/old/*\" --forward legacy
 
 Each service is a target group of its own name without more: one is made for what is not a
-service, or to say how a service's tasks are chosen.";
+service, or to say how a service's tasks are chosen, checked, begun with and left.";
 
 /// `skiff listener …`.
 #[derive(Debug, Subcommand)]
 #[allow(missing_docs, reason = "the help says it")]
 pub enum ListenerCommand {
     /// Make a listener, or change one
-    Create(ListenerCreateArgs),
+    Create(Box<ListenerCreateArgs>),
     /// List listeners
     #[command(after_help = "Examples:\n  skiff listener ls\n  skiff listener ls --output json")]
     Ls,
@@ -88,13 +95,18 @@ Examples:
   skiff listener create admin --port 9000 --no-services    only what its rules take, else 404
   skiff listener create db --port 6379 --protocol tcp --forward cache
   skiff listener create secure --port 8443 --protocol https --certificate web,other
+  skiff listener create api --port 9000 --internal --forward api
   skiff listener create http --respond 503 --body \"closed for today\"
 
 One that is there keeps what is not given. --forward, --redirect or --respond is its default
 action: what becomes of a request that neither a rule nor a service takes; of a new one it is
 --respond 404. One of TCP has no rules: it needs --forward, to a service with a port or to a
-target group of addresses. One of https needs --certificate (`skiff cert --help`). The built-in
-listener `http` stays on the port that `skiff up` has.")]
+target group of addresses. A client over its --client-limit is answered with 429 and
+Retry-After; at a listener of TCP it is its connections that count, and one more is reset. One
+of https needs --certificate (`skiff cert --help`). An --internal one takes no port of this
+machine: tasks reach it as NAME.listener.internal, if their security groups lead to the platform,
+as they do unless it was taken away. The built-in listener `http` stays on the port that
+`skiff up` has.")]
 pub struct ListenerCreateArgs {
     /// Its name on the platform
     pub name: Name,
@@ -104,6 +116,12 @@ pub struct ListenerCreateArgs {
     /// What is spoken there: http, https or tcp [default, of a new one: http]
     #[arg(long, value_name = "PROTOCOL")]
     pub protocol: Option<ListenerProtocol>,
+    /// Tasks alone reach it, by the virtual network
+    #[arg(long, conflicts_with = "public")]
+    pub internal: bool,
+    /// Whoever reaches this machine's port, as on a new one
+    #[arg(long)]
+    pub public: bool,
     /// Of https: its certificates, of which a client gets the one for the name that it asks for, else the first
     #[arg(long = "certificate", value_name = "NAME,...", value_delimiter = ',')]
     pub certificates: Vec<Name>,
@@ -113,6 +131,13 @@ pub struct ListenerCreateArgs {
     /// They do not: only rules and the default action count
     #[arg(long)]
     pub no_services: bool,
+    /// How many requests each client address may send here, like rate=100,burst=200,concurrent=20: requests a second, at
+    /// once after a quiet time, and under way at the same time
+    #[arg(long, value_name = "LIMIT", conflicts_with = "no_client_limit")]
+    pub client_limit: Option<Limit>,
+    /// Any number, as on a new one
+    #[arg(long)]
+    pub no_client_limit: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "its fields say it")]
     pub action: ActionArgs,
@@ -130,6 +155,14 @@ pub struct ActionArgs {
         conflicts_with_all = ["redirect", "respond"]
     )]
     pub forward: Vec<WeightedGroup>,
+    /// How long a client stays with the target group that it came to first, by a cookie: 1s to 7d [default: not at all]
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "forward",
+        conflicts_with_all = ["redirect", "respond"]
+    )]
+    pub stickiness: Option<Span>,
     /// Tell the client to go there instead, like `https://#{host}:443/#{path}?#{query}`; what is left out stays as
     /// the request has it
     #[arg(long, value_name = "TO", conflicts_with = "respond")]
@@ -213,6 +246,10 @@ pub struct RuleCreateArgs {
     /// What it asks of a request; may be given many times, and all have to hold
     #[arg(long = "if", value_name = "CONDITION", required = true)]
     pub conditions: Vec<Condition>,
+    /// How many requests it takes of all clients together, like rate=100,burst=200,concurrent=20: requests a second, at
+    /// once after a quiet time, and under way at the same time; what is more is answered with 429 [default: any number]
+    #[arg(long, value_name = "LIMIT")]
+    pub limit: Option<Limit>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "its fields say it")]
     pub action: ActionArgs,
@@ -261,7 +298,7 @@ pub struct RuleExplainArgs {
 #[allow(missing_docs, reason = "the help says it")]
 pub enum TargetGroupCommand {
     /// Make a target group, or change one
-    Create(TargetGroupCreateArgs),
+    Create(Box<TargetGroupCreateArgs>),
     /// List target groups
     #[command(after_help = "Examples:\n  skiff target-group ls\n  skiff target-group ls --output json")]
     Ls,
@@ -269,6 +306,20 @@ pub enum TargetGroupCommand {
     #[command(after_help = "Examples:\n  skiff target-group show legacy")]
     Show {
         /// The target group
+        name: Name,
+    },
+    /// List the targets of a target group, or of a service, and how each of them is
+    #[command(after_help = "\
+Examples:
+  skiff target-group targets legacy
+  skiff target-group targets shop --output json
+
+A target is initial until it was checked, then healthy or unhealthy; draining while it finishes what
+it has; unused where nothing leads to its group; unavailable where nobody knows. The reason is one of
+ELBv2's codes, or Skiff.Ejected: requests failed on it, so it is left out for a while. Where a group
+has no health check, a service's task is healthy unless requests failed on it.")]
+    Targets {
+        /// The target group or service
         name: Name,
     },
     /// Remove target groups that no rule and no listener names
@@ -288,14 +339,18 @@ pub enum TargetGroupCommand {
 Examples:
   skiff target-group create legacy --outside 192.0.2.7:8080,192.0.2.8:8080
   skiff target-group create partner --outside api.example.com:80 --algorithm round-robin
-  skiff target-group create shop --service shop --algorithm round-robin
+  skiff target-group create secure --outside api.example.com:443 --tls --protocol http2
+  skiff target-group create legacy --outside 192.0.2.7:8080 --health-check /ready --healthy 2
+  skiff target-group create shop --service shop --stickiness 1h --slow-start 30s
+  skiff target-group create shop --service shop --no-stickiness --limit rate=500,concurrent=100
   skiff target-group create one --address 10.64.0.16:8080    a task's address, see `skiff task ls`
 
 One that is there has these targets from now on, and keeps what else is not given; requests on
-their way stay with their target."
+their way stay with their target. How a service's tasks are checked, how they begin (--slow-start)
+and how they leave (--deregistration-delay) is said by the group of the service's own name alone."
 )]
 pub struct TargetGroupCreateArgs {
-    /// Its name in the namespace; that of a service to say how its tasks are chosen
+    /// Its name in the namespace; that of a service to say more of its tasks
     pub name: Name,
     /// Its targets are the tasks of this service, here or NAMESPACE/NAME
     #[arg(long, value_name = "NAME")]
@@ -310,10 +365,41 @@ pub struct TargetGroupCreateArgs {
     /// least-outstanding-requests]
     #[arg(long, value_name = "ALGORITHM")]
     pub algorithm: Option<Algorithm>,
-    /// What the targets speak: http1 or tcp; a task of kind `http` is called, whatever this says [default, of a
-    /// new one: http1]
+    /// What the targets speak: http1, http2, grpc or tcp; a task of kind `http` is called, whatever this says [default, of
+    /// a new one: http1]
     #[arg(long, value_name = "PROTOCOL")]
     pub protocol: Option<TargetProtocol>,
+    /// Speak it inside TLS, with hosts outside
+    #[arg(long, conflicts_with = "no_tls")]
+    pub tls: bool,
+    /// Speak it in clear, as with a new one
+    #[arg(long)]
+    pub no_tls: bool,
+    /// How long a client stays with the target that it came to first, by a cookie: 1s to 7d
+    #[arg(long, value_name = "TIME", conflicts_with = "no_stickiness")]
+    pub stickiness: Option<Span>,
+    /// Not at all, as with a new one
+    #[arg(long)]
+    pub no_stickiness: bool,
+    /// How long a new target's share grows until it is whole: 1s to 1h; not with weighted-random
+    #[arg(long, value_name = "TIME", conflicts_with = "no_slow_start")]
+    pub slow_start: Option<Span>,
+    /// Give a new target its whole share at once, as in a new one
+    #[arg(long)]
+    pub no_slow_start: bool,
+    /// How long a target that leaves may take for what it has: 1h at most [default, of a new one: 5m]
+    #[arg(long, value_name = "TIME")]
+    pub deregistration_delay: Option<Span>,
+    /// How many requests the targets are given together, like rate=100,burst=200,concurrent=20: requests a second, at once
+    /// after a quiet time, and under way at the same time; what is more is answered with 429
+    #[arg(long, value_name = "LIMIT", conflicts_with = "no_limit")]
+    pub limit: Option<Limit>,
+    /// Any number, as of a new one
+    #[arg(long)]
+    pub no_limit: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields say it")]
+    pub health: HealthCheckArgs,
 }
 
 fn redirect_status(text: &str) -> Result<RedirectStatus, String> {

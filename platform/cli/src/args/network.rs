@@ -113,6 +113,7 @@ Examples:
   skiff net explain 5e8f01b2 api.example.com:443    from one task to a host outside
   skiff net explain web [2001:db8::7]:53 --udp      to an address outside
   skiff net explain web shop/cache:6379             to a service of another namespace
+  skiff net explain web api.listener.internal:9000  to an internal listener
 
 It prints every rule that was looked at: of FROM's groups those to somebody, as tcp:6379 to cache,
 and of TO's groups those from somebody, as tcp:6379 from web; and where none allows it, the

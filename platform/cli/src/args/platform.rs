@@ -1,13 +1,16 @@
 //! The commands that the binary carries out itself: `up`, and the hidden ones by which it starts its own processes.
 
 use clap::{Args, ValueEnum};
+use http::header::{HeaderName, HeaderValue};
 use ipnet::{Ipv4Net, Ipv6Net};
+use skiff_ports::spans::SampleShare;
 use skiff_types::{Digest, MemorySize, Span};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
+use url::Url;
 
 /// `skiff up`.
 #[derive(Debug, Clone, Args)]
@@ -17,7 +20,8 @@ Examples:
   skiff up --http 127.0.0.1:0 --api 127.0.0.1:0   on free ports, which it prints
   skiff up --data-dir /srv/skiff --workers 4      with its data there and four workers
   skiff up --network 172.20.0.0/16                with other addresses for its tasks
-  skiff up --tls dev                              with https at port 8443, for development")]
+  skiff up --tls dev                              with https at port 8443, for development
+  skiff up --otlp http://127.0.0.1:4318           with spans of requests for a collector there")]
 pub struct UpArgs {
     /// Where the load balancer listens; port 0 picks a free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
@@ -73,6 +77,16 @@ pub struct UpArgs {
     /// How the access log's lines are written
     #[arg(long, value_name = "FORMAT", default_value = "json")]
     pub access_log_format: AccessLogFormat,
+    /// Send a span of each request to this collector of OpenTelemetry, by OTLP over HTTP; /v1/traces is appended
+    #[arg(long, value_name = "URL", value_parser = collector)]
+    pub otlp: Option<Url>,
+    /// The share of the traces that begin here to record, from 0 to 1; one that a client continues is recorded if the client
+    /// records it
+    #[arg(long, value_name = "SHARE", default_value = "1", requires = "otlp")]
+    pub otlp_sample: SampleShare,
+    /// A header for the collector, such as a key; may be given many times
+    #[arg(long = "otlp-header", value_name = "NAME=VALUE", requires = "otlp", value_parser = header)]
+    pub otlp_headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// Whose certificate https is served with.
@@ -123,6 +137,28 @@ fn network(text: &str) -> Result<Ipv4Net, String> {
 
 fn network6(text: &str) -> Result<Ipv6Net, String> {
     text.parse().map_err(|_| format!("{text:?} is not a network of IPv6 addresses, like fd73:6b69:6666::/48"))
+}
+
+fn collector(text: &str) -> Result<Url, String> {
+    let error = || format!("{text:?} is not a collector's URL, like http://127.0.0.1:4318");
+    let url = text.parse::<Url>().map_err(|_| error())?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(error());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("a collector's URL has no user in it; say who asks by --otlp-header".to_owned());
+    }
+    Ok(url)
+}
+
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    // The value is not repeated: it may be a key.
+    let error = || "it is not a header, like x-api-key=secret".to_owned();
+    let (name, value) = text.split_once('=').ok_or_else(error)?;
+    let name: HeaderName = name.trim().parse().map_err(|_| error())?;
+    let mut value: HeaderValue = value.trim().parse().map_err(|_| error())?;
+    value.set_sensitive(true);
+    Ok((name, value))
 }
 
 /// Where the load balancer logs requests.

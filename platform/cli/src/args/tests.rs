@@ -73,9 +73,33 @@ fn up_listens_where_it_is_told() {
         "skiff up --workers 0",
         "skiff up --access-log-format xml",
         "skiff up --drain-timeout 5",
+        "skiff up --otlp 127.0.0.1:4318",
+        "skiff up --otlp ftp://127.0.0.1",
+        "skiff up --otlp http://me:secret@127.0.0.1",
+        "skiff up --otlp http://127.0.0.1 --otlp-sample 2",
+        "skiff up --otlp-sample 0.5",
+        "skiff up --otlp http://127.0.0.1 --otlp-header x-api-key",
     ] {
         assert_eq!(parse(bad).unwrap_err().exit_code(), 2, "{bad} was taken");
     }
+}
+
+#[test]
+fn up_sends_spans_where_it_is_told_and_shows_no_key() {
+    let up = |line: &str| match parse(line).unwrap().command {
+        Command::Up(args) => args,
+        other => panic!("{other:?}"),
+    };
+    let args = up("skiff up");
+    assert!(args.otlp.is_none() && args.otlp_headers.is_empty());
+    let args = up("skiff up --otlp https://example.com/otlp --otlp-header a=b --otlp-header x-key=s=cret");
+    assert_eq!(args.otlp.as_ref().unwrap().as_str(), "https://example.com/otlp");
+    assert_eq!(args.otlp_sample, "1".parse().unwrap());
+    let headers = args.otlp_headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    assert!(headers.eq([("a", &b"b"[..]), ("x-key", &b"s=cret"[..])]));
+    assert!(!format!("{args:?}").contains("cret"));
+    let args = up("skiff up --otlp http://127.0.0.1:4318 --otlp-sample 0.25");
+    assert_eq!(args.otlp_sample, "0.25".parse().unwrap());
 }
 
 #[test]
@@ -289,6 +313,7 @@ fn values_without_units_are_wrong_usage() {
         "skiff listener create web --port 0",
         "skiff listener create web --port 80 --protocol udp",
         "skiff listener create web --services --no-services",
+        "skiff listener create web --internal --public",
         "skiff listener create web --protocol https --certificate Web",
         "skiff cert import web --certificate a.pem",
         "skiff cert rm",

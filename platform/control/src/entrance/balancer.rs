@@ -9,6 +9,7 @@ mod explain;
 mod listeners;
 mod rules;
 mod target_groups;
+mod targets;
 
 use super::{Entrance, IfMatch, WRITE_ATTEMPTS};
 use crate::error::ApiError;
@@ -109,12 +110,32 @@ fn check_action(view: &View, protocol: ListenerProtocol, action: &Action) -> Res
 
 /// Refuses a target group that can't take what a listener of this protocol sends.
 fn check_group(view: &View, protocol: ListenerProtocol, group: &TargetGroupSpec) -> Result<(), ApiError> {
-    if protocol != ListenerProtocol::Tcp && group.protocol == TargetProtocol::Tcp {
-        return Err(ApiError::not_now(format!(
-            "the targets of the group {} speak tcp, and the listener speaks {protocol}: give the group the protocol \
-             http1, or name another",
-            group.name
-        )));
+    let name = &group.name;
+    match (protocol, group.protocol) {
+        (ListenerProtocol::Http | ListenerProtocol::Https, TargetProtocol::Tcp) => {
+            return Err(ApiError::not_now(format!(
+                "the targets of the group {name} speak tcp, and the listener speaks {protocol}: give the group the \
+                 protocol http1, or name another"
+            )));
+        }
+        (ListenerProtocol::Tcp, TargetProtocol::Http2 | TargetProtocol::Grpc) => {
+            return Err(ApiError::not_now(format!(
+                "the targets of the group {name} speak {}, and a listener of tcp passes on whatever its clients speak: \
+                 give the group the protocol tcp, or name another",
+                group.protocol
+            )));
+        }
+        (ListenerProtocol::Tcp, _) if group.tls => {
+            return Err(ApiError::not_now(format!(
+                "the targets of the group {name} are spoken to inside TLS, and a listener of tcp passes on whatever its \
+                 clients speak: make the group one without, as --no-tls does, or name another"
+            )));
+        }
+        (ListenerProtocol::Tcp, TargetProtocol::Http1 | TargetProtocol::Tcp)
+        | (
+            ListenerProtocol::Http | ListenerProtocol::Https,
+            TargetProtocol::Http1 | TargetProtocol::Http2 | TargetProtocol::Grpc,
+        ) => {}
     }
     match &group.targets {
         Targets::Service(service) => check_service(view, protocol, service),

@@ -10,11 +10,11 @@ use crate::keys;
 use crate::model::TaskObject;
 use crate::view::{NamedGroups, View};
 use skiff_api::{ConsideredRule, ExplainQuery, ExplanationSide};
-use skiff_net::{Groups, Identity, InternalName, Missing, Outcome, Party, Side};
+use skiff_net::{Groups, Identity, InternalName, Missing, NODE_INDEX, Outcome, Party, Side, Subnet};
 use skiff_plan::security_groups;
 use skiff_ports::network::GroupRules;
 use skiff_types::{
-    Group, HostPattern, Listen, Name, Namespace, QualifiedName, TaskId, Transport, default_group,
+    Group, HostPattern, Listen, Name, Namespace, QualifiedName, Scheme, TaskId, Transport, default_group,
 };
 use std::net::IpAddr;
 use std::time::Duration;
@@ -102,6 +102,7 @@ impl Entrance {
         match InternalName::parse(text) {
             Ok(Some(InternalName::Service(name))) => owner_end(view, &name),
             Ok(Some(InternalName::Task(task))) => task_end(view, namespace, task),
+            Ok(Some(InternalName::Listener(listener))) => listener_end(view, &listener),
             Ok(None) if text.parse::<HostPattern>().is_ok() => Ok(End::Host(text.to_owned())),
             Ok(None) => Err(wrong()),
             Err(error) if text.contains('.') => Err(ApiError::invalid(format!("{text:?}: {error}"))),
@@ -109,10 +110,14 @@ impl Entrance {
         }
     }
 
-    /// The task that has an address; whoever is outside there, if none has.
+    /// The task that has an address, or the platform; whoever is outside there, if none has.
     fn address_end(&self, view: &View, address: IpAddr) -> End {
         let has_it = |object: &TaskObject| object.address_in_use().is_some_and(|task| task.has(address));
-        let of_network = self.context.addresses.spec().contains(address);
+        let spec = self.context.addresses.spec();
+        if Subnet::of_node(&spec, NODE_INDEX).is_ok_and(|subnet| subnet.platform().has(address)) {
+            return End::Platform;
+        }
+        let of_network = spec.contains(address);
         let mut tasks = view.tasks.all().filter(|_| of_network);
         match tasks.find(|held| has_it(&held.value)) {
             Some(held) => End::Task(identity(view, &held.value)),
@@ -137,6 +142,16 @@ fn task_end(view: &View, namespace: &Namespace, task: TaskId) -> Result<End, Api
     let held = view.task_key(task).and_then(|key| view.tasks.get(key));
     let held = held.ok_or_else(|| no_task(namespace, task))?;
     Ok(End::Task(identity(view, &held.value)))
+}
+
+/// An internal listener: to rules, a service of the platform's own.
+fn listener_end(view: &View, name: &Name) -> Result<End, ApiError> {
+    match view.listener(name).is_some_and(|spec| spec.scheme == Scheme::Internal) {
+        true => Ok(End::Platform),
+        false => Err(ApiError::not_found(format!(
+            "there is no internal listener {name}; make it with `skiff listener create {name} --port PORT --internal`"
+        ))),
+    }
 }
 
 /// The tasks of a service, or the one-off tasks of a family.
@@ -181,11 +196,12 @@ fn groups_of(ends: [&End; 2], view: &View) -> Groups {
     groups
 }
 
-/// The ports at which there are listeners, of services and others.
+/// The ports of the node at which there are listeners, of services and others.
 fn listeners_of(view: &View) -> Vec<u16> {
     let services = view.services.all().filter(|held| !held.value.removed);
     let inline = services.flat_map(|held| held.value.spec.listen.iter().map(|Listen::Tcp(port)| *port));
-    inline.chain(view.other_listeners().map(|spec| spec.port)).collect()
+    let public = view.other_listeners().filter(|spec| spec.scheme == Scheme::Public);
+    inline.chain(public.map(|spec| spec.port)).collect()
 }
 
 /// An end as it can be asked about: a host once for each of its addresses.

@@ -14,7 +14,7 @@ use skiff_api::{
 use skiff_plan::routes::{self, Routed, Wishes};
 use skiff_ports::store::Expect;
 use skiff_types::{
-    Kind, LISTENERS_MAX, Listen, Namespace, QualifiedName, ServiceSpec, TaskDefinitionId, TaskStatus,
+    Kind, LISTENERS_MAX, Listen, Namespace, QualifiedName, Scheme, ServiceSpec, TaskDefinitionId, TaskStatus,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ impl Entrance {
         request: PutService,
         if_match: IfMatch,
     ) -> Result<skiff_api::Service, ApiError> {
+        request.check().map_err(ApiError::invalid)?;
         let definition = self.resolve(&name.namespace, &request.definition)?;
         self.write_service(name, if_match, |present| {
             // A service that is on its way out is created anew, on what is left of it.
@@ -59,7 +60,7 @@ impl Entrance {
         request: ScaleService,
         if_match: IfMatch,
     ) -> Result<skiff_api::Service, ApiError> {
-        check_desired(request.desired)?;
+        request.check().map_err(ApiError::invalid)?;
         self.write_service(name, if_match, |present| {
             let service = existing(present, name)?;
             Ok(ServiceSpec { desired: request.desired, ..service.spec.clone() })
@@ -244,18 +245,8 @@ impl Entrance {
         })
     }
 
-    /// Refuses what no service can be, or none with this definition.
+    /// Refuses what no service of this platform can be, or none with this definition.
     fn check_spec(&self, spec: &ServiceSpec, definition: &Definition) -> Result<(), ApiError> {
-        check_desired(spec.desired)?;
-        let bounded = |what: &str, count: usize, most: usize| match count <= most {
-            true => Ok(()),
-            false => {
-                Err(ApiError::invalid(format!("{count} {what} are more than a service can have: {most}")))
-            }
-        };
-        bounded("hosts", spec.hosts.len(), ServiceSpec::ROUTES_MAX)?;
-        bounded("paths", spec.paths.len(), ServiceSpec::ROUTES_MAX)?;
-        bounded("listeners", spec.listen.len(), Listen::PER_SERVICE_MAX)?;
         let mut ports = spec.listen.iter().map(|Listen::Tcp(port)| *port);
         if let Some(port) = ports.find(|port| self.is_own_port(*port)) {
             return Err(ApiError::invalid(format!(
@@ -321,14 +312,6 @@ fn sorted<T: Clone + Ord>(items: Option<&[T]>) -> Vec<T> {
     items.unwrap_or_default().iter().cloned().collect::<BTreeSet<T>>().into_iter().collect()
 }
 
-fn check_desired(desired: u32) -> Result<(), ApiError> {
-    let most = ServiceSpec::DESIRED_MAX;
-    match desired <= most {
-        true => Ok(()),
-        false => Err(ApiError::invalid(format!("desired is {desired}; a service has at most {most} tasks"))),
-    }
-}
-
 /// Requests reach `http` tasks and daemons only, connections only the latter.
 fn check_kind(spec: &ServiceSpec, definition: &Definition) -> Result<(), ApiError> {
     let definition = &definition.definition;
@@ -358,7 +341,8 @@ fn check_listeners(view: &View, service: &Service) -> Result<(), ApiError> {
     if wanted.iter().all(|listen| has.contains(listen)) {
         return Ok(());
     }
-    if let Some(other) = view.other_listeners().find(|spec| wanted.contains(&Listen::Tcp(spec.port))) {
+    let mut public = view.other_listeners().filter(|spec| spec.scheme == Scheme::Public);
+    if let Some(other) = public.find(|spec| wanted.contains(&Listen::Tcp(spec.port))) {
         return Err(ApiError::new(
             ErrorCode::Conflict,
             format!(

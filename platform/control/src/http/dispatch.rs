@@ -207,6 +207,7 @@ async fn carry_out(operation: Operation, door: &Door, request: Request) -> Resul
         | Op::ListTargetGroups
         | Op::GetTargetGroup
         | Op::DeleteTargetGroup
+        | Op::ListTargets
         | Op::PutCertificate
         | Op::ListCertificates
         | Op::GetCertificate

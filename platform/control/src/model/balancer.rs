@@ -65,6 +65,7 @@ pub(crate) fn built_in_listener(port: u16) -> ListenerSpec {
         certificates: vec![],
         services: true,
         default_action: Action::FixedResponse(FixedResponse::status(404)),
+        client_limit: None,
     }
 }
 

@@ -1,5 +1,5 @@
 //! Brings about that nothing is kept that nobody needs: ended tasks, images' blobs, native code, and the logs and sums
-//! of services and families that are gone.
+//! of services and families that are gone, and the sums of the load balancer's parts.
 //!
 //! It removes nothing from disk while something is being stored, nor while a record that may need it can't be read.
 
@@ -10,6 +10,7 @@ use crate::objects::ObjectError;
 use crate::records::Stored;
 use crate::view::{Held, View};
 use skiff_plan::retention;
+use skiff_ports::balancer::Metered;
 use skiff_ports::store::Key;
 use skiff_types::{Group, QualifiedName, TaskId, TaskStatus};
 use std::collections::BTreeSet;
@@ -126,7 +127,7 @@ async fn remove_logs(context: &Context) {
     }
 }
 
-/// Drops the sums of services and families that are gone.
+/// Drops the sums of services and families that are gone, and of parts of the load balancer.
 fn forget_sums(context: &Context) {
     let (services, families) = context.objects.read(|view| {
         let groups = view.tasks.all().filter(|held| matches!(held.value.task.group, Group::Family(_)));
@@ -138,6 +139,19 @@ fn forget_sums(context: &Context) {
         true => services.contains(name),
         false => families.contains(name),
     });
+    context.objects.read(|view| context.accounts.retain_metered(|metered| is_there(view, metered)));
+}
+
+/// Whether what the load balancer counted at is still to be.
+fn is_there(view: &View, metered: &Metered) -> bool {
+    match metered {
+        Metered::Listener(name) => view.has_listener(name),
+        Metered::Rule(name) => view.rule(name).is_some(),
+        Metered::Group(group) | Metered::Target { group, .. } => {
+            let spec = view.target_group(group).map(|held| &held.value.spec);
+            spec.is_some_and(|spec| Metered::all_of(spec).any(|other| other == *metered))
+        }
+    }
 }
 
 fn services(view: &View) -> BTreeSet<QualifiedName> {

@@ -10,10 +10,11 @@ use super::RETRY_INTERVAL;
 use crate::context::Context;
 use crate::model::TaskObject;
 use crate::objects::ObjectError;
+use crate::view::View;
 use futures::FutureExt;
 use skiff_plan::lifecycle;
 use skiff_ports::runtime::TaskEvent;
-use skiff_types::{Restart, TaskDefinition, TaskStatus};
+use skiff_types::{Group, Kind, Restart, TargetHealthCheck, TaskDefinition, TaskStatus};
 use std::sync::Arc;
 use tracing::{info, warn};
 
@@ -47,9 +48,10 @@ async fn take_in(context: &Context, event: &TaskEvent) -> Result<(), ObjectError
         event;
     let found = context.objects.read(|view| {
         let key = view.task_key(*task)?;
-        let task = &view.tasks.get(key)?.value.task;
-        let definition = view.definition(&task.namespace, &task.definition);
-        Some((key.clone(), definition.map_or_else(Kept::default, |held| Kept::of(&held.value.definition))))
+        let object = &view.tasks.get(key)?.value;
+        let definition = view.definition(&object.task.namespace, &object.task.definition);
+        let kept = definition.map_or_else(Kept::default, |held| Kept::of(&held.value.definition));
+        Some((key.clone(), Kept { notice_ms: notice_ms(view, object).unwrap_or(kept.notice_ms), ..kept }))
     });
     let Some((key, kept)) = found else {
         info!(task = %task, "something happened to a task that is no longer kept");
@@ -85,8 +87,16 @@ struct Kept {
     /// Its health is checked.
     checked: bool,
     restart: Restart,
-    /// How long it takes at most to notice that it is not reached any more, in milliseconds.
+    /// How long it takes at most to notice that it is unhealthy, in milliseconds.
     notice_ms: u64,
+}
+
+/// How long it takes at most to notice that a task is unhealthy which has no check of its own, but one of its service's
+/// target group.
+fn notice_ms(view: &View, object: &TaskObject) -> Option<u64> {
+    let is_served = object.kind == Kind::Http && matches!(object.task.group, Group::Service(_));
+    let check = view.check_of_service(&object.owner()).filter(|_| is_served);
+    check.map(TargetHealthCheck::notice_ms)
 }
 
 impl Kept {

@@ -11,10 +11,11 @@ use crate::objects::ObjectError;
 use crate::records::Stored;
 use crate::view::{Held, View};
 use futures::{StreamExt, TryStreamExt, stream};
-use skiff_plan::service::{self, Action};
+use skiff_plan::service::{self, Action, Known};
 use skiff_ports::store::Expect;
 use skiff_types::{
-    Group, Health, Kind, QualifiedName, ServiceSpec, StopCode, StoppedReason, Task, TaskId, TaskStatus,
+    Group, Health, Kind, QualifiedName, ServiceSpec, StopCode, StoppedReason, TargetHealthCheck, Task,
+    TaskId, TaskStatus,
 };
 use std::sync::Arc;
 use tracing::{info, warn};
@@ -28,10 +29,20 @@ struct Observed {
     /// The service's object is there but can't be read: nothing is decided about it.
     unreadable: bool,
     kind: Option<Kind>,
+    /// How its tasks are checked by the target group that it is.
+    check: Option<TargetHealthCheck>,
     notes: Option<Held<ServiceNotes>>,
     /// Its notes are there but can't be read: none are taken.
     notes_unreadable: bool,
     tasks: Vec<Held<TaskObject>>,
+}
+
+impl Observed {
+    /// What the plan is made by, beside the tasks.
+    fn known(&self) -> Known {
+        let check = self.check.as_ref().filter(|_| self.kind == Some(Kind::Http));
+        Known { kind: self.kind, checked_within_ms: check.map_or(0, TargetHealthCheck::notice_ms) }
+    }
 }
 
 pub(super) async fn run(context: Arc<Context>) {
@@ -86,6 +97,7 @@ fn observe(view: &View, name: &QualifiedName) -> Observed {
         service,
         unreadable: view.unreadable.contains(&keys::service(name)),
         kind,
+        check: view.check_of_service(name).cloned(),
         notes: view.notes.get(&keys::service_status(name)).cloned(),
         notes_unreadable: view.unreadable.contains(&keys::service_status(name)),
         tasks,
@@ -107,7 +119,7 @@ async fn act(
 ) -> Result<(), ObjectError> {
     let tasks: Vec<&Task> = observed.tasks.iter().map(|held| &held.value.task).collect();
     let now_ms = context.now_ms();
-    stream::iter(service::plan(spec, &tasks, now_ms))
+    stream::iter(service::plan(spec, &observed.known(), &tasks, now_ms))
         .map(|action| async move {
             match action {
                 Action::Start { attempt, start_after_ms } => {

@@ -14,7 +14,9 @@ use crate::view::Held;
 use futures::{StreamExt, stream};
 use skiff_plan::lifecycle::{self, Known, Step};
 use skiff_ports::runtime::PrepareError;
-use skiff_types::{Digest, Program, Restart, Span, StopCode, StoppedReason, TaskDefinition, TaskStatus};
+use skiff_types::{
+    Digest, Group, Program, Restart, Span, StopCode, StoppedReason, TaskDefinition, TaskStatus,
+};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,13 +58,15 @@ struct Runs {
 }
 
 impl Runs {
-    fn of(object: &TaskObject, definition: &TaskDefinition) -> Self {
+    /// `delay` is its service's word on how long it drains, if that has one.
+    fn of(object: &TaskObject, definition: &TaskDefinition, delay: Option<Span>) -> Self {
         let daemon = definition.port.is_some();
+        let own = if daemon { definition.stop_timeout } else { definition.limits.timeout };
         Self {
             program: object.program(definition),
             daemon,
             restart: definition.restart,
-            drain: if daemon { definition.stop_timeout } else { definition.limits.timeout },
+            drain: delay.unwrap_or(own),
         }
     }
 }
@@ -133,7 +137,12 @@ fn look(context: &Arc<Context>, preparing: &mut Preparing) -> Look {
         let due = |held: &Held<TaskObject>| {
             let task = &held.value.task;
             let definition = view.definition(&task.namespace, &task.definition);
-            let runs = definition.map(|definition| Runs::of(&held.value, &definition.value.definition));
+            let delay = match task.group {
+                Group::Service(_) => view.drain_of_service(&held.value.owner()),
+                Group::Family(_) => None,
+            };
+            let runs =
+                definition.map(|definition| Runs::of(&held.value, &definition.value.definition, delay));
             Due { held: held.clone(), runs, unreadable: view.has_unreadable_definition(task) }
         };
         view.unsettled().map(due).collect()

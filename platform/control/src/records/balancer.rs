@@ -10,9 +10,9 @@ use crate::model::{Certificate, Imported, Listener, ListenerRule, TargetGroup};
 use serde::{Deserialize, Deserializer, Serialize};
 use skiff_ports::store::Key;
 use skiff_types::{
-    Action, Algorithm, CertificateSpec, Condition, FixedResponse, Forward, ListenerProtocol, ListenerSpec,
-    Matcher, Name, Outside, Priority, QualifiedName, Redirect, RedirectStatus, RuleSpec, Scheme, Span,
-    TargetGroupSpec, TargetHealthCheck, TargetProtocol, Targets, VirtualAddress, WeightedGroup,
+    Action, Algorithm, CertificateSpec, Condition, FixedResponse, Forward, Limit, ListenerProtocol,
+    ListenerSpec, Matcher, Name, Outside, Priority, QualifiedName, Redirect, RedirectStatus, RuleSpec,
+    Scheme, Span, TargetGroupSpec, TargetHealthCheck, TargetProtocol, Targets, VirtualAddress, WeightedGroup,
 };
 use std::sync::Arc;
 
@@ -100,6 +100,8 @@ pub(crate) struct ListenerRecord {
     certificates: Vec<Name>,
     services: bool,
     default_action: ActionRecord,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_limit: Option<Limit>,
     created_at_ms: u64,
     updated_at_ms: u64,
 }
@@ -115,6 +117,7 @@ impl From<&Listener> for ListenerRecord {
             certificates: spec.certificates.clone(),
             services: spec.services,
             default_action: (&spec.default_action).into(),
+            client_limit: spec.client_limit,
             created_at_ms: object.created_at_ms,
             updated_at_ms: object.updated_at_ms,
         }
@@ -131,6 +134,7 @@ impl From<ListenerRecord> for Listener {
             certificates: record.certificates,
             services: record.services,
             default_action: record.default_action.into(),
+            client_limit: record.client_limit,
         };
         Self {
             spec: Arc::new(spec),
@@ -158,6 +162,8 @@ pub(crate) struct RuleRecord {
     priority: Priority,
     conditions: Vec<Condition>,
     action: ActionRecord,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit: Option<Limit>,
     created_at_ms: u64,
     updated_at_ms: u64,
 }
@@ -176,6 +182,7 @@ impl From<&ListenerRule> for RuleRecord {
             priority: spec.priority,
             conditions: spec.conditions.clone(),
             action: (&spec.action).into(),
+            limit: spec.limit,
             created_at_ms: object.created_at_ms,
             updated_at_ms: object.updated_at_ms,
         }
@@ -190,6 +197,7 @@ impl From<RuleRecord> for ListenerRule {
             priority: record.priority,
             conditions: record.conditions,
             action: record.action.into(),
+            limit: record.limit,
         };
         Self {
             spec: Arc::new(spec),
@@ -289,6 +297,8 @@ pub(crate) struct TargetGroupRecord {
     deregistration_delay: Span,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     health_check: Option<TargetHealthCheckRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit: Option<Limit>,
     created_at_ms: u64,
     updated_at_ms: u64,
 }
@@ -306,6 +316,7 @@ impl From<&TargetGroup> for TargetGroupRecord {
             slow_start: spec.slow_start,
             deregistration_delay: spec.deregistration_delay,
             health_check: spec.health_check.as_ref().map(TargetHealthCheckRecord::from),
+            limit: spec.limit,
             created_at_ms: object.created_at_ms,
             updated_at_ms: object.updated_at_ms,
         }
@@ -324,6 +335,7 @@ impl From<TargetGroupRecord> for TargetGroup {
             slow_start: record.slow_start,
             deregistration_delay: record.deregistration_delay,
             health_check: record.health_check.map(TargetHealthCheck::from),
+            limit: record.limit,
         };
         Self {
             spec: Arc::new(spec),
@@ -426,6 +438,7 @@ mod tests {
             priority: 10_u32.try_into().unwrap(),
             conditions: vec!["host=*.example.com".parse().unwrap(), "method=GET,HEAD".parse().unwrap()],
             action,
+            limit: None,
         })
     }
 
@@ -459,9 +472,34 @@ mod tests {
                 path: Some("/ready".into()),
                 ..TargetHealthCheck::default()
             }),
+            limit: Some("rate=100,concurrent=20".parse().unwrap()),
             ..of_service
         });
-        assert_eq!(TargetGroup::decode(&whole.encode().unwrap()).unwrap(), whole);
+        check(
+            &whole,
+            r#"{"name":"default/web","targets":{"service":"default/web"},"protocol":"http1","tls":false,"algorithm":"least-outstanding-requests","stickiness":"1s","slow_start":"2s","deregistration_delay":"5m","health_check":{"path":"/ready","interval":"10s","timeout":"5s","healthy":5,"unhealthy":2,"matcher":"200"},"limit":"rate=100,concurrent=20","created_at_ms":1,"updated_at_ms":2}"#,
+        );
+    }
+
+    /// Records of before there were limits are those of [`what_is_on_disk_today_is_read_tomorrow`] that have none.
+    #[test]
+    fn limits_are_written_where_there_are_any() {
+        let limit = Some("rate=5,burst=9".parse().unwrap());
+        check(
+            &declared(ListenerSpec { client_limit: limit, ..built_in_listener(8080) }),
+            r#"{"name":"http","protocol":"http","port":8080,"scheme":"public","services":true,"default_action":{"fixed_response":{"status":404,"content_type":"text/plain","body":""}},"client_limit":"rate=5,burst=9","created_at_ms":1,"updated_at_ms":2}"#,
+        );
+        let groups = vec!["default/web".parse().unwrap()];
+        let forward = Action::Forward(Forward { groups, stickiness: Some(Span::from_ms(60_000)) });
+        let unlimited = rule(forward);
+        let limited = declared(RuleSpec { limit, ..(*unlimited.spec).clone() });
+        check(
+            &limited,
+            r#"{"name":"default/api","listener":"http","priority":10,"conditions":["host=*.example.com","method=GET,HEAD"],"action":{"forward":{"groups":["default/web=1"],"stickiness":"1m"}},"limit":"rate=5,burst=9","created_at_ms":1,"updated_at_ms":2}"#,
+        );
+        let nothing = limited.encode().unwrap();
+        let nothing = String::from_utf8(nothing.to_vec()).unwrap().replace("rate=5,", "");
+        assert!(matches!(ListenerRule::decode(nothing.as_bytes()), Err(RecordError::Damaged(_))));
     }
 
     #[test]

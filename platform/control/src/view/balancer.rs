@@ -9,7 +9,10 @@ use crate::model::{
     Certificate, Listener, ListenerRule, Service, TargetGroup, built_in_listener, groups_of, is_built_in,
 };
 use skiff_ports::store::Key;
-use skiff_types::{Action, ListenerProtocol, ListenerSpec, Name, Priority, QualifiedName, RuleSpec, Targets};
+use skiff_types::{
+    Action, ListenerProtocol, ListenerSpec, Name, Priority, QualifiedName, RuleSpec, Span, TargetGroupSpec,
+    TargetHealthCheck, Targets,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::hash::Hash;
@@ -135,6 +138,7 @@ impl View {
             Some(spec) => ListenerSpec {
                 services: spec.services,
                 default_action: spec.default_action.clone(),
+                client_limit: spec.client_limit,
                 ..as_ever
             },
             None => as_ever,
@@ -180,6 +184,22 @@ impl View {
     /// A target group that somebody made.
     pub(crate) fn target_group(&self, name: &QualifiedName) -> Option<&Held<TargetGroup>> {
         self.balancer.target_groups.get(&keys::target_group(name))
+    }
+
+    /// How the tasks of a service are checked by the target group that it is.
+    pub(crate) fn check_of_service(&self, service: &QualifiedName) -> Option<&TargetHealthCheck> {
+        let spec = &self.target_group(service)?.value.spec;
+        let is_of_itself = matches!(&spec.targets, Targets::Service(of) if of == service);
+        spec.health_check.as_ref().filter(|_| is_of_itself)
+    }
+
+    /// How long what a service's task has may go on once that is to stop, where the target group that the service is says
+    /// another time than all groups have that say nothing.
+    pub(crate) fn drain_of_service(&self, service: &QualifiedName) -> Option<Span> {
+        let spec = &self.target_group(service)?.value.spec;
+        let is_of_itself = matches!(&spec.targets, Targets::Service(of) if of == service);
+        let is_said = spec.deregistration_delay != TargetGroupSpec::DEREGISTRATION_DELAY;
+        (is_of_itself && is_said).then_some(spec.deregistration_delay)
     }
 
     /// Who leads to a target group, or to the service of its name.
@@ -334,7 +354,7 @@ mod tests {
     use super::*;
     use crate::model::Declared;
     use crate::records::Stored;
-    use skiff_types::{Forward, TargetGroupSpec};
+    use skiff_types::Forward;
 
     fn name(text: &str) -> QualifiedName {
         text.parse().unwrap()
@@ -356,6 +376,7 @@ mod tests {
             priority: priority.try_into().unwrap(),
             conditions: vec!["path=/".parse().unwrap()],
             action: Action::Forward(Forward::to(name(group))),
+            limit: None,
         }
     }
 
@@ -376,6 +397,24 @@ mod tests {
         put(&mut view, rule("default/a", 1, "default/third"));
         assert_eq!(users(&view, "default/other"), [""; 0]);
         assert_eq!(view.users_of_group(&web).count(), 0);
+    }
+
+    #[test]
+    fn how_long_tasks_drain_is_said_by_the_group_of_their_services_own_name() {
+        let (mut view, web) = (View::default(), name("default/web"));
+        assert_eq!(view.drain_of_service(&web), None);
+        put(&mut view, TargetGroupSpec::of_service(web.clone()));
+        assert_eq!(view.drain_of_service(&web), None, "it says nothing");
+        let delay = Span::from_ms(7_000);
+        let says =
+            TargetGroupSpec { deregistration_delay: delay, ..TargetGroupSpec::of_service(web.clone()) };
+        put(&mut view, says.clone());
+        assert_eq!(view.drain_of_service(&web), Some(delay));
+        put(&mut view, TargetGroupSpec { targets: Targets::Service(name("default/other")), ..says });
+        assert_eq!(
+            (view.drain_of_service(&web), view.drain_of_service(&name("default/other"))),
+            (None, None)
+        );
     }
 
     #[test]

@@ -196,7 +196,6 @@ async fn a_listener_that_can_not_be_is_refused() {
             missing,
             "there is no certificate a",
         ),
-        (json!({ "protocol": "http", "port": 7000, "scheme": "internal" }), invalid, "can't be internal yet"),
         (json!({ "protocol": "tcp", "port": 7000 }), invalid, "can do nothing but forward"),
         (
             json!({ "protocol": "tcp", "port": 7000, "default_action": respond(200) }),
@@ -224,6 +223,44 @@ async fn a_listener_that_can_not_be_is_refused() {
     );
     let listeners = platform.client.list_listeners(&PageQuery::default()).await.unwrap();
     assert_eq!(listeners.items.len(), 2, "none of them was made");
+}
+
+#[tokio::test]
+async fn an_internal_listener_takes_no_port_of_the_node() {
+    let platform = Platform::start().await;
+    daemon(&platform, "kv", &[6379]).await.unwrap();
+    put_listener(&platform, "second", json!({ "protocol": "http", "port": 8090 })).await.unwrap();
+    let internal = |port: u16| json!({ "protocol": "http", "port": port, "scheme": "internal" });
+    // What others have on the node, a service, a listener and Skiff itself, is nothing to it.
+    for port in [6379, 8090, HTTP_PORT] {
+        let made = put_listener(&platform, "api", internal(port)).await.unwrap();
+        assert_eq!((made.scheme, made.port), (Scheme::Internal, port));
+    }
+    let taken = put_listener(&platform, "other", internal(HTTP_PORT)).await;
+    refused(taken, ErrorCode::Conflict, "already taken by the internal listener api");
+    // Nor is its port anything to them.
+    put_listener(&platform, "api", internal(7000)).await.unwrap();
+    put_listener(&platform, "third", json!({ "protocol": "http", "port": 7000 })).await.unwrap();
+    put_listener(&platform, "api", internal(7001)).await.unwrap();
+    daemon(&platform, "kv", &[7001]).await.unwrap();
+    told(&platform, "it is told", |desired| {
+        let api = desired.listeners.get(&name("api"));
+        api.is_some_and(|spec| (spec.scheme, spec.port) == (Scheme::Internal, 7001))
+    })
+    .await;
+
+    let kept = put_listener(&platform, "api", json!({ "protocol": "http", "port": 7001 })).await.unwrap();
+    assert_eq!(kept.scheme, Scheme::Internal, "what is left out stays");
+    let public = |port: u16| json!({ "protocol": "http", "port": port, "scheme": "public" });
+    let taken = put_listener(&platform, "api", public(7001)).await;
+    refused(taken, ErrorCode::Conflict, "already taken by the service default/kv");
+    let own = put_listener(&platform, "api", public(HTTP_PORT)).await;
+    refused(own, ErrorCode::InvalidArgument, "Skiff itself listens at the port 8080");
+    put_listener(&platform, "api", public(7002)).await.unwrap();
+    told(&platform, "all reach it", |desired| desired.listeners[&name("api")].scheme == Scheme::Public).await;
+    let built_in = put_listener(&platform, "http", internal(HTTP_PORT)).await;
+    refused(built_in, ErrorCode::InvalidArgument, "for everybody");
+    platform.assert_node_is_content();
 }
 
 #[tokio::test]
@@ -339,7 +376,17 @@ async fn a_target_group_that_can_not_be_is_refused() {
             missing,
             "there is no target group or service default/nobody",
         ),
-        (json!({ "targets": { "service": "web" }, "protocol": "grpc" }), invalid, "by grpc yet"),
+        (
+            json!({ "targets": { "service": "web" }, "health_check": {} }),
+            invalid,
+            "by the target group of that name",
+        ),
+        (json!({ "targets": { "service": "web" }, "tls": true }), invalid, "tls is for targets outside"),
+        (
+            json!({ "targets": { "outside": ["192.0.2.7:80"] }, "protocol": "tcp", "stickiness": "1h" }),
+            invalid,
+            "stickiness is for targets that requests are sent to",
+        ),
     ];
     for (value, code, message) in cases {
         refused(put_group(&platform, "new", value).await, code, message);
@@ -358,10 +405,112 @@ async fn a_target_group_that_can_not_be_is_refused() {
     let error = put_group(&platform, "kv", json!({ "targets": { "service": "web" } })).await;
     let message = "the default action of the listener db leads to the target group default/kv";
     refused(error, ErrorCode::FailedPrecondition, message);
+    // A listener of tcp passes on whatever its clients speak.
+    for (more, message) in [
+        (json!({ "protocol": "grpc" }), "the targets of the group default/kv speak grpc"),
+        (json!({ "protocol": "http2" }), "the targets of the group default/kv speak http2"),
+        (
+            json!({ "targets": { "outside": ["192.0.2.7:80"] }, "tls": true }),
+            "the targets of the group default/kv are spoken to inside TLS",
+        ),
+    ] {
+        let mut request = json!({ "targets": { "service": "kv" } });
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        refused(put_group(&platform, "kv", request).await, ErrorCode::FailedPrecondition, message);
+    }
     let changed =
         put_group(&platform, "legacy", json!({ "targets": { "virtual": ["10.64.0.16:80"] } })).await;
     let algorithm = serde_json::to_value(changed.unwrap().algorithm).unwrap();
     assert_eq!(algorithm, "round-robin", "what is left out stays");
+}
+
+#[tokio::test]
+async fn what_a_target_group_says_is_told_and_taken_away() {
+    let platform = Platform::start().await;
+    let group: QualifiedName = "default/legacy".parse().unwrap();
+    let targets = json!({ "outside": ["192.0.2.7:443"] });
+    let whole = json!({
+        "targets": targets, "protocol": "http2", "tls": true, "algorithm": "round-robin", "stickiness": "1h",
+        "slow_start": "30s", "deregistration_delay": "10s",
+        "health_check": {
+            "path": "/ready", "interval": "5s", "timeout": "1s", "healthy": 3, "unhealthy": 4,
+            "matcher": "200-299",
+        },
+        "limit": { "requests_per_second": 100, "burst": 200, "concurrent": 20 },
+    });
+    let made = put_group(&platform, "legacy", whole.clone()).await.unwrap();
+    let shown = serde_json::to_value(&made).unwrap();
+    for (setting, value) in whole.as_object().unwrap() {
+        assert_eq!(&shown[setting], value, "{setting}");
+    }
+    let spec = |desired: &Desired| desired.target_groups.get(&group).cloned();
+    told(&platform, "it is told whole", |desired| {
+        spec(desired).is_some_and(|spec| spec.tls && spec.limit.is_some() && spec.health_check.is_some())
+    })
+    .await;
+    assert_eq!(put_group(&platform, "legacy", json!({ "targets": targets })).await.unwrap(), made);
+
+    let nothing = json!({
+        "targets": targets, "tls": false, "stickiness": null, "slow_start": null, "health_check": null,
+        "limit": null,
+    });
+    let changed = serde_json::to_value(put_group(&platform, "legacy", nothing).await.unwrap()).unwrap();
+    for setting in ["stickiness", "slow_start", "health_check", "limit"] {
+        assert_eq!(changed.get(setting), None);
+    }
+    assert_eq!((&changed["tls"], &changed["deregistration_delay"]), (&false.into(), &"10s".into()));
+    told(&platform, "nothing is left of it", |desired| {
+        spec(desired).is_some_and(|spec| spec.stickiness.is_none() && spec.limit.is_none())
+    })
+    .await;
+    platform.assert_node_is_content();
+}
+
+#[tokio::test]
+async fn limits_of_listeners_and_rules_are_told_and_taken_away() {
+    let platform = Platform::start().await;
+    platform.deploy("web", "http", 0).await;
+    daemon(&platform, "kv", &[]).await.unwrap();
+    let limit = json!({ "requests_per_second": 5, "burst": 9 });
+    let listener = |more: Value| {
+        let mut request = json!({ "protocol": "http", "port": HTTP_PORT });
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        request
+    };
+    let made = put_listener(&platform, "http", listener(json!({ "client_limit": limit }))).await.unwrap();
+    assert_eq!(serde_json::to_value(made.client_limit).unwrap(), limit);
+    told(&platform, "it is told", |desired| desired.listeners[&name("http")].client_limit.is_some()).await;
+    let kept = put_listener(&platform, "http", listener(json!({ "services": false }))).await.unwrap();
+    assert_eq!(kept.client_limit, made.client_limit);
+    let none = put_listener(&platform, "http", listener(json!({ "client_limit": null }))).await.unwrap();
+    assert_eq!(none.client_limit, None);
+    told(&platform, "it is gone", |desired| desired.listeners[&name("http")].client_limit.is_none()).await;
+
+    let rule = |more: Value| {
+        let mut request = json!({ "priority": 10, "conditions": ["path=/*"], "action": forward("web") });
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        request
+    };
+    let made = put_rule(&platform, "api", rule(json!({ "limit": limit }))).await.unwrap();
+    assert_eq!(serde_json::to_value(made.limit).unwrap(), limit);
+    let api: QualifiedName = "default/api".parse().unwrap();
+    let is_limited = |desired: &Desired| desired.rules.get(&api).is_some_and(|spec| spec.limit.is_some());
+    told(&platform, "the rule is told", is_limited).await;
+    let without = put_rule(&platform, "api", rule(json!({}))).await.unwrap();
+    assert_eq!(without.limit, None, "a rule is all that is said");
+
+    let invalid = ErrorCode::InvalidArgument;
+    let tcp = |more: Value| {
+        let mut request = json!({ "protocol": "tcp", "port": 7000, "default_action": forward("kv") });
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        request
+    };
+    let sticky = json!({ "forward": { "groups": [{ "group": "kv" }], "stickiness": "1h" } });
+    let result = put_listener(&platform, "db", tcp(json!({ "default_action": sticky }))).await;
+    refused(result, invalid, "stickiness is for listeners of http");
+    let result = put_rule(&platform, "api", rule(json!({ "limit": {} }))).await;
+    refused(result, invalid, "a limit limits nothing");
+    platform.assert_node_is_content();
 }
 
 #[tokio::test]

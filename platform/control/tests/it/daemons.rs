@@ -217,6 +217,25 @@ async fn a_user_ends_what_is_always_started_again() {
 }
 
 #[tokio::test]
+async fn an_http_task_that_its_group_finds_unhealthy_has_requests_until_another_serves() {
+    let platform = Platform::start().await;
+    platform.deploy("web", "http", 1).await;
+    platform.completed("web").await;
+    let first = platform.running("web").await.remove(0);
+    platform.node.find_health(first.id, false);
+    let stopped = platform.reaches(first.id, TaskStatus::Stopped).await;
+    assert_eq!(stopped.stop_code, Some(StopCode::Unhealthy));
+    platform.targets("web", 1).await;
+    let second = platform.running("web").await.remove(0);
+    assert_eq!((second.attempt, second.health), (1, TaskHealth::Unknown));
+    platform.node.find_health(second.id, true);
+    platform.finds("it is healthy", second.id, |task| task.health == TaskHealth::Healthy).await;
+    let counts = platform.node.targets_of("default/web");
+    assert!(counts.iter().skip_while(|count| **count == 0).all(|count| *count > 0), "{counts:?}");
+    platform.assert_node_is_content();
+}
+
+#[tokio::test]
 async fn an_unhealthy_task_that_nobody_starts_again_only_shows_it() {
     let platform = Platform::start().await;
     let id = platform.run_daemon(&daemon("lone")).await;

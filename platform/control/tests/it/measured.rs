@@ -1,8 +1,9 @@
 //! Metrics and usage: what the node measured, by service, with counters that never go back.
 
 use crate::fixture::{Platform, namespace};
-use skiff_control::{Readings, TaskReading};
-use skiff_ledger::{BUCKETS_US, Totals};
+use skiff_control::{MeterReading, MeterReadings, Readings, TaskReading};
+use skiff_ledger::{BUCKETS_US, MeterTotals, Totals};
+use skiff_ports::balancer::Metered;
 use skiff_types::{TaskId, TaskStatus};
 
 async fn metrics(platform: &Platform) -> String {
@@ -44,6 +45,7 @@ async fn series_are_there_once_there_is_something_to_count() {
     assert!(idle.contains("skiff_worker_restarts_total{worker=\"0\"} 3"), "{idle}");
     assert!(idle.contains("skiff_supervisor_log_lines_lost_total 6"), "{idle}");
     assert!(idle.contains("skiff_supervisor_flow_records_lost_total 7"), "{idle}");
+    assert!(idle.contains("skiff_spans_dropped_total 8"), "{idle}");
     assert!(idle.contains("skiff_tasks{status=\"RUNNING\"} 1"), "{idle}");
 
     let living =
@@ -96,4 +98,84 @@ async fn counters_stay_when_their_tasks_end() {
     platform.client.stop_task(&namespace(), task.id, &Default::default()).await.unwrap();
     let ended = platform.reaches(task.id, TaskStatus::Stopped).await;
     assert_eq!(ended.usage, Default::default());
+}
+
+fn meter_totals() -> MeterTotals {
+    let mut totals = MeterTotals {
+        requests: 9,
+        target_responses: [5, 0, 1, 0],
+        balancer_responses: [0, 2, 0, 1],
+        target_errors: 1,
+        rejected: 3,
+        outstanding: 4,
+        connections: 2,
+        connections_total: 7,
+        received_bytes: 100,
+        ..MeterTotals::default()
+    };
+    totals.target_response_time.buckets[0] = 6;
+    totals.target_response_time.sum_ns = 3_000_000_000;
+    totals
+}
+
+#[tokio::test]
+async fn what_the_load_balancer_counted_is_there_by_listener_rule_group_and_address() {
+    let platform = Platform::start().await;
+    let idle = metrics(&platform).await;
+    for prefix in ["skiff_listener_", "skiff_rule_", "skiff_target_"] {
+        assert!(!idle.contains(prefix), "{idle}");
+    }
+    let group = "default/out".parse().unwrap();
+    let target = Metered::Target { group, target: "192.0.2.7:80".into() };
+    let metered = [
+        Metered::built_in_listener(),
+        Metered::Rule("default/one".parse().unwrap()),
+        Metered::Group("default/out".parse().unwrap()),
+        target,
+    ];
+    let reading = |metered| MeterReading { metered, totals: meter_totals() };
+    let living = metered.map(reading).into();
+    *platform.meters.2.lock().unwrap() = MeterReadings { living, ended: vec![] };
+    let text = metrics(&platform).await;
+    let group = "namespace=\"default\",target_group=\"out\"";
+    for line in [
+        "# TYPE skiff_listener_requests_total counter".to_owned(),
+        "skiff_listener_requests_total{listener=\"http\"} 9".to_owned(),
+        "skiff_listener_responses_total{listener=\"http\",origin=\"target\",class=\"2xx\"} 5".to_owned(),
+        "skiff_listener_responses_total{listener=\"http\",origin=\"balancer\",class=\"3xx\"} 2".to_owned(),
+        "skiff_listener_connections{listener=\"http\"} 2".to_owned(),
+        "skiff_listener_connections_total{listener=\"http\"} 7".to_owned(),
+        "skiff_listener_received_bytes_total{listener=\"http\"} 100".to_owned(),
+        "skiff_rule_requests_total{namespace=\"default\",rule=\"one\"} 9".to_owned(),
+        "skiff_rule_rejected_total{namespace=\"default\",rule=\"one\"} 3".to_owned(),
+        format!("skiff_target_group_requests_total{{{group}}} 9"),
+        format!("skiff_target_group_responses_total{{{group},origin=\"balancer\",class=\"5xx\"}} 1"),
+        format!("skiff_target_group_target_response_seconds_count{{{group}}} 6"),
+        format!("skiff_target_group_target_response_seconds_sum{{{group}}} 3"),
+        format!("skiff_target_group_requests_in_flight{{{group}}} 4"),
+        format!("skiff_target_group_target_errors_total{{{group}}} 1"),
+        format!("skiff_target_group_hosts{{{group},state=\"healthy\"}} 0"),
+        format!("skiff_target_requests_total{{{group},target=\"192.0.2.7:80\"}} 9"),
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("skiff_target_group_retries_total"), "{text}");
+}
+
+#[tokio::test]
+async fn what_was_counted_stays_when_its_meter_is_given_back() {
+    let platform = Platform::start().await;
+    let reading = || vec![MeterReading { metered: Metered::built_in_listener(), totals: meter_totals() }];
+    *platform.meters.2.lock().unwrap() = MeterReadings { living: vec![], ended: reading() };
+    let requests = "skiff_listener_requests_total{listener=\"http\"}";
+    assert!(metrics(&platform).await.contains(&format!("{requests} 9")));
+    let again = metrics(&platform).await;
+    assert!(again.contains(&format!("{requests} 9")), "{again}");
+    assert!(again.contains("skiff_listener_connections{listener=\"http\"} 0"), "{again}");
+    // It may stand there twice while one of its meters is being given back.
+    let living = [reading(), reading()].concat();
+    *platform.meters.2.lock().unwrap() = MeterReadings { living, ended: vec![] };
+    let more = metrics(&platform).await;
+    assert!(more.contains(&format!("{requests} 27")), "{more}");
+    assert!(more.contains("skiff_listener_connections{listener=\"http\"} 4"), "{more}");
 }

@@ -104,12 +104,16 @@ async fn no_body_is_the_platforms_fault() {
             Operation::PutRule,
             &web,
             r#"{"listener":"http","priority":10,"conditions":["host=*.example.com,a?b","header:x-a=b*"],
-                "action":{"forward":{"groups":[{"group":"hello","weight":90},{"group":"default/web"}]}}}"#,
+                "action":{"forward":{"groups":[{"group":"hello","weight":90},{"group":"default/web"}],
+                "stickiness":"1h"}},"limit":{"requests_per_second":5,"burst":9}}"#,
         ),
         (
             Operation::PutTargetGroup,
             &web,
-            r#"{"targets":{"outside":["192.0.2.7:80","example.org:443"]},"protocol":"http1","algorithm":"round-robin"}"#,
+            r#"{"targets":{"outside":["192.0.2.7:80","example.org:443"]},"protocol":"http1","algorithm":"round-robin",
+                "tls":true,"stickiness":"1h","slow_start":"30s","deregistration_delay":"5m","health_check":{"path":"/",
+                "interval":"5s","timeout":"1s","healthy":2,"unhealthy":3,"matcher":"200-299,302"},
+                "limit":{"requests_per_second":100,"burst":200,"concurrent":20}}"#,
         ),
         (
             Operation::PutCertificate,

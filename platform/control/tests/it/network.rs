@@ -388,6 +388,16 @@ async fn a_connection_is_explained_with_the_command_that_would_allow_it() {
     assert!(platform.explain("web", "127.0.0.1", 6_380).await.unwrap().allowed);
     let nobody = platform.explain("web", "10.64.99.99", 80).await.unwrap();
     assert!(nobody.message.contains("no task's"), "{}", nobody.message);
+    // An internal listener is a service of the platform's, by its name and by its address.
+    let missing = platform.explain("web", "api.listener.internal", 9_000).await;
+    assert_eq!(code(missing), ErrorCode::NotFound);
+    let listener = serde_json::json!({ "protocol": "http", "port": 9_000, "scheme": "internal" });
+    let listener = serde_json::from_value(listener).unwrap();
+    platform.client.put_listener(&name("api"), &listener, None).await.unwrap();
+    for to in ["api.listener.internal", "10.64.0.1", "fd73:6b69:6666::1"] {
+        let explanation = platform.explain("web", to, 9_000).await.unwrap();
+        assert!(explanation.allowed && explanation.to == "the platform", "{to}: {explanation:?}");
+    }
     assert_eq!(code(platform.explain("web", "other", 80).await), ErrorCode::NotFound);
     assert_eq!(code(platform.explain("web", "web.internal", 80).await), ErrorCode::InvalidArgument);
     assert_eq!(code(platform.explain("web", "a b", 80).await), ErrorCode::InvalidArgument);

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt};
-use skiff_control::{Meters, NodeReading, Readings, WorkerReading, WorkerState};
+use skiff_control::{MeterReadings, Meters, NodeReading, Readings, WorkerReading, WorkerState};
 use skiff_ledger::Totals;
 use skiff_ports::balancer::BalancerChange;
 use skiff_ports::flows::{FlowQuery, FlowRecord, Flows, InterfaceState};
@@ -15,13 +15,13 @@ use skiff_ports::images::Images;
 use skiff_ports::logs::{LogLine, LogQuery, LogStream, Logs};
 use skiff_ports::runtime::{
     ColdStart, ComponentReport, DesiredChange, DesiredInterface, DesiredRoute, DesiredTask, ForwardError,
-    Initialization, NetworkDesired, PrepareError, Runtime, TaskEvent,
+    Initialization, NetworkDesired, PrepareError, Runtime, TargetReading, TaskEvent,
 };
 use skiff_ports::snapshot::Version;
 use skiff_ports::tls::CertificateTold;
 use skiff_types::{
     Charge, Digest, Kind, ListenerSpec, Name, Program, QualifiedName, Rule, RuleSpec, StopCode,
-    StoppedReason, TargetGroupSpec, TaskId, WasiGeneration,
+    StoppedReason, TargetGroupSpec, TargetHealth, TaskId, WasiGeneration,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::net::UnixStream;
@@ -52,8 +52,18 @@ impl Desired {
     }
 
     fn balance(&mut self, change: BalancerChange) {
-        let BalancerChange { groups, dissolved, certificates, revoked, listeners, closed, rules, dropped } =
-            change;
+        let BalancerChange {
+            meters,
+            groups,
+            dissolved,
+            certificates,
+            revoked,
+            listeners,
+            closed,
+            rules,
+            dropped,
+        } = change;
+        assert!(meters.is_empty(), "those are the node's");
         self.certificates.extend(certificates.into_iter().map(|told| (told.name.clone(), told)));
         self.certificates.retain(|certificate, _| !revoked.contains(certificate));
         self.target_groups.extend(groups.into_iter().map(|group| (group.name.clone(), group)));
@@ -280,6 +290,18 @@ impl Runtime for Node {
         self.state.lock().unwrap().outstanding.get(&task).copied().unwrap_or(0)
     }
 
+    fn target_health(&self, group: &QualifiedName) -> Vec<TargetReading> {
+        let state = self.state.lock().unwrap();
+        let routes = state.desired.routes.iter().filter(|route| route.service == *group);
+        let reading = |task: &TaskId| TargetReading {
+            target: task.to_string().into(),
+            task: Some(*task),
+            health: TargetHealth::healthy(),
+            outstanding: state.outstanding.get(task).copied().unwrap_or(0),
+        };
+        routes.flat_map(|route| &route.targets).map(reading).collect()
+    }
+
     async fn keep_native(&self, keys: &BTreeSet<Digest>) -> usize {
         self.state.lock().unwrap().kept_native = Some(keys.clone());
         0
@@ -405,7 +427,11 @@ impl Flows for SetFlows {
 
 /// Readings and charges as the test sets them.
 #[derive(Default)]
-pub(crate) struct SetMeters(pub(crate) Mutex<Readings>, pub(crate) Mutex<Vec<Charge>>);
+pub(crate) struct SetMeters(
+    pub(crate) Mutex<Readings>,
+    pub(crate) Mutex<Vec<Charge>>,
+    pub(crate) Mutex<MeterReadings>,
+);
 
 impl Meters for SetMeters {
     fn read(&self) -> Readings {
@@ -417,6 +443,11 @@ impl Meters for SetMeters {
         let readings = self.0.lock().unwrap();
         let asked = readings.living.iter().filter(|reading| tasks.contains(&reading.task));
         asked.map(|reading| (reading.task, reading.totals.clone())).collect()
+    }
+
+    fn balancer(&self) -> MeterReadings {
+        let mut readings = self.2.lock().unwrap();
+        MeterReadings { living: readings.living.clone(), ended: std::mem::take(&mut readings.ended) }
     }
 
     fn charges(&self) -> Vec<Charge> {
@@ -446,6 +477,7 @@ impl Meters for SetMeters {
             memory_bytes: 1,
             log_lines_lost: 6,
             flow_records_lost: 7,
+            spans_dropped: 8,
             workers: vec![worker],
         }
     }

@@ -169,15 +169,20 @@ async fn every_operation_answers_as_the_document_says() {
 async fn check_balancer(platform: &Platform, contract: &mut Contract) {
     let call = |operation, values: &[&str]| request(platform, operation, values);
     let group = ["default", "legacy"];
-    let put =
-        call(Operation::PutTargetGroup, &group).json(&json!({ "targets": { "outside": ["192.0.2.7:80"] } }));
+    let limit = json!({ "requests_per_second": 100, "burst": 200, "concurrent": 20 });
+    let body = json!({
+        "targets": { "outside": ["192.0.2.7:80"] }, "tls": true, "stickiness": "1h", "slow_start": "30s",
+        "deregistration_delay": "10s", "health_check": { "path": "/ready" }, "limit": limit,
+    });
+    let put = call(Operation::PutTargetGroup, &group).json(&body);
     contract.check(Operation::PutTargetGroup, put).await;
     contract.check(Operation::GetTargetGroup, call(Operation::GetTargetGroup, &group)).await;
     let list = Operation::ListTargetGroups;
     contract.check(list, call(list, &["default"])).await;
+    contract.check(Operation::ListTargets, call(Operation::ListTargets, &group)).await;
 
     let forward = json!({ "forward": { "groups": [{ "group": "legacy", "weight": 2 }] } });
-    let body = json!({ "protocol": "http", "port": 8090, "default_action": forward });
+    let body = json!({ "protocol": "http", "port": 8090, "default_action": forward, "client_limit": limit });
     let put = call(Operation::PutListener, &["second"]).json(&body);
     contract.check(Operation::PutListener, put).await;
     for listener in ["second", "http"] {

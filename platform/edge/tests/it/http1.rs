@@ -1,9 +1,14 @@
 //! HTTP/1.1: what the guest sees, what the client sees, and connections that stay.
 
 use crate::support::*;
+use futures::FutureExt;
 use http::Response;
+use skiff_edge::Limits;
 use skiff_ports::body;
+use std::cell::Cell;
+use std::rc::Rc;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
 
 #[test]
 fn a_guest_sees_the_client_and_nothing_of_its_hop() {
@@ -112,6 +117,48 @@ fn a_client_that_expects_100_continue_gets_it_when_the_guest_reads() {
         let answer = read_to_end(&mut stream).await;
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nabc"), "{answer}");
         assert!(!answer.contains("saw-expect"), "{answer}");
+    });
+}
+
+#[test]
+fn a_client_that_expects_100_continue_gets_it_once_a_daemon_takes_the_body_and_never_where_there_is_none() {
+    run(async {
+        let port = daemon(|mut stream| async move {
+            let head = read_until(&mut stream, "\r\n\r\n").await;
+            assert!(head.contains("content-length: 3\r\n") && !head.contains("expect"), "{head}");
+            assert_eq!(read_until(&mut stream, "abc").await, "abc");
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await.unwrap();
+        });
+        let (gate, asked) = (Rc::new(Semaphore::new(0)), Rc::new(Cell::new(false)));
+        let (door, seen) = (gate.clone(), asked.clone());
+        let connect = connects(move |_, port| {
+            let door = door.clone();
+            seen.set(true);
+            async move {
+                door.acquire().await.unwrap().forget();
+                to_socket(port).await
+            }
+        });
+        let bench = Bench::of(Limits::default(), says("no daemon"), connect);
+        bench.edge.route(&[daemons("web", &[(6, port)])], &[]);
+        let head = "PUT / HTTP/1.1\r\nHost: web.localhost\r\nExpect: 100-continue\r\nConnection: close\r\n\
+                    Content-Length: 3\r\n\r\n";
+        let mut stream = bench.connect().await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        eventually("it is connected to", || asked.get()).await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(stream.readable().now_or_never().is_none(), "nobody takes the body yet");
+        gate.add_permits(1);
+        assert_eq!(read_until(&mut stream, "\r\n\r\n").await, "HTTP/1.1 100 Continue\r\n\r\n");
+        stream.write_all(b"abc").await.unwrap();
+        let answer = read_to_end(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nhi"), "{answer}");
+
+        bench.edge.route(&[daemons("web", &[])], &[]);
+        let raw = bench.raw(head).await;
+        assert!(raw.starts_with("HTTP/1.1 503 "), "{raw}");
     });
 }
 

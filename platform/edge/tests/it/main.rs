@@ -1,6 +1,8 @@
 //! The edge at its boundary: real sockets, hyper's clients and raw bytes, and fake tasks behind it.
 
 mod accounts;
+mod balance;
+mod checks;
 mod daemons;
 mod drain;
 mod errors;
@@ -8,15 +10,23 @@ mod h2spec;
 mod hand_over;
 mod http1;
 mod http2;
+mod http2_targets;
+mod internal;
+mod limits;
 mod listeners;
 mod malformed;
+mod meters;
 mod outside;
 mod rules;
 mod slow;
 mod smuggling;
+mod spans;
+mod sticky;
 mod streaming;
 mod support;
 mod tcp;
 mod tls;
+mod tls_targets;
 mod told;
 mod traces;
+mod trailers;

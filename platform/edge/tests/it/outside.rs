@@ -91,7 +91,9 @@ fn a_host_outside_sees_the_clients_host_and_who_asks() {
         lines.sort_unstable();
         let forwarded_port = format!("x-forwarded-port: {}", bench.address.port());
         let expected = [
+            "connection: te",
             "host: Shop.example:81",
+            "te: trailers",
             "x-forwarded-for: 127.0.0.1",
             forwarded_port.as_str(),
             "x-forwarded-proto: http",

@@ -59,6 +59,7 @@ fn listener(name: &str, port: u16, certificates: &Certificates) -> Arc<ListenerS
         certificates: certificates.iter().map(|told| told.name.clone()).collect(),
         services: true,
         default_action: Action::FixedResponse(FixedResponse::status(404)),
+        client_limit: None,
     })
 }
 
@@ -192,6 +193,37 @@ fn a_certificate_is_chosen_by_the_host_that_is_asked_for() {
             assert_eq!(shown(&stream, &told), expected, "{host}");
             assert!(raw(stream, GET).await.ends_with("hi"), "{host}");
         }
+    });
+}
+
+#[test]
+fn an_internal_listener_speaks_tls_and_says_so_in_clear() {
+    run(async {
+        let (bench, told) = (Bench::new(says("hi")), [hello()]);
+        let spec =
+            ListenerSpec { scheme: Scheme::Internal, ..ListenerSpec::clone(&listener("web", 8443, &told)) };
+        bench.edge.balance(&BalancerChange {
+            certificates: told.to_vec(),
+            listeners: vec![Arc::new(spec)],
+            ..BalancerChange::default()
+        });
+        let open = || {
+            let (ours, theirs) = tokio::io::duplex(64 << 10);
+            let (task, name) = ("10.64.0.17:50000".parse().unwrap(), "web".parse().unwrap());
+            tokio::task::spawn_local(bench.edge.serve_internal(Box::new(theirs), task, &name));
+            ours
+        };
+        let host = ServerName::try_from(HELLO).unwrap();
+        let mut stream = TlsConnector::from(client()).connect(host, open()).await.unwrap();
+        assert!(stream.get_ref().1.peer_certificates().unwrap()[0][..] == told[0].chain[0]);
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("it ends with close_notify");
+        assert!(answer.ends_with("hi"), "{answer}");
+        let (mut stream, mut answer) = (open(), String::new());
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     });
 }
 

@@ -44,6 +44,7 @@ pub(crate) fn rule_of(
         priority: priority.try_into().unwrap(),
         conditions: conditions.iter().map(|condition| condition.parse().unwrap()).collect(),
         action,
+        limit: None,
     };
     BalancerChange { rules: vec![Arc::new(rule)], ..BalancerChange::default() }
 }
@@ -68,6 +69,7 @@ pub(crate) fn listener(
         certificates: Vec::new(),
         services: false,
         default_action,
+        client_limit: None,
     };
     BalancerChange { listeners: vec![Arc::new(listener)], ..BalancerChange::default() }
 }

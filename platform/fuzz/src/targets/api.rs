@@ -63,6 +63,7 @@ fn body_and_query(operation: Operation, bytes: &[u8]) {
         | Operation::ListSecurityGroups
         | Operation::ListListeners
         | Operation::ListTargetGroups
+        | Operation::ListTargets
         | Operation::ListCertificates => query::<PageQuery>(bytes),
         Operation::ListRules => query::<ListenerRuleListQuery>(bytes),
         Operation::ExplainConnection => query::<ExplainQuery>(bytes),

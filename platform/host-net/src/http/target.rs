@@ -83,6 +83,7 @@ mod tests {
         for (uri, name, port) in [
             ("http://cache.shop.internal/", Some("cache.shop.internal"), 80),
             ("http://Cache.SHOP.Internal.:8080/x?y", Some("cache.shop.internal"), 8080),
+            ("http://api.listener.internal:9000/", Some("api.listener.internal"), 9000),
             ("https://cache.shop.internal/", None, 443),
             ("http://example.com/", None, 80),
             ("https://example.com:8443/", None, 8443),

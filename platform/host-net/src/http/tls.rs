@@ -20,16 +20,25 @@ const HTTP_1: &[u8] = b"http/1.1";
 /// Sessions of a task that are remembered, to be resumed.
 const SESSIONS_MAX: usize = 64;
 
-/// What the outgoing requests of a worker have in common.
+/// The authorities that are trusted.
 ///
 /// # Errors
 /// If the extra certificates can't be used.
-pub(crate) fn config(extra_roots: Option<&Path>) -> Result<Arc<ClientConfig>, ConfigError> {
+pub(crate) fn roots(extra_roots: Option<&Path>) -> Result<Arc<RootCertStore>, ConfigError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(path) = extra_roots {
         add_from(path, &mut roots)
             .map_err(|reason| ConfigError::ExtraRoots { path: path.to_owned(), reason })?;
     }
+    Ok(Arc::new(roots))
+}
+
+/// What the outgoing requests of a worker have in common.
+///
+/// # Errors
+/// If the extra certificates can't be used.
+pub(crate) fn config(extra_roots: Option<&Path>) -> Result<Arc<ClientConfig>, ConfigError> {
+    let roots = roots(extra_roots)?;
     // Named, since several may be linked.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)

@@ -1,6 +1,7 @@
 //! The virtual network for real guests: `wasi:sockets` and outgoing `wasi:http` of both generations, in one worker.
 
 mod http_calls;
+mod http_listeners;
 mod http_outside;
 mod sockets;
 mod world;

@@ -5,6 +5,7 @@ mod balancer;
 mod calls;
 mod datagrams;
 mod flows;
+mod internal;
 mod limits;
 mod lines;
 mod listeners;

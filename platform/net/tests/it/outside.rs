@@ -159,7 +159,9 @@ fn a_listener_of_a_service_is_guarded_from_its_opening_on() {
         world.set_group("default/out", &[format!("all to {}/32", remote.ip())]);
         let ours = task.connect(None, remote).await.unwrap();
         let (theirs, _) = outside.accept().await.unwrap();
+        assert!(!world.network(0).is_door(remote));
         world.network(0).set_listeners(&[remote]);
+        assert!(world.network(0).is_door(remote));
         assert_eq!(read(&ours).await, Err(NetError::Reset), "it goes on");
         let error = task.connect(None, remote).await.unwrap_err();
         assert!(matches!(error, NetError::Denied(_)), "{error}");

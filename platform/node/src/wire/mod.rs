@@ -9,11 +9,13 @@ pub use frame::{FRAME_BYTES_MAX, FrameReader, FrameWriter, frames};
 pub use piece::{Gatherer, Piece, Received, pieces};
 
 use serde::{Deserialize, Serialize};
+use skiff_ports::cookie::CookieKey;
 use skiff_ports::flows::{FlowRecord, InterfaceState};
 use skiff_ports::logs::LogLine;
 use skiff_ports::network::NetworkSetup;
 use skiff_ports::runtime::{ColdStart, TaskEvent};
 use skiff_ports::snapshot::Version;
+use skiff_ports::spans::{SampleShare, SpanRecord};
 use skiff_ports::tls::TicketKeys;
 use skiff_types::{Digest, Name, QualifiedName, TaskId};
 use std::fmt;
@@ -149,6 +151,10 @@ pub struct WorkerSetup {
     pub access_log: Option<AccessLog>,
     /// What it must know of the network in any case.
     pub network: NetworkSetup,
+    /// What it signs cookies with.
+    pub cookie_key: CookieKey,
+    /// Of which share of the traces that begin there it records spans; of none where it is to record none at all.
+    pub spans: Option<SampleShare>,
 }
 
 /// From a worker to its supervisor.
@@ -199,5 +205,12 @@ pub enum FromWorker {
     Drained {
         /// Whether all that was in flight had ended in time.
         complete: bool,
+    },
+    /// Requests ended of which spans are recorded.
+    Spans {
+        /// Of which this is known.
+        records: Vec<SpanRecord>,
+        /// Records before these that there was no room for.
+        lost: u64,
     },
 }

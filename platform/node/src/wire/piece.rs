@@ -241,6 +241,7 @@ impl Specs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use skiff_ports::balancer::Metered;
     use skiff_ports::snapshot::{HostMatch, Target};
     use skiff_ports::tls::{CertificateTold, KeyForm};
     use skiff_types::{
@@ -319,6 +320,7 @@ mod tests {
                 certificates: Vec::new(),
                 services: false,
                 default_action: Action::FixedResponse(FixedResponse::status(404)),
+                client_limit: None,
             })
         };
         let certificate = |number: u32| {
@@ -337,9 +339,15 @@ mod tests {
                 priority: (1 + number).try_into().unwrap(),
                 conditions: vec!["path=/api/*,/v?".parse().unwrap()],
                 action: Action::Forward(Forward::to(name(number))),
+                limit: None,
             })
         };
+        let meters = |number: u32| {
+            let target = Metered::Target { group: name(number), target: "192.0.2.7:80".into() };
+            [Metered::Listener(listener_name(number)), Metered::Rule(name(number)), target]
+        };
         BalancerChange {
+            meters: (0..count).flat_map(meters).zip(0..).collect(),
             groups: (0..count).map(group).collect(),
             dissolved: (0..count).map(|number| name(count + number)).collect(),
             certificates: (0..count).map(certificate).collect(),
@@ -412,8 +420,19 @@ mod tests {
 
     /// Puts together what the pieces said of the load balancer.
     fn gather(whole: &mut BalancerChange, piece: BalancerChange) {
-        let BalancerChange { groups, dissolved, certificates, revoked, listeners, closed, rules, dropped } =
-            piece;
+        let BalancerChange {
+            meters,
+            groups,
+            dissolved,
+            certificates,
+            revoked,
+            listeners,
+            closed,
+            rules,
+            dropped,
+        } = piece;
+        let first = whole.groups.is_empty() && whole.listeners.is_empty() && whole.rules.is_empty();
+        assert!(meters.is_empty() || first, "a meter after what it belongs to");
         assert!(groups.is_empty() || whole.listeners.is_empty(), "a group after who leads to it");
         assert!(certificates.is_empty() || whole.listeners.is_empty(), "a certificate after who names it");
         assert!(listeners.is_empty() || whole.rules.is_empty(), "a listener after its rules");
@@ -421,6 +440,7 @@ mod tests {
         assert!(dropped.is_empty() || whole.closed.is_empty(), "a rule leaves after its listener");
         let after = whole.dissolved.is_empty() && whole.revoked.is_empty();
         assert!(closed.is_empty() || after, "a listener leaves after what it names");
+        whole.meters.extend(meters);
         whole.groups.extend(groups);
         whole.dissolved.extend(dissolved);
         whole.certificates.extend(certificates);

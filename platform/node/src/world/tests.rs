@@ -3,11 +3,12 @@
 use super::*;
 use bytes::Bytes;
 use proptest::prelude::*;
+use skiff_ports::balancer::Metered;
 use skiff_ports::snapshot::{HostMatch, Target, TaskSpec};
 use skiff_ports::tls::{CertificateTold, KeyForm};
 use skiff_types::{
     Action, Command, Digest, FixedResponse, HealthCheck, Limits, Listen, ListenerProtocol, ListenerSpec,
-    Name, RuleSpec, Scheme, TargetGroupSpec, TaskAddress, WasiGeneration,
+    Name, Outside, RuleSpec, Scheme, TargetGroupSpec, Targets, TaskAddress, WasiGeneration,
 };
 use std::collections::BTreeMap;
 
@@ -58,7 +59,10 @@ fn certificate_name(number: u8) -> Name {
 /// A target group, a certificate, a listener and a rule, each of another content for another port.
 fn balancer(number: u8, port: u16) -> BalancerChange {
     let default_action = Action::FixedResponse(FixedResponse::status(404));
-    let group = TargetGroupSpec::of_service(service(number + (port % 2) as u8));
+    let group = TargetGroupSpec::of_service(service(number));
+    let addresses = [port, port + 1].map(|port| Outside { host: "a.example".into(), port: 1 + port });
+    let targets = Targets::Outside(addresses.into());
+    let group = TargetGroupSpec { targets, ..group };
     let listener = ListenerSpec {
         name: listener_name(number),
         protocol: ListenerProtocol::Http,
@@ -67,6 +71,7 @@ fn balancer(number: u8, port: u16) -> BalancerChange {
         certificates: vec![certificate_name(number)],
         services: false,
         default_action: default_action.clone(),
+        client_limit: None,
     };
     let certificate = CertificateTold {
         name: certificate_name(number),
@@ -81,9 +86,21 @@ fn balancer(number: u8, port: u16) -> BalancerChange {
         priority: (1 + u32::from(port)).try_into().unwrap(),
         conditions: vec!["path=/api/*".parse().unwrap()],
         action: default_action,
+        limit: None,
     };
+    // Each keeps its meter for as long as it is there, whatever changes.
+    let slot = |metered: &Metered| match metered {
+        Metered::Listener(_) => 0,
+        Metered::Rule(_) => 1,
+        Metered::Group(_) => 2,
+        Metered::Target { target, .. } => 3 + target.bytes().map(u32::from).sum::<u32>(),
+    };
+    let others = [Metered::Listener(listener_name(number)), Metered::Rule(service(number))];
+    let metered = Metered::all_of(&group).chain(others);
+    let meters = metered.map(|metered| (metered.clone(), 10_000 * u32::from(number) + slot(&metered)));
     BalancerChange {
-        groups: vec![Arc::new(TargetGroupSpec { name: service(number), ..group })],
+        meters: meters.collect(),
+        groups: vec![Arc::new(group)],
         certificates: vec![Arc::new(certificate)],
         listeners: vec![Arc::new(listener)],
         rules: vec![Arc::new(rule)],
@@ -209,12 +226,36 @@ fn of_what_changed_often_only_the_newest_is_told() {
     assert!(is_empty, "nothing is kept for a worker that was told nothing");
 }
 
+#[test]
+fn a_worker_that_starts_is_told_all_meters_and_one_that_goes_on_those_of_what_changed() {
+    let mut world = World::new(WORKERS);
+    let built_in = BalancerChange { meters: vec![(Metered::built_in_listener(), 0)], ..Default::default() };
+    world.balance(built_in.clone());
+    world.balance(balancer(1, 1));
+    world.version = 1;
+    let told = |change: BalancerChange| change.meters.into_iter().collect::<BTreeMap<_, _>>();
+    let all = told(BalancerChange {
+        meters: [built_in.meters, balancer(1, 1).meters].concat(),
+        ..BalancerChange::default()
+    });
+    assert_eq!(told(world.difference(0).balancer), all);
+    world.balance(balancer(2, 1));
+    world.balance(no_balancer(1));
+    world.balance(BalancerChange { closed: vec!["http".parse().unwrap()], ..BalancerChange::default() });
+    world.version = 2;
+    assert_eq!(told(world.difference(0).balancer), told(balancer(2, 1)));
+    let left = told(world.difference(1).balancer);
+    assert_eq!(left.len(), 1 + balancer(2, 1).meters.len(), "nobody keeps those of what is gone: {left:?}");
+    assert_eq!(left[&Metered::built_in_listener()], 0);
+}
+
 /// A worker, as far as it knows what it was told.
 #[derive(Debug, Default, PartialEq)]
 struct Worker {
     version: Version,
     tasks: BTreeMap<TaskId, Assignment>,
     routes: BTreeMap<QualifiedName, Arc<Route>>,
+    meters: BTreeMap<Metered, u32>,
     target_groups: BTreeMap<QualifiedName, Arc<TargetGroupSpec>>,
     certificates: BTreeMap<Name, Arc<CertificateTold>>,
     listeners: BTreeMap<Name, Arc<ListenerSpec>>,
@@ -240,8 +281,24 @@ impl Worker {
     }
 
     fn balance(&mut self, change: BalancerChange) {
-        let BalancerChange { groups, dissolved, certificates, revoked, listeners, closed, rules, dropped } =
-            change;
+        let BalancerChange {
+            meters,
+            groups,
+            dissolved,
+            certificates,
+            revoked,
+            listeners,
+            closed,
+            rules,
+            dropped,
+        } = change;
+        for group in &groups {
+            let stay: Vec<_> = Metered::all_of(group).collect();
+            let is_of_it =
+                |metered: &Metered| matches!(metered, Metered::Target { group: of, .. } if *of == group.name);
+            self.meters.retain(|metered, _| !is_of_it(metered) || stay.contains(metered));
+        }
+        self.meters.extend(meters);
         self.target_groups.extend(groups.into_iter().map(|group| (group.name.clone(), group)));
         self.certificates.extend(certificates.into_iter().map(|told| (told.name.clone(), told)));
         self.listeners.extend(listeners.into_iter().map(|listener| (listener.name.clone(), listener)));
@@ -250,6 +307,11 @@ impl Worker {
         closed.iter().for_each(|listener| drop(self.listeners.remove(listener)));
         revoked.iter().for_each(|certificate| drop(self.certificates.remove(certificate)));
         dissolved.iter().for_each(|group| drop(self.target_groups.remove(group)));
+        self.meters.retain(|metered, _| match metered {
+            Metered::Listener(name) => !closed.contains(name),
+            Metered::Rule(name) => !dropped.contains(name),
+            Metered::Group(group) | Metered::Target { group, .. } => !dissolved.contains(group),
+        });
     }
 }
 

@@ -22,6 +22,7 @@ fn spec(revision: u32, desired: u32) -> ServiceSpec {
 
 /// A service in miniature: its tasks, and a clock.
 struct Model {
+    known: Known,
     tasks: Vec<Task>,
     now_ms: u64,
     made: u8,
@@ -29,11 +30,16 @@ struct Model {
 
 impl Model {
     fn new() -> Self {
-        Self { tasks: vec![], now_ms: 1_000_000, made: 0 }
+        Self::of(Kind::Command)
+    }
+
+    fn of(kind: Kind) -> Self {
+        let known = Known { kind: Some(kind), checked_within_ms: 0 };
+        Self { known, tasks: vec![], now_ms: 1_000_000, made: 0 }
     }
 
     fn plan(&self, spec: &ServiceSpec) -> Vec<Action> {
-        plan(spec, &self.tasks.iter().collect::<Vec<_>>(), self.now_ms)
+        plan(spec, &self.known, &self.tasks.iter().collect::<Vec<_>>(), self.now_ms)
     }
 
     fn apply(&mut self, spec: &ServiceSpec, actions: Vec<Action>) {
@@ -136,8 +142,14 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 
 proptest! {
     #[test]
-    fn whatever_happens_it_converges_without_a_gap(events in events()) {
-        let (mut model, mut spec) = (Model::new(), spec(1, 2));
+    fn whatever_happens_it_converges_without_a_gap(
+        events in events(),
+        is_http in any::<bool>(),
+        checked_within_ms in prop::sample::select(vec![0, 20_000_u64]),
+    ) {
+        let kind = if is_http { Kind::Http } else { Kind::Command };
+        let (mut model, mut spec) = (Model::of(kind), spec(1, 2));
+        model.known.checked_within_ms = if is_http { checked_within_ms } else { 0 };
         for event in events {
             match event {
                 Event::Deploy(revision) => spec.definition = definition(revision),
@@ -152,6 +164,9 @@ proptest! {
             model.apply(&spec, actions);
             let kept = before.min(spec.desired as usize);
             prop_assert!(model.serving() >= kept, "stopped what served with nothing in its stead");
+            let unhealthy = model.tasks.iter().filter(|task| is_unhealthy(task) && task.stop.is_none()).count();
+            let spared_max = if is_http { spec.desired as usize } else { 0 };
+            prop_assert!(unhealthy <= spared_max, "{unhealthy} unhealthy tasks stay");
             prop_assert_eq!(model.plan(&spec), vec![], "planned twice");
         }
         for _ in 0..4 {
@@ -251,6 +266,35 @@ fn an_unhealthy_task_is_stopped_with_its_reason_and_another_waits_to_be_started(
 }
 
 #[test]
+fn an_unhealthy_http_task_stays_until_another_serves_and_waits_double_all_the_same() {
+    let (mut model, spec) = (Model::of(Kind::Http), spec(1, 1));
+    let actions = model.plan(&spec);
+    model.apply(&spec, actions);
+    model.live();
+    for expected_ms in [100, 200, 400] {
+        let sick = model.tasks.last_mut().expect("it was started");
+        (sick.ready_at_ms, sick.health) = (None, Health::Unhealthy);
+        let sick = sick.id;
+        let actions = model.plan(&spec);
+        let [Action::Start { start_after_ms, .. }] = actions[..] else { panic!("{actions:?}") };
+        assert_eq!(start_after_ms - model.now_ms, expected_ms);
+        model.apply(&spec, actions);
+        model.now_ms = start_after_ms;
+        model.live();
+        let actions = model.plan(&spec);
+        let [Action::Stop { task, reason }] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!((*task, reason.code), (sick, StopCode::Unhealthy));
+        model.apply(&spec, actions);
+        // It has ended after the one in its place has started.
+        model.now_ms += 1;
+        model.live();
+    }
+    model.tasks.last_mut().expect("it was started").health = Health::Unhealthy;
+    let none = ServiceSpec { desired: 0, ..spec };
+    assert!(matches!(model.plan(&none)[..], [Action::Stop { .. }]), "a service that is to go spares none");
+}
+
+#[test]
 fn a_task_that_is_not_reached_yet_keeps_the_old_one() {
     let (mut model, old, new) = (Model::new(), spec(1, 1), spec(2, 1));
     let actions = model.plan(&old);
@@ -263,6 +307,40 @@ fn a_task_that_is_not_reached_yet_keeps_the_old_one() {
     assert_eq!(model.plan(&new), vec![]);
     model.tasks[1].health = Health::Healthy;
     assert!(matches!(&model.plan(&new)[..], [Action::Stop { task, .. }] if *task == model.tasks[0].id));
+}
+
+#[test]
+fn a_task_that_is_checked_replaces_none_before_its_first_check_is_over() {
+    let (old, new) = (spec(1, 1), spec(2, 1));
+    for is_healthy in [true, false] {
+        let mut model = Model::of(Kind::Http);
+        model.known.checked_within_ms = 20_000;
+        let actions = model.plan(&old);
+        model.apply(&old, actions);
+        model.live();
+        model.now_ms += 60_000;
+        let actions = model.plan(&new);
+        model.apply(&new, actions);
+        model.live();
+        model.now_ms += 19_999;
+        assert_eq!(model.plan(&new), vec![], "nothing is known of the new one");
+        let (old, replacing) = (model.tasks[0].id, model.tasks[1].id);
+        if is_healthy {
+            model.tasks[1].health = Health::Healthy;
+            assert!(matches!(model.plan(&new)[..], [Action::Stop { task, .. }] if task == old));
+            model.tasks[1].health = Health::Unchecked;
+            model.now_ms += 1;
+            let actions = model.plan(&new);
+            assert!(matches!(actions[..], [Action::Stop { task, .. }] if task == old), "nobody checks it");
+        } else {
+            model.tasks[1].health = Health::Unhealthy;
+            let actions = model.plan(&new);
+            let [Action::Stop { task, .. }, Action::Start { .. }] = actions[..] else {
+                panic!("{actions:?}")
+            };
+            assert_eq!(task, replacing, "the old one serves");
+        }
+    }
 }
 
 #[test]

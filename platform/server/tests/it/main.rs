@@ -1,8 +1,10 @@
 //! The platform as its users meet it: the real binary, its real processes, real components, real sockets.
 
 mod adversarial;
+mod apply;
 mod balancer;
 mod cancellation;
+mod clients;
 mod commands;
 mod crash;
 mod deploy;
@@ -16,5 +18,6 @@ mod quotas;
 mod snapshot;
 mod soak;
 mod templates;
+mod traces;
 mod usage;
 mod workers;

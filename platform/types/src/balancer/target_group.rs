@@ -1,10 +1,12 @@
 //! Target groups: who answers, how one of them is chosen, and how it is known who can.
 
+use super::Limit;
 use crate::text::{ParseError, serde_as_text};
 use crate::{QualifiedName, Span};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -29,6 +31,8 @@ pub struct TargetGroupSpec {
     pub deregistration_delay: Span,
     /// How its targets are checked. Without, only what requests show counts, and a task's own check.
     pub health_check: Option<TargetHealthCheck>,
+    /// How many requests its targets are given together.
+    pub limit: Option<Limit>,
 }
 
 impl TargetGroupSpec {
@@ -36,6 +40,8 @@ impl TargetGroupSpec {
     pub const TARGETS_MAX: usize = 1_000;
     /// ELBv2's delay.
     pub const DEREGISTRATION_DELAY: Span = Span::from_ms(300_000);
+    /// The shortest stickiness, and the shortest slow start.
+    pub const TIME_MIN: Span = Span::from_ms(1_000);
     /// The longest delay, and the longest slow start.
     pub const TIME_MAX: Span = Span::from_ms(3_600_000);
     /// The longest stickiness: seven days.
@@ -53,6 +59,7 @@ impl TargetGroupSpec {
             slow_start: None,
             deregistration_delay: Self::DEREGISTRATION_DELAY,
             health_check: None,
+            limit: None,
         }
     }
 }
@@ -129,8 +136,36 @@ impl TargetHealthCheck {
     pub const INTERVAL_MIN: Span = Span::from_ms(1_000);
     /// The longest interval.
     pub const INTERVAL_MAX: Span = Span::from_ms(300_000);
+    /// The shortest timeout.
+    pub const TIMEOUT_MIN: Span = Span::from_ms(100);
     /// The most of either threshold.
     pub const THRESHOLD_MAX: u32 = 10;
+    /// Longest path, in bytes.
+    pub const PATH_LENGTH_MAX: usize = 1024;
+    /// The gRPC method that is called unless another is named; ELBv2's.
+    pub const GRPC_METHOD: &str = "/AWS.ALB/healthcheck";
+    /// The greatest gRPC code that a matcher can name, as in ELBv2.
+    pub const GRPC_CODE_MAX: u16 = 99;
+    /// Statuses of HTTP that a matcher can name, as in ELBv2.
+    pub const STATUSES: RangeInclusive<u16> = 200..=599;
+
+    /// The longest that it takes to notice that a target is not healthy, in milliseconds.
+    pub fn notice_ms(&self) -> u64 {
+        self.interval.ms().saturating_add(self.timeout.ms()).saturating_mul(u64::from(self.unhealthy))
+    }
+
+    /// What a check is of targets that speak this, where nothing more is said: by connecting, or by a gRPC method that
+    /// nobody has, since whoever says so is there.
+    pub fn of(protocol: TargetProtocol) -> Self {
+        match protocol {
+            TargetProtocol::Grpc => Self {
+                path: Some(Self::GRPC_METHOD.into()),
+                matcher: Matcher::UNIMPLEMENTED.into(),
+                ..Self::default()
+            },
+            TargetProtocol::Http1 | TargetProtocol::Http2 | TargetProtocol::Tcp => Self::default(),
+        }
+    }
 }
 
 impl Default for TargetHealthCheck {
@@ -152,15 +187,32 @@ impl Default for TargetHealthCheck {
 pub struct Matcher(Arc<[(u16, u16)]>);
 
 impl Matcher {
+    /// Numbers and ranges that one can name.
+    pub const PARTS_MAX: usize = 64;
+    /// gRPC's code of a method that nobody has.
+    const UNIMPLEMENTED: u16 = 12;
+
     /// Whether a status is among them.
     pub fn has(&self, status: u16) -> bool {
         self.0.iter().any(|&(from, to)| (from..=to).contains(&status))
+    }
+
+    /// Whether none but these are among them.
+    pub fn is_within(&self, statuses: &RangeInclusive<u16>) -> bool {
+        self.0.iter().all(|(from, to)| statuses.contains(from) && statuses.contains(to))
+    }
+}
+
+/// One status alone.
+impl From<u16> for Matcher {
+    fn from(status: u16) -> Self {
+        Self([(status, status)].into())
     }
 }
 
 impl Default for Matcher {
     fn default() -> Self {
-        Self([(200, 200)].into())
+        Self::from(200_u16)
     }
 }
 
@@ -168,14 +220,16 @@ impl FromStr for Matcher {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let error = || ParseError::new(text, "statuses, like \"200\", \"200,302\" or \"200-399\"");
+        let error =
+            || ParseError::new(text, "statuses, 64 at most, like \"200\", \"200,302\" or \"200-399\"");
         let range = |part: &str| {
             let (from, to) = part.split_once('-').unwrap_or((part, part));
             let (from, to) = (from.parse().ok()?, to.parse().ok()?);
             (from <= to && to <= 599).then_some((from, to))
         };
-        let ranges: Option<Vec<_>> = text.split(',').map(range).collect();
-        ranges.map(|ranges| Self(ranges.into())).ok_or_else(error)
+        let ranges: Option<Vec<_>> = text.split(',').take(Self::PARTS_MAX + 1).map(range).collect();
+        let ranges = ranges.filter(|ranges| ranges.len() <= Self::PARTS_MAX).ok_or_else(error)?;
+        Ok(Self(ranges.into()))
     }
 }
 
@@ -318,5 +372,19 @@ mod tests {
     fn a_matcher_has_what_it_names() {
         let matcher: Matcher = "200-299,302".parse().unwrap();
         assert!(matcher.has(204) && matcher.has(302) && !matcher.has(301) && !matcher.has(300));
+        assert!(matcher.is_within(&(200..=302)) && !matcher.is_within(&(200..=301)));
+        assert!(!matcher.is_within(&(201..=302)));
+        let many = |count: usize| vec!["200"; count].join(",").parse::<Matcher>();
+        assert!(many(Matcher::PARTS_MAX).is_ok() && many(Matcher::PARTS_MAX + 1).is_err());
+    }
+
+    #[test]
+    fn a_check_of_grpc_is_a_call_that_nobody_answers() {
+        let check = TargetHealthCheck::of(TargetProtocol::Grpc);
+        assert_eq!(
+            (check.path.as_deref(), &*check.matcher.to_string()),
+            (Some("/AWS.ALB/healthcheck"), "12")
+        );
+        assert_eq!(TargetHealthCheck::of(TargetProtocol::Http2), TargetHealthCheck::default());
     }
 }

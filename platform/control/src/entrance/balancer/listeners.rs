@@ -1,8 +1,9 @@
 //! Listeners: made, changed, shown, removed. The node opens and closes what they need.
 //!
-//! The built-in listener is always there; what can be changed of it is what becomes of its requests. What always holds: a
-//! port is one listener's or one service's; a listener that has rules is not removed; one of https has certificates, all of
-//! which there are, and no other has any.
+//! The built-in listener is always there; what can be changed of it is what becomes of its requests. An internal listener has
+//! its port at the platform's address in the virtual network, and takes none of the node's. What always holds: a port of the
+//! node is one public listener's or one service's, and one within one internal listener's; a listener that has rules is not
+//! removed; one of https has certificates, all of which there are, and no other has any.
 
 use super::certificates::no_certificate;
 use super::{check_action, check_readable, not_there};
@@ -14,11 +15,8 @@ use crate::model::{built_in_name, is_built_in};
 use crate::view::View;
 use skiff_api::{ErrorCode, Page, PageQuery, PutListener};
 use skiff_plan::routes::Place;
-use skiff_types::{
-    Action, CERTIFICATES_PER_LISTENER_MAX, FixedResponse, LISTENERS_MAX, Listen, ListenerProtocol,
-    ListenerSpec, Name, Namespace, Scheme,
-};
-use std::collections::BTreeSet;
+use skiff_types::{LISTENERS_MAX, Listen, ListenerProtocol, ListenerSpec, Name, Scheme};
+use std::sync::Arc;
 use tracing::info;
 
 impl Entrance {
@@ -30,17 +28,16 @@ impl Entrance {
         if_match: IfMatch,
     ) -> Result<skiff_api::Listener, ApiError> {
         self.check_place(name, &request)?;
-        let action = request.default_action.as_ref();
-        let action = action.map(|action| action.to_domain(&Namespace::default())).transpose();
-        let action = action.map_err(ApiError::invalid)?;
         let _alone = self.context.routing.lock().await;
         let spec = |present: Option<&ListenerSpec>| -> Result<ListenerSpec, ApiError> {
-            let spec = next(name, present, &request, action.clone())?;
+            let spec = request.to_domain(name, present).map_err(ApiError::invalid)?;
+            self.check_port(&spec)?;
             self.context.objects.read(|view| check(view, present, &spec))?;
             Ok(spec)
         };
         let held = self.declare(&keys::listener(name), if_match, spec).await?;
-        info!(listener = %name, port = held.value.spec.port, protocol = %held.value.spec.protocol, "wanted");
+        let ListenerSpec { port, protocol, scheme, .. } = *held.value.spec;
+        info!(listener = %name, port, %protocol, %scheme, "wanted");
         self.get_listener(name)
     }
 
@@ -74,98 +71,30 @@ impl Entrance {
         Ok(())
     }
 
-    /// Refuses a port that the platform itself has, and any place of the built-in listener but its own.
+    /// Refuses any place of the built-in listener but its own.
     fn check_place(&self, name: &Name, request: &PutListener) -> Result<(), ApiError> {
         let PutListener { protocol, port, scheme, .. } = *request;
-        if is_built_in(name) {
-            let http = self.context.config.http.port();
-            let asked = (protocol, port, scheme.unwrap_or_default());
-            return match asked == (ListenerProtocol::Http, http, Scheme::Public) {
-                true => Ok(()),
-                false => Err(ApiError::invalid(format!(
-                    "the listener {name} speaks http at the port {http}, for everybody: where it is, `skiff up --http` \
-                     says; make another listener for what is to be otherwise"
-                ))),
-            };
+        let http = self.context.config.http.port();
+        let asked = (protocol, port, scheme.unwrap_or_default());
+        match !is_built_in(name) || asked == (ListenerProtocol::Http, http, Scheme::Public) {
+            true => Ok(()),
+            false => Err(ApiError::invalid(format!(
+                "the listener {name} speaks http at the port {http}, for everybody: where it is, `skiff up --http` says; make \
+                 another listener for what is to be otherwise"
+            ))),
         }
-        match port {
-            0 => Err(ApiError::invalid("port is 0; it must be 1 to 65535")),
-            port if self.is_own_port(port) => {
+    }
+
+    /// Refuses a port of the node that the platform itself has.
+    fn check_port(&self, spec: &ListenerSpec) -> Result<(), ApiError> {
+        let is_of_node = spec.scheme == Scheme::Public && !is_built_in(&spec.name);
+        match is_of_node && self.is_own_port(spec.port) {
+            true => {
+                let port = spec.port;
                 Err(ApiError::invalid(format!("Skiff itself listens at the port {port}; choose another")))
             }
-            _ => Ok(()),
+            false => Ok(()),
         }
-    }
-}
-
-/// What a request makes of a listener.
-fn next(
-    name: &Name,
-    present: Option<&ListenerSpec>,
-    request: &PutListener,
-    action: Option<Action>,
-) -> Result<ListenerSpec, ApiError> {
-    let protocol = request.protocol;
-    let scheme = request.scheme.or(present.map(|spec| spec.scheme)).unwrap_or_default();
-    if scheme == Scheme::Internal {
-        return Err(ApiError::invalid("listeners can't be internal yet; make a public one"));
-    }
-    let is_tcp = protocol == ListenerProtocol::Tcp;
-    if is_tcp && request.services == Some(true) {
-        return Err(ApiError::invalid(
-            "services is for listeners of http: connections of tcp name no host and no path; leave it out",
-        ));
-    }
-    let before = present.filter(|spec| spec.protocol != ListenerProtocol::Tcp);
-    let services = request.services.or(before.map(|spec| spec.services)).unwrap_or(true);
-    let default_action = action.or_else(|| present.map(|spec| spec.default_action.clone()));
-    let default_action = match default_action {
-        Some(action @ Action::Forward(_)) => action,
-        Some(action) if !is_tcp => action,
-        None if !is_tcp => Action::FixedResponse(FixedResponse::status(404)),
-        Some(_) | None => {
-            return Err(ApiError::invalid(
-                "a listener of tcp can do nothing but forward: say where to with default_action, as --forward does",
-            ));
-        }
-    };
-    Ok(ListenerSpec {
-        name: name.clone(),
-        protocol,
-        port: request.port,
-        scheme,
-        certificates: certificates(present, request)?,
-        services: services && !is_tcp,
-        default_action,
-    })
-}
-
-/// The certificates that a listener is to have.
-fn certificates(present: Option<&ListenerSpec>, request: &PutListener) -> Result<Vec<Name>, ApiError> {
-    let asked = request.certificates.as_deref();
-    if request.protocol != ListenerProtocol::Https {
-        return match asked.unwrap_or_default() {
-            [] => Ok(vec![]),
-            [_, ..] => Err(ApiError::invalid(
-                "certificates are for listeners of https; leave them out, or say --protocol https",
-            )),
-        };
-    }
-    let names = asked.or(present.map(|spec| spec.certificates.as_slice())).unwrap_or_default();
-    let distinct: BTreeSet<&Name> = names.iter().collect();
-    match names.len() {
-        0 => Err(ApiError::invalid(
-            "a listener of https shows its clients a certificate: name one with certificates, as --certificate does \
-             (`skiff cert ls` lists them, `skiff cert import` brings in another)",
-        )),
-        count if count > CERTIFICATES_PER_LISTENER_MAX => Err(ApiError::invalid(format!(
-            "a listener can't have {count} certificates; the most is {CERTIFICATES_PER_LISTENER_MAX}: put several \
-             names into one certificate, or use wildcards"
-        ))),
-        count if count > distinct.len() => {
-            Err(ApiError::invalid("a listener names a certificate twice: name each once"))
-        }
-        _ => Ok(names.to_vec()),
     }
 }
 
@@ -200,15 +129,23 @@ fn check(view: &View, present: Option<&ListenerSpec>, spec: &ListenerSpec) -> Re
     check_action(view, spec.protocol, &spec.default_action)
 }
 
-/// Refuses a port that another listener or a service has.
+/// Refuses a port that another listener of the same scheme has, or a public one's that a service has.
 fn check_free(view: &View, spec: &ListenerSpec) -> Result<(), ApiError> {
     let taken = |holder: String| {
         let message = format!("the port {} is already taken by {holder}; choose another", spec.port);
         Err(ApiError::new(ErrorCode::Conflict, message))
     };
-    let mut others = view.other_listeners();
-    if let Some(other) = others.find(|other| other.port == spec.port && other.name != spec.name) {
-        return taken(format!("the listener {}", other.name));
+    let is_there = |other: &&Arc<ListenerSpec>| {
+        (other.scheme, other.port) == (spec.scheme, spec.port) && other.name != spec.name
+    };
+    if let Some(other) = view.other_listeners().find(is_there) {
+        return taken(match other.scheme {
+            Scheme::Public => format!("the listener {}", other.name),
+            Scheme::Internal => format!("the internal listener {}", other.name),
+        });
+    }
+    if spec.scheme == Scheme::Internal {
+        return Ok(());
     }
     let askers = view.askers.of(&Place::Listen(Listen::Tcp(spec.port))).iter();
     let mut living = askers.filter(|asker| view.service(asker).is_some_and(|held| !held.value.removed));
@@ -255,6 +192,7 @@ fn shown(view: &View, name: &Name) -> Option<skiff_api::Listener> {
         certificates: spec.certificates.clone(),
         services: spec.services,
         default_action: (&spec.default_action).into(),
+        client_limit: spec.client_limit.map(Into::into),
         rules: u32::try_from(view.rules_count(name)).unwrap_or(u32::MAX),
         created_at_ms: held.map(|held| held.value.created_at_ms),
         updated_at_ms: held.map(|held| held.value.updated_at_ms),

@@ -8,13 +8,10 @@ use crate::entrance::page::page;
 use crate::entrance::{Entrance, IfMatch};
 use crate::error::ApiError;
 use crate::keys;
-use crate::model::{ListenerRule, built_in_name};
+use crate::model::ListenerRule;
 use crate::view::{Held, View};
 use skiff_api::{ErrorCode, ListenerRuleListQuery, Page, PutListenerRule};
-use skiff_types::{
-    CONDITION_VALUES_MAX, CONDITIONS_MAX, Condition, ListenerProtocol, Namespace, Priority, QualifiedName,
-    RULES_PER_LISTENER_MAX, RuleSpec,
-};
+use skiff_types::{ListenerProtocol, Namespace, QualifiedName, RULES_PER_LISTENER_MAX, RuleSpec};
 use tracing::info;
 
 impl Entrance {
@@ -25,7 +22,7 @@ impl Entrance {
         request: PutListenerRule,
         if_match: IfMatch,
     ) -> Result<skiff_api::ListenerRule, ApiError> {
-        let wanted = asked(name, request)?;
+        let wanted = request.to_domain(name).map_err(ApiError::invalid)?;
         let _alone = self.context.routing.lock().await;
         let spec = |present: Option<&RuleSpec>| -> Result<RuleSpec, ApiError> {
             self.context.objects.read(|view| check(view, present, &wanted))?;
@@ -66,37 +63,6 @@ impl Entrance {
         info!(rule = %name, "the rule is removed");
         Ok(())
     }
-}
-
-/// What a request asks for, its bounds checked.
-fn asked(name: &QualifiedName, request: PutListenerRule) -> Result<RuleSpec, ApiError> {
-    let PutListenerRule { listener, priority, conditions, action } = request;
-    let count = conditions.len();
-    if count == 0 {
-        return Err(ApiError::invalid(
-            "a rule without conditions would take everything: that is what a listener's default action is for; \
-             give it one, like \"path=*\"",
-        ));
-    }
-    if count > CONDITIONS_MAX {
-        return Err(ApiError::invalid(format!(
-            "{count} conditions are more than a rule can have: {CONDITIONS_MAX}"
-        )));
-    }
-    let values: usize = conditions.iter().map(Condition::values).sum();
-    if values > CONDITION_VALUES_MAX {
-        return Err(ApiError::invalid(format!(
-            "the conditions have {values} values together; the most of a rule is {CONDITION_VALUES_MAX}: make several \
-             rules of it"
-        )));
-    }
-    Ok(RuleSpec {
-        name: name.clone(),
-        listener: listener.unwrap_or_else(built_in_name),
-        priority: Priority::try_from(priority).map_err(ApiError::invalid)?,
-        conditions,
-        action: action.to_domain(&name.namespace).map_err(ApiError::invalid)?,
-    })
 }
 
 /// Refuses a rule that can't be beside all else.
@@ -146,6 +112,7 @@ fn shown(held: &Held<ListenerRule>) -> skiff_api::ListenerRule {
         priority: spec.priority.get(),
         conditions: spec.conditions.clone(),
         action: (&spec.action).into(),
+        limit: spec.limit.map(Into::into),
         created_at_ms: held.value.created_at_ms,
         updated_at_ms: held.value.updated_at_ms,
     }

@@ -8,9 +8,7 @@ use crate::keys;
 use crate::model::TargetGroup;
 use crate::view::{Held, User, View};
 use skiff_api::{Page, PageQuery, PutTargetGroup};
-use skiff_types::{
-    ListenerProtocol, Namespace, Outside, QualifiedName, TargetGroupSpec, TargetProtocol, Targets,
-};
+use skiff_types::{ListenerProtocol, Namespace, Outside, QualifiedName, TargetGroupSpec, Targets};
 use std::net::IpAddr;
 use tracing::info;
 
@@ -22,18 +20,11 @@ impl Entrance {
         request: PutTargetGroup,
         if_match: IfMatch,
     ) -> Result<skiff_api::TargetGroup, ApiError> {
-        let targets = request.targets.to_domain(&name.namespace).map_err(ApiError::invalid)?;
-        self.check_addresses(&targets)?;
         let _alone = self.context.routing.lock().await;
         let spec = |present: Option<&TargetGroupSpec>| -> Result<TargetGroupSpec, ApiError> {
             let before = present.cloned().unwrap_or_else(|| TargetGroupSpec::of_service(name.clone()));
-            let spec = TargetGroupSpec {
-                targets: targets.clone(),
-                protocol: request.protocol.unwrap_or(before.protocol),
-                algorithm: request.algorithm.unwrap_or(before.algorithm),
-                ..before
-            };
-            check_protocol(spec.protocol)?;
+            let spec = request.to_domain(before).map_err(ApiError::invalid)?;
+            self.check_addresses(&spec.targets)?;
             self.context.objects.read(|view| check(view, &spec))?;
             Ok(spec)
         };
@@ -120,15 +111,6 @@ impl Entrance {
     }
 }
 
-fn check_protocol(protocol: TargetProtocol) -> Result<(), ApiError> {
-    match protocol {
-        TargetProtocol::Http1 | TargetProtocol::Tcp => Ok(()),
-        TargetProtocol::Http2 | TargetProtocol::Grpc => Err(ApiError::invalid(format!(
-            "targets can't be spoken to by {protocol} yet; make the group one of http1 or tcp"
-        ))),
-    }
-}
-
 /// Refuses a group of a service that is not there, and one that can't take what leads to it already.
 fn check(view: &View, spec: &TargetGroupSpec) -> Result<(), ApiError> {
     if let Targets::Service(service) = &spec.targets {
@@ -165,7 +147,8 @@ fn check_users(
     view.users_of_group(name).try_for_each(check_user)
 }
 
-fn no_group(view: &View, name: &QualifiedName) -> ApiError {
+/// Says that there is no such group, and what to do.
+pub(super) fn no_group(view: &View, name: &QualifiedName) -> ApiError {
     let QualifiedName { namespace, name: group } = name;
     let missing = format!("there is no target group {group} in the namespace {namespace}");
     let missing = match view.service(name) {
@@ -183,7 +166,13 @@ fn shown(held: &Held<TargetGroup>) -> skiff_api::TargetGroup {
         revision: held.revision,
         targets: (&spec.targets).into(),
         protocol: spec.protocol,
+        tls: spec.tls,
         algorithm: spec.algorithm,
+        stickiness: spec.stickiness,
+        slow_start: spec.slow_start,
+        deregistration_delay: spec.deregistration_delay,
+        health_check: spec.health_check.as_ref().map(Into::into),
+        limit: spec.limit.map(Into::into),
         created_at_ms: held.value.created_at_ms,
         updated_at_ms: held.value.updated_at_ms,
     }

@@ -54,6 +54,9 @@ pub(super) async fn carry_out(
             entrance.delete_target_group(&call.qualified("target_group")?, call.if_match()?).await?;
             respond::empty(status)
         }
+        Op::ListTargets => {
+            respond::json(status, &entrance.list_targets(&call.qualified("target_group")?, &call.query()?)?)
+        }
         Op::PutCertificate => {
             let (certificate, if_match) = (call.path("certificate")?, call.if_match()?);
             let request = call.json().await.map_err(without_details)?;

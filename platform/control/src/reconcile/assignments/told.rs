@@ -16,7 +16,9 @@ use skiff_plan::lifecycle;
 use skiff_plan::routes::{self, Host, Routed, ServiceRoute, Wishes};
 use skiff_ports::runtime::{DesiredChange, DesiredRoute, DesiredTask};
 use skiff_ports::snapshot::{HostMatch, TaskSpec};
-use skiff_types::{Command, Digest, Health, Kind, Namespace, QualifiedName, TaskDefinitionId, TaskId};
+use skiff_types::{
+    Command, Digest, Health, Kind, Namespace, QualifiedName, TaskDefinitionId, TaskId, TaskStatus,
+};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -223,11 +225,15 @@ impl Told {
         if definition.is_none() {
             self.undefined.insert(owner.clone());
         }
-        // A command whose health is not checked is a job.
         let is_target = |object: &TaskObject| {
             let task = &object.task;
-            let listens = object.kind == Kind::Http || task.health == Health::Healthy;
-            listens && task.is_ready() && task.stop.is_none()
+            task.stop.is_none()
+                && match object.kind {
+                    // Its group's checks say whether it has requests: an unhealthy one has them if no other is healthy.
+                    Kind::Http => task.status == TaskStatus::Running,
+                    // A command whose health is not checked is a job.
+                    Kind::Command => task.is_ready() && task.health == Health::Healthy,
+                }
         };
         let assigned = self.tasks.get(&owner);
         let targets: Vec<TaskId> = view

@@ -4,7 +4,7 @@
 //! leaves is taken before all that comes, since room ends only where a piece does.
 
 use super::{ITEM_BYTES, Room};
-use skiff_ports::balancer::BalancerChange;
+use skiff_ports::balancer::{BalancerChange, Metered};
 use skiff_ports::tls::CertificateTold;
 use skiff_types::{Action, ListenerSpec, Name, Pattern, QualifiedName, RuleSpec, TargetGroupSpec, Targets};
 use std::iter::from_fn;
@@ -13,6 +13,7 @@ use std::vec::IntoIter;
 
 /// What is not in a piece yet.
 pub(super) struct Unsent {
+    meters: IntoIter<(Metered, u32)>,
     groups: IntoIter<Arc<TargetGroupSpec>>,
     dissolved: IntoIter<QualifiedName>,
     certificates: IntoIter<Arc<CertificateTold>>,
@@ -25,9 +26,19 @@ pub(super) struct Unsent {
 
 impl Unsent {
     pub(super) fn new(change: BalancerChange) -> Self {
-        let BalancerChange { groups, dissolved, certificates, revoked, listeners, closed, rules, dropped } =
-            change;
+        let BalancerChange {
+            meters,
+            groups,
+            dissolved,
+            certificates,
+            revoked,
+            listeners,
+            closed,
+            rules,
+            dropped,
+        } = change;
         Self {
+            meters: meters.into_iter(),
             groups: groups.into_iter(),
             dissolved: dissolved.into_iter(),
             certificates: certificates.into_iter(),
@@ -40,6 +51,7 @@ impl Unsent {
     }
 
     pub(super) fn take_what_comes(&mut self, room: &mut Room, piece: &mut BalancerChange) {
+        piece.meters.extend(from_fn(|| room.take(&mut self.meters, |(metered, _)| metered_bytes(metered))));
         piece.groups.extend(from_fn(|| room.take(&mut self.groups, |spec| target_group_bytes(spec))));
         piece
             .certificates
@@ -57,10 +69,18 @@ impl Unsent {
 
     /// Whether all was taken.
     pub(super) fn is_empty(&self) -> bool {
-        let Self { groups, dissolved, certificates, revoked, listeners, closed, rules, dropped } = self;
-        let come = groups.len() + certificates.len() + listeners.len() + rules.len();
+        let Self { meters, groups, dissolved, certificates, revoked, listeners, closed, rules, dropped } =
+            self;
+        let come = meters.len() + groups.len() + certificates.len() + listeners.len() + rules.len();
         let leave = dropped.len() + closed.len() + revoked.len() + dissolved.len();
         come + leave == 0
+    }
+}
+
+fn metered_bytes(metered: &Metered) -> usize {
+    match metered {
+        Metered::Listener(_) | Metered::Rule(_) | Metered::Group(_) => ITEM_BYTES,
+        Metered::Target { target, .. } => ITEM_BYTES + target.len(),
     }
 }
 

@@ -115,3 +115,70 @@ fn what_is_named_is_not_removed() {
     refused(&platform, "target-group show legacy", &["legacy"]);
     refused(&platform, "listener show extra", &["extra"]);
 }
+
+#[test]
+fn a_target_group_that_can_not_be_is_refused() {
+    let platform = Platform::start(&[]);
+    deploy_named(&platform, "app");
+    let outside = |more: &str| format!("target-group create legacy --outside 192.0.2.7:80 {more}");
+    let of_service = |more: &str| format!("target-group create other --service app {more}");
+    for (command, parts) in [
+        (outside("--stickiness 8d"), ["stickiness can't be 8d", "from 1s to 7d"]),
+        (outside("--slow-start 500ms"), ["slow_start can't be 500ms", "from 1s to 1h"]),
+        (outside("--deregistration-delay 2h"), ["deregistration_delay can't be 2h", "from 0ms to 1h"]),
+        (outside("--slow-start 30s --algorithm weighted-random"), ["weighted-random", "--no-slow-start"]),
+        (outside("--protocol tcp --stickiness 1h"), ["stickiness", "speak tcp"]),
+        (outside("--protocol tcp --slow-start 30s"), ["slow_start", "speak tcp"]),
+        (
+            outside("--health-interval 500ms"),
+            ["the interval of a health check can't be 500ms", "from 1s to 5m"],
+        ),
+        (outside("--health-interval 2s --health-timeout 3s"), ["longer than its interval", "shorten"]),
+        (outside("--health-timeout 1ms"), ["the timeout of a health check can't be 1ms", "from 100ms"]),
+        (outside("--healthy 11"), ["healthy", "from 1 to 10"]),
+        (outside("--unhealthy 0"), ["unhealthy", "from 1 to 10"]),
+        (outside("--matcher 200"), ["by connecting", "give it a path"]),
+        (outside("--health-check /a#b"), ["is not the path of a health check", "/ready"]),
+        (outside("--protocol grpc --health-check /ready"), ["a method of gRPC", "Health/Check"]),
+        (outside("--protocol grpc --matcher 200"), ["gRPC does not have", "from 0 to 99"]),
+        (of_service("--tls"), ["tls is for targets outside", "--no-tls"]),
+        (of_service("--health-check /"), ["health_check", "the target group of that name alone"]),
+        (of_service("--slow-start 30s"), ["slow_start", "default/app"]),
+        (of_service("--deregistration-delay 1s"), ["deregistration_delay", "default/app"]),
+    ] {
+        refused(&platform, &command, &parts);
+    }
+    for (command, part) in [
+        (outside("--limit burst=5"), "a limit, like"),
+        (outside("--limit rate=0"), "a limit, like"),
+        (outside("--health-check ready"), "neither \"tcp\" nor a path"),
+        (outside("--matcher 2xx"), "statuses"),
+        (outside("--stickiness 1h --no-stickiness"), "cannot be used with"),
+        (outside("--health-check / --no-health-check"), "cannot be used with"),
+    ] {
+        wrong_usage(&platform, &command, part);
+    }
+    refused(&platform, "target-group show legacy", &["legacy"]);
+}
+
+#[test]
+fn what_counts_requests_is_not_for_connections_of_tcp() {
+    let platform = Platform::start(&[]);
+    platform.deploy("kv", "kv", &["--port", "6379"]);
+    let create =
+        |more: &str| format!("listener create db --port {} --protocol tcp --forward {more}", free_port());
+    refused(&platform, &create("kv --stickiness 1h"), &["stickiness is for listeners of http"]);
+    platform.ok(&["target-group", "create", "calls", "--outside", "192.0.2.7:80", "--protocol", "grpc"]);
+    refused(&platform, &create("calls"), &["speak grpc", "give the group the protocol tcp"]);
+    platform.ok(&["target-group", "create", "secure", "--outside", "192.0.2.7:443", "--tls"]);
+    refused(&platform, &create("secure"), &["inside TLS", "--no-tls"]);
+    // Of a limit it is connections that are counted.
+    let bytes = ["target-group", "create", "bytes", "--outside", "192.0.2.7:80", "--protocol", "tcp"];
+    platform.ok(&[&bytes[..], &["--limit", "rate=5,concurrent=2"]].concat());
+    platform.ok(&create("bytes").split_whitespace().collect::<Vec<_>>());
+    wrong_usage(
+        &platform,
+        "rule create a --priority 1 --if path=/ --respond 404 --stickiness 1h",
+        "--stickiness",
+    );
+}

@@ -11,14 +11,14 @@ const HOST: &str = "legacy.example.com";
 const CONDITION: &str = "host=legacy.example.com";
 
 /// A server outside the platform: it answers each GET with its name and the request's head, and keeps its connections.
-struct Outside {
+pub(super) struct Outside {
     port: u16,
     /// How many connections it has accepted.
     connections: Arc<AtomicUsize>,
 }
 
 impl Outside {
-    fn start(name: &'static str) -> Self {
+    pub(super) fn start(name: &'static str) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let outside = Self { port: listener.local_addr().unwrap().port(), connections: Arc::default() };
         let connections = outside.connections.clone();
@@ -32,7 +32,7 @@ impl Outside {
         outside
     }
 
-    fn target(&self) -> String {
+    pub(super) fn target(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 }
@@ -54,7 +54,7 @@ fn serve(mut stream: &TcpStream, name: &str) -> std::io::Result<()> {
     }
 }
 
-fn is_from(answer: &Answer, name: &str) -> bool {
+pub(super) fn is_from(answer: &Answer, name: &str) -> bool {
     answer.status == 200 && answer.header("x-from") == name
 }
 

@@ -23,13 +23,13 @@ const EXCHANGES: usize = 100;
 const CLIENTS: usize = 3;
 
 /// A certificate authority of the test's own.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     dir: PathBuf,
 }
 
 /// A certificate and its key, in files as they are imported.
-struct Issued {
+pub(crate) struct Issued {
     certificate: String,
     private_key: String,
     /// As it is shown.
@@ -38,7 +38,7 @@ struct Issued {
 
 impl Authority {
     /// One whose files are in this folder.
-    fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         // Another name than those that it vouches for have: OpenSSL takes them for self-signed otherwise.
         params.distinguished_name.push(DnType::CommonName, "an authority");
@@ -50,12 +50,12 @@ impl Authority {
     }
 
     /// The file of its own certificate.
-    fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.dir.join("authority.pem")
     }
 
     /// A certificate for these; the files are named so.
-    fn issue(&self, file: &str, domains: &[&str]) -> Issued {
+    pub(crate) fn issue(&self, file: &str, domains: &[&str]) -> Issued {
         let domains: Vec<String> = domains.iter().map(|domain| (*domain).to_owned()).collect();
         self.issue_as(file, CertificateParams::new(domains).unwrap())
     }
@@ -88,7 +88,8 @@ impl Authority {
     }
 }
 
-fn import(platform: &Platform, name: &str, issued: &Issued) {
+/// Imports a certificate with its key.
+pub(crate) fn import(platform: &Platform, name: &str, issued: &Issued) {
     platform.ok(&import_of(name, &issued.certificate, &issued.private_key));
 }
 
@@ -97,7 +98,7 @@ fn import_of<'a>(name: &'a str, certificate: &'a str, private_key: &'a str) -> [
 }
 
 /// Makes a listener of https with these certificates, and more; its port.
-fn listen(platform: &Platform, name: &str, certificates: &str, more: &[&str]) -> u16 {
+pub(crate) fn listen(platform: &Platform, name: &str, certificates: &str, more: &[&str]) -> u16 {
     let port = free_port();
     let text = port.to_string();
     let create = ["listener", "create", name, "--port", &text, "--protocol", "https"];

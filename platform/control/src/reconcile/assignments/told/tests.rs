@@ -54,8 +54,18 @@ fn take_in<N: Ord, S: PartialEq>(
 
 impl Node {
     fn balance(&mut self, change: BalancerChange) {
-        let BalancerChange { groups, dissolved, certificates, revoked, listeners, closed, rules, dropped } =
-            change;
+        let BalancerChange {
+            meters,
+            groups,
+            dissolved,
+            certificates,
+            revoked,
+            listeners,
+            closed,
+            rules,
+            dropped,
+        } = change;
+        assert!(meters.is_empty(), "those are the node's");
         take_in(&mut self.target_groups, groups, &dissolved, |spec| spec.name.clone());
         take_in(&mut self.certificates, certificates, &revoked, |told| told.name.clone());
         take_in(&mut self.listeners, listeners, &closed, |spec| spec.name.clone());
@@ -250,6 +260,7 @@ fn listener(number: u8, services: bool) -> Listener {
         certificates: vec![],
         services,
         default_action: Action::Forward(Forward::to(service_name(number))),
+        client_limit: None,
     })
 }
 
@@ -260,6 +271,7 @@ fn listener_rule(number: u8, of: u8, to: u8) -> ListenerRule {
         priority: u32::from(number + 1).try_into().unwrap(),
         conditions: vec!["path=/api/*".parse().unwrap()],
         action: Action::Forward(Forward::to(service_name(to))),
+        limit: None,
     })
 }
 
