@@ -40,7 +40,7 @@ where
     let (sum, count) =
         others().filter_map(failures).fold((0, 0), |(sum, count), others| (sum + others, count + 1));
     // With nobody to compare with, it is as good as any.
-    let usual = if count == 0 { own } else { sum / count };
+    let usual = sum.checked_div(count).unwrap_or(own);
     let excess = own.saturating_sub(usual).min(EXCESS_MAX);
     WHOLE - (WHOLE - LEAST) * excess / EXCESS_MAX
 }

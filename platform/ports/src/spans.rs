@@ -32,7 +32,7 @@ impl SampleShare {
 
     /// The share from 0 to 1; nothing if it is none.
     pub fn new(share: f64) -> Option<Self> {
-        (0.0..=1.0).contains(&share).then(|| Self { below: (share * IDS as f64) as u64 })
+        (0.0..=1.0).contains(&share).then_some(Self { below: (share * IDS as f64) as u64 })
     }
 
     /// Whether the trace of this id is one of them.

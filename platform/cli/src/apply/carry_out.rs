@@ -167,7 +167,7 @@ impl<'a, 'p> Work<'a, 'p> {
 fn past(change: &Change) -> &'static str {
     match change {
         Change::Create => "created",
-        Change::Change(_) => "changed",
+        Change::Update(_) => "changed",
         Change::Nothing => "unchanged",
     }
 }

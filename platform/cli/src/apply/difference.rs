@@ -28,7 +28,7 @@ pub(super) struct Field {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Change {
     Create,
-    Change(Vec<Field>),
+    Update(Vec<Field>),
     Nothing,
 }
 
@@ -44,14 +44,14 @@ impl Change {
         for key in keys {
             compare(key, present.get(key), wanted.get(key), &mut fields);
         }
-        if fields.is_empty() { Self::Nothing } else { Self::Change(fields) }
+        if fields.is_empty() { Self::Nothing } else { Self::Update(fields) }
     }
 
     /// As programs are told.
     pub(super) fn word(&self) -> &'static str {
         match self {
             Self::Create => "create",
-            Self::Change(_) => "change",
+            Self::Update(_) => "change",
             Self::Nothing => "unchanged",
         }
     }
@@ -59,7 +59,7 @@ impl Change {
     /// Which fields change.
     pub(super) fn fields(&self) -> &[Field] {
         match self {
-            Self::Change(fields) => fields,
+            Self::Update(fields) => fields,
             Self::Create | Self::Nothing => &[],
         }
     }
@@ -68,7 +68,7 @@ impl Change {
     pub(super) fn shown(&self, name: &str) -> String {
         let sign = match self {
             Self::Create => '+',
-            Self::Change(_) => '~',
+            Self::Update(_) => '~',
             Self::Nothing => '=',
         };
         let mut lines = vec![format!("{sign} {} {name}", self.word())];

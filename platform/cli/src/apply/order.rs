@@ -100,7 +100,7 @@ impl<'a> Order<'a> {
             let Some(present) = &item.present else { continue };
             let stays = led_to(items, index, at, &after(item));
             let left = led_to(items, index, at, present).into_iter().filter(|led| !stays.contains(led));
-            for led in left.filter(|led| matches!(items[*led].change, Change::Change(_))) {
+            for led in left.filter(|led| matches!(items[*led].change, Change::Update(_))) {
                 if !self.is_behind(at, led) {
                     self.before[led].push(at);
                 }

@@ -18,10 +18,13 @@ const PLATFORM: [&str; 2] = ["10.64.0.1", "fd73:6b69:6666::1"];
 /// No rule for the platform.
 const SELF_ONLY: &[&str] = &["all to self"];
 
+/// To which listener, what, and from where.
+type Served = (Name, Box<dyn Connection>, SocketAddr);
+
 /// A load balancer that keeps what it is given, with one listener as long as that is there.
 struct Balancer {
     listener: RefCell<Option<Name>>,
-    served: RefCell<Vec<(Name, Box<dyn Connection>, SocketAddr)>>,
+    served: RefCell<Vec<Served>>,
 }
 
 impl InternalListeners for Balancer {
