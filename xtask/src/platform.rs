@@ -76,7 +76,7 @@ impl Platform {
             .arg(data_dir)
             .arg("--ready-file")
             .arg(&ready_file);
-        command.env("SKIFF_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::null());
+        command.env("SKIFF_LOG", "warn,rustls=error").stdin(Stdio::null()).stdout(Stdio::null());
         command.envs(config_variable(config_home.as_deref())).envs(environment.iter().copied());
         let started = Instant::now();
         let mut child = command.spawn().with_context(|| format!("{} can't be started", binary.display()))?;

@@ -69,6 +69,13 @@ pub(crate) fn count(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}{plural}") }
 }
 
+/// The first of them, `most` at most, and how many more there are: `a, b, and 3 more`.
+pub(crate) fn first(items: &[String], most: usize, between: &str) -> String {
+    let (shown, left) = items.split_at(items.len().min(most));
+    let shown = shown.join(between);
+    if left.is_empty() { shown } else { format!("{shown}{between}and {} more", left.len()) }
+}
+
 fn three_digits(value: f64) -> String {
     match value {
         _ if value < 9.995 => format!("{value:.2}"),
@@ -80,6 +87,13 @@ fn three_digits(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_and_how_many_more() {
+        let items = ["a", "b", "c"].map(str::to_owned);
+        let shown = [1, 2, 3, 4].map(|most| first(&items, most, ", "));
+        assert_eq!(shown, ["a, and 2 more", "a, b, and 1 more", "a, b, c", "a, b, c"]);
+    }
 
     #[test]
     fn sizes() {

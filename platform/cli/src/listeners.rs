@@ -8,6 +8,10 @@ use crate::output::{self, or_none};
 use crate::{certificates, human, progress, settings};
 use skiff_api::{Certificate, Client, ErrorCode, Listener, PageQuery, PutListener};
 use skiff_types::{INTERNAL_LISTENER_DOMAIN, ListenerProtocol, Name, Namespace, Scheme};
+use std::time::Duration;
+
+/// Workers close within that what they had at a port before, and the platform has tried it again.
+const TRIED_AGAIN_IN: Duration = Duration::from_millis(300);
 
 pub(crate) async fn run(context: &Context, command: &ListenerCommand) -> anyhow::Result<()> {
     match command {
@@ -22,7 +26,11 @@ async fn create(context: &Context, args: &ListenerCreateArgs) -> anyhow::Result<
     let (client, name) = (context.client()?, &args.name);
     let present = if is_whole(args) { None } else { present(&client, name).await? };
     let body = body(args, present.as_ref(), &context.namespace)?;
-    let listener = client.put_listener(name, &body, revision(args, present.as_ref())).await?;
+    let mut listener = client.put_listener(name, &body, revision(args, present.as_ref())).await?;
+    if listener.problem.is_some() {
+        tokio::time::sleep(TRIED_AGAIN_IN).await;
+        listener = client.get_listener(name).await.unwrap_or(listener);
+    }
     print(context, &client, &listener).await
 }
 
@@ -130,7 +138,11 @@ fn table(listeners: &[Listener], now_ms: u64) -> String {
     };
     let header =
         ["NAME", "PROTOCOL", "PORT", "INTERNAL NAME", "RULES", "SERVICES", "DEFAULT ACTION", "CHANGED"];
-    output::columns(header, listeners.iter().map(row))
+    let problem = |listener: &Listener| {
+        listener.problem.as_ref().map(|problem| format!("\n\n{}: {problem}", listener.name))
+    };
+    let problems: String = listeners.iter().filter_map(problem).collect();
+    output::columns(header, listeners.iter().map(row)) + &problems
 }
 
 fn details(listener: &Listener, certificates: &[Certificate], now_ms: u64) -> String {
@@ -157,7 +169,8 @@ fn details(listener: &Listener, certificates: &[Certificate], now_ms: u64) -> St
         ("Created", at(listener.created_at_ms)),
         ("Changed", at(listener.updated_at_ms)),
     ];
-    let rows = rows.into_iter().chain(internal).chain(certificates);
+    let problem = listener.problem.clone().map(|problem| ("Problem", problem));
+    let rows = rows.into_iter().chain(problem).chain(internal).chain(certificates);
     output::properties(rows.chain(more).chain(body).chain(last))
 }
 
@@ -263,6 +276,17 @@ mod tests {
         let limit = "concurrent=20".parse::<skiff_types::Limit>().unwrap();
         let limited = details(&Listener { client_limit: Some(limit.into()), ..listener() }, &[], 0);
         assert!(limited.contains("Client limit     concurrent=20\n"), "{limited}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_listener_is_shown_in_detail_and_below_the_table() {
+        let problem = Some("nobody reaches it".to_owned());
+        let listener = Listener { problem, ..listener() };
+        let shown = details(&listener, &[], 0);
+        let of_scheme = "Scheme           public\nProblem          nobody reaches it\nRules";
+        assert!(shown.contains(of_scheme), "{shown}");
+        let listed = table(&[listener], 0);
+        assert!(listed.ends_with("\n\nadmin: nobody reaches it"), "{listed}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::args::{TargetGroupCommand, TargetGroupCreateArgs};
 use crate::context::{Context, all_pages};
+use crate::failure::usage;
 use crate::output::or_none;
 use crate::{actions, human, output, progress, settings};
 use skiff_api::{Client, ErrorCode, PageQuery, PutTargetGroup, TargetGroup, TargetHealthCheck, Targets};
@@ -19,14 +20,17 @@ pub(crate) async fn run(context: &Context, command: &TargetGroupCommand) -> anyh
 
 async fn create(context: &Context, args: &TargetGroupCreateArgs) -> anyhow::Result<()> {
     let client = context.client()?;
-    // The platform is told a whole check: what is not spoken of is as it was.
-    let present = match args.health.is_spoken_of() {
+    let given = targets(args);
+    // The platform is told of the targets, and of a whole check: what is not spoken of is as it was.
+    let is_kept = given.is_none() || args.health.is_spoken_of();
+    let present = match is_kept {
         true => present(context, &client, &args.name).await?,
         false => None,
     };
-    // So that what somebody else says of the check meanwhile is not taken back.
-    let revision = args.health.is_spoken_of().then(|| present.as_ref().map_or(0, |group| group.revision));
-    let body = body(args, present.and_then(|group| group.health_check));
+    // So that what somebody else says of it meanwhile is not taken back.
+    let revision = is_kept.then(|| present.as_ref().map_or(0, |group| group.revision));
+    let targets = targets_or_present(args, given, present.as_ref())?;
+    let body = body(args, targets, present.and_then(|group| group.health_check));
     let group = client.put_target_group(&context.namespace, &args.name, &body, revision).await?;
     context.output.print(&group, || details(&group))?;
     Ok(())
@@ -41,10 +45,28 @@ async fn present(context: &Context, client: &Client, name: &Name) -> anyhow::Res
     }
 }
 
-/// What the platform is told of a group whose targets are checked so.
-fn body(args: &TargetGroupCreateArgs, health_check: Option<TargetHealthCheck>) -> PutTargetGroup {
+/// Those that are given, else those of the group that is there.
+fn targets_or_present(
+    args: &TargetGroupCreateArgs,
+    given: Option<Targets>,
+    present: Option<&TargetGroup>,
+) -> anyhow::Result<Targets> {
+    given.or_else(|| present.map(|group| group.targets.clone())).ok_or_else(|| {
+        usage(format!(
+            "there is no target group {} yet: say who its targets are, with --service, --outside or --address",
+            args.name
+        ))
+    })
+}
+
+/// What the platform is told of a group with these targets, which are checked so.
+fn body(
+    args: &TargetGroupCreateArgs,
+    targets: Targets,
+    health_check: Option<TargetHealthCheck>,
+) -> PutTargetGroup {
     PutTargetGroup {
-        targets: targets(args),
+        targets,
         protocol: args.protocol,
         tls: match (args.tls, args.no_tls) {
             (false, false) => None,
@@ -59,12 +81,12 @@ fn body(args: &TargetGroupCreateArgs, health_check: Option<TargetHealthCheck>) -
     }
 }
 
-/// Who they are; the grammar asks for one kind of them.
-fn targets(args: &TargetGroupCreateArgs) -> Targets {
+/// Who they are, if that is given; the grammar takes one kind of them at most.
+fn targets(args: &TargetGroupCreateArgs) -> Option<Targets> {
     match &args.service {
-        Some(service) => Targets::Service(service.clone()),
-        None if args.outside.is_empty() => Targets::Virtual(args.address.clone()),
-        None => Targets::Outside(args.outside.clone()),
+        Some(service) => Some(Targets::Service(service.clone())),
+        None if !args.outside.is_empty() => Some(Targets::Outside(args.outside.clone())),
+        None => (!args.address.is_empty()).then(|| Targets::Virtual(args.address.clone())),
     }
 }
 
@@ -230,14 +252,39 @@ mod tests {
         }
     }
 
-    #[track_caller]
-    fn check(words: &str, expected: serde_json::Value) {
-        let line = format!("skiff target-group create a --service web {words}");
+    /// What comes of the options, and of the targets of the group that is there.
+    fn told(words: &str, present: Option<&TargetGroup>) -> anyhow::Result<serde_json::Value> {
+        let line = format!("skiff target-group create a {words}");
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
         let Command::TargetGroup { command: TargetGroupCommand::Create(args) } = cli.command else {
             panic!()
         };
-        let mut body = serde_json::to_value(body(&args, None)).unwrap();
+        let targets = targets_or_present(&args, targets(&args), present)?;
+        Ok(serde_json::to_value(body(&args, targets, None)).unwrap())
+    }
+
+    #[test]
+    fn targets_that_are_not_given_are_those_that_are_there() {
+        for targets in [
+            serde_json::json!({ "service": "default/shop" }),
+            serde_json::json!({ "outside": ["192.0.2.7:8080"] }),
+            serde_json::json!({ "virtual": ["10.64.0.7:80"] }),
+        ] {
+            let present = group("a", targets.clone());
+            let expected = serde_json::json!({ "targets": targets, "slow_start": "30s" });
+            assert_eq!(told("--slow-start 30s", Some(&present)).unwrap(), expected);
+            let given = told("--outside example.org:80", Some(&present)).unwrap();
+            assert_eq!(given, serde_json::json!({ "targets": { "outside": ["example.org:80"] } }));
+        }
+        assert_eq!(
+            told("--slow-start 30s", None).unwrap_err().to_string(),
+            "there is no target group a yet: say who its targets are, with --service, --outside or --address"
+        );
+    }
+
+    #[track_caller]
+    fn check(words: &str, expected: serde_json::Value) {
+        let mut body = told(&format!("--service web {words}"), None).unwrap();
         let targets = body.as_object_mut().unwrap().remove("targets");
         assert_eq!((targets, body), (Some(serde_json::json!({ "service": "web" })), expected), "{words}");
     }

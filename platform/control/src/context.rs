@@ -19,7 +19,7 @@ use skiff_types::{Digest, TaskId};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{RwLock, Semaphore, watch};
 
@@ -102,7 +102,7 @@ pub(crate) struct Context {
     pub(crate) forwards: Arc<Semaphore>,
     pub(crate) drain: Drain,
     /// The platform is shutting down; the control plane itself goes on until the node has drained.
-    pub(crate) winding_down: AtomicBool,
+    winding_down: AtomicBool,
     /// Programs whose native code is ready, by key, with the view's generation as of which it was.
     prepared: Mutex<HashMap<Digest, u64>>,
 }
@@ -138,6 +138,15 @@ impl Context {
             winding_down: AtomicBool::new(false),
             prepared: Mutex::default(),
         }
+    }
+
+    /// From now on nothing that ends is started anew, and what ends with the platform is not taken for a task's own end.
+    pub(crate) fn wind_down(&self) {
+        self.winding_down.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_winding_down(&self) -> bool {
+        self.winding_down.load(Relaxed)
     }
 
     /// What of the outside is special at present, if there are listeners at these ports.

@@ -20,7 +20,6 @@ use skiff_kit::Drain;
 use skiff_ports::store::StoreError;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
@@ -109,9 +108,10 @@ impl Handle {
         self.context.set_host_addresses(addresses);
     }
 
-    /// Says from now on, to who asks after the platform's health, that it is shutting down.
+    /// To be called before the node is told to stop. Says from now on, to who asks after the platform's health, that it is
+    /// shutting down; starts no task in another's place, and takes the end of what was to go on for the platform's own.
     pub fn wind_down(&self) {
-        self.context.winding_down.store(true, Relaxed);
+        self.context.wind_down();
     }
 
     /// Takes no more calls, finishes those under way, and stops the reconcilers; every object stays as it is. Says

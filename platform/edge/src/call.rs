@@ -59,8 +59,11 @@ pub(crate) async fn call(
                 let answer = edge.invoke().invoke(*task, Request::from_parts(head, body)).await;
                 answer.map(Answer::Response).map_err(Miss::from)
             }
-            // In a box, so that calls of `http` tasks stay small.
-            Way::Connect(pool) => Box::pin(daemon::ask(edge, exchange, pool, head, upgrade.as_ref())).await,
+            Way::Connect(pool) => {
+                // In a box, so that calls of `http` tasks stay small.
+                let asked = Box::pin(daemon::ask(edge, exchange, pool, head, upgrade.as_ref())).await;
+                asked.map_err(|miss| miss.of(pool))
+            }
         };
         tried.add(index);
         let attempt = Attempt { edge, aim: &aim, target, index, tried: &tried };

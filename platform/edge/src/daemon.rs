@@ -89,6 +89,23 @@ pub(crate) enum Miss {
     Final(Refusal),
 }
 
+impl Miss {
+    /// The same of this target: where what it had was cut, it is not the target that closed the connection.
+    pub(crate) fn of(self, pool: &Pool) -> Self {
+        let told = |refusal| match refusal {
+            Refusal::BrokeOff | Refusal::Connect(ConnectError::Failed(_)) if pool.was_cut() => {
+                Refusal::Deregistered
+            }
+            other => other,
+        };
+        match self {
+            Self::Next(refusal) => Self::Next(refusal.map(told)),
+            Self::Failed(refusal) => Self::Failed(told(refusal)),
+            Self::Final(refusal) => Self::Final(told(refusal)),
+        }
+    }
+}
+
 impl From<InvokeError> for Miss {
     fn from(error: InvokeError) -> Self {
         match error {

@@ -12,7 +12,7 @@ use crate::connection::Connection;
 use crate::daemon::{Pool, Switch, Turn};
 use crate::decision::Ground;
 use crate::edge::Edge;
-use crate::group::{Aim, Group, Target, Way};
+use crate::group::{Aim, Group, Target};
 use crate::grpc;
 use crate::guard::Fault;
 use crate::headers::{self, REQUEST_ID};
@@ -366,6 +366,9 @@ impl Exchange {
         let mut response = Response::new(body);
         *response.status_mut() = refusal.status();
         *response.headers_mut() = refusal.headers();
+        if let Some(reason) = refusal.reason() {
+            response.extensions_mut().insert(reason);
+        }
         response
     }
 
@@ -397,9 +400,10 @@ impl Exchange {
         self.group.as_ref()?.targets.get(self.target?)
     }
 
-    /// The connection to the target that was asked last failed, or broke; counts once. Who is called has none.
+    /// The connection to the target that was asked last failed, or broke; counts once. Who is called has none, and of who
+    /// was deregistered and cut, it is no failure.
     fn target_failed(&mut self) {
-        let connected_to = self.target().filter(|target| matches!(target.way, Way::Connect(_)));
+        let connected_to = self.target().filter(|target| target.pool().is_some_and(|pool| !pool.was_cut()));
         let Some(target) = connected_to.filter(|_| !self.has_target_failed) else { return };
         for meter in [&self.group_meter, &target.meter].into_iter().flatten() {
             meter.row(self.edge.worker()).target_errors.add(1);

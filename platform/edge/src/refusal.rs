@@ -5,6 +5,7 @@ use crate::headers::REQUEST_ID;
 use crate::limit::Exceeded;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use hyper::ext::ReasonPhrase;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use serde::Serialize;
 use skiff_ports::connect::ConnectError;
@@ -56,11 +57,13 @@ pub(crate) enum Refusal {
     NoGroup { name: String },
     #[error("all target groups that the request could be forwarded to have the weight 0")]
     NoWeight,
-    #[error("the task's answer is not valid HTTP: {0}")]
+    #[error("the target's answer is not valid HTTP: {0}")]
     BadAnswer(&'static str),
-    #[error("the task closed the connection before it answered")]
+    #[error("the target closed the connection before it answered")]
     BrokeOff,
-    #[error("the task did not begin to answer within {limit_ms} ms")]
+    #[error("the target was deregistered, and its deregistration delay was over before it answered")]
+    Deregistered,
+    #[error("the target did not begin to answer within {limit_ms} ms")]
     NoAnswer { limit_ms: u64 },
     #[error("the request can't be passed on to this target group: {0}")]
     Incompatible(&'static str),
@@ -136,6 +139,7 @@ impl Refusal {
             Self::Task(InvokeError::Busy { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "task_busy"),
             Self::BadAnswer(_)
             | Self::BrokeOff
+            | Self::Deregistered
             | Self::Task(InvokeError::Failed(_))
             | Self::Connect(
                 ConnectError::Denied(_)
@@ -151,6 +155,12 @@ impl Refusal {
 
     pub(crate) fn status(&self) -> StatusCode {
         self.status_and_code().0
+    }
+
+    /// What HTTP/1.1 says beside a status for which HTTP has no words.
+    pub(crate) fn reason(&self) -> Option<ReasonPhrase> {
+        const INCOMPATIBLE_PROTOCOL: &[u8] = b"Incompatible Protocol Versions";
+        matches!(self, Self::Incompatible(_)).then(|| ReasonPhrase::from_static(INCOMPATIBLE_PROTOCOL))
     }
 
     /// The headers of the answer, but for the request id.

@@ -6,12 +6,13 @@
 //! listener, and of the same kind the first by name; that the other has none is said once.
 //!
 //! Invariant: a port stays bound as long as anybody asks for it, so connections that wait to be accepted outlive a worker
-//! and a change of who it is. One that can't be bound is said once, and tried again for as long as it is asked for.
+//! and a change of who it is. One that can't be bound is said once, and to whoever asks, and tried again for as long as it is
+//! asked for.
 
 use crate::wire::{Leads, ListenerTold};
 use skiff_kit::{Backoff, Drain};
 use skiff_ports::balancer::BalancerChange;
-use skiff_types::{BUILT_IN_LISTENER, LISTENERS_MAX, Listen, ListenerSpec, QualifiedName, Scheme};
+use skiff_types::{BUILT_IN_LISTENER, LISTENERS_MAX, Listen, ListenerSpec, Name, QualifiedName, Scheme};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -71,10 +72,19 @@ struct State {
     /// What was asked for and can't be had, as it was said last.
     left_out: BTreeSet<(u16, Leads)>,
     bound: BTreeMap<u16, Arc<TcpListener>>,
-    /// Ports that could not be bound, and how often in a row.
-    failures: BTreeMap<u16, u32>,
+    /// Ports that could not be bound.
+    failures: BTreeMap<u16, Failures>,
     /// The node stops: nothing is bound any more.
     closed: bool,
+}
+
+/// Attempts to bind a port, all in vain.
+#[derive(Debug, Default)]
+struct Failures {
+    /// How many in a row.
+    count: u32,
+    /// What the operating system said last.
+    why: String,
 }
 
 /// What is to be listened at.
@@ -113,6 +123,19 @@ impl Listeners {
         }
     }
 
+    /// Why nobody reaches a listener at its port, if that can't be had at present.
+    pub(crate) fn problem(&self, listener: &Name) -> Option<String> {
+        let state = self.state();
+        let who = Leads::Listener(listener.clone());
+        let port = *state.asked.get(&who)?.first()?;
+        if state.left_out.contains(&(port, who)) {
+            return Some(format!("nobody reaches it: others have the port {port}, or all there may be"));
+        }
+        let why = &state.failures.get(&port)?.why;
+        let address = SocketAddr::new(self.address, port);
+        Some(format!("nobody reaches it: can't listen at {address}: {why}; it is tried again and again"))
+    }
+
     /// Tries again what could not be bound, until the drain begins.
     pub(crate) async fn keep(&self, drain: &Drain) {
         loop {
@@ -138,7 +161,7 @@ impl Listeners {
     }
 
     fn retry_in(&self) -> Option<Duration> {
-        let fewest = self.state().failures.values().min().copied()?;
+        let fewest = self.state().failures.values().map(|failures| failures.count).min()?;
         Some(Duration::from_millis(RETRY_BACKOFF.delay_ms(fewest)))
     }
 
@@ -204,14 +227,15 @@ impl State {
         match bind(address) {
             Ok(socket) => {
                 self.bound.insert(port, Arc::new(socket));
-                if self.failures.remove(&port).is_some_and(|failures| failures >= SAID_AFTER) {
+                if self.failures.remove(&port).is_some_and(|failures| failures.count >= SAID_AFTER) {
                     tracing::info!("listening at {address} for {leads} now");
                 }
             }
             Err(error) => {
                 let failures = self.failures.entry(port).or_default();
-                *failures = failures.saturating_add(1);
-                if *failures == SAID_AFTER {
+                failures.count = failures.count.saturating_add(1);
+                failures.why = error.to_string();
+                if failures.count == SAID_AFTER {
                     tracing::warn!(
                         %error,
                         "can't listen at {address}, so nobody reaches {leads} there; it is tried again and again"
@@ -378,6 +402,31 @@ mod tests {
         drop(taken);
         listeners.settle(&mut listeners.state());
         assert_eq!((told(&open), listeners.retry_in()), (vec![(port, "a".to_owned())], None));
+    }
+
+    #[test]
+    fn a_listener_whose_port_somebody_else_has_has_a_problem_until_it_is_bound() {
+        let (taken, port) = taken();
+        let listeners = Listeners::new(ADDRESS);
+        let open = listeners.subscribe();
+        let problem = |name: &str| listeners.problem(&name.parse().unwrap());
+        let tell = |name, scheme| {
+            let change =
+                BalancerChange { listeners: vec![listener(name, port, scheme)], ..BalancerChange::default() };
+            listeners.change(asked_by_listeners(&change));
+        };
+        assert_eq!(problem("edge"), None);
+        tell("edge", Scheme::Public);
+        let said = problem("edge").unwrap();
+        assert!(said.contains(&format!("can't listen at {ADDRESS}:{port}: ")), "{said}");
+        tell("inside", Scheme::Internal);
+        assert_eq!(problem("inside"), None);
+        drop(taken);
+        listeners.settle(&mut listeners.state());
+        assert_eq!((told(&open), problem("edge")), (vec![(port, "listener edge".to_owned())], None));
+        tell("later", Scheme::Public);
+        let said = problem("later").unwrap();
+        assert!(said.contains(&format!("others have the port {port}")), "{said}");
     }
 
     #[test]

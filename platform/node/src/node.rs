@@ -33,7 +33,7 @@ use skiff_ports::runtime::{
 use skiff_ports::snapshot::{Assignment, Route, Target, Version};
 use skiff_ports::spans::SampleShare;
 use skiff_sandbox::cache::NativeCache;
-use skiff_types::{Charge, Digest, Program, QualifiedName, StopCode, StoppedReason, TaskId};
+use skiff_types::{Charge, Digest, Name, Program, QualifiedName, StopCode, StoppedReason, TaskId};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, TcpListener};
@@ -305,6 +305,10 @@ impl Runtime for Node {
 
     fn target_health(&self, group: &QualifiedName) -> Vec<TargetReading> {
         self.shared.target_health(group)
+    }
+
+    fn listener_problem(&self, listener: &Name) -> Option<String> {
+        self.shared.listeners.problem(listener)
     }
 
     async fn keep_native(&self, keys: &BTreeSet<Digest>) -> usize {

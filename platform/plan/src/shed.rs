@@ -19,6 +19,11 @@ const MEMORY_NS: u64 = 1_000_000_000;
 const GAIN: f64 = 8.0;
 /// By how much it grows for each second of that and each second that it lasts.
 const GAIN_OVER_TIME: f64 = 30.0;
+/// Once all waits have been below half of the target for an interval, the load has gone: what has added up halves in so many
+/// nanoseconds.
+const HALVES_IN_NS: u64 = 100_000_000;
+/// Below this share nothing is refused any more.
+const SHARE_MIN: f64 = 0.01;
 /// What a wait above the target counts as at most over time, in seconds: a pause of the whole machine is no load.
 const EXCESS_S_MAX: f64 = 0.2;
 /// The most that is refused: who is let in shows when the queue is gone.
@@ -30,6 +35,8 @@ pub struct Shedding {
     target_ns: u64,
     /// When the first of those waits ended that were all above the target, up to the last.
     above_since_ns: Option<u64>,
+    /// When the first of those waits ended that were all below half of the target, up to the last.
+    calm_since_ns: Option<u64>,
     /// When the last wait ended that was told of.
     told_ns: u64,
     /// What distances from the target have added up to.
@@ -40,7 +47,7 @@ pub struct Shedding {
 impl Shedding {
     /// One that refuses nothing yet; waits of up to `target_ns` are fine.
     pub fn new(target_ns: u64) -> Self {
-        Self { target_ns, above_since_ns: None, told_ns: 0, lasting: 0.0, share: 0.0 }
+        Self { target_ns, above_since_ns: None, calm_since_ns: None, told_ns: 0, lasting: 0.0, share: 0.0 }
     }
 
     /// At `now_ns`, something that was ready came to its turn, after so long.
@@ -55,6 +62,11 @@ impl Shedding {
         if waited_ns <= self.target_ns || idle_ns >= INTERVAL_NS {
             self.above_since_ns = None;
         }
+        if waited_ns > self.target_ns / 2 {
+            self.calm_since_ns = None;
+        }
+        let is_calm = waited_ns <= self.target_ns / 2
+            && now_ns.saturating_sub(*self.calm_since_ns.get_or_insert(now_ns)) >= INTERVAL_NS;
         let stands = waited_ns > self.target_ns
             && now_ns.saturating_sub(*self.above_since_ns.get_or_insert(now_ns)) >= INTERVAL_NS;
         if self.lasting == 0.0 && !stands {
@@ -65,7 +77,13 @@ impl Shedding {
         let passed_s = seconds(passed_ns.min(INTERVAL_NS));
         let lasting = self.lasting + GAIN_OVER_TIME * excess_s.min(EXCESS_S_MAX) * passed_s;
         self.lasting = lasting.clamp(0.0, 1.0);
+        if is_calm {
+            self.lasting *= 0.5_f64.powf(seconds(passed_ns) / seconds(HALVES_IN_NS));
+        }
         self.share = (self.lasting + GAIN * excess_s).clamp(0.0, SHARE_MAX);
+        if is_calm && self.share < SHARE_MIN {
+            (self.lasting, self.share) = (0.0, 0.0);
+        }
     }
 
     /// What share is refused of what comes at `now_ns`, from 0 to 1.
@@ -211,7 +229,7 @@ mod tests {
         let outcome = simulate(100_000, 2.0, 0.15, 5_000 * MS);
         let after = END_NS / 2 / 100_000 / 10;
         let refused = outcome.refused_after as u64;
-        assert!(refused < after / 10, "{refused} of {after}");
+        assert!(refused < after / 25, "{refused} of {after}");
     }
 
     #[test]

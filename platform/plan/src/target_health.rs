@@ -186,7 +186,7 @@ pub fn told(word: u64, judge: Judge, is_used: bool, is_draining: bool, is_ejecte
         _ if is_ejected => health(
             TargetStatus::Unhealthy,
             TargetReason::Ejected,
-            "Requests failed on it: it is left out for a while",
+            "Requests failed on it: it is left out for a while, and the next request after that is its trial",
         ),
         State::New if is_checked => health(
             TargetStatus::Initial,
@@ -324,6 +324,8 @@ mod tests {
                     (ejected.status, ejected.reason),
                     (TargetStatus::Unhealthy, Some(TargetReason::Ejected))
                 );
+                let what_comes = "left out for a while, and the next request after that is its trial";
+                assert!(ejected.description.ends_with(what_comes), "{}", ejected.description);
             }
         }
         let checked = told(failed, Judge::Checks, true, false, true);

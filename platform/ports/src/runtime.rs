@@ -38,6 +38,10 @@ pub trait Runtime: Send + Sync {
     /// group. A target that has left is among them as long as it may finish what it has. Asks nobody.
     fn target_health(&self, group: &QualifiedName) -> Vec<TargetReading>;
 
+    /// Why nobody reaches a public listener at its port, if that could not be had when it was last tried: in words for the
+    /// operator. None as well where nothing was assigned of such a listener. Asks nobody.
+    fn listener_problem(&self, listener: &Name) -> Option<String>;
+
     /// Removes the native code of all programs but those with these keys; says how many files went.
     async fn keep_native(&self, keys: &BTreeSet<Digest>) -> usize;
 

@@ -61,9 +61,12 @@ fn switch_off() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is logged where nobody says otherwise. rustls warns of what a client does, as often as it does it.
+const LOG_DEFAULT: &str = "warn,rustls=error,skiff=info";
+
 /// Logs go to standard error; `SKIFF_LOG` chooses which, as `tracing_subscriber`'s `EnvFilter` has it.
 fn start_tracing() -> anyhow::Result<()> {
-    let directives = std::env::var("SKIFF_LOG").unwrap_or_else(|_| "warn,skiff=info".to_owned());
+    let directives = std::env::var("SKIFF_LOG").unwrap_or_else(|_| LOG_DEFAULT.to_owned());
     let filter = directives.parse::<tracing_subscriber::EnvFilter>();
     let filter = filter.map_err(|error| {
         anyhow::Error::new(error)

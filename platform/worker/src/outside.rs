@@ -65,7 +65,9 @@ impl Outward {
             let end = Instant::now() + CONNECT_TIMEOUT;
             let found = timeout_at(end, addresses(&*resolver, &to)).await;
             let found = found.unwrap_or(Err(ConnectError::TimedOut))?;
-            let socket = open(&not_own(found, &*is_own)?, end).await?;
+            let (own, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|address| is_own(*address));
+            let opened = open(&others, end).await;
+            let socket = opened.map_err(|failure| if own.is_empty() { failure } else { leads_back() })?;
             Ok(Box::new(Outgoing { socket, _place: place }) as Box<dyn Connection>)
         })
     }
@@ -85,18 +87,10 @@ async fn addresses(resolver: &dyn Resolve, to: &Outside) -> Result<Vec<SocketAdd
     Ok(addresses.map(|address| SocketAddr::new(address, to.port)).collect())
 }
 
-/// Those that lead to somebody else than the platform itself.
-fn not_own(
-    found: Vec<SocketAddr>,
-    is_own: &dyn Fn(SocketAddr) -> bool,
-) -> Result<Vec<SocketAddr>, ConnectError> {
-    let (own, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|address| is_own(*address));
-    match own.first() {
-        Some(_) if others.is_empty() => Err(ConnectError::Failed(
-            "it leads back to Skiff itself, which listens at that address and port".to_owned(),
-        )),
-        Some(_) | None => Ok(others),
-    }
+/// Why nobody is connected to where an address is the platform's own, and no other one can be connected to: it says more than
+/// what went wrong with those.
+fn leads_back() -> ConnectError {
+    ConnectError::Failed("it leads back to Skiff itself, which listens at that address and port".to_owned())
 }
 
 /// Connects to the first address that can be connected to until then; what went wrong with the last, if there is none.
@@ -277,6 +271,9 @@ mod tests {
             (of(&["127.0.0.1"]), format!("example.org:{port}")),
             (of(&["127.0.0.1", "127.0.0.1"]), format!("example.org:{port}")),
             (of(&[]), address.to_string()),
+            // Nobody listens at the others.
+            (of(&["127.0.0.1", "127.0.0.2"]), format!("example.org:{port}")),
+            (of(&["127.0.0.2", "127.0.0.1"]), format!("example.org:{port}")),
         ] {
             let failed = failure(&outward, &to).await;
             assert!(failed.to_string().contains("it leads back to Skiff itself"), "{failed}");
@@ -284,8 +281,10 @@ mod tests {
         own.set_nonblocking(true).unwrap();
         assert_eq!(own.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "nobody came");
         // Who else has the name is connected to, and so is who else is on the host.
-        let refused = failure(&of(&["127.0.0.1", "127.0.0.2"]), &format!("example.org:{port}")).await;
-        assert_eq!(refused, ConnectError::Refused);
+        let _beside = TcpListener::bind(("127.0.0.2", port)).unwrap();
+        let both = of(&["127.0.0.1", "127.0.0.2"]);
+        let to_both = both.connect(&format!("example.org:{port}").parse().unwrap()).await;
+        drop(to_both.unwrap());
         let (_listener, other) = listening();
         of(&["127.0.0.1"]).connect(&format!("example.org:{other}").parse().unwrap()).await.unwrap();
     }

@@ -78,6 +78,10 @@ pub struct Listener {
     pub client_limit: Option<Limit>,
     /// How many rules it has.
     pub rules: u32,
+    /// Why nobody reaches it, where its port can't be had: another program of the machine may have it. It is tried again and
+    /// again; absent where all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// When it was created, in milliseconds since 1970; absent of `http` while nobody has changed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at_ms: Option<u64>,

@@ -17,6 +17,9 @@ use skiff_api::{Client, ClientError, ErrorCode, PutSecurityGroup, PutService, Ta
 use skiff_types::TaskDefinitionId;
 use std::collections::BTreeMap;
 
+/// How many of the resources that are not done are named where it stops.
+const LEFT_SHOWN_MAX: usize = 10;
+
 /// Carries steps out.
 pub(super) struct Work<'a, 'p> {
     platform: &'a mut Platform<'p>,
@@ -159,7 +162,7 @@ impl<'a, 'p> Work<'a, 'p> {
         progress::note(format!(
             "stopped: {stay}, and {} not done: {}; run the same command again to go on from there",
             human::count(left.len() as u64, "resource") + if left.len() == 1 { " is" } else { " are" },
-            left.join(", ")
+            human::first(&left, LEFT_SHOWN_MAX, ", ")
         ));
     }
 }

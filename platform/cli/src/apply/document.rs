@@ -1,12 +1,13 @@
 //! Documents: where they are read from, and the resources in them.
 //!
 //! A document is a list of resources, or one alone; in TOML, a `[[resource]]` for each. Every fault is told with its file
-//! and line, and all of them at once. What always holds: no two resources of what is read together have the same name.
+//! and line, and many of them at once. What always holds: no two resources of what is read together have the same name.
 
 use super::format::Format;
 use super::resource::{Id, Place, Resource};
 use super::tree::{Fault, Node, Value, unknown};
 use crate::failure::usage;
+use crate::human;
 use anyhow::{Context as _, bail};
 use skiff_types::Namespace;
 use std::collections::BTreeMap;
@@ -20,6 +21,9 @@ const BYTES_MAX: u64 = 16 << 20;
 const STDIN: &str = "-";
 /// How a document may begin that is one table: with a list of resources, or as one resource.
 const KEYS: [&str; 5] = ["resource", "kind", "name", "namespace", "spec"];
+
+/// How many faults are told.
+const FAULTS_SHOWN_MAX: usize = 20;
 
 /// What was wrong, each with its place.
 #[derive(Debug, Default)]
@@ -36,7 +40,8 @@ impl Faults {
             [] => Ok(()),
             [fault] => bail!("{fault}"),
             faults => {
-                bail!("{} things are wrong; nothing is changed\n  {}", faults.len(), faults.join("\n  "))
+                let shown = human::first(faults, FAULTS_SHOWN_MAX, "\n  ");
+                bail!("{} things are wrong; nothing is changed\n  {shown}", faults.len())
             }
         }
     }
@@ -250,6 +255,14 @@ spec:
             a:6: a resource is a table with these keys: kind, name, namespace, spec\n  \
             a:7: the security-group default/b is there already, at a:3: say all of it once";
         assert_eq!(error, expected);
+    }
+
+    #[test]
+    fn of_many_faults_the_first_are_told() {
+        let error = parse(&"- 7\n".repeat(FAULTS_SHOWN_MAX + 3), Format::Yaml).unwrap_err().to_string();
+        assert!(error.starts_with("23 things are wrong; nothing is changed\n  a:1: "), "{error}");
+        assert!(error.contains("\n  a:20: ") && !error.contains("a:21: "), "{error}");
+        assert!(error.ends_with("\n  and 3 more"), "{error}");
     }
 
     #[test]

@@ -334,7 +334,7 @@ has no health check, a service's task is healthy unless requests failed on it.")
 /// `skiff target-group create`.
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("targets").args(["service", "outside", "address"]).required(true),
+    group = ArgGroup::new("targets").args(["service", "outside", "address"]),
     after_help = "\
 Examples:
   skiff target-group create legacy --outside 192.0.2.7:8080,192.0.2.8:8080
@@ -344,9 +344,10 @@ Examples:
   skiff target-group create shop --service shop --stickiness 1h --slow-start 30s
   skiff target-group create shop --service shop --no-stickiness --limit rate=500,concurrent=100
   skiff target-group create one --address 10.64.0.16:8080    a task's address, see `skiff task ls`
+  skiff target-group create legacy --slow-start 30s    of one that is there: its targets stay
 
-One that is there has these targets from now on, and keeps what else is not given; requests on
-their way stay with their target. How a service's tasks are checked, how they begin (--slow-start)
+A new one takes one of --service, --outside and --address. One that is there has these targets from
+now on, and keeps what is not given; requests on their way stay with their target. How a service's tasks are checked, how they begin (--slow-start)
 and how they leave (--deregistration-delay) is said by the group of the service's own name alone."
 )]
 pub struct TargetGroupCreateArgs {

@@ -229,13 +229,14 @@ fn a_request_to_explain_has_headers_as_curl_takes_them() {
 }
 
 #[test]
-fn a_target_group_has_one_kind_of_targets() {
+fn a_target_group_has_one_kind_of_targets_at_most() {
     let head = "skiff target-group create web";
     for (targets, taken) in [
         ("--service shop/web", true),
         ("--outside 192.0.2.7:80,example.org:443 --algorithm round-robin", true),
         ("--address 10.64.0.7:80 --protocol tcp", true),
-        ("", false),
+        ("", true),
+        ("--slow-start 30s", true),
         ("--service web --outside example.org:443", false),
         ("--outside example.org", false),
         ("--address web:80", false),

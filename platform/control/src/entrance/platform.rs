@@ -6,7 +6,6 @@ use crate::model::Service;
 use crate::view::Held;
 use skiff_api::{HealthState, ListenerStatus, PlatformStatus, WorkerStatus};
 use skiff_types::Listen;
-use std::sync::atomic::Ordering::Relaxed;
 
 impl Entrance {
     /// The platform's processes; `api` is where the API listens.
@@ -45,7 +44,7 @@ impl Entrance {
     /// workers are dead.
     pub(crate) fn health(&self) -> HealthState {
         let serves = |state: WorkerState| state == WorkerState::Running;
-        if self.context.winding_down.load(Relaxed) {
+        if self.context.is_winding_down() {
             HealthState::Draining
         } else if *self.context.acknowledged.borrow() == 0
             || !self.context.accounts.worker_states().into_iter().any(serves)

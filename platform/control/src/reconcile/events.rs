@@ -2,7 +2,8 @@
 //!
 //! An event that can't be written is tried again until it is, or the platform ends: what the node said once it does
 //! not say again. The node ends before the drain begins; how its last programs ended is in its queue by then, and is
-//! written all the same. A program that ends with the platform is found at the next start.
+//! written all the same. A program that ends with the platform is found at the next start; so is one that was to go on and
+//! ended during the shutdown, which takes its connections and its callers away: that says nothing of it.
 //!
 //! What always holds: what is heard late of one life of a task says nothing of the next.
 
@@ -57,10 +58,11 @@ async fn take_in(context: &Context, event: &TaskEvent) -> Result<(), ObjectError
         info!(task = %task, "something happened to a task that is no longer kept");
         return Ok(());
     };
-    let now_ms = context.now_ms();
+    let (now_ms, winding_down) = (context.now_ms(), context.is_winding_down());
     let mut changed = false;
     let apply = |object: &mut TaskObject| {
-        changed = apply(object, event, kept, now_ms);
+        changed =
+            !(winding_down && comes_of_shutdown(object, event, kept)) && apply(object, event, kept, now_ms);
         if changed {
             object.updated_at_ms = now_ms;
         }
@@ -105,6 +107,19 @@ impl Kept {
             checked: definition.port.is_some(),
             restart: definition.restart,
             notice_ms: definition.health_check.notice_ms(),
+        }
+    }
+}
+
+/// Whether what happened during the shutdown is the platform's doing: what a check found, or the end of a daemon or of a
+/// service's task that nobody had asked to end. How a job ended is its own.
+fn comes_of_shutdown(object: &TaskObject, event: &TaskEvent, kept: Kept) -> bool {
+    match event {
+        TaskEvent::Started { .. } => false,
+        TaskEvent::Health { .. } => true,
+        TaskEvent::Ended { .. } => {
+            let was_to_go_on = kept.checked || matches!(object.task.group, Group::Service(_));
+            was_to_go_on && object.task.stop.is_none()
         }
     }
 }

@@ -122,6 +122,8 @@ async fn act(
     stream::iter(service::plan(spec, &observed.known(), &tasks, now_ms))
         .map(|action| async move {
             match action {
+                // What has not begun by now begins with the next platform.
+                Action::Start { .. } if context.is_winding_down() => Ok(()),
                 Action::Start { attempt, start_after_ms } => {
                     let Some(kind) = observed.kind else { return Ok(()) };
                     let task = new_task(context, service, attempt, start_after_ms, now_ms);

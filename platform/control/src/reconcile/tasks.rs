@@ -181,6 +181,8 @@ fn look(context: &Arc<Context>, preparing: &mut Preparing) -> Look {
             Step::Advance(TaskStatus::Stopped)
                 if unreadable && lifecycle::is_restarted(task, Restart::Always) => {}
             Step::Advance(to) => look.writes.push((held, Change::Advance(to))),
+            // It begins anew with the next platform.
+            Step::Restart if context.is_winding_down() => {}
             Step::Restart => look.writes.push((held, Change::Restart(restart))),
             Step::Prepare => {
                 if let Some(runs) = runs {

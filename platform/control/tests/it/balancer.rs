@@ -95,6 +95,20 @@ async fn explained(platform: &Platform, listener: &str, url: &str, headers: Valu
 }
 
 #[tokio::test]
+async fn a_listener_says_that_its_port_can_not_be_had() {
+    let platform = Platform::start().await;
+    platform.node.take_port(9_000);
+    let busy = |port: u16| json!({ "protocol": "http", "port": port });
+    let made = put_listener(&platform, "busy", busy(9_000)).await.unwrap();
+    assert_eq!(made.problem.as_deref(), Some("somebody else has 9000"));
+    let listed = platform.client.list_listeners(&PageQuery::default()).await.unwrap().items;
+    let problems: Vec<bool> = listed.iter().map(|listener| listener.problem.is_some()).collect();
+    assert_eq!(problems, [true, false], "the built-in one has none");
+    assert_eq!(put_listener(&platform, "busy", busy(9_001)).await.unwrap().problem, None);
+    assert_eq!(platform.client.get_listener(&name("busy")).await.unwrap().problem, None);
+}
+
+#[tokio::test]
 async fn the_built_in_listener_is_there_and_keeps_its_place() {
     let platform = Platform::start().await;
     let http = name("http");

@@ -117,6 +117,8 @@ struct State {
     /// Components by the key of the program that they are run as.
     prepared: HashMap<Digest, Digest>,
     outstanding: HashMap<TaskId, u64>,
+    /// Ports that somebody else of the machine has.
+    taken: BTreeSet<u16>,
     /// Which life each task was told to run last.
     lives: HashMap<TaskId, u32>,
     kept_native: Option<BTreeSet<Digest>>,
@@ -179,6 +181,11 @@ impl Node {
 
     pub(crate) fn set_outstanding(&self, task: TaskId, requests: u64) {
         self.state.lock().unwrap().outstanding.insert(task, requests);
+    }
+
+    /// Has somebody else of the machine have a port.
+    pub(crate) fn take_port(&self, port: u16) {
+        self.state.lock().unwrap().taken.insert(port);
     }
 
     pub(crate) fn desired(&self) -> Desired {
@@ -300,6 +307,12 @@ impl Runtime for Node {
             outstanding: state.outstanding.get(task).copied().unwrap_or(0),
         };
         routes.flat_map(|route| &route.targets).map(reading).collect()
+    }
+
+    fn listener_problem(&self, listener: &Name) -> Option<String> {
+        let state = self.state.lock().unwrap();
+        let port = state.desired.listeners.get(listener)?.port;
+        state.taken.contains(&port).then(|| format!("somebody else has {port}"))
     }
 
     async fn keep_native(&self, keys: &BTreeSet<Digest>) -> usize {

@@ -1,6 +1,7 @@
 //! A platform that ends and starts again over the same disk.
 
-use crate::fixture::{Platform, until};
+use crate::fixture::{Platform, namespace, registration, until};
+use skiff_api::RegisterTaskDefinition;
 use skiff_types::{StopCode, TaskStatus};
 
 #[tokio::test]
@@ -56,6 +57,66 @@ async fn how_programs_ended_is_kept_although_the_platform_stops_at_once() {
         let ended = platform.reaches(id, TaskStatus::Stopped).await;
         assert_eq!((ended.exit_code, ended.stop_code), (Some(7), Some(StopCode::Exited)));
     }
+}
+
+#[tokio::test]
+async fn what_ends_because_the_platform_stops_is_not_recorded_as_its_own_end() {
+    let platform = Platform::start().await;
+    platform.push("cache", "daemon").await;
+    for family in ["cache", "lone"] {
+        let daemon = RegisterTaskDefinition { port: Some(6379), ..registration(family, "cache") };
+        platform.client.register_task_definition(&namespace(), &daemon).await.unwrap();
+    }
+    platform.put("cache", "cache", 1).await;
+    platform.deploy("worker", "daemon", 1).await;
+    platform.push("job", "daemon").await;
+    platform.register("job", "job").await;
+    let (lone, job) = (platform.run("lone").await.id, platform.run("job").await.id);
+    platform.reaches(lone, TaskStatus::Running).await;
+    platform.reaches(job, TaskStatus::Running).await;
+    let mut tasks = vec![lone];
+    for service in ["cache", "worker"] {
+        let task = until("it runs", || async { platform.running(service).await.pop() }).await;
+        tasks.push(task.id);
+    }
+
+    platform.handle.wind_down();
+    tasks.iter().for_each(|&id| platform.node.end(id, Some(1), StopCode::Trapped));
+    platform.node.end(job, Some(7), StopCode::Exited);
+    // It was said last: of the others is known by then.
+    let ended = platform.reaches(job, TaskStatus::Stopped).await;
+    assert_eq!((ended.exit_code, ended.stop_code), (Some(7), Some(StopCode::Exited)));
+    for &id in &tasks {
+        let task = platform.client.get_task(&namespace(), id).await.unwrap();
+        assert_eq!((task.status, task.exit_code, task.stop_code), (TaskStatus::Running, None, None));
+    }
+    let disk = platform.stop().await;
+
+    let platform = Platform::start_on(disk).await;
+    for id in tasks {
+        let ended = platform.reaches(id, TaskStatus::Stopped).await;
+        assert_eq!((ended.exit_code, ended.stop_code), (None, Some(StopCode::PlatformStopped)));
+    }
+    until("it is there again", || async { platform.running("worker").await.pop() }).await;
+    assert_eq!(platform.service("worker").await.status.restarts, 0);
+    assert_eq!(platform.tasks(Some("worker")).await.len(), 2, "one of before, one of now");
+}
+
+#[tokio::test]
+async fn nothing_is_started_in_place_of_what_ended_once_the_platform_stops() {
+    let platform = Platform::start().await;
+    platform.deploy("worker", "daemon", 1).await;
+    platform.completed("worker").await;
+    let worker = platform.running("worker").await.remove(0).id;
+    platform.handle.wind_down();
+    platform.client.stop_task(&namespace(), worker, &Default::default()).await.unwrap();
+    platform.reaches(worker, TaskStatus::Stopped).await;
+    assert_eq!(platform.tasks(Some("worker")).await.len(), 1);
+    let disk = platform.stop().await;
+
+    let platform = Platform::start_on(disk).await;
+    until("another runs", || async { platform.running("worker").await.pop() }).await;
+    assert_eq!(platform.tasks(Some("worker")).await.len(), 2);
 }
 
 #[tokio::test]

@@ -135,6 +135,11 @@ impl Pool {
         self.closed.get()
     }
 
+    /// Whether it has, and what it still had was cut.
+    pub(crate) fn was_cut(&self) -> bool {
+        self.under_way.was_cut()
+    }
+
     /// A connection to it on which HTTP is spoken.
     pub(super) fn has_under_way(&self, driven: Driven) {
         self.under_way.add(driven);

@@ -70,6 +70,11 @@ impl UnderWay {
         self.cut.notify_waiters();
     }
 
+    /// Whether all that there was had to end.
+    pub(super) fn was_cut(&self) -> bool {
+        self.is_cut.get()
+    }
+
     /// Ends when all that there is has to end.
     pub(super) async fn is_cut(&self) {
         loop {
@@ -95,7 +100,7 @@ mod tests {
             let endless = || tokio::task::spawn_local(std::future::pending::<()>());
             let (first, late) = (endless(), endless());
             under_way.add(Driven::Alone(first.abort_handle()));
-            assert!(under_way.is_cut().now_or_never().is_none());
+            assert!(under_way.is_cut().now_or_never().is_none() && !under_way.was_cut());
             let told = under_way.is_cut();
             let cut = async { under_way.cut() };
             tokio::join!(told, cut);
@@ -103,6 +108,7 @@ mod tests {
             under_way.add(Driven::Alone(late.abort_handle()));
             assert!(late.await.unwrap_err().is_cancelled());
             under_way.is_cut().await;
+            assert!(under_way.was_cut());
         });
     }
 

@@ -393,7 +393,9 @@ fn what_a_group_does_not_speak_is_refused_with_464() {
         let (port, _) = http2_target(tells);
         let bench_of = |protocol| bench(Limits::default(), protocol, &[port]);
         let of_grpc = bench_of(TargetProtocol::Grpc);
-        let (status, code, message) = refusal(&of_grpc.raw(&asking("GET", "/", "a", "")).await);
+        let raw = of_grpc.raw(&asking("GET", "/", "a", "")).await;
+        assert!(raw.starts_with("HTTP/1.1 464 Incompatible Protocol Versions\r\n"), "{raw}");
+        let (status, code, message) = refusal(&raw);
         assert_eq!((status, code.as_str()), (464, "incompatible_protocol"));
         assert!(message.contains("gRPC"), "{message}");
         let response = of_grpc.http2().await.send_request(ask("GET")).await.unwrap();

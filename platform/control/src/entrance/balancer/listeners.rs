@@ -17,10 +17,14 @@ use skiff_api::{ErrorCode, Page, PageQuery, PutListener};
 use skiff_plan::routes::Place;
 use skiff_types::{LISTENERS_MAX, Listen, ListenerProtocol, ListenerSpec, Name, Scheme};
 use std::sync::Arc;
+use std::time::Duration;
 use tracing::info;
 
+/// How long an answer waits for the node to have tried a listener's port.
+const TRIED_WITHIN: Duration = Duration::from_secs(1);
+
 impl Entrance {
-    /// Creates a listener, or changes it.
+    /// Creates a listener, or changes it. The answer tells whether its port could be had, unless workers are slow to act.
     pub(crate) async fn put_listener(
         &self,
         name: &Name,
@@ -28,7 +32,7 @@ impl Entrance {
         if_match: IfMatch,
     ) -> Result<skiff_api::Listener, ApiError> {
         self.check_place(name, &request)?;
-        let _alone = self.context.routing.lock().await;
+        let alone = self.context.routing.lock().await;
         let spec = |present: Option<&ListenerSpec>| -> Result<ListenerSpec, ApiError> {
             let spec = request.to_domain(name, present).map_err(ApiError::invalid)?;
             self.check_port(&spec)?;
@@ -38,6 +42,12 @@ impl Entrance {
         let held = self.declare(&keys::listener(name), if_match, spec).await?;
         let ListenerSpec { port, protocol, scheme, .. } = *held.value.spec;
         info!(listener = %name, port, %protocol, %scheme, "wanted");
+        drop(alone);
+        if scheme == Scheme::Public && !is_built_in(name) {
+            let mut acknowledged = self.context.acknowledged.subscribe();
+            let tried = acknowledged.wait_for(|generation| *generation >= held.generation);
+            let _ = tokio::time::timeout(TRIED_WITHIN, tried).await;
+        }
         self.get_listener(name)
     }
 
@@ -48,12 +58,19 @@ impl Entrance {
             let names = view.other_listeners().map(|spec| &spec.name).chain([&built_in]);
             names.filter_map(|name| Some((name.to_string(), shown(view, name)?))).collect()
         });
-        page(listeners, query.limit, query.cursor.as_deref(), |listener| listener)
+        page(listeners, query.limit, query.cursor.as_deref(), |listener| self.with_problem(listener))
     }
 
     /// Shows a listener.
     pub(crate) fn get_listener(&self, name: &Name) -> Result<skiff_api::Listener, ApiError> {
-        self.context.objects.read(|view| shown(view, name).ok_or_else(|| no_listener(view, name)))
+        let listener =
+            self.context.objects.read(|view| shown(view, name).ok_or_else(|| no_listener(view, name)))?;
+        Ok(self.with_problem(listener))
+    }
+
+    /// With what the node says of its port.
+    fn with_problem(&self, listener: skiff_api::Listener) -> skiff_api::Listener {
+        skiff_api::Listener { problem: self.context.runtime.listener_problem(&listener.name), ..listener }
     }
 
     /// Removes a listener without rules; of the built-in one, what was changed.
@@ -180,6 +197,7 @@ pub(super) fn no_listener(view: &View, name: &Name) -> ApiError {
     not_there(view, &keys::listener(name), missing)
 }
 
+/// A listener but for what the node says of it.
 fn shown(view: &View, name: &Name) -> Option<skiff_api::Listener> {
     let spec = view.listener(name)?;
     let held = view.balancer.listeners.get(&keys::listener(name));
@@ -194,6 +212,7 @@ fn shown(view: &View, name: &Name) -> Option<skiff_api::Listener> {
         default_action: (&spec.default_action).into(),
         client_limit: spec.client_limit.map(Into::into),
         rules: u32::try_from(view.rules_count(name)).unwrap_or(u32::MAX),
+        problem: None,
         created_at_ms: held.map(|held| held.value.created_at_ms),
         updated_at_ms: held.map(|held| held.value.updated_at_ms),
     })

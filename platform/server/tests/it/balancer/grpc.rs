@@ -92,7 +92,8 @@ fn a_call_of_grpc_crosses_with_its_trailers_and_is_told_by_its_own_means_why_it_
     for line in ["content-type: application/grpc+proto", "grpc-status: 0", "x-from: target"] {
         assert!(answer.contains(line), "{line:?} is not in {answer}");
     }
-    assert!(call(&platform, &["--http1.1"]).starts_with("HTTP/1.1 464"), "gRPC needs HTTP/2");
+    let answer = call(&platform, &["--http1.1"]);
+    assert!(answer.starts_with("HTTP/1.1 464 Incompatible Protocol Versions"), "gRPC needs HTTP/2: {answer}");
 
     let away = format!("127.0.0.1:{}", super::free_port());
     platform.ok(&["target-group", "create", "echo", "--outside", &away]);

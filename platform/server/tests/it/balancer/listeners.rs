@@ -3,7 +3,7 @@
 use super::{HELLO, answers, ask, deploy_named, free_port, has_status, is_answered_by, rule};
 use crate::harness::{PATIENCE, Platform, eventually};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// How often the listener and the rules are exchanged under load.
@@ -52,6 +52,25 @@ fn a_listener_has_rules_of_its_own_and_services_unless_told_otherwise() {
     platform.ok(&["rule", "rm", "teapot"]);
     platform.ok(&["listener", "rm", "second"]);
     nobody_listens(port);
+}
+
+#[test]
+fn a_listener_whose_port_another_program_has_says_so_until_it_is_let_go() {
+    let platform = Platform::start(&[]);
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let create = ["listener", "create", "busy", "--port", &port.to_string(), "--respond", "418"];
+    let problem = format!("can't listen at {}", local(port));
+    let said = platform.ok(&create);
+    assert!(said.contains(&problem), "{said}");
+    for command in [&["listener", "show", "busy"][..], &["listener", "ls"]] {
+        let shown = platform.ok(command);
+        assert!(shown.contains(&problem), "{shown}");
+    }
+    drop(taken);
+    has_status(&local(port), "anybody.example.com", "/", 418);
+    let shown = platform.json(&["listener", "show", "busy"]);
+    assert_eq!(shown.get("problem"), None, "{shown}");
 }
 
 #[test]

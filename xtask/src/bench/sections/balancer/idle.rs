@@ -13,6 +13,8 @@ use std::net::TcpStream;
 /// Connections that there are to be, and in a quick run.
 const WANTED: usize = 20_000;
 const WANTED_QUICKLY: usize = 1_000;
+/// Files that the bench has open beside them, at most.
+const OTHERS: u64 = 1_000;
 /// Megabytes (10^6 bytes) that the whole platform may take then.
 const MEMORY_MB_MAX: f64 = 250.0;
 const MIB: f64 = (1 << 20) as f64;
@@ -21,8 +23,11 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: idle.localhost\r\n\r\n";
 
 pub(super) fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let wanted = if bench.settings.quick { WANTED_QUICKLY } else { WANTED };
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    // Only who may do everything can raise it beyond the maximum.
+    let maximum = getrlimit(Resource::Nofile).maximum.map(|most| most.max(wanted as u64 + OTHERS));
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).with_context(|| {
+        format!("{wanted} connections need as many open files: raise the limit, as with `ulimit -Hn`")
+    })?;
     let (platform, _) = bench.platform(None, &[], &[])?;
     platform.skiff_output(&["listener", "create", "http", "--respond", "204"])?;
     let before_mib = memory_mib(platform.pid())?;

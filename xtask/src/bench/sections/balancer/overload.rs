@@ -11,6 +11,8 @@ use skiff_driver::Outcome;
 const TIMES: f64 = 2.0;
 /// Connections by which requests come: so many that the driver seldom has to wait for a free one.
 const CONNECTIONS: usize = 1_000;
+/// How long it is asked for nothing more than it can do before the next round, in seconds.
+const RECOVERY_S: f64 = 2.0;
 
 pub(super) fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let (platform, _) = bench.platform(Some(bench.cores.server), &[], &[])?;
@@ -26,6 +28,8 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Section> {
         println!("peak {:.0}/s; at {rate:.0}/s:\n{outcome}", peak.answered_per_second);
         peaks.push(peak);
         over.push(outcome);
+        // Until nothing is left of that.
+        Load { seconds: RECOVERY_S, ..load.clone() }.run(bench)?;
     }
     platform.stop()?;
     let of = |outcomes: &[Outcome], value: fn(&Outcome) -> f64| Spread::of(outcomes.iter().map(value));
