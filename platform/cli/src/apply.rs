@@ -2,8 +2,8 @@
 //!
 //! The document is validated whole, then compared with what is, then carried out, in an order in which each resource finds
 //! what it names. Nothing is removed that a document does not name, and what a resource leaves out stays as its call of the
-//! API has it. It pushes no images. What always holds: nothing is written before everything is found sound, nor without a
-//! difference.
+//! API has it. It pushes no images. In the end it is looked whether the listeners that were written are reached. What always
+//! holds: nothing is written before everything is found sound, nor without a difference.
 
 mod carry_out;
 mod certificate;
@@ -14,6 +14,7 @@ mod format;
 mod order;
 mod plan;
 mod present;
+mod reached;
 mod resource;
 mod retry;
 mod settle;
@@ -71,6 +72,9 @@ pub(crate) async fn run(context: &Context, args: &ApplyArgs) -> anyhow::Result<E
     }
     carried?;
     progress::note(summary(&items, args.dry_run));
+    if !args.dry_run {
+        reached::check(&client, &items).await?;
+    }
     Ok(match args.exit_code && !steps.is_empty() {
         true => ExitCode::from(DIFFERENT),
         false => ExitCode::SUCCESS,

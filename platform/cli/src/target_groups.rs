@@ -75,7 +75,7 @@ fn body(
         algorithm: args.algorithm,
         stickiness: settings::setting(args.stickiness, args.no_stickiness),
         slow_start: settings::setting(args.slow_start, args.no_slow_start),
-        deregistration_delay: args.deregistration_delay,
+        deregistration_delay: settings::setting(args.deregistration_delay, args.no_deregistration_delay),
         health_check: settings::health_check(&args.health, health_check),
         limit: settings::limit(args.limit, args.no_limit),
     }
@@ -169,7 +169,7 @@ fn details(group: &TargetGroup) -> String {
         ("Algorithm", group.algorithm.to_string()),
         ("Stickiness", or_none(group.stickiness)),
         ("Slow start", or_none(group.slow_start)),
-        ("Deregistration delay", group.deregistration_delay.to_string()),
+        ("Deregistration delay", or_none(group.deregistration_delay)),
         ("Health check", or_none(group.health_check.as_ref().map(settings::health_check_text))),
         ("Limit", or_none(group.limit)),
         ("Revision", group.revision.to_string()),
@@ -300,9 +300,10 @@ mod tests {
             }),
         );
         check(
-            "--no-stickiness --no-slow-start --no-limit --no-tls --no-health-check",
+            "--no-stickiness --no-slow-start --no-deregistration-delay --no-limit --no-tls --no-health-check",
             serde_json::json!({
-                "stickiness": null, "slow_start": null, "limit": null, "tls": false, "health_check": null,
+                "stickiness": null, "slow_start": null, "deregistration_delay": null, "limit": null, "tls": false,
+                "health_check": null,
             }),
         );
         for both in ["--tls --no-tls", "--limit rate=1 --no-limit", "--healthy 2 --no-health-check"] {

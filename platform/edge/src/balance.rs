@@ -160,8 +160,7 @@ impl Edge {
         let meter = self.meters().get(&Metered::Group(spec.name.clone()));
         let settings = Rc::new(Settings::of(spec, meter));
         self.groups().set(spec, &settings, &self.meters(), self.worker());
-        let is_of_itself = matches!(&spec.targets, Targets::Service(service) if *service == spec.name);
-        self.table().settle(&spec.name, is_of_itself.then_some(settings));
+        self.table().settle(&spec.name, spec.is_of_own_service().then_some(settings));
     }
 
     /// The target group that a request or a connection is forwarded to this time; `headers` are a request's. A client that is

@@ -52,6 +52,9 @@ pub struct Limits {
     pub header_read_timeout: Duration,
     /// How long a connection may stay open without a request.
     pub keep_alive_timeout: Duration,
+    /// How long a connection of HTTP/1 may stay without a request before it gives back the memory that serving it takes. What
+    /// is idle is looked at once a second.
+    pub rest_after: Duration,
     /// Bytes of any request's body, whatever its task allows. 413 past it.
     pub request_body_bytes_max: u64,
     /// How long a request's body may make no progress while the guest waits for it. 408 if nothing was answered yet.
@@ -106,6 +109,7 @@ impl Default for Limits {
             header_count_max: 100,
             header_read_timeout: Duration::from_secs(10),
             keep_alive_timeout: Duration::from_secs(75),
+            rest_after: Duration::from_secs(1),
             request_body_bytes_max: 1 << 30,
             body_idle_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),

@@ -107,11 +107,36 @@ impl Activity {
         is_idle.then_some(self.idle_since_ns)
     }
 
+    /// Whether a client of HTTP/1 has asked for nothing for so long that what serves it is better given back.
+    fn is_rest_due(&self, now_ns: u64, limits: &Limits) -> bool {
+        let idle_ns = u128::from(now_ns.saturating_sub(self.idle_since_ns));
+        self.may_rest() && idle_ns >= limits.rest_after.as_nanos()
+    }
+
+    /// Whether nothing would be lost with what serves it.
+    fn may_rest(&self) -> bool {
+        let is_still = self.blocked_since_ns == 0 && self.body_waits_since_ns == 0;
+        self.was_asked && !self.http2 && is_still && self.idle_since_ns().is_some()
+    }
+
     /// How to end it for others' sake, if it is idle.
     pub(crate) fn way_out(&self, now_ns: u64) -> Order {
         let is_silent = !self.was_asked && now_ns.saturating_sub(self.idle_since_ns) >= CLOSE_GRACE_FRESH_NS;
         if is_silent { Order::Cut(Cut::Crowded) } else { Order::Finish }
     }
+}
+
+/// Whether an idle connection of HTTP/1 keeps what serves it, which is far more than itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Rest {
+    #[default]
+    None,
+    /// It is not to.
+    Due,
+    /// It is being given back; the socket stays open.
+    Begins,
+    /// It has the socket alone.
+    Rests,
 }
 
 /// A response body among those of one connection.
@@ -141,6 +166,7 @@ pub(crate) struct Connection {
     lingers: Cell<bool>,
     /// What it is to carry once HTTP has ended on it.
     tunnel: RefCell<Option<Box<Tunnel>>>,
+    rest: Cell<Rest>,
     order: Cell<Option<Order>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -161,6 +187,7 @@ impl Connection {
             guard: Notes::default(),
             lingers: Cell::new(false),
             tunnel: RefCell::new(None),
+            rest: Cell::default(),
             order: Cell::new(None),
             waker: RefCell::new(None),
         })
@@ -187,6 +214,46 @@ impl Connection {
         }
         self.order.set(Some(order));
         self.wake();
+    }
+
+    /// Has what serves it given back, if its client has been idle for long enough.
+    pub(crate) fn rest_if_due(&self, now_ns: u64, limits: &Limits) {
+        if self.rest.get() == Rest::None && self.activity().is_rest_due(now_ns, limits) {
+            self.rest.set(Rest::Due);
+            self.wake();
+        }
+    }
+
+    /// What serves it is there from here on.
+    pub(crate) fn is_served(&self) {
+        self.rest.set(Rest::None);
+    }
+
+    /// Whether what serves it is to be given back now.
+    pub(crate) fn begins_rest(&self) -> bool {
+        if self.rest.get() == Rest::Due {
+            self.rest.set(if self.activity().may_rest() { Rest::Begins } else { Rest::None });
+        }
+        self.is_beginning_rest()
+    }
+
+    /// Whether that is under way.
+    pub(crate) fn is_beginning_rest(&self) -> bool {
+        self.rest.get() == Rest::Begins
+    }
+
+    /// What served it has been given back, if that was under way; says whether it was.
+    pub(crate) fn came_to_rest(&self) -> bool {
+        let rests = self.is_beginning_rest();
+        if rests {
+            self.rest.set(Rest::Rests);
+        }
+        rests
+    }
+
+    /// Whether it has its socket alone.
+    pub(crate) fn rests(&self) -> bool {
+        self.rest.get() == Rest::Rests
     }
 
     /// Has its task look at it once more.

@@ -122,6 +122,7 @@ impl From<ConnectError> for Miss {
             ConnectError::Gone => Self::Next(None),
             ConnectError::Refused
             | ConnectError::Untrusted(_)
+            | ConnectError::Unresolved(_)
             | ConnectError::TimedOut
             | ConnectError::Failed(_) => Self::Next(Some(error.into())),
             // The others' rules say the same.

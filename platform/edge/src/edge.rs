@@ -235,6 +235,11 @@ impl Edge {
         self.connections.borrow().len()
     }
 
+    /// Those of them whose clients have been idle for so long that nothing is kept of them but their sockets.
+    pub fn connections_at_rest(&self) -> usize {
+        self.connections.borrow().iter().filter(|connection| connection.rests()).count()
+    }
+
     pub(crate) fn worker(&self) -> usize {
         self.config.worker
     }
@@ -458,7 +463,7 @@ impl Edge {
         let now_ns = monotonic_ns();
         for connection in self.connections.borrow().iter() {
             match connection.activity().verdict(now_ns, &self.config.limits) {
-                Verdict::Keep => {}
+                Verdict::Keep => connection.rest_if_due(now_ns, &self.config.limits),
                 Verdict::Close => connection.tell(Order::Finish),
                 Verdict::Cut(cut) => connection.tell(Order::Cut(cut)),
             }

@@ -124,7 +124,7 @@ impl Settings {
             speaks: Speaks::of(spec),
             stickiness: spec.stickiness,
             slow_start: spec.slow_start,
-            deregistration_delay: spec.deregistration_delay,
+            deregistration_delay: spec.delay(),
             health_check: spec.health_check.clone(),
             limit: spec.limit,
             meter,

@@ -98,6 +98,11 @@ impl Blocks {
         self.requests
     }
 
+    /// Whether the last request that passed has passed whole, and nothing of the next one was seen.
+    pub(crate) fn is_between(&self) -> bool {
+        matches!(&self.state, State::Head(head) if head.is_unseen())
+    }
+
     /// Whether the last request may have the connection go on in another protocol. Nothing passes until
     /// [`Self::http_goes_on`].
     pub fn is_undecided(&self) -> bool {

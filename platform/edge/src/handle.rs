@@ -55,8 +55,8 @@ struct Admitted {
 
 /// Checks a request, and decides what becomes of it.
 fn admit(edge: &Edge, exchange: &mut Exchange, request: &Request<Incoming>) -> Result<Admitted, Refusal> {
-    // First of all, so that who is refused for how many there are costs little.
-    if !edge.shed().admits(edge.chance()) {
+    // First of all, so that who is refused for how many there are costs little; most of these have not come this far.
+    if !exchange.connection().guard.was_let_in() && !edge.shed().admits(edge.chance()) {
         return Err(Refusal::Overloaded);
     }
     exchange.counted.client = limit::of_client(edge, exchange.connection(), Unit::Requests)?;

@@ -192,6 +192,12 @@ impl RequestIds {
         }
     }
 
+    /// The same where the header was not made one yet.
+    pub(crate) fn given_or_new(&self, given: Option<&[u8]>) -> HeaderValue {
+        let sane = given.filter(|given| Self::is_sane(given));
+        sane.and_then(|given| HeaderValue::from_bytes(given).ok()).unwrap_or_else(|| self.make())
+    }
+
     fn is_sane(id: &[u8]) -> bool {
         let known = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:=+/".contains(byte);
         (1..=REQUEST_ID_LENGTH_MAX).contains(&id.len()) && id.iter().all(known)

@@ -32,6 +32,7 @@ mod config;
 mod connection;
 mod daemon;
 mod decision;
+mod door;
 mod edge;
 mod exchange;
 mod group;

@@ -2,7 +2,8 @@
 //!
 //! It deliberately does not accept ([`crate::accept`], [`crate::listening`]), nor carry out what a rule says
 //! ([`crate::decision`]). What always holds: the built-in listener is there from the start to the end; a connection keeps
-//! the listener that it came to, and sees each change of it with its next request.
+//! the listener that it came to, and sees each change of it with its next request. One that is told to be at another port is
+//! where its socket is until it has another.
 
 use crate::config::Proto;
 use crate::headers::Forwarded;
@@ -43,6 +44,8 @@ pub(crate) struct Rule {
 pub(crate) struct Listeners {
     built_in: Rc<Listener>,
     others: RefCell<BTreeMap<Name, Rc<Listener>>>,
+    /// The port of the socket that this worker accepts from for each public one, once it has one.
+    sockets: RefCell<BTreeMap<Name, u16>>,
     /// Whose each rule is.
     rules: RefCell<HashMap<QualifiedName, Rc<Listener>>>,
     /// Told whenever there is another, or one has changed.
@@ -68,10 +71,10 @@ impl Listener {
         }
     }
 
-    fn new(spec: &Arc<ListenerSpec>) -> Self {
-        let listener = Self::named(spec.name.clone(), Proto::Http, spec.port);
+    fn new(spec: &Arc<ListenerSpec>, port: u16) -> Self {
+        let listener = Self::named(spec.name.clone(), Proto::Http, port);
         listener.set(spec);
-        listener.set_forwarded(spec);
+        listener.set_forwarded(spec, port);
         listener
     }
 
@@ -80,12 +83,12 @@ impl Listener {
         self.spec.replace(Some(spec.clone()));
     }
 
-    fn set_forwarded(&self, spec: &ListenerSpec) {
+    fn set_forwarded(&self, spec: &ListenerSpec, port: u16) {
         let proto = match spec.protocol {
             ListenerProtocol::Https => Proto::Https,
             ListenerProtocol::Http | ListenerProtocol::Tcp => Proto::Http,
         };
-        self.forwarded.replace(Forwarded { proto: proto.header(), port: HeaderValue::from(spec.port) });
+        self.forwarded.replace(Forwarded { proto: proto.header(), port: HeaderValue::from(port) });
     }
 
     /// Its name.
@@ -147,8 +150,8 @@ impl Listener {
 impl Listeners {
     /// The built-in one alone.
     pub(crate) fn new(built_in: Listener) -> Self {
-        let (others, rules) = Default::default();
-        Self { built_in: Rc::new(built_in), others, rules, added: Notify::new() }
+        let (others, sockets, rules) = Default::default();
+        Self { built_in: Rc::new(built_in), others, sockets, rules, added: Notify::new() }
     }
 
     /// The one that is always there.
@@ -171,7 +174,14 @@ impl Listeners {
 
     /// The public listener on this port, the built-in one aside.
     pub(crate) fn at_port(&self, port: u16) -> Option<Rc<Listener>> {
-        self.reached(Scheme::Public, port)
+        self.reached(Scheme::Public, port).or_else(|| self.still_at(port))
+    }
+
+    /// The public listener that is to be elsewhere, and whose socket is still on this port.
+    fn still_at(&self, port: u16) -> Option<Rc<Listener>> {
+        let sockets = self.sockets.borrow();
+        let (name, _) = sockets.iter().find(|(_, at)| **at == port)?;
+        self.get(name).filter(|listener| !listener.is_internal())
     }
 
     /// The internal listener on this port.
@@ -193,6 +203,23 @@ impl Listeners {
         self.added.notified().await;
     }
 
+    /// From now on it is accepted for the listener of this name at this port, whichever it was told to be at.
+    pub(crate) fn accepts_at(&self, name: &Name, port: u16) {
+        self.sockets.borrow_mut().insert(name.clone(), port);
+        if let Some(listener) = self.get(name)
+            && let Some(spec) = listener.spec().as_ref()
+        {
+            listener.set_forwarded(spec, port);
+        }
+    }
+
+    /// The port that requests to a listener come to.
+    fn port_of(&self, spec: &ListenerSpec) -> u16 {
+        let sockets = self.sockets.borrow();
+        let socket = sockets.get(&spec.name).filter(|_| spec.scheme == Scheme::Public);
+        socket.copied().unwrap_or(spec.port)
+    }
+
     /// A listener is new, or has changed; `meter` counts there. Of the built-in one, who reaches it and what is spoken there
     /// never does.
     pub(crate) fn set(&self, spec: &Arc<ListenerSpec>, meter: Option<Meter>) {
@@ -201,11 +228,11 @@ impl Listeners {
                 listener.set(spec);
                 listener.set_meter(meter);
                 if !Rc::ptr_eq(&listener, &self.built_in) {
-                    listener.set_forwarded(spec);
+                    listener.set_forwarded(spec, self.port_of(spec));
                 }
             }
             None => {
-                let listener = Listener::new(spec);
+                let listener = Listener::new(spec, self.port_of(spec));
                 listener.set_meter(meter);
                 self.others.borrow_mut().insert(spec.name.clone(), Rc::new(listener));
             }
@@ -220,6 +247,7 @@ impl Listeners {
             self.built_in.spec.take();
             return None;
         }
+        self.sockets.borrow_mut().remove(name);
         self.others.borrow_mut().remove(name)
     }
 
@@ -301,6 +329,32 @@ mod tests {
         assert!(listeners.at_port(81).is_none() && Rc::ptr_eq(&listener, &listeners.at_port(82).unwrap()));
         assert_eq!(port(&listener), "82");
         assert!(Rc::ptr_eq(&listener, &listeners.close(&name).unwrap()) && listeners.get(&name).is_none());
+    }
+
+    #[test]
+    fn a_listener_is_where_its_socket_is() {
+        let (listeners, name) = (listeners(), "web".parse().unwrap());
+        // A socket may come before its listener is told of.
+        listeners.accepts_at(&name, 81);
+        assert!(listeners.at_port(81).is_none());
+        listeners.set(&spec("web", 81), None);
+        listeners.set(&spec("web", 82), None);
+        let listener = listeners.at_port(81).unwrap();
+        assert_eq!((listener.name().as_str(), port(&listener)), ("web", "81".to_owned()));
+        assert!(Rc::ptr_eq(&listener, &listeners.at_port(82).unwrap()), "both lead there");
+        listeners.set(&spec("third", 81), None);
+        assert_eq!(
+            listeners.at_port(81).unwrap().name().as_str(),
+            "third",
+            "who is told to be there goes before"
+        );
+        listeners.close(&"third".parse().unwrap());
+        listeners.accepts_at(&name, 82);
+        assert!(listeners.at_port(81).is_none());
+        assert_eq!(port(&listener), "82");
+        listeners.close(&name);
+        listeners.set(&spec("web", 83), None);
+        assert_eq!(port(&listeners.get(&name).unwrap()), "83");
     }
 
     #[test]

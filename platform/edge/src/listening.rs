@@ -45,6 +45,10 @@ impl Edge {
     /// Accepts for the listener of this name, whether it was told of already or not ([`Edge::balance`]), until the edge
     /// drains. The socket may be shared with other workers. Must be called in a `LocalSet`.
     pub fn listen(self: &Rc<Self>, listener: std::net::TcpListener, name: Name) -> Listening {
+        // A socket that listens has one.
+        if let Ok(address) = listener.local_addr() {
+            self.listeners().accepts_at(&name, address.port());
+        }
         self.start_accepting(listener, Whose::Listener(name))
     }
 

@@ -7,6 +7,7 @@
 use crate::connection::Connection;
 use crate::edge::Edge;
 use crate::limit::InFlight;
+use crate::refusal::Refusal;
 use skiff_ledger::{Ledger, Meter, StatusClass};
 use skiff_ports::balancer::{BalancerChange, Metered};
 use skiff_types::{Name, QualifiedName, TargetGroupSpec};
@@ -111,6 +112,20 @@ impl Edge {
             let row = meter.row(self.worker());
             row.requests.add(1);
             row.balancer_responses[StatusClass::of(status) as usize].add(1);
+        }
+    }
+
+    /// Counts a request that was refused for the load before it was known whose it is.
+    pub(crate) fn count_refused(&self, connection: &Connection, refusal: &Refusal, body_bytes: u64) {
+        let row = self.worker_row();
+        row.requests.add(1);
+        row.platform_requests.add(1);
+        row.platform_sent_bytes.add(body_bytes);
+        self.count_turned_away(connection, refusal.status().as_u16());
+        if let Some(meter) = &*connection.listener.meter() {
+            let row = meter.row(self.worker());
+            row.rejected.add(1);
+            row.sent_bytes.add(body_bytes);
         }
     }
 }

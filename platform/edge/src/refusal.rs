@@ -3,7 +3,7 @@
 use crate::guard::Fault;
 use crate::headers::REQUEST_ID;
 use crate::limit::Exceeded;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use hyper::ext::ReasonPhrase;
 use jiff::fmt::rfc2822::DateTimePrinter;
@@ -145,6 +145,7 @@ impl Refusal {
                 ConnectError::Denied(_)
                 | ConnectError::Refused
                 | ConnectError::Untrusted(_)
+                | ConnectError::Unresolved(_)
                 | ConnectError::Failed(_),
             ) => (StatusCode::BAD_GATEWAY, "task_failed"),
             Self::NoAnswer { .. }
@@ -200,17 +201,22 @@ impl Refusal {
 
     /// The whole answer as HTTP/1.1 has it, where nobody else writes it: the last on its connection.
     pub(crate) fn last_answer(&self, request_id: &HeaderValue) -> Vec<u8> {
+        self.answer(request_id, "connection: close\r\n").0
+    }
+
+    /// The whole answer as HTTP/1.1 has it, where nobody else writes it, with these lines among its headers; and how many
+    /// bytes of it are its body.
+    pub(crate) fn answer(&self, request_id: &HeaderValue, lines: &str) -> (Vec<u8>, usize) {
         let (status, body) = (self.status(), self.json(&self.to_string(), request_id));
         let mut headers = self.headers();
         headers.insert(&REQUEST_ID, request_id.clone());
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&jiff::Timestamp::now());
         if let Some(date) = date.ok().and_then(|date| HeaderValue::try_from(date).ok()) {
             headers.insert(DATE, date);
         }
         let reason = status.canonical_reason().unwrap_or_default();
-        let mut answer = format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).into_bytes();
+        let mut answer = format!("HTTP/1.1 {} {reason}\r\n{lines}", status.as_str()).into_bytes();
         for (name, value) in &headers {
             for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
                 answer.extend_from_slice(part);
@@ -218,7 +224,7 @@ impl Refusal {
         }
         answer.extend_from_slice(b"\r\n");
         answer.extend_from_slice(&body);
-        answer
+        (answer, body.len())
     }
 }
 

@@ -1,9 +1,14 @@
 //! Serving one connection of HTTP: which one it speaks, its requests, its end, and what it carries if it goes on in
 //! another protocol.
+//!
+//! What serves HTTP/1 takes some 20 KiB for its buffers and the request's state. Most connections that are open are idle, so
+//! it is there only while a client asks: a connection that has been idle for a while gives it back and waits for the next
+//! byte with its socket alone ([`Limits::rest_after`]).
 
 use crate::access_log::Line;
 use crate::config::Limits;
 use crate::connection::{Connection, Cut, Order};
+use crate::door::Door;
 use crate::edge::Edge;
 use crate::guard::gate::Met;
 use crate::handle::handle;
@@ -20,7 +25,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// hyper's own least bound on what it reads of a head.
@@ -149,17 +154,53 @@ impl Open {
                 true
             }
         };
-        if !is_http2 {
-            // One byte less than is too much for hyper, so that it is the guard who says so.
-            socket.guard(buffer_bytes_max(self.edge.limits()) - 1);
-        }
-        let io = TokioIo::new(socket);
-        let service = service_fn(|request| handle(self.edge.clone(), self.connection.clone(), request));
         if is_http2 {
-            let http = pin!(self.edge.http().http2.serve_connection(io, service));
-            return self.drive(http, |http| http.graceful_shutdown()).await;
+            return Box::pin(self.speak_http2(socket)).await;
         }
-        let mut http = self.edge.http().http1.serve_connection(io, service);
+        // One byte less than is too much for hyper, so that it is the guard who says so.
+        socket.guard(buffer_bytes_max(self.edge.limits()) - 1, Door::of(&self.edge));
+        while self.is_asked(&mut socket).await {
+            // In a box, which most connections have no need of most of the time.
+            match Box::pin(self.speak_http1(socket)).await? {
+                Some(rests) => socket = rests,
+                None => return Ok(()),
+            }
+        }
+        // Who does not see it is gone.
+        let _ = self.connection.unless_cut(socket.shutdown()).await;
+        Ok(())
+    }
+
+    /// Waits until the client sends something; false if the connection is to end.
+    async fn is_asked<S>(&self, socket: &mut Watched<S>) -> bool
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        poll_fn(|context| match self.connection.poll_order(context) {
+            Some(Order::Cut(_)) => Poll::Ready(false),
+            Some(Order::Finish) if self.connection.was_asked() => Poll::Ready(false),
+            Some(Order::Finish) | None => socket.poll_begun(context),
+        })
+        .await
+    }
+
+    async fn speak_http2<S>(&self, socket: Watched<S>) -> hyper::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let service = service_fn(|request| handle(self.edge.clone(), self.connection.clone(), request));
+        let http = pin!(self.edge.http().http2.serve_connection(TokioIo::new(socket), service));
+        self.drive(http, |http| http.graceful_shutdown()).await
+    }
+
+    /// Speaks HTTP/1 until the connection ends, or its client has been idle for long enough: then it gives the socket back.
+    async fn speak_http1<S>(&self, socket: Watched<S>) -> hyper::Result<Option<Watched<S>>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        self.connection.is_served();
+        let service = service_fn(|request| handle(self.edge.clone(), self.connection.clone(), request));
+        let mut http = self.edge.http().http1.serve_connection(TokioIo::new(socket), service);
         self.drive(Pin::new(&mut http), |http| http.graceful_shutdown()).await?;
         if let Some(met) = self.connection.guard.take() {
             let mut socket = http.into_parts().io.into_inner();
@@ -171,8 +212,10 @@ impl Open {
             let mut socket = io.into_inner();
             socket.unguard();
             tunnel.carry(socket, read_buf).await;
+        } else if self.connection.came_to_rest() {
+            return Ok(Some(http.into_parts().io.into_inner()));
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Logs what came instead of a request; what the client is to be told, which is nothing if it was told already that no
@@ -213,7 +256,7 @@ impl Open {
                 // hyper would close a connection that has sent nothing, and lose what is on its way.
                 let may_finish = || {
                     let is_ordered = order == Some(Order::Finish) && self.connection.was_asked();
-                    is_ordered || self.connection.guard.is_met()
+                    is_ordered || self.connection.guard.is_met() || self.connection.begins_rest()
                 };
                 if !finishing && may_finish() {
                     finishing = true;

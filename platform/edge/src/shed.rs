@@ -49,6 +49,11 @@ impl Shed {
         !self.shedding.borrow().refuses(now_ns, chance.number())
     }
 
+    /// Whether any requests are refused at present.
+    pub(crate) fn refuses_some(&self) -> bool {
+        self.shedding.borrow().share(monotonic_ns()) > 0.0
+    }
+
     fn probe(self: &Rc<Self>, now_ns: u64) {
         let is_early = now_ns.saturating_sub(self.probed_ns.get()) < PROBE_INTERVAL_NS;
         if is_early || self.probes.get() >= PROBES_MAX {

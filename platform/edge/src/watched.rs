@@ -5,6 +5,7 @@
 //! and a reset can overtake the answer (RFC 9112, section 9.6). So it reads on for a while, and forgets what it reads.
 
 use crate::connection::Connection;
+use crate::door::Door;
 use crate::guard::gate::Gate;
 use crate::outbox::{Outbox, Sender};
 use bytes::{Buf, BytesMut};
@@ -31,6 +32,8 @@ pub(crate) struct Watched<S> {
     outbox: Rc<Outbox>,
     /// What comes in goes through here.
     gate: Gate,
+    /// Where requests are turned away; nowhere until HTTP/1 is guarded.
+    door: Option<Door>,
     shut: bool,
     /// Whether nobody reads what its client may still be sending.
     lingers: bool,
@@ -59,6 +62,7 @@ impl<S> Watched<S> {
             line: Rc::new(line),
             outbox,
             gate: Gate::default(),
+            door: None,
             shut: false,
             lingers: false,
             discarded_bytes: 0,
@@ -66,19 +70,34 @@ impl<S> Watched<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { line, gate, .. } = &mut *self;
+        let Self { line, gate, door, .. } = &mut *self;
+        let mut is_answered = false;
+        let turn_away = |request: &[u8]| {
+            let mut held = line.held.borrow_mut();
+            let door = door.as_ref().filter(|_| held.len() < HELD_BYTES_MAX);
+            let answer = door.and_then(|door| door.turn_away(&line.connection, request));
+            held.extend_from_slice(answer.as_deref().unwrap_or_default());
+            is_answered |= answer.is_some();
+            answer.is_some()
+        };
         let mut socket = line.socket.borrow_mut();
-        gate.poll_read(Pin::new(&mut *socket), &line.connection, context, buffer)
+        let polled = gate.poll_read(Pin::new(&mut *socket), &line.connection, context, buffer, turn_away);
+        drop(socket);
+        // Otherwise it is flushed by who reads here, who does so after each look at what there is to read.
+        if is_answered && (self.line.in_outbox.get() || self.outbox.holds_answer()) {
+            self.put_in_outbox();
+        }
+        polled
     }
 }
 
-impl<S: AsyncRead + Unpin> Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Watched<S> {
     /// Waits for what tells whether the client speaks HTTP/2. Must be asked before anything is read; nothing of it is
     /// lost for who reads then.
     pub(crate) async fn is_http2(&mut self) -> io::Result<bool> {
@@ -98,9 +117,18 @@ impl<S: AsyncRead + Unpin> Watched<S> {
         Ok(is_http2)
     }
 
-    /// Lets only sound HTTP/1 through from here on, with heads of at most so many bytes.
-    pub(crate) fn guard(&mut self, head_bytes_max: usize) {
+    /// Lets only sound HTTP/1 through from here on, with heads of at most so many bytes, and not what is turned away at the
+    /// door.
+    pub(crate) fn guard(&mut self, head_bytes_max: usize, door: Door) {
         self.gate.close(head_bytes_max);
+        self.door = Some(door);
+    }
+
+    /// Waits until the client has sent something, which is read by who reads then; false if it never will.
+    pub(crate) fn poll_begun(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        let Self { line, gate, .. } = self;
+        let mut socket = line.socket.borrow_mut();
+        gate.poll_begun(Pin::new(&mut *socket), &line.connection, context).map(|begun| begun.unwrap_or(false))
     }
 
     /// Lets everything through from here on.
@@ -182,11 +210,15 @@ impl<S: AsyncWrite + Unpin + 'static> Watched<S> {
             return None;
         }
         buffers.iter().for_each(|buffer| line.held.borrow_mut().extend_from_slice(buffer));
-        if !is_held {
-            line.in_outbox.set(true);
-            self.outbox.put(line.clone());
-        }
+        self.put_in_outbox();
         Some(bytes)
+    }
+
+    /// Has the outbox send what is held.
+    fn put_in_outbox(&self) {
+        if !self.line.in_outbox.replace(true) {
+            self.outbox.put(self.line.clone());
+        }
     }
 
     /// Sends what is held, unless the outbox will.
@@ -235,8 +267,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for Watched<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.shut {
             ready!(self.line.poll_send(context))?;
-            if self.line.connection.guard.is_met() {
-                // Not yet: the client is to be told.
+            let connection = &self.line.connection;
+            if connection.guard.is_met() || connection.is_beginning_rest() {
+                // Not yet: the client is to be told, or may go on.
                 return Poll::Ready(Ok(()));
             }
             let shut = Pin::new(&mut *self.line.socket.borrow_mut()).poll_shutdown(context);

@@ -7,7 +7,8 @@
 //!
 //! Invariant: a port stays bound as long as anybody asks for it, so connections that wait to be accepted outlive a worker
 //! and a change of who it is. One that can't be bound is said once, and to whoever asks, and tried again for as long as it is
-//! asked for.
+//! asked for. A listener that asks for another port stays where it is until it has that one, unless somebody else asks for
+//! the old one meanwhile.
 
 use crate::wire::{Leads, ListenerTold};
 use skiff_kit::{Backoff, Drain};
@@ -71,6 +72,8 @@ struct State {
     asked: BTreeMap<Leads, Vec<u16>>,
     /// What was asked for and can't be had, as it was said last.
     left_out: BTreeSet<(u16, Leads)>,
+    /// Where listeners still are that ask for another port by now and don't have it yet.
+    stay_at: BTreeMap<Leads, u16>,
     bound: BTreeMap<u16, Arc<TcpListener>>,
     /// Ports that could not be bound.
     failures: BTreeMap<u16, Failures>,
@@ -112,28 +115,33 @@ impl Listeners {
         let mut state = self.state();
         let mut is_news = false;
         for (who, ports) in changes {
-            let before = match ports.is_empty() {
-                true => state.asked.remove(&who),
-                false => state.asked.insert(who, ports.clone()),
-            };
-            is_news |= before.unwrap_or_default() != ports;
+            is_news |= state.ask(who, ports);
         }
         if is_news {
             self.settle(&mut state);
         }
     }
 
-    /// Why nobody reaches a listener at its port, if that can't be had at present.
+    /// Why nobody reaches a listener at its port, if that can't be had at present, and what to do.
     pub(crate) fn problem(&self, listener: &Name) -> Option<String> {
         let state = self.state();
         let who = Leads::Listener(listener.clone());
         let port = *state.asked.get(&who)?.first()?;
-        if state.left_out.contains(&(port, who)) {
-            return Some(format!("nobody reaches it: others have the port {port}, or all there may be"));
-        }
-        let why = &state.failures.get(&port)?.why;
-        let address = SocketAddr::new(self.address, port);
-        Some(format!("nobody reaches it: can't listen at {address}: {why}; it is tried again and again"))
+        let why = match state.left_out.contains(&(port, who.clone())) {
+            true => format!("others have the port {port}, or all there may be"),
+            false => {
+                let why = &state.failures.get(&port)?.why;
+                format!("can't listen at {}: {why}", SocketAddr::new(self.address, port))
+            }
+        };
+        let reached = match state.stay_at.get(&who) {
+            Some(old) => format!("it is still reached at the port {old} alone"),
+            None => "nobody reaches it".to_owned(),
+        };
+        Some(format!(
+            "{reached}: {why}; free that port, or give the listener another with `skiff listener create {listener} --port \
+             PORT`; it is tried again and again"
+        ))
     }
 
     /// Tries again what could not be bound, until the drain begins.
@@ -157,6 +165,7 @@ impl Listeners {
     pub(crate) fn close(&self) {
         let mut state = self.state();
         state.closed = true;
+        state.stay_at.clear();
         self.settle(&mut state);
     }
 
@@ -165,18 +174,21 @@ impl Listeners {
         Some(Duration::from_millis(RETRY_BACKOFF.delay_ms(fewest)))
     }
 
-    /// Binds what is asked for and not bound, closes what nobody asks for, and tells the workers if anything changed.
+    /// Binds what is asked for and not bound, closes what nobody asks for or stays at, and tells the workers if anything
+    /// changed.
     fn settle(&self, state: &mut State) {
-        let Wanted { leads, left_out } = state.wanted();
+        let Wanted { mut leads, left_out } = state.wanted();
         left_out.difference(&state.left_out).for_each(|(port, who)| say_left_out(*port, who, &leads));
         state.left_out = left_out;
-        state.bound.retain(|port, _| leads.contains_key(port));
         state.failures.retain(|port, _| leads.contains_key(port));
         for (port, leads) in &leads {
             if !state.bound.contains_key(port) {
                 state.bind(SocketAddr::new(self.address, *port), leads);
             }
         }
+        leads.retain(|port, _| state.bound.contains_key(port));
+        state.stay(&mut leads);
+        state.bound.retain(|port, _| leads.contains_key(port));
         let open: Open = leads
             .into_iter()
             .filter_map(|(port, leads)| {
@@ -202,6 +214,44 @@ impl Listeners {
 }
 
 impl State {
+    /// Somebody asks for these and no other ports from now on; says whether that is news.
+    fn ask(&mut self, who: Leads, ports: Vec<u16>) -> bool {
+        let before = self.asked.remove(&who).unwrap_or_default();
+        let is_news = before != ports;
+        match (&who, before.first(), ports.is_empty()) {
+            (_, _, true) => {
+                self.stay_at.remove(&who);
+            }
+            (Leads::Listener(_), Some(old), false) if is_news && self.has(&who, *old) => {
+                self.stay_at.entry(who.clone()).or_insert(*old);
+            }
+            (Leads::Listener(_) | Leads::Service(_), _, false) => {}
+        }
+        if !ports.is_empty() {
+            self.asked.insert(who, ports);
+        }
+        is_news
+    }
+
+    /// Whether somebody has a port that was asked for.
+    fn has(&self, who: &Leads, port: u16) -> bool {
+        self.bound.contains_key(&port) && !self.left_out.contains(&(port, who.clone()))
+    }
+
+    /// Of what is bound, adds what listeners stay at that don't have yet what they ask for, if nobody else has that.
+    fn stay(&mut self, leads: &mut BTreeMap<u16, Leads>) {
+        let asked = &self.asked;
+        self.stay_at.retain(|who, old| {
+            let wanted = asked.get(who).and_then(|ports| ports.first());
+            let has_it = wanted.is_some_and(|port| leads.get(port) == Some(who));
+            let stays = !has_it && !leads.contains_key(&*old) && leads.len() < LISTENERS_MAX;
+            if stays {
+                leads.insert(*old, who.clone());
+            }
+            stays
+        });
+    }
+
     /// Where each port is to lead, and who has to do without.
     fn wanted(&self) -> Wanted {
         let mut wanted = Wanted::default();
@@ -374,6 +424,73 @@ mod tests {
         assert_eq!(told(&open), [(other, "listener edge".to_owned())]);
         let closed = vec!["edge".parse().unwrap()];
         tell(&BalancerChange { closed, ..BalancerChange::default() });
+        assert!(told(&open).is_empty());
+    }
+
+    /// Says that the listener `edge` is to be at a port.
+    fn move_to(listeners: &Listeners, port: u16) {
+        let listener = listener("edge", port, Scheme::Public);
+        let change = BalancerChange { listeners: vec![listener], ..BalancerChange::default() };
+        listeners.change(asked_by_listeners(&change));
+    }
+
+    #[test]
+    fn a_listener_that_moves_stays_where_it_is_until_it_has_the_other_port() {
+        let ((free, old), (has_it, new)) = (taken(), taken());
+        drop(free);
+        let listeners = Listeners::new(ADDRESS);
+        let open = listeners.subscribe();
+        let edge = "edge".parse().unwrap();
+        move_to(&listeners, old);
+        let socket = Arc::downgrade(&open.borrow()[0].1);
+        move_to(&listeners, new);
+        assert_eq!(told(&open), [(old, "listener edge".to_owned())]);
+        assert!(std::ptr::eq(socket.as_ptr(), Arc::as_ptr(&open.borrow()[0].1)), "the socket of before");
+        let said = listeners.problem(&edge).unwrap();
+        for part in [
+            format!("still reached at the port {old} alone: can't listen at {ADDRESS}:{new}: "),
+            "`skiff listener create edge --port PORT`".to_owned(),
+        ] {
+            assert!(said.contains(&part), "{said}");
+        }
+        drop(has_it);
+        listeners.settle(&mut listeners.state());
+        assert_eq!((told(&open), listeners.problem(&edge)), (vec![(new, "listener edge".to_owned())], None));
+        assert!(socket.upgrade().is_none() && listeners.state().stay_at.is_empty());
+    }
+
+    #[test]
+    fn who_waits_for_its_port_may_go_elsewhere_or_back() {
+        let ((free, old), (_has_it, new), (also_free, third)) = (taken(), taken(), taken());
+        drop((free, also_free));
+        let listeners = Listeners::new(ADDRESS);
+        let open = listeners.subscribe();
+        for (port, is_at) in [(old, old), (new, old), (old, old), (new, old), (third, third), (new, third)] {
+            move_to(&listeners, port);
+            assert_eq!(told(&open), [(is_at, "listener edge".to_owned())]);
+            assert_eq!(listeners.problem(&"edge".parse().unwrap()).is_some(), port != is_at);
+        }
+        let closed = vec!["edge".parse().unwrap()];
+        listeners.change(asked_by_listeners(&BalancerChange { closed, ..BalancerChange::default() }));
+        assert!(told(&open).is_empty() && listeners.state().stay_at.is_empty());
+    }
+
+    #[test]
+    fn a_port_that_is_only_stayed_at_is_whoevers_who_asks_for_it() {
+        let ((free, old), (_has_it, new)) = (taken(), taken());
+        drop(free);
+        let listeners = Listeners::new(ADDRESS);
+        let open = listeners.subscribe();
+        move_to(&listeners, old);
+        move_to(&listeners, new);
+        listeners.change([asks("a", &[old])]);
+        assert_eq!(told(&open), [(old, "a".to_owned())]);
+        let said = listeners.problem(&"edge".parse().unwrap()).unwrap();
+        assert!(said.starts_with("nobody reaches it: can't listen at"), "{said}");
+        move_to(&listeners, old);
+        move_to(&listeners, new);
+        assert_eq!(told(&open), [(old, "a".to_owned())], "it was never there");
+        listeners.close();
         assert!(told(&open).is_empty());
     }
 

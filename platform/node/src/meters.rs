@@ -11,7 +11,8 @@ use skiff_ledger::{Ledger, METERS, MeterSlot, MeterTotals};
 use skiff_ports::balancer::{BalancerChange, Metered};
 use skiff_ports::snapshot::Version;
 use skiff_types::QualifiedName;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 /// What was counted at one of them, over all workers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +111,16 @@ impl Meters {
         self.give_back();
     }
 
+    /// The addresses that have left a group and have not finished what they had, each with its meter.
+    pub(crate) fn draining(&self, group: &QualifiedName) -> BTreeMap<Arc<str>, MeterSlot> {
+        let of_group = |leaving: &Leaving| match &leaving.metered {
+            Metered::Target { group: of, target } if of == group => Some((target.clone(), leaving.slot)),
+            Metered::Target { .. } | Metered::Listener(_) | Metered::Rule(_) | Metered::Group(_) => None,
+        };
+        let left = self.leaving.iter().filter_map(of_group);
+        left.filter(|(_, slot)| goes_on(&self.ledger, *slot)).collect()
+    }
+
     /// All that is counted; what ended is handed over once.
     pub(crate) fn read(&mut self) -> MeterAccounts {
         self.give_back();
@@ -152,15 +163,18 @@ impl Meters {
     /// Gives back the meters that all have let go of and at which nothing goes on.
     fn give_back(&mut self) {
         let Self { ledger, leaving, free, ended, .. } = self;
-        let is_over = |leaving: &mut Leaving| {
-            let meter = ledger.meter(leaving.slot);
-            leaving.let_go && meter.outstanding() == 0 && meter.connections() == 0
-        };
+        let is_over = |leaving: &mut Leaving| leaving.let_go && !goes_on(ledger, leaving.slot);
         for Leaving { metered, slot, .. } in leaving.extract_if(.., is_over) {
             ended.extend(usage(ledger, &metered, slot));
             free.push_back(slot);
         }
     }
+}
+
+/// Whether there are requests there that have not ended, or connections that are open.
+fn goes_on(ledger: &Ledger, slot: MeterSlot) -> bool {
+    let meter = ledger.meter(slot);
+    meter.outstanding() > 0 || meter.connections() > 0
 }
 
 /// What was counted there, if it was used.
@@ -173,7 +187,6 @@ fn usage(ledger: &Ledger, metered: &Metered, slot: MeterSlot) -> Option<MeterUsa
 mod tests {
     use super::*;
     use skiff_types::{TargetGroupSpec, Targets};
-    use std::sync::Arc;
 
     fn meters() -> (Meters, Ledger) {
         let (ledger, _fd) = Ledger::create(1).unwrap();
@@ -253,6 +266,28 @@ mod tests {
         meters.free.rotate_right(1);
         assert_eq!(meters.take(target("b.example:1")), Some(slot));
         assert!(!row().is_used());
+    }
+
+    #[test]
+    fn an_address_that_has_left_drains_until_nothing_goes_on_there() {
+        let (mut meters, ledger) = meters();
+        let come = meters.assign(&group(&["a.example:1", "b.example:1"]), 1);
+        let [of_group, a, b] = [0, 1, 2].map(|at: usize| come[at].1);
+        // What goes on at the group is not an address's.
+        ledger.meter(of_group).row(0).outstanding.add(1);
+        ledger.meter(a).row(0).outstanding.add(1);
+        let draining = |meters: &Meters| meters.draining(&name("out")).into_iter().collect::<Vec<_>>();
+        assert_eq!(draining(&meters), []);
+        meters.assign(&group(&["c.example:1"]), 2);
+        let left: Arc<str> = "a.example:1".into();
+        assert_eq!(draining(&meters), [(left.clone(), a)], "the other has nothing");
+        ledger.meter(b).row(0).connections.add(1);
+        assert_eq!(draining(&meters), [(left, a), ("b.example:1".into(), b)]);
+        assert!(meters.draining(&name("other")).is_empty());
+        meters.acknowledged(2);
+        ledger.meter(a).row(0).outstanding.subtract(1);
+        ledger.meter(b).row(0).connections.subtract(1);
+        assert_eq!(draining(&meters), []);
     }
 
     #[test]

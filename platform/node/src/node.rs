@@ -103,7 +103,7 @@ pub(crate) struct Shared {
     pub(crate) world: Mutex<World>,
     pub(crate) version: watch::Sender<Version>,
     pub(crate) slots: Mutex<Slots>,
-    meters: Mutex<Meters>,
+    pub(crate) meters: Mutex<Meters>,
     pub(crate) seats: Vec<Mutex<SeatState>>,
     pub(crate) spawner: Spawner,
     pub(crate) compiler: Compiler,

@@ -1,5 +1,5 @@
 //! How the targets of a target group are, read from the ledger: there the workers write down what their checks found, and
-//! what requests showed.
+//! what requests showed. An address that has left is among them for as long as something goes on at its meter.
 //!
 //! It deliberately checks nobody and asks no worker; what the words in the ledger mean is `plan`'s to say. Reading makes no
 //! memory in the ledger.
@@ -11,12 +11,18 @@ use skiff_plan::outlier;
 use skiff_plan::target_health::{Judge, told, unaccounted};
 use skiff_ports::runtime::TargetReading;
 use skiff_types::{QualifiedName, TargetHealth};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Shared {
     /// The targets of a group, each as it is at present.
     pub(crate) fn target_health(&self, group: &QualifiedName) -> Vec<TargetReading> {
-        let targets = self.world.lock().expect("no holder panics").targets(group);
+        let targets = {
+            // Both as of one moment, so that no address has left and is there.
+            let world = self.world.lock().expect("no holder panics");
+            let draining = self.meters.lock().expect("no holder panics").draining(group);
+            world.targets(group).and_leaving(draining)
+        };
         read(&self.ledger, &targets)
     }
 }
@@ -28,30 +34,27 @@ fn read(ledger: &Ledger, targets: &Targets) -> Vec<TargetReading> {
 }
 
 fn reading(ledger: &Ledger, targets: &Targets, place: &Place, is_leaving: bool) -> TargetReading {
-    let health = |state: Option<&TargetState>, unchecked: Judge| {
+    let health = |target: &str, state: Option<&TargetState>, unchecked: Judge| {
         let word = state.map_or(0, |state| state.health.load(Relaxed));
         let is_ejected = state.is_some_and(|state| !outlier::is_whole(state.outlier.load(Relaxed)));
         let judge = if targets.are_checked { Judge::Checks } else { unchecked };
-        told(word, judge, targets.are_used, is_leaving, is_ejected)
+        told(target, word, judge, targets.are_used, is_leaving, is_ejected)
     };
     match place {
         Place::Task { task, slot } => {
             let slot = ledger.task(*slot);
-            TargetReading {
-                target: task.to_string().into(),
-                task: Some(*task),
-                health: health(slot.is_used().then(|| slot.target()), Judge::Requests),
-                outstanding: slot.outstanding(),
-            }
+            let target: Arc<str> = task.to_string().into();
+            let health = health(&target, slot.is_used().then(|| slot.target()), Judge::Requests);
+            TargetReading { target, task: Some(*task), health, outstanding: slot.outstanding() }
         }
         Place::Address { address, meter } => {
             let meter = meter.map(|slot| ledger.meter(slot));
             let state = meter.as_ref().filter(|meter| meter.is_used()).map(|meter| meter.target());
             let health: TargetHealth = match &meter {
                 None if targets.are_checked && targets.are_used => unaccounted(),
-                Some(_) | None => health(state, Judge::RequestsAlone),
+                Some(_) | None => health(address, state, Judge::RequestsAlone),
             };
-            let outstanding = meter.as_ref().map_or(0, |meter| meter.outstanding());
+            let outstanding = meter.as_ref().map_or(0, |meter| meter.outstanding() + meter.connections());
             TargetReading { target: address.clone(), task: None, health, outstanding }
         }
     }
@@ -86,7 +89,8 @@ mod tests {
         slot.row(0).in_flight.add(2);
         slot.target().health.store(failed, Relaxed);
         let meter = ledger.meter(5);
-        meter.row(0).outstanding.add(3);
+        meter.row(0).outstanding.add(2);
+        meter.row(0).connections.add(1);
         meter.target().health.store(note(0, Outcome::Connected, &check), Relaxed);
         let mut targets = Targets {
             are_checked: true,
@@ -94,19 +98,22 @@ mod tests {
             present: vec![place(1), place(2), address(Some(5)), address(Some(6)), address(None)],
             leaving: vec![place(3)],
         };
+        targets = targets.and_leaving([("192.0.2.8:80".into(), 5), ("192.0.2.7:80".into(), 5)].into());
         let readings = read(&ledger, &targets);
         let outstanding: Vec<u64> = readings.iter().map(|reading| reading.outstanding).collect();
-        assert_eq!(outstanding, [2, 0, 3, 0, 0, 0]);
+        assert_eq!(outstanding, [2, 0, 3, 0, 0, 0, 3]);
+        assert_eq!(&*readings[6].target, "192.0.2.8:80", "the other is there again");
+        assert_eq!(readings[6].health.reason, Some(TargetReason::DeregistrationInProgress));
         assert_eq!(readings[0].health.reason, Some(TargetReason::ResponseCodeMismatch));
         assert_eq!(readings[4].health.reason, Some(TargetReason::InternalError));
         assert_eq!(
             statuses(&ledger, &targets),
-            [Unhealthy, Initial, Healthy, Initial, Unavailable, Draining]
+            [Unhealthy, Initial, Healthy, Initial, Unavailable, Draining, Draining]
         );
         targets.are_checked = false;
         assert_eq!(
             statuses(&ledger, &targets),
-            [Healthy, Healthy, Unavailable, Unavailable, Unavailable, Draining]
+            [Healthy, Healthy, Unavailable, Unavailable, Unavailable, Draining, Draining]
         );
         targets.are_used = false;
         assert_eq!(statuses(&ledger, &targets)[..5], [Unused; 5]);

@@ -10,7 +10,7 @@
 //!
 //! What always holds: a target that was checked has another word than 0; the state changes by results alone, never by time.
 
-use skiff_types::{TargetHealth, TargetHealthCheck, TargetReason, TargetStatus};
+use skiff_types::{TargetHealth, TargetHealthCheck, TargetReason, TargetStatus, Unresolved};
 
 /// The greatest count of results in a row that a word has room for; past it, it stays.
 const COUNT_MAX: u32 = 15;
@@ -25,6 +25,8 @@ pub enum Outcome {
     Answered(u16),
     /// It took longer than it may.
     TimedOut,
+    /// Its name leads to no address.
+    Unresolved(Unresolved),
     /// It could not be connected to, or what came was no answer.
     Failed,
 }
@@ -35,7 +37,7 @@ impl Outcome {
         match self {
             Self::Connected => true,
             Self::Answered(status) => check.matcher.has(status),
-            Self::TimedOut | Self::Failed => false,
+            Self::TimedOut | Self::Unresolved(_) | Self::Failed => false,
         }
     }
 }
@@ -69,6 +71,10 @@ enum Failure {
     Status,
     Timeout,
     Other,
+    /// Its name could not be resolved: there is none.
+    NoSuchName,
+    /// The same: nobody could say.
+    NoAnswer,
 }
 
 /// A word taken apart.
@@ -86,18 +92,20 @@ struct Known {
 
 impl Known {
     const FAILURE_AT: u32 = 2;
-    const SUCCESSES_AT: u32 = 4;
-    const FAILURES_AT: u32 = 8;
+    const SUCCESSES_AT: u32 = 5;
+    const FAILURES_AT: u32 = 9;
     const STATUS_AT: u32 = 16;
 
     fn of(word: u64) -> Self {
         let count = |at: u32| (word >> at) as u32 & COUNT_MAX;
         Self {
             state: state(word),
-            failure: match word >> Self::FAILURE_AT & 3 {
+            failure: match word >> Self::FAILURE_AT & 7 {
                 0 => Failure::None,
                 1 => Failure::Status,
                 2 => Failure::Timeout,
+                4 => Failure::NoSuchName,
+                5 => Failure::NoAnswer,
                 _ => Failure::Other,
             },
             successes: count(Self::SUCCESSES_AT),
@@ -136,6 +144,8 @@ pub fn note(word: u64, outcome: Outcome, check: &TargetHealthCheck) -> u64 {
         (known.failure, known.status) = match outcome {
             Outcome::Answered(status) => (Failure::Status, status),
             Outcome::TimedOut => (Failure::Timeout, 0),
+            Outcome::Unresolved(Unresolved::NoSuchName) => (Failure::NoSuchName, 0),
+            Outcome::Unresolved(Unresolved::NoAnswer) => (Failure::NoAnswer, 0),
             Outcome::Connected | Outcome::Failed => (Failure::Other, 0),
         };
     }
@@ -166,9 +176,16 @@ pub fn is_healthy(word: u64) -> Option<bool> {
     }
 }
 
-/// What is told of a target: by its word, by what else it is judged, whether anything leads to its group, whether it is on
-/// its way out of that, and whether it is left out for a while for what requests showed.
-pub fn told(word: u64, judge: Judge, is_used: bool, is_draining: bool, is_ejected: bool) -> TargetHealth {
+/// What is told of a target, which is named as it prints: by its word, by what else it is judged, whether anything leads to
+/// its group, whether it is on its way out of that, and whether it is left out for a while for what requests showed.
+pub fn told(
+    target: &str,
+    word: u64,
+    judge: Judge,
+    is_used: bool,
+    is_draining: bool,
+    is_ejected: bool,
+) -> TargetHealth {
     let is_checked = judge == Judge::Checks;
     let known = Known::of(word);
     match known.state {
@@ -182,7 +199,7 @@ pub fn told(word: u64, judge: Judge, is_used: bool, is_draining: bool, is_ejecte
             TargetReason::NotInUse,
             "Target group is not configured to receive traffic from the load balancer",
         ),
-        State::Unhealthy if is_checked => failed(&known),
+        State::Unhealthy if is_checked => failed(target, &known),
         _ if is_ejected => health(
             TargetStatus::Unhealthy,
             TargetReason::Ejected,
@@ -214,16 +231,23 @@ pub fn unaccounted() -> TargetHealth {
 }
 
 /// What is told of a target that its checks found unhealthy.
-fn failed(known: &Known) -> TargetHealth {
+fn failed(target: &str, known: &Known) -> TargetHealth {
+    const FAILED: &str = "Health checks failed";
+    let unresolved = |why: Unresolved| {
+        let name = target.rsplit_once(':').map_or(target, |(name, _)| name);
+        (TargetReason::FailedHealthChecks, format!("{FAILED}: the name {name} can't be resolved: {why}"))
+    };
     let (reason, description) = match known.failure {
         Failure::Status => {
-            let description = format!("Health checks failed with these codes: [{}]", known.status);
-            return health(TargetStatus::Unhealthy, TargetReason::ResponseCodeMismatch, &description);
+            let description = format!("{FAILED} with these codes: [{}]", known.status);
+            (TargetReason::ResponseCodeMismatch, description)
         }
-        Failure::Timeout => (TargetReason::Timeout, "Request timed out"),
-        Failure::None | Failure::Other => (TargetReason::FailedHealthChecks, "Health checks failed"),
+        Failure::Timeout => (TargetReason::Timeout, "Request timed out".to_owned()),
+        Failure::None | Failure::Other => (TargetReason::FailedHealthChecks, FAILED.to_owned()),
+        Failure::NoSuchName => unresolved(Unresolved::NoSuchName),
+        Failure::NoAnswer => unresolved(Unresolved::NoAnswer),
     };
-    health(TargetStatus::Unhealthy, reason, description)
+    health(TargetStatus::Unhealthy, reason, &description)
 }
 
 fn health(status: TargetStatus, reason: TargetReason, description: &str) -> TargetHealth {
@@ -234,6 +258,8 @@ fn health(status: TargetStatus, reason: TargetReason, description: &str) -> Targ
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    const TARGET: &str = "api.example.org:443";
 
     fn check(healthy: u32, unhealthy: u32) -> TargetHealthCheck {
         TargetHealthCheck { healthy, unhealthy, ..TargetHealthCheck::default() }
@@ -250,7 +276,7 @@ mod tests {
         };
         let note = |result| {
             word = note(word, outcome(result), &check);
-            told(word, Judge::Checks, true, false, false).status
+            told(TARGET, word, Judge::Checks, true, false, false).status
         };
         results.chars().map(note).collect()
     }
@@ -287,7 +313,7 @@ mod tests {
             let reason = health.reason.map_or_else(String::new, |reason| reason.to_string());
             format!("{} {reason} {}", health.status, health.description)
         };
-        let of = |word| text(told(word, Judge::Checks, true, false, false));
+        let of = |word| text(told(TARGET, word, Judge::Checks, true, false, false));
         assert_eq!(of(word(Outcome::Connected)), "healthy  ");
         assert_eq!(
             of(word(Outcome::Answered(503))),
@@ -295,15 +321,23 @@ mod tests {
         );
         assert_eq!(of(word(Outcome::TimedOut)), "unhealthy Target.Timeout Request timed out");
         assert_eq!(of(word(Outcome::Failed)), "unhealthy Target.FailedHealthChecks Health checks failed");
+        let unresolved = |why| of(word(Outcome::Unresolved(why)));
+        assert_eq!(
+            unresolved(Unresolved::NoSuchName),
+            "unhealthy Target.FailedHealthChecks Health checks failed: the name api.example.org can't be resolved: there is \
+             no such name, or it has no address"
+        );
+        let said = unresolved(Unresolved::NoAnswer);
+        assert!(said.ends_with("can't be resolved: no name server has an answer at present"), "{said}");
         assert_eq!(of(0), "initial Elb.RegistrationInProgress Target registration is in progress");
         let once = note(0, Outcome::Failed, &check(5, 2));
         assert_eq!(of(once), "initial Elb.InitialHealthChecking Initial health checks in progress");
-        let draining = told(once, Judge::Checks, false, true, true);
+        let draining = told(TARGET, once, Judge::Checks, false, true, true);
         assert_eq!(
             text(draining),
             "draining Target.DeregistrationInProgress Target deregistration is in progress"
         );
-        let unused = text(told(word(Outcome::Connected), Judge::Checks, false, false, false));
+        let unused = text(told(TARGET, word(Outcome::Connected), Judge::Checks, false, false, false));
         assert!(unused.starts_with("unused Target.NotInUse Target group is not configured"), "{unused}");
         assert!(text(unaccounted()).starts_with("unavailable Elb.InternalError "));
     }
@@ -312,14 +346,14 @@ mod tests {
     fn who_is_not_checked_is_judged_by_requests() {
         let failed = note(0, Outcome::Failed, &check(5, 1));
         for word in [0, failed] {
-            assert_eq!(told(word, Judge::Requests, true, false, false), TargetHealth::healthy());
-            let alone = told(word, Judge::RequestsAlone, true, false, false);
+            assert_eq!(told(TARGET, word, Judge::Requests, true, false, false), TargetHealth::healthy());
+            let alone = told(TARGET, word, Judge::RequestsAlone, true, false, false);
             assert_eq!(
                 (alone.status, alone.reason),
                 (TargetStatus::Unavailable, Some(TargetReason::HealthCheckDisabled))
             );
             for judge in [Judge::Requests, Judge::RequestsAlone] {
-                let ejected = told(word, judge, true, false, true);
+                let ejected = told(TARGET, word, judge, true, false, true);
                 assert_eq!(
                     (ejected.status, ejected.reason),
                     (TargetStatus::Unhealthy, Some(TargetReason::Ejected))
@@ -328,7 +362,7 @@ mod tests {
                 assert!(ejected.description.ends_with(what_comes), "{}", ejected.description);
             }
         }
-        let checked = told(failed, Judge::Checks, true, false, true);
+        let checked = told(TARGET, failed, Judge::Checks, true, false, true);
         assert_eq!(checked.reason, Some(TargetReason::FailedHealthChecks), "the checks say more");
     }
 
@@ -339,6 +373,8 @@ mod tests {
             2 => (100..=599u16).prop_map(Outcome::Answered),
             1 => Just(Outcome::TimedOut),
             1 => Just(Outcome::Failed),
+            1 => Just(Outcome::Unresolved(Unresolved::NoSuchName)),
+            1 => Just(Outcome::Unresolved(Unresolved::NoAnswer)),
         ]
     }
 
@@ -374,7 +410,7 @@ mod tests {
                 prop_assert_eq!(Known::of(word).word(), word);
                 prop_assert_eq!(is_healthy(word), expected);
                 prop_assert_eq!(may_have_requests(word, true), expected == Some(true));
-                let told = told(word, Judge::Checks, true, false, false);
+                let told = told(TARGET, word, Judge::Checks, true, false, false);
                 let status = match expected {
                     None => TargetStatus::Initial,
                     Some(true) => TargetStatus::Healthy,

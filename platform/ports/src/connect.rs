@@ -5,7 +5,7 @@
 
 use futures::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
-use skiff_types::{Outside, TaskId};
+use skiff_types::{Outside, TaskId, Unresolved};
 use std::net::SocketAddr;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::TcpStream;
@@ -93,7 +93,10 @@ pub enum ConnectError {
     /// alone.
     #[error("the target's certificate is not trusted")]
     Untrusted(String),
-    /// A bound of the platform was met, a name could not be resolved, or the connection broke at its beginning.
+    /// The target's name leads to no address: another target may be tried.
+    #[error("the target's name can't be resolved: {0}")]
+    Unresolved(Unresolved),
+    /// A bound of the platform was met, or the connection broke at its beginning.
     #[error("the target could not be connected to: {0}")]
     Failed(String),
 }

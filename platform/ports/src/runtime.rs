@@ -38,8 +38,9 @@ pub trait Runtime: Send + Sync {
     /// group. A target that has left is among them as long as it may finish what it has. Asks nobody.
     fn target_health(&self, group: &QualifiedName) -> Vec<TargetReading>;
 
-    /// Why nobody reaches a public listener at its port, if that could not be had when it was last tried: in words for the
-    /// operator. None as well where nothing was assigned of such a listener. Asks nobody.
+    /// Why nobody reaches a public listener at its port, if that could not be had when it was last tried, whether it is reached
+    /// at another meanwhile, and what to do: in words for the operator. None as well where nothing was assigned of such a
+    /// listener. Asks nobody.
     fn listener_problem(&self, listener: &Name) -> Option<String>;
 
     /// Removes the native code of all programs but those with these keys; says how many files went.
@@ -85,7 +86,7 @@ pub struct DesiredChange {
     /// Security groups and interfaces.
     pub network: NetworkDesired,
     /// Listeners, certificates, rules and target groups. A listener has its port as long as nobody else on the node has it:
-    /// one that is taken is tried again and again.
+    /// one that is taken is tried again and again, and until then the listener stays where it was.
     pub balancer: BalancerChange,
 }
 

@@ -17,7 +17,7 @@ use skiff_types::{ListenerProtocol, Name};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
 /// The certificate's name on the platform.
@@ -35,6 +35,10 @@ const LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const RENEWED_BEFORE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How far a client's clock may be behind.
 const CLOCK_SLACK: Duration = Duration::from_secs(60 * 60);
+/// How long the listener's port may take to be had: workers of before may have to end.
+const PORT_WAIT_MAX: Duration = Duration::from_secs(1);
+/// From one look at that to the next.
+const PORT_WAIT: Duration = Duration::from_millis(50);
 
 /// Where https is.
 pub(crate) struct Https {
@@ -42,11 +46,16 @@ pub(crate) struct Https {
     pub(crate) port: Option<u16>,
     /// The authority's certificate; none where the certificate is somebody's own.
     pub(crate) authority: Option<PathBuf>,
+    /// Why nobody reaches the listener at its port, if that is so.
+    pub(crate) problem: Option<String>,
 }
 
 /// As lines of what a start prints.
 impl fmt::Display for Https {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(problem) = &self.problem {
+            return write!(f, "https          no URL, for the listener {LISTENER} has a problem: {problem}");
+        }
         match (self.port, &self.authority) {
             (None, _) => {
                 write!(
@@ -72,9 +81,9 @@ impl fmt::Display for Https {
 
 /// Makes what is not there, and says where https is.
 pub(crate) async fn provide(control: &Handle, data: &Path, port: u16) -> anyhow::Result<Https> {
-    let (certificate, listener): (Name, Name) = (CERTIFICATE.parse()?, LISTENER.parse()?);
+    let (certificate, name): (Name, Name) = (CERTIFICATE.parse()?, LISTENER.parse()?);
     let authority = provide_certificate(control, &certificate, data.join(AUTHORITY_FILE)).await?;
-    let listener = match control.listener(&listener)? {
+    let listener = match control.listener(&name)? {
         Some(listener) => listener,
         None => {
             let request = PutListener {
@@ -86,14 +95,26 @@ pub(crate) async fn provide(control: &Handle, data: &Path, port: u16) -> anyhow:
                 default_action: None,
                 client_limit: Setting::Kept,
             };
-            let made = control.put_listener(&listener, request).await;
+            let made = control.put_listener(&name, request).await;
             made.with_context(|| format!("no listener can be made at the port {port}; see --tls-port"))?
         }
     };
     control.caught_up().await;
     // One of https alone has any.
     let port = listener.certificates.contains(&certificate).then_some(listener.port);
-    Ok(Https { port, authority })
+    Ok(Https { port, authority, problem: problem(control, &name).await? })
+}
+
+/// Why nobody reaches a listener at its port, if that is still so after a while.
+async fn problem(control: &Handle, name: &Name) -> anyhow::Result<Option<String>> {
+    let end = Instant::now() + PORT_WAIT_MAX;
+    loop {
+        let problem = control.listener(name)?.and_then(|listener| listener.problem);
+        if problem.is_none() || Instant::now() >= end {
+            return Ok(problem);
+        }
+        tokio::time::sleep(PORT_WAIT).await;
+    }
 }
 
 /// Makes the certificate, unless it is there for a while yet or is somebody's own; where its authority's is, if it has one.
@@ -187,6 +208,18 @@ mod tests {
         assert!(first.private_key.starts_with("-----BEGIN PRIVATE KEY-----"));
         assert!(first.certificate != second.certificate && first.authority != second.authority);
         assert_ne!(first.private_key, second.private_key);
+    }
+
+    #[test]
+    fn a_port_that_can_not_be_had_is_told_instead_of_a_url() {
+        let authority = Some(PathBuf::from("dev-ca.pem"));
+        let https = |problem: Option<&str>| {
+            let problem = problem.map(str::to_owned);
+            Https { port: Some(8443), authority: authority.clone(), problem }.to_string()
+        };
+        assert!(https(None).contains("https://localhost:8443"), "{}", https(None));
+        let told = https(Some("nobody reaches it"));
+        assert!(told.ends_with("no URL, for the listener https has a problem: nobody reaches it"), "{told}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub use pattern::Pattern;
 pub use target_group::{
     Algorithm, Matcher, Outside, TargetGroupSpec, TargetHealthCheck, TargetProtocol, Targets, VirtualAddress,
 };
-pub use target_health::{TargetHealth, TargetReason, TargetStatus};
+pub use target_health::{TargetHealth, TargetReason, TargetStatus, Unresolved};
 
 use crate::text::{ParseError, serde_as_text};
 use crate::{Name, QualifiedName};

@@ -23,8 +23,8 @@ pub use balancer::{
     FixedResponse, Forward, HeaderCondition, INTERNAL_LISTENER_DOMAIN, LISTENERS_MAX, Limit,
     ListenerProtocol, ListenerSpec, Matcher, Outside, Pattern, Priority, QueryCondition,
     RULES_PER_LISTENER_MAX, Redirect, RedirectStatus, RuleSpec, Scheme, TargetGroupSpec, TargetHealth,
-    TargetHealthCheck, TargetProtocol, TargetReason, TargetStatus, Targets, VirtualAddress, WEIGHT_MAX,
-    WeightedGroup,
+    TargetHealthCheck, TargetProtocol, TargetReason, TargetStatus, Targets, Unresolved, VirtualAddress,
+    WEIGHT_MAX, WeightedGroup,
 };
 pub use daemon::{DEFAULT_STOP_TIMEOUT, Health, HealthCheck, Listen, Restart, STOP_TIMEOUT_MAX};
 pub use definition::{

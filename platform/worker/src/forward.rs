@@ -61,6 +61,7 @@ fn sentence(error: &ConnectError, port: u16) -> String {
         | ConnectError::Denied(_)
         | ConnectError::TimedOut
         | ConnectError::Untrusted(_)
+        | ConnectError::Unresolved(_)
         | ConnectError::Failed(_) => error.to_string(),
     }
 }

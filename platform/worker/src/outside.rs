@@ -9,9 +9,9 @@
 //! listener, which would run in circles, or take a client's request for one from the host.
 
 use futures::future::LocalBoxFuture;
-use skiff_net::{InternalName, Resolve};
+use skiff_net::{InternalName, NetError, Resolve};
 use skiff_ports::connect::{ConnectError, Connection};
-use skiff_types::Outside;
+use skiff_types::{Outside, Unresolved};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -81,10 +81,18 @@ async fn addresses(resolver: &dyn Resolve, to: &Outside) -> Result<Vec<SocketAdd
     if InternalName::parse(&to.host) != Ok(None) {
         return Err(ConnectError::Failed("its name is none of a host outside".to_owned()));
     }
-    let resolved = resolver.resolve(&to.host).await;
-    let resolved = resolved.map_err(|error| ConnectError::Failed(error.to_string()))?;
+    let resolved = resolver.resolve(&to.host).await.map_err(unresolved)?;
     let addresses = resolved.addresses.into_iter().take(ADDRESSES_MAX);
     Ok(addresses.map(|address| SocketAddr::new(address, to.port)).collect())
+}
+
+/// What whoever connects is told of what the resolver said.
+fn unresolved(error: NetError) -> ConnectError {
+    match error {
+        NetError::NameUnresolvable => ConnectError::Unresolved(Unresolved::NoSuchName),
+        NetError::TemporaryResolverFailure => ConnectError::Unresolved(Unresolved::NoAnswer),
+        error => ConnectError::Failed(error.to_string()),
+    }
 }
 
 /// Why nobody is connected to where an address is the platform's own, and no other one can be connected to: it says more than
@@ -180,22 +188,27 @@ impl Connection for Outgoing {
 mod tests {
     use super::*;
     use futures::FutureExt;
-    use skiff_net::{NetError, Resolved};
+    use skiff_net::Resolved;
     use std::cell::RefCell;
     use std::future::{pending, ready};
     use std::net::TcpListener;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    /// Leads every name to these addresses, or gives no answer ever if there are none; and remembers what it was asked.
+    /// Leads every name to these addresses, or gives no answer ever if there are none, or fails so; and remembers what it was
+    /// asked.
     #[derive(Default)]
     struct Names {
         addresses: Vec<IpAddr>,
+        failure: Option<NetError>,
         asked: RefCell<Vec<String>>,
     }
 
     impl Resolve for Names {
         fn resolve(&self, name: &str) -> LocalBoxFuture<'static, Result<Resolved, NetError>> {
             self.asked.borrow_mut().push(name.to_owned());
+            if let Some(failure) = self.failure.clone() {
+                return ready(Err(failure)).boxed_local();
+            }
             let (addresses, valid_for) = (self.addresses.clone(), Duration::from_secs(60));
             match addresses.is_empty() {
                 true => pending().boxed_local(),
@@ -294,6 +307,18 @@ mod tests {
         let (outward, began) = (outward(names(&[])), Instant::now());
         assert_eq!(failure(&outward, "example.org:80").await, ConnectError::TimedOut);
         assert_eq!(began.elapsed().as_secs(), CONNECT_TIMEOUT.as_secs());
+    }
+
+    #[tokio::test]
+    async fn it_is_told_what_came_of_resolving_a_name() {
+        for (said, expected) in [
+            (NetError::NameUnresolvable, Unresolved::NoSuchName),
+            (NetError::TemporaryResolverFailure, Unresolved::NoAnswer),
+        ] {
+            let names = Rc::new(Names { failure: Some(said), ..Names::default() });
+            let failed = failure(&outward(names), "example.org:80").await;
+            assert_eq!(failed, ConnectError::Unresolved(expected));
+        }
     }
 
     #[tokio::test]

@@ -78,8 +78,8 @@ pub struct Listener {
     pub client_limit: Option<Limit>,
     /// How many rules it has.
     pub rules: u32,
-    /// Why nobody reaches it, where its port can't be had: another program of the machine may have it. It is tried again and
-    /// again; absent where all is well.
+    /// Why nobody reaches it at its port, where that can't be had: another program of the machine may have it. It is tried
+    /// again and again, and until then a listener stays at the port that it had before; absent where all is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     /// When it was created, in milliseconds since 1970; absent of `http` while nobody has changed it.

@@ -24,6 +24,7 @@ pub struct Target {
     /// The same for people; empty where it is healthy.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// Requests that it has not answered, or connections to it that are open where it is a task with a port.
+    /// Requests that it has not answered, and connections of TCP listeners to it; connections to it that are open where it
+    /// is a task with a port.
     pub outstanding: u64,
 }

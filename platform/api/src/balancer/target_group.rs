@@ -46,10 +46,11 @@ pub struct PutTargetGroup {
     #[serde(default, skip_serializing_if = "Setting::is_kept")]
     #[schemars(with = "Option<text::Span>")]
     pub slow_start: Setting<Span>,
-    /// How long a target that leaves may take for what it has: 1 hour at most; 5 minutes on a new one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// How long a target that leaves may take for what it has: 1 hour at most. On a new one that is not said: then it is 5
+    /// minutes, and of a service's tasks what their definition says.
+    #[serde(default, skip_serializing_if = "Setting::is_kept")]
     #[schemars(with = "Option<text::Span>")]
-    pub deregistration_delay: Option<Span>,
+    pub deregistration_delay: Setting<Span>,
     /// How its targets are checked, from now on as this alone says; on a new one only what requests show counts, and a
     /// task's own check.
     #[serde(default, skip_serializing_if = "Setting::is_kept")]
@@ -92,9 +93,10 @@ pub struct TargetGroup {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<text::Span>")]
     pub slow_start: Option<Span>,
-    /// How long a target that leaves may take for what it has.
-    #[schemars(with = "text::Span")]
-    pub deregistration_delay: Span,
+    /// How long a target that leaves may take for what it has; absent where the definition of a service's tasks says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Span>")]
+    pub deregistration_delay: Option<Span>,
     /// How its targets are checked; absent where only what requests show counts, and a task's own check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<TargetHealthCheck>,
@@ -134,7 +136,7 @@ impl PutTargetGroup {
             algorithm: self.algorithm.unwrap_or(before.algorithm),
             stickiness: self.stickiness.over(before.stickiness),
             slow_start: self.slow_start.over(before.slow_start),
-            deregistration_delay: self.deregistration_delay.unwrap_or(before.deregistration_delay),
+            deregistration_delay: self.deregistration_delay.over(before.deregistration_delay),
             health_check: health_check.over(before.health_check).map(|check| as_spoken(check, protocol)),
             limit: self.limit.try_map(Limit::to_domain)?.over(before.limit),
         };
@@ -160,12 +162,7 @@ fn check_times(spec: &TargetGroupSpec) -> Result<(), InvalidSpec> {
     let times = [
         ("stickiness", spec.stickiness, least, TargetGroupSpec::STICKINESS_MAX),
         ("slow_start", spec.slow_start, least, TargetGroupSpec::TIME_MAX),
-        (
-            "deregistration_delay",
-            Some(spec.deregistration_delay),
-            Span::from_ms(0),
-            TargetGroupSpec::TIME_MAX,
-        ),
+        ("deregistration_delay", spec.deregistration_delay, Span::from_ms(0), TargetGroupSpec::TIME_MAX),
     ];
     times.into_iter().try_for_each(|(what, time, least, most)| {
         time.map_or(Ok(()), |time| check_time(what, time, least, most))
@@ -201,10 +198,10 @@ fn check_is_services(spec: &TargetGroupSpec) -> Result<(), InvalidSpec> {
     let given = [
         ("health_check", spec.health_check.is_some()),
         ("slow_start", spec.slow_start.is_some()),
-        ("deregistration_delay", spec.deregistration_delay != TargetGroupSpec::DEREGISTRATION_DELAY),
+        ("deregistration_delay", spec.deregistration_delay.is_some()),
     ];
     match given.into_iter().find(|(_, is_given)| *is_given) {
-        Some((what, _)) if *service != spec.name => {
+        Some((what, _)) if !spec.is_of_own_service() => {
             Err(InvalidSpec::OfService { what, service: service.clone() })
         }
         Some(_) | None => Ok(()),

@@ -310,11 +310,12 @@ fn what_a_request_does_not_speak_of_stays_and_null_takes_away() {
     }));
     let group = changed(&new_group(), whole).unwrap();
     assert_eq!(group.limit.unwrap().to_string(), "rate=100,burst=200,concurrent=20");
-    assert_eq!((group.stickiness.unwrap().ms(), group.deregistration_delay.ms()), (3_600_000, 0));
+    let times = [group.stickiness, group.deregistration_delay].map(|time| time.unwrap().ms());
+    assert_eq!(times, [3_600_000, 0]);
     assert_eq!(changed(&group, outside(json!({}))).unwrap(), group);
     let nothing = outside(json!({
         "protocol": "http1", "tls": false, "algorithm": "least-outstanding-requests", "stickiness": null,
-        "slow_start": null, "deregistration_delay": "5m", "health_check": null, "limit": null,
+        "slow_start": null, "deregistration_delay": null, "health_check": null, "limit": null,
     }));
     let targets = DomainTargets::Outside(vec!["192.0.2.7:80".parse().unwrap()]);
     assert_eq!(changed(&group, nothing).unwrap(), TargetGroupSpec { targets, ..new_group() });
@@ -442,6 +443,10 @@ fn a_target_group_that_can_not_be_is_refused() {
         (
             of("other", json!({ "deregistration_delay": "1s" })),
             "deregistration_delay of the tasks of the service shop/other is said by the target group of that name alone",
+        ),
+        (
+            of("other", json!({ "deregistration_delay": "5m" })),
+            "deregistration_delay of the tasks of the service shop/other is said",
         ),
     ];
     for (request, message) in cases {

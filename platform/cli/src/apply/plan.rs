@@ -8,8 +8,8 @@ use super::present::{Platform, Present, definition_body};
 use super::resource::{Id, Kind, Reference, Resource, Spec};
 use super::settle::{definition, replaces, settled};
 use serde_json::Value as Json;
-use skiff_api::{PutService, RegisterTaskDefinition, TaskDefinition, TaskDefinitionReference};
-use skiff_types::TaskDefinitionId;
+use skiff_api::{PutService, RegisterTaskDefinition, Targets, TaskDefinition, TaskDefinitionReference};
+use skiff_types::{QualifiedName, TaskDefinitionId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A resource and what is to become of it.
@@ -48,6 +48,14 @@ pub(super) async fn plan(
             if let Some(missing) = missing(platform, &reference, &in_document).await? {
                 faults.add(&resource.place, format!("{}: {missing}", resource.id));
             }
+        }
+        if let Some(service) = namesake(platform, &resource, &in_document).await? {
+            let message = format!(
+                "{}: the {service} has its name, and its tasks are meant by whatever forwards to that; give the target group \
+                 of other targets another name",
+                resource.id
+            );
+            faults.add(&resource.place, message);
         }
         let compared = match &resource.spec {
             Spec::TaskDefinition(body) => compare_definition(platform, &resource.id, body).await?,
@@ -90,6 +98,23 @@ async fn missing(
     }
     let names = reference.to.iter().map(Id::to_string).collect::<Vec<_>>().join(" or the ");
     Ok(Some(format!("{}, the {names}, is neither in the document nor on the platform", reference.what)))
+}
+
+/// The service whose name a target group of other targets would have.
+async fn namesake(
+    platform: &mut Platform<'_>,
+    resource: &Resource,
+    in_document: &BTreeSet<Id>,
+) -> anyhow::Result<Option<Id>> {
+    let Id { namespace, name, .. } = &resource.id;
+    let Spec::TargetGroup(body) = &resource.spec else { return Ok(None) };
+    let own = QualifiedName::new(namespace.clone(), name.clone());
+    if matches!(&body.targets, Targets::Service(service) if service.qualified(namespace) == own) {
+        return Ok(None);
+    }
+    let service = Id::new(Kind::Service, namespace.clone(), name.clone());
+    let is_there = in_document.contains(&service) || platform.has(&service).await?;
+    Ok(is_there.then_some(service))
 }
 
 fn compare(resource: &Resource, found: Option<Present>) -> Result<Compared, String> {

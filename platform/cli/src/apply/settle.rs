@@ -14,7 +14,7 @@ use skiff_api::{
     RegisterTaskDefinition, Setting, TargetHealthCheck,
 };
 use skiff_types::{
-    DEFAULT_STOP_TIMEOUT, Digest, HealthCheck, Name, Namespace, QualifiedName, TargetGroupSpec,
+    DEFAULT_STOP_TIMEOUT, Digest, HealthCheck, Name, Namespace, QualifiedName, Span, TargetGroupSpec, Targets,
 };
 use std::collections::BTreeSet;
 
@@ -84,13 +84,23 @@ fn target_group(
     let new = TargetGroupSpec::of_service(QualifiedName::new(here.clone(), name.clone()));
     let present = present.and_then(|fields| {
         let body: PutTargetGroup = serde_json::from_value(Json::Object(fields.clone())).ok()?;
-        body.to_domain(new.clone()).ok()
+        let mut spec = body.to_domain(new.clone()).ok()?;
+        // What is shown of addresses may be what all have of which nothing was said.
+        let is_said = |delay: &Span| {
+            matches!(spec.targets, Targets::Service(_)) || *delay != TargetGroupSpec::DEREGISTRATION_DELAY
+        };
+        spec.deregistration_delay = spec.deregistration_delay.filter(is_said);
+        Some(spec)
     });
     let after = body.to_domain(present.unwrap_or(new))?;
     let mut body = PutTargetGroup { targets: (&after.targets).into(), ..body.clone() };
     let is_said = matches!(body.health_check, Setting::Given(_));
     if let Some(check) = after.health_check.as_ref().filter(|_| is_said) {
         body.health_check = Setting::Given(TargetHealthCheck::from(check).into());
+    }
+    // Of addresses there always is one, and it is shown.
+    if body.deregistration_delay == Setting::None && !matches!(after.targets, Targets::Service(_)) {
+        body.deregistration_delay = Setting::Given(after.delay());
     }
     Ok(table(&body))
 }
@@ -167,6 +177,22 @@ mod tests {
         assert_eq!(service["security_groups"], json!(["a", "b"]));
         let group = settle("kind: target-group\nname: a\nspec: { targets: { service: b } }").unwrap();
         assert_eq!(group, json!({ "targets": { "service": "shop/b" } }));
+    }
+
+    #[test]
+    fn a_delay_that_is_taken_away_is_that_of_all_addresses() {
+        let delay = |targets: &str| {
+            let text = format!(
+                "kind: target-group\nname: a\nspec: {{ targets: {targets}, deregistration_delay: null }}"
+            );
+            settle(&text).unwrap()["deregistration_delay"].clone()
+        };
+        assert_eq!(delay("{ outside: ['192.0.2.7:80'] }"), "5m");
+        assert_eq!(delay("{ service: a }"), Json::Null);
+        // Nobody said it of the addresses that the group had, so nothing is said of another service's tasks.
+        let shown = json!({ "targets": { "outside": ["192.0.2.7:80"] }, "deregistration_delay": "5m" });
+        let other = resource("kind: target-group\nname: a\nspec: { targets: { service: b } }");
+        assert!(settled(&other, shown.as_object()).is_ok());
     }
 
     #[test]

@@ -31,7 +31,8 @@ Everything is validated first. Then the difference is shown, and made away with 
 which each resource finds what it names. Nothing is ever removed: what a document does not name
 stays, and so does what a spec leaves out, but for rules and task definitions, whose spec is all
 there is to them. What somebody else changes meanwhile is not overwritten. After a failure, the
-same command goes on from there.")]
+same command goes on from there. In the end a listener that nobody reaches, since another program
+has its port, is told of, with the exit code 1.")]
 pub struct ApplyArgs {
     /// A document, a folder of documents, or - for standard input; may be given many times
     #[arg(long = "file", short, required = true, value_name = "FILE|DIR|-")]

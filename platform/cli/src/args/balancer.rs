@@ -388,9 +388,13 @@ pub struct TargetGroupCreateArgs {
     /// Give a new target its whole share at once, as in a new one
     #[arg(long)]
     pub no_slow_start: bool,
-    /// How long a target that leaves may take for what it has: 1h at most [default, of a new one: 5m]
-    #[arg(long, value_name = "TIME")]
+    /// How long a target that leaves may take for what it has: 1h at most [default, of a new one: 5m; of a service's tasks,
+    /// what their definition says]
+    #[arg(long, value_name = "TIME", conflicts_with = "no_deregistration_delay")]
     pub deregistration_delay: Option<Span>,
+    /// As long as with a new one
+    #[arg(long)]
+    pub no_deregistration_delay: bool,
     /// How many requests the targets are given together, like rate=100,burst=200,concurrent=20: requests a second, at once
     /// after a quiet time, and under way at the same time; what is more is answered with 429
     #[arg(long, value_name = "LIMIT", conflicts_with = "no_limit")]

@@ -3,6 +3,7 @@
 //! A change is checked against everything else in the view: whoever writes holds `routing`, so that nothing that was looked
 //! at changes meanwhile. What always holds: what a rule or a default action leads to is there, and can take what the
 //! listener sends; so neither it nor a service behind it is removed before what leads there, nor made one that can't take it.
+//! A name has one meaning: no target group of other targets has that of a service, nor the other way round.
 
 mod certificates;
 mod explain;
@@ -84,6 +85,21 @@ pub(super) fn check_unused(view: &View, service: &QualifiedName) -> Result<(), A
             "{user} leads to the service {service}; change it to lead elsewhere, or remove it first"
         ))),
         None => Ok(()),
+    }
+}
+
+/// Refuses a new service by whose name a target group of other targets is meant.
+pub(super) fn check_name(view: &View, service: &QualifiedName) -> Result<(), ApiError> {
+    match view.target_group(service) {
+        Some(held) if !held.value.spec.is_of_own_service() => Err(ApiError::new(
+            ErrorCode::Conflict,
+            format!(
+                "{service} is a target group of other targets, which are meant by whatever forwards to that name; give the \
+                 service another name, or remove the group first with `skiff target-group rm {}`",
+                service.name
+            ),
+        )),
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Services: created, changed, scaled, put back, removed. A change is what is wanted; the reconcilers bring it about.
 
-use super::balancer::{check_led_to, check_unused};
+use super::balancer::{check_led_to, check_name, check_unused};
 use super::page::page;
 use super::{Entrance, IfMatch, WRITE_ATTEMPTS, views};
 use crate::error::ApiError;
@@ -197,6 +197,9 @@ impl Entrance {
             let spec = spec(before)?;
             self.resolve(&name.namespace, &spec.definition.clone().into())?;
             let after = next(name, before, spec, self.context.now_ms());
+            if before.is_none_or(|service| service.removed) {
+                self.context.objects.read(|view| check_name(view, name))?;
+            }
             self.check_routes(&after)?;
             if before.is_none_or(|service| service.spec.definition != after.spec.definition) {
                 self.context.objects.read(|view| check_led_to(view, &after))?;

@@ -294,7 +294,8 @@ pub(crate) struct TargetGroupRecord {
     stickiness: Option<Span>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     slow_start: Option<Span>,
-    deregistration_delay: Span,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deregistration_delay: Option<Span>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     health_check: Option<TargetHealthCheckRecord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -463,11 +464,12 @@ mod tests {
             Targets::Outside(vec!["192.0.2.7:80".parse().unwrap(), "example.org:443".parse().unwrap()]);
         check(
             &declared(TargetGroupSpec { targets: outside, ..of_service.clone() }),
-            r#"{"name":"default/web","targets":{"outside":["192.0.2.7:80","example.org:443"]},"protocol":"http1","tls":false,"algorithm":"least-outstanding-requests","deregistration_delay":"5m","created_at_ms":1,"updated_at_ms":2}"#,
+            r#"{"name":"default/web","targets":{"outside":["192.0.2.7:80","example.org:443"]},"protocol":"http1","tls":false,"algorithm":"least-outstanding-requests","created_at_ms":1,"updated_at_ms":2}"#,
         );
         let whole = declared(TargetGroupSpec {
             stickiness: Some(Span::from_ms(1_000)),
             slow_start: Some(Span::from_ms(2_000)),
+            deregistration_delay: Some(TargetGroupSpec::DEREGISTRATION_DELAY),
             health_check: Some(TargetHealthCheck {
                 path: Some("/ready".into()),
                 ..TargetHealthCheck::default()

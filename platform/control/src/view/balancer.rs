@@ -29,14 +29,36 @@ pub(crate) struct Balancer {
     pub(crate) to_tell: ToTell,
     /// The built-in listener's port.
     http_port: u16,
-    /// The rules of each listener. Two of the same priority are kept apart by name, should there be any.
-    rules_of: HashMap<Name, BTreeMap<Priority, BTreeSet<QualifiedName>>>,
+    rules_of: HashMap<Name, RulesOf>,
     /// Who leads to each target group.
     users_of: HashMap<QualifiedName, BTreeSet<User>>,
     /// The target groups of each service's tasks.
     groups_of: HashMap<QualifiedName, BTreeSet<QualifiedName>>,
     /// The listeners that name each certificate.
     listeners_of: HashMap<Name, BTreeSet<Name>>,
+}
+
+/// The rules of one listener.
+#[derive(Debug, Default)]
+struct RulesOf {
+    /// Two of the same priority are kept apart by name, should there be any.
+    by_priority: BTreeMap<Priority, BTreeSet<QualifiedName>>,
+    count: usize,
+}
+
+impl RulesOf {
+    fn add(&mut self, spec: &RuleSpec) {
+        let is_new = self.by_priority.entry(spec.priority).or_default().insert(spec.name.clone());
+        self.count += usize::from(is_new);
+    }
+
+    fn remove(&mut self, spec: &RuleSpec) {
+        let Some(names) = self.by_priority.get_mut(&spec.priority) else { return };
+        self.count -= usize::from(names.remove(&spec.name));
+        if names.is_empty() {
+            self.by_priority.remove(&spec.priority);
+        }
+    }
 }
 
 /// Of which objects something changed.
@@ -93,21 +115,15 @@ impl Balancer {
     }
 
     fn add_rule(&mut self, spec: &RuleSpec) {
-        let rules = self.rules_of.entry(spec.listener.clone()).or_default();
-        rules.entry(spec.priority).or_default().insert(spec.name.clone());
+        self.rules_of.entry(spec.listener.clone()).or_default().add(spec);
         self.add_user(&User::Rule(spec.name.clone()), &spec.action);
     }
 
     fn remove_rule(&mut self, spec: &RuleSpec) {
         self.remove_user(&User::Rule(spec.name.clone()), &spec.action);
         let Some(rules) = self.rules_of.get_mut(&spec.listener) else { return };
-        if let Some(names) = rules.get_mut(&spec.priority) {
-            names.remove(&spec.name);
-            if names.is_empty() {
-                rules.remove(&spec.priority);
-            }
-        }
-        if rules.is_empty() {
+        rules.remove(spec);
+        if rules.count == 0 {
             self.rules_of.remove(&spec.listener);
         }
     }
@@ -163,13 +179,13 @@ impl View {
 
     /// The names of a listener's rules in the order in which they are asked.
     pub(crate) fn rules_of_listener(&self, listener: &Name) -> impl Iterator<Item = &QualifiedName> {
-        self.balancer.rules_of.get(listener).into_iter().flat_map(BTreeMap::values).flatten()
+        let rules = self.balancer.rules_of.get(listener).into_iter();
+        rules.flat_map(|rules| rules.by_priority.values()).flatten()
     }
 
     /// How many rules a listener has.
     pub(crate) fn rules_count(&self, listener: &Name) -> usize {
-        let rules = self.balancer.rules_of.get(listener);
-        rules.map_or(0, |rules| rules.values().map(BTreeSet::len).sum())
+        self.balancer.rules_of.get(listener).map_or(0, |rules| rules.count)
     }
 
     /// The rules of a listener with this priority; one at most, as long as nobody but the entrance writes.
@@ -178,7 +194,8 @@ impl View {
         listener: &Name,
         priority: Priority,
     ) -> impl Iterator<Item = &QualifiedName> {
-        self.balancer.rules_of.get(listener).and_then(|rules| rules.get(&priority)).into_iter().flatten()
+        let rules = self.balancer.rules_of.get(listener);
+        rules.and_then(|rules| rules.by_priority.get(&priority)).into_iter().flatten()
     }
 
     /// A target group that somebody made.
@@ -188,18 +205,18 @@ impl View {
 
     /// How the tasks of a service are checked by the target group that it is.
     pub(crate) fn check_of_service(&self, service: &QualifiedName) -> Option<&TargetHealthCheck> {
-        let spec = &self.target_group(service)?.value.spec;
-        let is_of_itself = matches!(&spec.targets, Targets::Service(of) if of == service);
-        spec.health_check.as_ref().filter(|_| is_of_itself)
+        self.own_group(service)?.health_check.as_ref()
     }
 
-    /// How long what a service's task has may go on once that is to stop, where the target group that the service is says
-    /// another time than all groups have that say nothing.
+    /// How long what a service's task has may go on once that is to stop, where the target group that the service is says it.
     pub(crate) fn drain_of_service(&self, service: &QualifiedName) -> Option<Span> {
-        let spec = &self.target_group(service)?.value.spec;
-        let is_of_itself = matches!(&spec.targets, Targets::Service(of) if of == service);
-        let is_said = spec.deregistration_delay != TargetGroupSpec::DEREGISTRATION_DELAY;
-        (is_of_itself && is_said).then_some(spec.deregistration_delay)
+        self.own_group(service)?.deregistration_delay
+    }
+
+    /// What was said of the target group that a service is.
+    fn own_group(&self, service: &QualifiedName) -> Option<&TargetGroupSpec> {
+        let spec: &TargetGroupSpec = &self.target_group(service)?.value.spec;
+        spec.is_of_own_service().then_some(spec)
     }
 
     /// Who leads to a target group, or to the service of its name.
@@ -405,12 +422,16 @@ mod tests {
         assert_eq!(view.drain_of_service(&web), None);
         put(&mut view, TargetGroupSpec::of_service(web.clone()));
         assert_eq!(view.drain_of_service(&web), None, "it says nothing");
-        let delay = Span::from_ms(7_000);
-        let says =
-            TargetGroupSpec { deregistration_delay: delay, ..TargetGroupSpec::of_service(web.clone()) };
-        put(&mut view, says.clone());
-        assert_eq!(view.drain_of_service(&web), Some(delay));
-        put(&mut view, TargetGroupSpec { targets: Targets::Service(name("default/other")), ..says });
+        let says = |delay| TargetGroupSpec {
+            deregistration_delay: Some(delay),
+            ..TargetGroupSpec::of_service(web.clone())
+        };
+        for delay in [Span::from_ms(7_000), TargetGroupSpec::DEREGISTRATION_DELAY] {
+            put(&mut view, says(delay));
+            assert_eq!(view.drain_of_service(&web), Some(delay), "what is said counts, whatever it is");
+        }
+        let others = Targets::Service(name("default/other"));
+        put(&mut view, TargetGroupSpec { targets: others, ..says(Span::from_ms(7_000)) });
         assert_eq!(
             (view.drain_of_service(&web), view.drain_of_service(&name("default/other"))),
             (None, None)
@@ -432,6 +453,9 @@ mod tests {
         let key = keys::rule(&name("default/b"));
         assert!(view.apply_unreadable::<ListenerRule>(&key));
         assert_eq!((view.rules_count(&http), view.unreadable_of_balancer()), (1, Some(&key)));
+        let moved = RuleSpec { listener: "second".parse().unwrap(), ..rule("default/a", 1, "default/web") };
+        put(&mut view, moved);
+        assert_eq!(["http", "second"].map(|listener| view.rules_count(&listener.parse().unwrap())), [0, 1]);
     }
 
     #[test]

@@ -416,26 +416,74 @@ async fn a_target_group_that_can_not_be_is_refused() {
     refused(error, ErrorCode::FailedPrecondition, message);
     let listener = json!({ "protocol": "tcp", "port": 7000, "default_action": forward("kv") });
     put_listener(&platform, "db", listener).await.unwrap();
-    let error = put_group(&platform, "kv", json!({ "targets": { "service": "web" } })).await;
-    let message = "the default action of the listener db leads to the target group default/kv";
-    refused(error, ErrorCode::FailedPrecondition, message);
     // A listener of tcp passes on whatever its clients speak.
-    for (more, message) in [
-        (json!({ "protocol": "grpc" }), "the targets of the group default/kv speak grpc"),
-        (json!({ "protocol": "http2" }), "the targets of the group default/kv speak http2"),
-        (
-            json!({ "targets": { "outside": ["192.0.2.7:80"] }, "tls": true }),
-            "the targets of the group default/kv are spoken to inside TLS",
-        ),
-    ] {
-        let mut request = json!({ "targets": { "service": "kv" } });
-        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        refused(put_group(&platform, "kv", request).await, ErrorCode::FailedPrecondition, message);
+    for protocol in ["grpc", "http2"] {
+        let request = json!({ "targets": { "service": "kv" }, "protocol": protocol });
+        let message = format!(
+            "the default action of the listener db leads to the target group default/kv: the targets of the group \
+             default/kv speak {protocol}"
+        );
+        refused(put_group(&platform, "kv", request).await, ErrorCode::FailedPrecondition, &message);
     }
+    let outside = |tls: bool| json!({ "targets": { "outside": ["192.0.2.7:80"] }, "tls": tls });
+    put_group(&platform, "far", outside(false)).await.unwrap();
+    let listener = json!({ "protocol": "tcp", "port": 7001, "default_action": forward("far") });
+    put_listener(&platform, "far", listener).await.unwrap();
+    let message = "the targets of the group default/far are spoken to inside TLS";
+    let error = put_group(&platform, "far", outside(true)).await;
+    refused(error, ErrorCode::FailedPrecondition, message);
     let changed =
         put_group(&platform, "legacy", json!({ "targets": { "virtual": ["10.64.0.16:80"] } })).await;
     let algorithm = serde_json::to_value(changed.unwrap().algorithm).unwrap();
     assert_eq!(algorithm, "round-robin", "what is left out stays");
+}
+
+#[tokio::test]
+async fn a_name_is_a_services_or_that_of_a_group_of_other_targets() {
+    let platform = Platform::start().await;
+    for service in ["web", "shop"] {
+        platform.deploy(service, "http", 0).await;
+    }
+    let conflict = ErrorCode::Conflict;
+    for targets in [json!({ "service": "shop" }), json!({ "outside": ["192.0.2.7:80"] })] {
+        let error = put_group(&platform, "web", json!({ "targets": targets })).await;
+        refused(error, conflict, "default/web is a service, and its tasks are meant by whatever forwards");
+    }
+    put_group(&platform, "web", json!({ "targets": { "service": "web" } })).await.unwrap();
+    put_group(&platform, "other", json!({ "targets": { "service": "default/shop" } })).await.unwrap();
+
+    let put = async |service: &str, definition: &str| {
+        platform.client.put_service(&namespace(), &name(service), &wanted(definition, 0), None).await
+    };
+    refused(put("other", "web").await, conflict, "default/other is a target group of other targets");
+    remove_group(&platform, "other").await.unwrap();
+    put("other", "web").await.unwrap();
+    // What was said of a service's tasks stays for the next one of that name.
+    remove_service(&platform, "web").await.unwrap();
+    platform.gone("web").await;
+    put("web", "shop").await.unwrap();
+    platform.assert_node_is_content();
+}
+
+#[tokio::test]
+async fn how_long_a_services_tasks_drain_is_what_was_said_or_their_definitions_to_say() {
+    let platform = Platform::start().await;
+    platform.deploy("web", "http", 0).await;
+    let put = async |more: Value| {
+        let mut request = json!({ "targets": { "service": "web" } });
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let shown = serde_json::to_value(put_group(&platform, "web", request).await.unwrap()).unwrap();
+        shown.get("deregistration_delay").cloned()
+    };
+    assert_eq!(put(json!({})).await, None);
+    let said = Some("5m".into());
+    assert_eq!(put(json!({ "deregistration_delay": "5m" })).await, said, "what addresses have, and said");
+    assert_eq!(put(json!({ "stickiness": "1h" })).await, said);
+    assert_eq!(put(json!({ "deregistration_delay": null })).await, None);
+    // Addresses have no definition.
+    let outside = json!({ "targets": { "outside": ["192.0.2.7:80"] } });
+    let shown = put_group(&platform, "legacy", outside).await.unwrap();
+    assert_eq!(serde_json::to_value(shown).unwrap()["deregistration_delay"], "5m");
 }
 
 #[tokio::test]
@@ -533,22 +581,25 @@ async fn what_a_rule_leads_to_is_not_removed() {
     platform.deploy("web", "http", 0).await;
     platform.deploy("shop", "http", 0).await;
     put_group(&platform, "legacy", json!({ "targets": { "outside": ["192.0.2.7:80"] } })).await.unwrap();
-    let web = json!({ "targets": { "service": "shop" } });
-    put_group(&platform, "web", web).await.unwrap();
-    for (rule, priority) in [("legacy", 10), ("web", 20)] {
+    for (group, service) in [("front", "shop"), ("web", "web")] {
+        put_group(&platform, group, json!({ "targets": { "service": service } })).await.unwrap();
+    }
+    for (rule, priority) in [("legacy", 10), ("front", 20), ("web", 30)] {
         simple_rule(&platform, rule, priority, "path=/*", forward(rule)).await.unwrap();
     }
-    let are_told = |desired: &Desired| desired.target_groups.len() == 2 && desired.rules.len() == 2;
+    let are_told = |desired: &Desired| desired.target_groups.len() == 3 && desired.rules.len() == 3;
     told(&platform, "they are told", are_told).await;
     let not_now = ErrorCode::FailedPrecondition;
     let error = remove_group(&platform, "legacy").await;
     refused(error, not_now, "the rule default/legacy leads to the target group default/legacy");
     let error = remove_service(&platform, "shop").await;
-    refused(error, not_now, "the rule default/web leads to the service default/shop");
+    refused(error, not_now, "the rule default/front leads to the service default/shop");
+    remove_rule(&platform, "front").await.unwrap();
+    remove_group(&platform, "front").await.unwrap();
+    remove_service(&platform, "shop").await.unwrap();
 
     // From here on the rule leads to the service of the group's name.
     remove_group(&platform, "web").await.unwrap();
-    remove_service(&platform, "shop").await.unwrap();
     let error = remove_service(&platform, "web").await;
     refused(error, not_now, "the rule default/web leads to the service default/web");
     let left = platform.client.list_target_groups(&namespace(), &PageQuery::default()).await.unwrap();

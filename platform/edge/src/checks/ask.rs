@@ -104,6 +104,7 @@ fn outcome(
 fn failed(error: &ProbeError) -> Outcome {
     match error {
         ProbeError::TimedOut | ProbeError::Connect(ConnectError::TimedOut) => Outcome::TimedOut,
+        ProbeError::Connect(ConnectError::Unresolved(why)) => Outcome::Unresolved(*why),
         ProbeError::Connect(_) | ProbeError::Broken(_) | ProbeError::TooLarge => Outcome::Failed,
     }
 }
@@ -131,7 +132,7 @@ async fn called(
         let status = match outcome {
             Outcome::Answered(status) => status,
             Outcome::TimedOut => StatusCode::GATEWAY_TIMEOUT.as_u16(),
-            Outcome::Connected | Outcome::Failed => StatusCode::BAD_GATEWAY.as_u16(),
+            Outcome::Connected | Outcome::Unresolved(_) | Outcome::Failed => StatusCode::BAD_GATEWAY.as_u16(),
         };
         let row = slot.row(edge.worker());
         row.responses[StatusClass::of(status) as usize].add(1);

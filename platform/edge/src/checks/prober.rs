@@ -105,12 +105,13 @@ impl Subject {
     fn event(&self, word: u64, healthy: bool) -> Option<TaskEvent> {
         let is_said = !healthy || matches!(self.to, To::Task(_));
         let task = self.task().filter(|_| is_said)?;
-        let reason = if healthy { String::new() } else { self.reason(word) };
+        let reason = if healthy { String::new() } else { self.reason(task, word) };
         Some(TaskEvent::Health { task, life: LIFE, healthy, reason })
     }
 
-    fn reason(&self, word: u64) -> String {
-        let told = target_health::told(word, target_health::Judge::Checks, true, false, false);
+    fn reason(&self, task: TaskId, word: u64) -> String {
+        let judge = target_health::Judge::Checks;
+        let told = target_health::told(&task.to_string(), word, judge, true, false, false);
         let TargetHealthCheck { path, unhealthy, .. } = &self.check;
         let what = path.as_deref().map_or_else(String::new, |path| format!(" of {path}"));
         format!("{}: {unhealthy} checks{what} in a row failed", told.description)

@@ -9,6 +9,7 @@ use crate::connection::Connection;
 use bytes::{Buf, BytesMut};
 use std::cell::Cell;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
@@ -25,6 +26,8 @@ pub(crate) struct Notes {
     /// Whether its socket is not read until the request in flight ends.
     halted: Cell<bool>,
     met: Cell<Option<Met>>,
+    /// Whether load shedding has let the next request in already.
+    is_let_in: Cell<bool>,
 }
 
 /// An unsound head that it is the turn of.
@@ -54,6 +57,16 @@ impl Notes {
         if let Some(met) = self.met.get() {
             self.met.set(Some(Met { may_be_told: met.requests == self.ended.get(), ..met }));
         }
+    }
+
+    /// The next request is not to be refused for the load.
+    pub(crate) fn lets_in(&self) {
+        self.is_let_in.set(true);
+    }
+
+    /// Whether that was said of this request.
+    pub(crate) fn was_let_in(&self) -> bool {
+        self.is_let_in.take()
     }
 
     /// What there is instead of a next request, once.
@@ -92,13 +105,39 @@ impl Gate {
         self.passed = self.waiting.len();
     }
 
-    /// Reads what may pass.
+    /// Waits until something is there to be read, and keeps it; false if the client has ended.
+    pub(crate) fn poll_begun<S: AsyncRead>(
+        &mut self,
+        socket: Pin<&mut S>,
+        connection: &Connection,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<bool>> {
+        if !self.waiting.is_empty() {
+            return Poll::Ready(Ok(true));
+        }
+        // None of it is kept while nothing comes.
+        let mut space = [MaybeUninit::uninit(); READ_BYTES];
+        let mut buffer = ReadBuf::uninit(&mut space);
+        ready!(socket.poll_read(context, &mut buffer))?;
+        let read = buffer.filled();
+        if read.is_empty() {
+            return Poll::Ready(Ok(false));
+        }
+        connection.socket_gave();
+        self.passed = self.blocks.as_mut().map_or(read.len(), |blocks| blocks.pass(read));
+        self.waiting.extend_from_slice(read);
+        Poll::Ready(Ok(true))
+    }
+
+    /// Reads what may pass. A request that is whole, and whose turn it is, is shown to `turn_away` first, which says whether
+    /// it has answered it: then it passes nowhere.
     pub(crate) fn poll_read<S: AsyncRead>(
         &mut self,
         mut socket: Pin<&mut S>,
         connection: &Connection,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
+        mut turn_away: impl FnMut(&[u8]) -> bool,
     ) -> Poll<io::Result<()>> {
         loop {
             if self.passed > 0 {
@@ -128,7 +167,7 @@ impl Gate {
                 }
             }
             let has_ended = if self.waiting.is_empty() {
-                ready!(self.read(socket.as_mut(), connection, context, buffer))?
+                ready!(self.read(socket.as_mut(), connection, context, buffer, &mut turn_away))?
             } else {
                 ready!(self.read_more(socket.as_mut(), connection, context))?
             };
@@ -158,6 +197,7 @@ impl Gate {
         connection: &Connection,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
+        turn_away: impl FnOnce(&[u8]) -> bool,
     ) -> Poll<io::Result<bool>> {
         let before = buffer.filled().len();
         ready!(socket.poll_read(context, buffer))?;
@@ -167,6 +207,13 @@ impl Gate {
         }
         connection.socket_gave();
         let passed = self.blocks.as_mut().map_or(read.len(), |blocks| blocks.pass(read));
+        let is_one_request = self.blocks.as_ref().is_some_and(|blocks| {
+            passed == read.len() && blocks.requests() == connection.guard.ended.get() + 1 && blocks.is_between()
+        });
+        if is_one_request && turn_away(read) {
+            buffer.set_filled(before);
+            return Poll::Ready(Ok(false));
+        }
         self.waiting.extend_from_slice(&read[passed..]);
         buffer.set_filled(before + passed);
         Poll::Ready(Ok(passed > 0))

@@ -104,6 +104,11 @@ impl Head {
         Ok(None)
     }
 
+    /// Whether nothing of it was read.
+    pub(super) fn is_unseen(&self) -> bool {
+        self.lines.searched == 0
+    }
+
     fn header(&mut self, line: &[u8]) -> Result<(), Fault> {
         let (name, value) = field(line)?;
         match name.len() {

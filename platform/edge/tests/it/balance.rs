@@ -313,7 +313,8 @@ fn a_new_target_has_a_small_share_at_first() {
 #[test]
 fn what_a_target_has_that_leaves_is_cut_after_the_delay() {
     run(async {
-        let delay = |ms| move |spec: &mut TargetGroupSpec| spec.deregistration_delay = Span::from_ms(ms);
+        let delay =
+            |ms| move |spec: &mut TargetGroupSpec| spec.deregistration_delay = Some(Span::from_ms(ms));
         let ((leaves, asked_it), (stays, _)) = (mute(false), host("stays", 200));
         let bench = bench(Limits::default(), &[leaves, stays]);
         let post = async {
@@ -361,7 +362,7 @@ fn a_body_and_bytes_without_http_are_cut_likewise() {
             stream.write_all(asking("GET", "/", "a", "").as_bytes()).await.unwrap();
             assert!(read_until(stream, "\r\n\r\nhi").await.starts_with("HTTP/1.1 200 OK\r\n"));
         }
-        let leaves = |spec: &mut TargetGroupSpec| spec.deregistration_delay = Span::from_ms(20);
+        let leaves = |spec: &mut TargetGroupSpec| spec.deregistration_delay = Some(Span::from_ms(20));
         bench.edge.balance(&out_of(&[nobody()], Algorithm::RoundRobin, leaves));
         for stream in [&mut http, &mut tcp] {
             assert_eq!(read_to_end(stream).await, "");

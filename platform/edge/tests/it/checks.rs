@@ -15,11 +15,12 @@ use skiff_ledger::Ledger;
 use skiff_plan::target_health;
 use skiff_ports::balancer::{BalancerChange, Metered};
 use skiff_ports::body::{self, Body};
+use skiff_ports::connect::ConnectError;
 use skiff_ports::invoke::{Invoke, InvokeError};
 use skiff_ports::runtime::TaskEvent;
 use skiff_ports::snapshot::Route;
 use skiff_types::{
-    Algorithm, QualifiedName, Span, TargetGroupSpec, TargetHealthCheck, TargetProtocol, TaskId,
+    Algorithm, QualifiedName, Span, TargetGroupSpec, TargetHealthCheck, TargetProtocol, TaskId, Unresolved,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -337,6 +338,30 @@ fn a_daemon_that_nobody_is_at_home_at_is_unhealthy() {
         eventually("it is unhealthy", || !said.borrow().is_empty()).await;
         let reason = "Health checks failed: 2 checks in a row failed".to_owned();
         assert_eq!(*said.borrow(), [(task_id(6), false, reason)]);
+    });
+}
+
+#[test]
+fn of_a_name_that_leads_nowhere_it_is_told_what_was_answered() {
+    run(async {
+        for (answered, told_of_it) in [
+            (Unresolved::NoSuchName, "there is no such name"),
+            (Unresolved::NoAnswer, "no name server has an answer"),
+        ] {
+            let nowhere = connects(move |_, _| async move { Err(ConnectError::Unresolved(answered)) });
+            let bench = Bench::of(Limits::default(), says("no daemon"), nowhere);
+            bench.edge.route(&[daemons("web", &[(6, 80)])], &[]);
+            bench.edge.balance(&checked("web", quick(check(None))));
+            begin(&bench.edge);
+            eventually("it is unhealthy", || health(&bench.ledger, 6) == Some(false)).await;
+            let word = bench.ledger.task(6).target().health.load(Relaxed);
+            let (target, judge) = ("api.example.org:443", target_health::Judge::Checks);
+            let told = target_health::told(target, word, judge, true, false, false).description;
+            let expected = format!("the name api.example.org can't be resolved: {told_of_it}");
+            assert!(told.contains(&expected), "{told}");
+            let (status, _, message) = refusal(&bench.raw(&asking("GET", "/", "web.localhost", "")).await);
+            assert!(status == 502 && message.contains("the target's name can't be resolved"), "{message}");
+        }
     });
 }
 

@@ -6,7 +6,7 @@ use crate::told::*;
 use http::Response;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use skiff_edge::{Config, Deps, Edge, Limits, Proto};
+use skiff_edge::{Edge, Limits};
 use skiff_ledger::Ledger;
 use skiff_ports::balancer::{BalancerChange, Metered};
 use skiff_ports::body;
@@ -369,21 +369,25 @@ fn a_worker_that_cant_keep_up_refuses_a_share_and_answers_the_rest() {
             }
             Ok(Response::new(body::full("hi")))
         });
-        let (ledger, _) = Ledger::create(1).unwrap();
-        let limits = Limits { wait_target: Duration::from_millis(5), ..Limits::default() };
-        let config =
-            Config { worker: 0, limits, access_log: None, forwarded_proto: Proto::Http, forwarded_port: 80 };
-        let deps = Deps { invoke: busy, connect: by_sockets(), ledger: ledger.clone() };
-        let edge = Edge::new(config, deps).unwrap();
-        edge.route(&[route("hello", &[3])], &[]);
-        edge.balance(&BalancerChange {
+        let bench = Bench::with(Limits { wait_target: Duration::from_millis(5), ..Limits::default() }, busy);
+        bench.edge.balance(&BalancerChange {
             meters: vec![(Metered::built_in_listener(), LISTENER)],
             ..BalancerChange::default()
         });
         let told = Told::default();
         // Some 60 ms of work are always there.
-        futures::future::join_all((0..30).map(|_| told.keep_asking(&edge))).await;
-        let rejected = || ledger.meter(LISTENER).totals().rejected;
-        eventually("they are counted", || rejected() == told.refused.get()).await;
+        futures::future::join_all((0..30).map(|_| told.keep_asking(&bench.edge))).await;
+        let (answered, refused) = (told.answered.get(), told.refused.get());
+        let totals = || bench.ledger.meter(LISTENER).totals();
+        eventually("they are counted", || totals().rejected == refused).await;
+        assert_eq!(totals().requests, answered + refused);
+        let lines = bench.wait_for_lines((answered + refused) as usize).await;
+        let logged: Vec<_> = lines.iter().filter(|line| line["status"] == 503).collect();
+        assert_eq!(logged.len() as u64, refused);
+        for line in logged {
+            let asked = ["method", "host", "path", "client"].map(|field| line[field].as_str().unwrap());
+            assert_eq!(asked, ["GET", "hello.localhost", "/", "192.0.2.7"]);
+            assert!(line["error"].as_str().unwrap().starts_with("more requests come"), "{line}");
+        }
     });
 }

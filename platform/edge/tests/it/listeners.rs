@@ -56,6 +56,20 @@ fn a_listener_has_its_own_port_rules_and_default_action() {
 }
 
 #[test]
+fn a_listener_that_is_told_to_be_elsewhere_is_where_its_socket_is() {
+    run(async {
+        let bench = Bench::new(echo());
+        let (_listening, address) = listen(&bench);
+        let expected = format!("saw-x-forwarded-port: {}\r\n", address.port());
+        for told in [address.port(), 1] {
+            bench.edge.balance(&listener("other", ListenerProtocol::Http, told, forward(&["hello"])));
+            let raw = raw_at(address, &asking("GET", "/", "hello.localhost", "")).await;
+            assert!(answer(&raw).0 == 200 && raw.contains(&expected), "told {told}: {raw}");
+        }
+    });
+}
+
+#[test]
 fn what_connects_before_the_listener_is_told_of_waits() {
     run(async {
         let bench = Bench::new(says("hi"));

@@ -6,6 +6,7 @@ mod checks;
 mod daemons;
 mod drain;
 mod errors;
+mod grpcio;
 mod h2spec;
 mod hand_over;
 mod http1;

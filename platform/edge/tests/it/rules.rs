@@ -86,6 +86,24 @@ fn the_first_rule_whose_conditions_all_hold_has_the_request() {
 }
 
 #[test]
+fn a_path_is_compared_and_passed_on_as_it_was_written() {
+    run(async {
+        let bench = Bench::new(echo());
+        bench.edge.balance(&rule("closed", 7, &["path=/admin,/admin/*"], respond(403, "closed")));
+        for target in ["/admin", "/admin?a", "/admin/x"] {
+            assert_eq!(answer(&ask(&bench, ("GET", target, "hello.localhost", "")).await), (403, "closed"));
+        }
+        // A target may take each of these for `/admin`: what is said of that in README is so.
+        for target in ["//admin", "/./admin", "/a/../admin", "/%61dmin", "/admin%2Fx", "/Admin"] {
+            let raw = ask(&bench, ("GET", target, "hello.localhost", "")).await;
+            assert_eq!(answer(&raw).0, 200, "{target}: {raw}");
+            let saw = raw.lines().find_map(|line| line.strip_prefix("saw-uri: "));
+            assert!(saw.is_some_and(|uri| uri.ends_with(target)), "{target}: {raw}");
+        }
+    });
+}
+
+#[test]
 fn rules_see_the_same_of_a_request_by_http2() {
     run(async {
         let bench = Bench::new(says("the service"));

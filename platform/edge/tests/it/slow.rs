@@ -44,6 +44,80 @@ fn an_idle_connection_is_closed_on_both_versions() {
     });
 }
 
+/// Bounds by which a client is at rest soon after its answer.
+fn restful() -> Limits {
+    Limits { rest_after: Duration::from_millis(20), write_timeout: SHORT, ..Limits::default() }
+}
+
+#[test]
+fn a_client_at_rest_asks_again_as_if_nothing_had_been() {
+    run(async {
+        let bench = Bench::with(restful(), echo());
+        let mut silent = bench.connect().await;
+        let mut http2 = bench.http2().await;
+        let mut http1 = bench.http1().await;
+        for body in ["first", "second", "third"] {
+            let post = || request("POST", "http://hello.localhost/", body);
+            assert_eq!(text(http2.send_request(post()).await.unwrap()).await, body);
+            assert_eq!(text(http1.send_request(post()).await.unwrap()).await, body);
+            eventually("it rests", || bench.edge.connections_at_rest() == 1).await;
+        }
+        // A head that comes in pieces.
+        let mut raw = bench.connect().await;
+        for part in ["POST / HTTP/1.1\r\nHost: hello.localhost\r\n", "Content-Length: 4\r\n\r\n", "four"] {
+            raw.write_all(part.as_bytes()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(read_until(&mut raw, "four").await.starts_with("HTTP/1.1 200"));
+        eventually("two rest", || bench.edge.connections_at_rest() == 2).await;
+        raw.write_all(b"POST / HTTP/1.1\r\nHost: hello.local").await.unwrap();
+        eventually("one does not any more", || bench.edge.connections_at_rest() == 1).await;
+        raw.write_all(b"host\r\nContent-Length: 4\r\n\r\nmore").await.unwrap();
+        assert!(read_until(&mut raw, "more").await.starts_with("HTTP/1.1 200"));
+        // Who has asked nothing keeps its turn.
+        silent.write_all(b"GET / HTTP/1.1\r\nHost: hello.localhost\r\n\r\n").await.unwrap();
+        assert!(read_until(&mut silent, "\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+    });
+}
+
+#[test]
+fn a_client_at_rest_is_held_to_what_holds_for_all() {
+    run(async {
+        let bench = Bench::with(Limits { header_read_timeout: SHORT, ..restful() }, says("hi"));
+        let asked = async || {
+            let mut stream = bench.connect().await;
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: hello.localhost\r\n\r\n").await.unwrap();
+            assert!(read_until(&mut stream, "hi").await.starts_with("HTTP/1.1 200"));
+            stream
+        };
+        let (mut slow, mut unsound, gone, mut leaving) = (asked().await, asked().await, asked().await, asked().await);
+        eventually("all rest", || bench.edge.connections_at_rest() == 4).await;
+        drop(gone);
+        eventually("one is gone", || bench.edge.connections() == 3).await;
+        unsound.write_all(b"GET / HTTP/1.1\nHost: hello.localhost\r\n\r\n").await.unwrap();
+        assert!(read_to_end(&mut unsound).await.starts_with("HTTP/1.1 400"));
+        slow.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        assert_eq!(read_to_end(&mut slow).await, "");
+        assert!(bench.lines().await.iter().any(|line| line["status"] == 408));
+        assert!(bench.edge.drain(DEADLINE).await, "who rests keeps a drain from ending");
+        assert_eq!(read_to_end(&mut leaving).await, "");
+    });
+}
+
+#[test]
+fn who_is_asked_to_change_its_protocol_may_rest_too() {
+    run(async {
+        let bench = Bench::with(restful(), says("hi"));
+        let mut stream = bench.connect().await;
+        let asks = b"GET / HTTP/1.1\r\nHost: hello.localhost\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n";
+        for _ in 0..2 {
+            stream.write_all(asks).await.unwrap();
+            read_until(&mut stream, "}").await;
+            eventually("it rests", || bench.edge.connections_at_rest() == 1).await;
+        }
+    });
+}
+
 #[test]
 fn a_full_edge_closes_who_has_been_idle_longest() {
     run(async {

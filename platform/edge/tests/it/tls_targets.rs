@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{HandshakeKind, RootCertStore, ServerConfig};
 use skiff_edge::Limits;
@@ -23,30 +23,35 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
 /// A name that leads to this machine.
-const NAME: &str = "localhost";
+pub(crate) const NAME: &str = "localhost";
 
 /// An authority that makes certificates.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    fn trusted(&self) -> Arc<RootCertStore> {
+    pub(crate) fn trusted(&self) -> Arc<RootCertStore> {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
         Arc::new(roots)
     }
 
-    /// How a target speaks TLS with a certificate for this host.
-    fn acceptor(&self, host: &str, protocols: &[&[u8]]) -> TlsAcceptor {
+    /// A certificate for this host, and its key.
+    pub(crate) fn issue(&self, host: &str) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![host.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
+        (params.signed_by(&key, &self.0).unwrap(), key)
+    }
+
+    /// How a target speaks TLS with a certificate for this host.
+    fn acceptor(&self, host: &str, protocols: &[&[u8]]) -> TlsAcceptor {
+        let (certificate, key) = self.issue(host);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -90,7 +95,8 @@ fn target(acceptor: TlsAcceptor) -> (u16, Rc<RefCell<Vec<HandshakeKind>>>) {
     (port, seen)
 }
 
-fn bench(limits: Limits, protocol: TargetProtocol, host: &str, port: u16) -> Bench {
+/// One that passes everything on to a target that speaks this inside TLS.
+pub(crate) fn bench(limits: Limits, protocol: TargetProtocol, host: &str, port: u16) -> Bench {
     let bench = Bench::with(limits, says("a task"));
     let spec = TargetGroupSpec {
         targets: Targets::Outside(vec![format!("{host}:{port}").parse().unwrap()]),

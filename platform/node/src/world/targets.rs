@@ -1,14 +1,15 @@
 //! Which targets a target group has, and what leads to it: for whoever asks how they are.
 //!
-//! A task is a target while it is in its service's route, and is leaving from then on until it is ended here. It deliberately
-//! does not know how any of them is, which is in the ledger.
+//! A task is a target while it is in its service's route, and is leaving from then on until it is ended here. Which addresses
+//! are leaving is known by their meters ([`crate::meters`]). It deliberately does not know how any of them is, which is in
+//! the ledger.
 
 use super::World;
 use skiff_plan::target_use::{User, Uses};
 use skiff_ports::balancer::{BalancerChange, Metered};
 use skiff_ports::snapshot::{Route, Target};
 use skiff_types::{QualifiedName, TargetGroupSpec, TaskId};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// What leads to whom, and who is on its way out.
@@ -43,6 +44,20 @@ pub(crate) enum Place {
         /// None if the node has more to account for than there are meters.
         meter: Option<u32>,
     },
+}
+
+impl Targets {
+    /// With these addresses, which have left, each with its meter; but who is there again is not leaving.
+    pub(crate) fn and_leaving(mut self, mut addresses: BTreeMap<Arc<str>, u32>) -> Self {
+        for place in &self.present {
+            if let Place::Address { address, .. } = place {
+                addresses.remove(address);
+            }
+        }
+        let place = |(address, meter)| Place::Address { address, meter: Some(meter) };
+        self.leaving.extend(addresses.into_iter().map(place));
+        self
+    }
 }
 
 impl Leading {
@@ -93,8 +108,7 @@ impl World {
                 return self.addresses(spec, name, hosts.iter().map(|host| host.to_string().into()));
             }
         };
-        let is_of_itself = |spec: &&TargetGroupSpec| matches!(&spec.targets, skiff_types::Targets::Service(service) if *service == spec.name);
-        let own = self.balancer.group(service).filter(is_of_itself);
+        let own = self.balancer.group(service).filter(|spec| spec.is_of_own_service());
         let route = self.routes.get(service);
         let is_routed = route.is_some_and(|route| !route.hosts.is_empty() || !route.listen.is_empty());
         let targets = route.into_iter().flat_map(|route| &route.targets);

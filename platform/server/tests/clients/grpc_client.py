@@ -215,6 +215,16 @@ def answered(echo):
 
 def unavailable(echo):
     """Waits until the load balancer says itself, in gRPC's words, that no target can be had."""
+    until_told(echo, "at present")
+
+
+def untrusted(echo):
+    """The same of a target whose certificate is of nobody whom the load balancer trusts."""
+    until_told(echo, "the target's certificate is not trusted")
+
+
+def until_told(echo, words):
+    """Waits until a call is answered by the load balancer itself, which has these words for why no target can be had."""
     told = []
 
     def is_told():
@@ -224,7 +234,7 @@ def unavailable(echo):
             told.append(error.details())
             print(f"UNAVAILABLE: {error.details()}", flush=True)
         # Not the client's own word for a connection that it can't open.
-        return bool(values(error.trailing_metadata(), "x-request-id")) and "at present" in error.details()
+        return bool(values(error.trailing_metadata(), "x-request-id")) and words in error.details()
 
     until(is_told)
 
@@ -289,7 +299,7 @@ def until(look):
 
 
 CALLS = [check for name, check in list(globals().items()) if name.startswith("call_")]
-OTHERS = [answered, unavailable, exhausted, unrouted, incompatible]
+OTHERS = [answered, unavailable, untrusted, exhausted, unrouted, incompatible]
 
 
 def open_channel(arguments):

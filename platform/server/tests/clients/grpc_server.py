@@ -1,9 +1,13 @@
-"""A server of gRPC on PyPI's grpcio, in clear on a free port of this machine: a target for the load balancer.
+"""A server of gRPC on PyPI's grpcio, on a free port of this machine: a target for the load balancer.
 
-Without protoc: messages are bytes, and the handlers are generic ones. It prints "listening on PORT" once it serves, and ends
-when its standard input does. `grpc_client.py` says what each method is for.
+    grpc_server.py [--certificate FILE --private-key FILE]
+
+It speaks TLS if it is given a certificate with its key, in PEM; else in clear. Without protoc: messages are bytes, and the
+handlers are generic ones. It prints "listening on PORT" once it serves, and ends when its standard input does.
+`grpc_client.py` says what each method is for.
 """
 
+import argparse
 import hashlib
 import json
 import sys
@@ -129,10 +133,23 @@ def handlers():
     )
 
 
+def listen(server, arguments):
+    """The port where it listens from its start on."""
+    if not arguments.certificate:
+        return server.add_insecure_port("127.0.0.1:0")
+    with open(arguments.private_key, "rb") as key, open(arguments.certificate, "rb") as certificate:
+        credentials = grpc.ssl_server_credentials([(key.read(), certificate.read())])
+    return server.add_secure_port("127.0.0.1:0", credentials)
+
+
 def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--certificate")
+    parser.add_argument("--private-key")
+    arguments = parser.parse_args()
     server = grpc.server(ThreadPoolExecutor(THREADS), options=[("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers(handlers())
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = listen(server, arguments)
     server.start()
     print(f"listening on {port}", flush=True)
     sys.stdin.read()

@@ -1,15 +1,21 @@
 //! The load balancer as its users meet it: rules with each action, listeners that come and go under load, those that tasks
-//! alone reach, targets that are not tasks of services, clients that stay, certificates, and what is refused.
+//! alone reach, targets that are not tasks of services, targets that answer worse than others, clients that stay, certificates,
+//! more requests than can be answered, and what is refused.
 //!
 //! Where it matters who answered, the guest is `misbehave` with a name in its environment; else it is the example `hello`.
 //! Changes are waited for by what is answered: a command returns when the platform has taken them down.
 
+mod changes;
 mod grpc;
 mod health;
 mod internal;
 mod limits;
 mod listeners;
+mod load;
 mod metrics;
+mod outliers;
+mod outside;
+mod overload;
 mod refused;
 mod rules;
 mod settings;

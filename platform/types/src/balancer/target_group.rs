@@ -27,8 +27,8 @@ pub struct TargetGroupSpec {
     pub stickiness: Option<Span>,
     /// How long a new target's share grows until it is whole.
     pub slow_start: Option<Span>,
-    /// How long a target that leaves may take for what it has.
-    pub deregistration_delay: Span,
+    /// How long a target that leaves may take for what it has, where that is said; see [`Self::delay`].
+    pub deregistration_delay: Option<Span>,
     /// How its targets are checked. Without, only what requests show counts, and a task's own check.
     pub health_check: Option<TargetHealthCheck>,
     /// How many requests its targets are given together.
@@ -38,7 +38,7 @@ pub struct TargetGroupSpec {
 impl TargetGroupSpec {
     /// Targets that a group of addresses can have.
     pub const TARGETS_MAX: usize = 1_000;
-    /// ELBv2's delay.
+    /// ELBv2's delay: that of addresses where none is said.
     pub const DEREGISTRATION_DELAY: Span = Span::from_ms(300_000);
     /// The shortest stickiness, and the shortest slow start.
     pub const TIME_MIN: Span = Span::from_ms(1_000);
@@ -57,10 +57,20 @@ impl TargetGroupSpec {
             algorithm: Algorithm::default(),
             stickiness: None,
             slow_start: None,
-            deregistration_delay: Self::DEREGISTRATION_DELAY,
+            deregistration_delay: None,
             health_check: None,
             limit: None,
         }
+    }
+
+    /// Whether it is the group that the service of its name is.
+    pub fn is_of_own_service(&self) -> bool {
+        matches!(&self.targets, Targets::Service(service) if *service == self.name)
+    }
+
+    /// How long what an address has that leaves may go on. Of a service's tasks, what is not said their definition says.
+    pub fn delay(&self) -> Span {
+        self.deregistration_delay.unwrap_or(Self::DEREGISTRATION_DELAY)
     }
 }
 

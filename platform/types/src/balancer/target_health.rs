@@ -61,6 +61,17 @@ pub struct TargetHealth {
     pub description: Arc<str>,
 }
 
+/// What came of asking for the addresses of a target's name, where that leads to none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unresolved {
+    /// Whoever was asked knows that there is none.
+    #[error("there is no such name, or it has no address")]
+    NoSuchName,
+    /// Nobody could say.
+    #[error("no name server has an answer at present")]
+    NoAnswer,
+}
+
 impl TargetHealth {
     /// That of a target to which nothing is amiss.
     pub fn healthy() -> Self {

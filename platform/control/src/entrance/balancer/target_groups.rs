@@ -7,7 +7,7 @@ use crate::error::ApiError;
 use crate::keys;
 use crate::model::TargetGroup;
 use crate::view::{Held, User, View};
-use skiff_api::{Page, PageQuery, PutTargetGroup};
+use skiff_api::{ErrorCode, Page, PageQuery, PutTargetGroup};
 use skiff_types::{ListenerProtocol, Namespace, Outside, QualifiedName, TargetGroupSpec, Targets};
 use std::net::IpAddr;
 use tracing::info;
@@ -111,8 +111,20 @@ impl Entrance {
     }
 }
 
-/// Refuses a group of a service that is not there, and one that can't take what leads to it already.
+/// Refuses a group by whose name others are meant, one of a service that is not there, and one that can't take what leads
+/// to it already.
 fn check(view: &View, spec: &TargetGroupSpec) -> Result<(), ApiError> {
+    let is_services = view.service(&spec.name).is_some_and(|held| !held.value.removed);
+    if is_services && !spec.is_of_own_service() {
+        return Err(ApiError::new(
+            ErrorCode::Conflict,
+            format!(
+                "{} is a service, and its tasks are meant by whatever forwards to that name; give the target group of other \
+                 targets another name",
+                spec.name
+            ),
+        ));
+    }
     if let Targets::Service(service) = &spec.targets {
         living_service(view, service)?;
     }
@@ -170,7 +182,10 @@ fn shown(held: &Held<TargetGroup>) -> skiff_api::TargetGroup {
         algorithm: spec.algorithm,
         stickiness: spec.stickiness,
         slow_start: spec.slow_start,
-        deregistration_delay: spec.deregistration_delay,
+        deregistration_delay: match spec.targets {
+            Targets::Service(_) => spec.deregistration_delay,
+            Targets::Virtual(_) | Targets::Outside(_) => Some(spec.delay()),
+        },
         health_check: spec.health_check.as_ref().map(Into::into),
         limit: spec.limit.map(Into::into),
         created_at_ms: held.value.created_at_ms,

@@ -25,11 +25,15 @@ impl Outcome {
     /// Whether it is what the case says.
     pub(crate) fn is(&self, client: Client) -> bool {
         match (self, client) {
-            (Self::Answered { status, text }, Client::Gets(wanted, part)) => {
-                *status == wanted && text.contains(part)
-            }
+            (
+                Self::Answered { status, text },
+                Client::Gets(wanted, part) | Client::GetsOrBreaksOff(wanted, part, _),
+            ) => *status == wanted && text.contains(part),
             (Self::BrokenOff { status, text, .. }, Client::BreaksOff(part)) => {
                 *status == 200 && text.contains(part)
+            }
+            (Self::BrokenOff { status, text, .. }, Client::GetsOrBreaksOff(_, _, most)) => {
+                *status == 200 && most.starts_with(text.as_str())
             }
             _ => false,
         }

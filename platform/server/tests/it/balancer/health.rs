@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::net::{Ipv4Addr, TcpListener};
 
 /// The targets of a group as JSON.
-fn targets(platform: &Platform, group: &str) -> Vec<Value> {
+pub(super) fn targets(platform: &Platform, group: &str) -> Vec<Value> {
     let targets = platform.json(&["target-group", "targets", group]);
     targets.as_array().expect("a list").clone()
 }

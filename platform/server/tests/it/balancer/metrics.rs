@@ -1,6 +1,6 @@
 //! What `/metrics` says of listeners, rules, target groups and their addresses.
 
-use super::targets::{Outside, is_from};
+use super::outside::{Outside, is_from};
 use super::{answers, ask, has_status, rule};
 use crate::gauges::sum;
 use crate::harness::{Platform, eventually};

@@ -1,7 +1,7 @@
 //! Clients that stay with a target and with a target group, whichever worker they come to, and after a restart of the
 //! platform.
 
-use super::targets::{Outside, is_from};
+use super::outside::{Outside, is_from};
 use super::{Answer, WHO, answers, ask, deploy_named, rule};
 use crate::harness::{Platform, eventually};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,62 +1,11 @@
 //! Target groups of others than services: servers outside, and tasks by their addresses.
 
-use super::{Answer, answers, ask, has_status, rule};
+use super::outside::{Outside, is_from};
+use super::{answers, ask, has_status, rule};
 use crate::harness::{Platform, eventually};
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 const HOST: &str = "legacy.example.com";
 const CONDITION: &str = "host=legacy.example.com";
-
-/// A server outside the platform: it answers each GET with its name and the request's head, and keeps its connections.
-pub(super) struct Outside {
-    port: u16,
-    /// How many connections it has accepted.
-    connections: Arc<AtomicUsize>,
-}
-
-impl Outside {
-    pub(super) fn start(name: &'static str) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let outside = Self { port: listener.local_addr().unwrap().port(), connections: Arc::default() };
-        let connections = outside.connections.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                connections.fetch_add(1, Relaxed);
-                let stream = stream.unwrap();
-                std::thread::spawn(move || serve(&stream, name));
-            }
-        });
-        outside
-    }
-
-    pub(super) fn target(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-}
-
-/// Answers until the client closes, or breaks off.
-fn serve(mut stream: &TcpStream, name: &str) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream);
-    loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if reader.read_line(&mut head)? == 0 {
-                return Ok(());
-            }
-        }
-        let body = format!("{name}\n{head}");
-        let length = body.len();
-        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nx-from: {name}\r\n\r\n{body}");
-        stream.write_all(answer.as_bytes())?;
-    }
-}
-
-pub(super) fn is_from(answer: &Answer, name: &str) -> bool {
-    answer.status == 200 && answer.header("x-from") == name
-}
 
 #[test]
 fn servers_outside_are_asked_in_turn_over_connections_that_are_kept() {
@@ -75,7 +24,7 @@ fn servers_outside_are_asked_in_turn_over_connections_that_are_kept() {
     }
     let from_one = (0..20).filter(|_| is_from(&ask(at, "/", &[("host", HOST)]).unwrap(), "one")).count();
     assert_eq!(from_one, 10);
-    let connections = [&one, &two].map(|server| server.connections.load(Relaxed));
+    let connections = [&one, &two].map(Outside::connections);
     assert!(connections.iter().all(|count| *count <= 5), "{connections:?} for two dozen requests");
 
     // One that is taken out is asked no more, and needs not be there.
@@ -93,7 +42,7 @@ fn servers_outside_are_asked_in_turn_over_connections_that_are_kept() {
 fn a_server_outside_may_have_a_name_and_may_be_away() {
     let platform = Platform::start(&[]);
     let outside = Outside::start("one");
-    let by_name = format!("localhost:{}", outside.port);
+    let by_name = format!("localhost:{}", outside.port());
     platform.ok(&["target-group", "create", "legacy", "--outside", &by_name]);
     rule(&platform, "legacy", "10", CONDITION, &["--forward", "legacy"]);
     answers(&platform.http, HOST, "/", |answer| is_from(answer, "one"));

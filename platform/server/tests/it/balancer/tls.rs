@@ -30,8 +30,8 @@ pub(crate) struct Authority {
 
 /// A certificate and its key, in files as they are imported.
 pub(crate) struct Issued {
-    certificate: String,
-    private_key: String,
+    pub(crate) certificate: String,
+    pub(crate) private_key: String,
     /// As it is shown.
     der: Vec<u8>,
 }

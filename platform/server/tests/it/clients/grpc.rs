@@ -2,6 +2,7 @@
 
 use super::program::{Server, python, run};
 use super::{HOST, Listeners, tools};
+use crate::balancer::tls::Authority;
 use crate::harness::{Platform, eventually};
 use std::path::Path;
 
@@ -77,4 +78,26 @@ fn a_server_of_grpcio_is_checked_by_the_health_service_of_grpc() {
     is("healthy");
     server.end();
     is("unhealthy");
+}
+
+#[test]
+fn a_server_of_grpcio_whose_certificate_is_not_trusted_is_sent_nothing() {
+    // The platform trusts public authorities alone: what is answered by TLS is tested where that can be changed, in
+    // `edge/tests/it/grpcio.rs`.
+    let Some(program) = tools::python() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let issued = Authority::new(folder.path()).issue("server", &["127.0.0.1"]);
+    let tls = ["--certificate", &issued.certificate, "--private-key", &issued.private_key];
+    let server = Server::start_with(&program, SERVER, &tls);
+    let platform = Platform::start(&[]);
+    platform.ok(&[&CREATE[..], &["--tls", "--outside", &server.target()]].concat());
+    let shown = platform.json(&["target-group", "show", "calls"]);
+    assert_eq!((&shown["protocol"], &shown["tls"]), (&"grpc".into(), &true.into()), "{shown}");
+    let listeners = Listeners::leading_to(&platform, "calls");
+    check_at_both(&program, &listeners, &["untrusted"]);
+
+    // Of one in clear nobody asks for a certificate.
+    let in_clear = Server::start(&program, SERVER);
+    platform.ok(&[&CREATE[..], &["--no-tls", "--outside", &in_clear.target()]].concat());
+    check_at_both(&program, &listeners, &["answered"]);
 }

@@ -48,9 +48,15 @@ pub(super) struct Server {
 impl Server {
     /// Starts a script, and waits until it has said where it listens.
     pub(super) fn start(python: &Path, name: &str) -> Self {
+        Self::start_with(python, name, &[])
+    }
+
+    /// The same with arguments.
+    pub(super) fn start_with(python: &Path, name: &str, arguments: &[&str]) -> Self {
         let notes = Notes::new();
         let (stdout, stderr) = notes.ends();
         let mut command = self::python(python, name);
+        command.args(arguments);
         // It ends with its input: even if nobody is there any more to end it.
         command.stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?} can't be started: {error}"));

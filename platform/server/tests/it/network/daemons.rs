@@ -179,6 +179,58 @@ fn a_daemon_is_started_again_with_its_platform() {
     assert_eq!(said.last().unwrap(), "ended", "{said:?}");
 }
 
+#[test]
+fn a_platform_that_is_told_to_stop_takes_its_daemons_with_it_and_brings_them_back() {
+    for workers in ["1", "2"] {
+        let mut platform = Platform::start(&["--workers", workers, "--drain-timeout", "3s"]);
+        platform.deploy("http-daemon", "app", &PORT);
+        let alone = ["--port", "7000", "--restart", "on-failure"];
+        let alone = run_detached(&platform, "sockets", &alone, &["echo", "7000"]);
+        let before = is_shown(&platform, &alone, "health", "HEALTHY");
+        let of_service = servers(&platform, "app").remove(0).id;
+        let mut chat = Chat::open(&platform, "app");
+        assert_eq!(chat.say("hello").unwrap(), "hello");
+
+        platform.terminate();
+        eventually("it is about to stop", || {
+            platform.log().contains("finishing what is in flight").then_some(())
+        });
+        // Where there are more workers, the daemon's own may have nothing else to finish, and ends at once.
+        if workers == "1" {
+            assert_eq!(chat.say("still there?").unwrap(), "still there?");
+        }
+        // The client stays, and does not keep it from ending.
+        assert_eq!(platform.wait().code(), Some(0));
+        chat.say("and now?").expect_err("nobody is there any more");
+
+        let platform = platform.restart();
+        let after = eventually("the task is started again, and is healthy", || {
+            Some(shown(&platform, &alone)).filter(|task| task["restarts"] == 1 && task["health"] == "HEALTHY")
+        });
+        assert_eq!((&after["ipv4"], &after["ipv6"]), (&before["ipv4"], &before["ipv6"]), "{after}");
+        assert_eq!(after["last_stop_code"], "PlatformStopped", "{after}");
+        let target = format!("{}:7000", after["ipv4"].as_str().unwrap());
+        let said = run(&platform, "sockets-p3", &[], &["send", &target, "hello"]);
+        assert_eq!(said.last().unwrap(), "ended", "{said:?}");
+
+        // A service has another in the place of its task, and holds nothing against it.
+        eventually("another task of the service is healthy", || {
+            let tasks = platform.json(&["task", "ls", "--service", "app", "--status", "RUNNING"]);
+            let mut tasks = tasks.as_array().unwrap().iter();
+            tasks.any(|task| task["id"] != *of_service && task["health"] == "HEALTHY").then_some(())
+        });
+        let ended = shown(&platform, &of_service);
+        assert_eq!((&ended["status"], &ended["stop_code"]), (&"STOPPED".into(), &"PlatformStopped".into()));
+        assert_eq!(ended["exit_code"], Value::Null, "{ended}");
+        assert_eq!(platform.json(&["service", "show", "app"])["status"]["restarts"], 0);
+        let url = format!("http://{}/", platform.http);
+        let is_reached = || ureq::get(&url).header("host", "app.localhost").call().is_ok();
+        eventually("it is reached by all workers", || (0..10).all(|_| is_reached()).then_some(()));
+        let mut chat = Chat::open(&platform, "app");
+        assert_eq!(chat.say("hello again").unwrap(), "hello again");
+    }
+}
+
 #[tokio::test]
 async fn a_daemon_that_is_to_stop_finishes_what_is_open() {
     let platform = Platform::start(&[]);

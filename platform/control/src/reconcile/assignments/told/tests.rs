@@ -276,7 +276,7 @@ fn listener_rule(number: u8, of: u8, to: u8) -> ListenerRule {
 }
 
 fn target_group(number: u8, delay_ms: u8) -> TargetGroup {
-    let deregistration_delay = skiff_types::Span::from_ms(u64::from(delay_ms));
+    let deregistration_delay = Some(skiff_types::Span::from_ms(u64::from(delay_ms)));
     declared(TargetGroupSpec { deregistration_delay, ..TargetGroupSpec::of_service(service_name(number)) })
 }
 

@@ -32,6 +32,10 @@ impl Guest for Misbehave {
                 let rounds = guest_common::spin(target.number("ms"));
                 reply(out, 200, &format!("{rounds} rounds"));
             }
+            "/spin-briefly" => {
+                guest_common::spin_briefly(target.number_or("us", 500));
+                reply(out, 200, "spun");
+            }
             // The shortest sleep there is.
             "/spin-and-pause" => loop {
                 guest_common::spin_briefly(target.number_or("us", 900));
