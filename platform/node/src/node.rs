@@ -473,6 +473,15 @@ impl Shared {
         self.drain.has_begun()
     }
 
+    /// Lets the workers exit once the node stops and none has anything in flight: until then, what one has may lead to
+    /// another's tasks.
+    pub(crate) fn exit_if_all_drained(&self) {
+        let is_at_work = |seat: &Mutex<SeatState>| seat.lock().expect("no holder panics").is_at_work();
+        if self.stopping() && !self.seats.iter().any(is_at_work) {
+            self.seats.iter().for_each(|seat| seat.lock().expect("no holder panics").exit());
+        }
+    }
+
     fn kill_workers(&self) {
         for seat in &self.seats {
             let process = seat.lock().expect("no holder panics").process;

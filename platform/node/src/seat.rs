@@ -133,6 +133,18 @@ impl SeatState {
             self.state = WorkerState::Draining;
         }
     }
+
+    /// Whether its worker has something in flight still, as far as is known.
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.outbox.is_some() && self.drained.is_none()
+    }
+
+    /// Tells the worker to exit.
+    pub(crate) fn exit(&self) {
+        if let Some(outbox) = &self.outbox {
+            let _ = outbox.try_send((ToWorker::Exit, Vec::new()));
+        }
+    }
 }
 
 /// An answer to come; an error if its worker dies.
@@ -184,6 +196,7 @@ fn vacate(shared: &Shared, worker: usize) {
         shared.task_event(TaskEvent::Ended { task, life, exit_code: None, reason });
     }
     shared.seats_changed();
+    shared.exit_if_all_drained();
 }
 
 /// Starts a worker and talks with it until it is gone.
@@ -360,6 +373,7 @@ async fn listen(
             }
             FromWorker::Drained { complete } => {
                 shared.seats[worker].lock().expect("no holder panics").drained = Some(complete);
+                shared.exit_if_all_drained();
             }
         }
     }

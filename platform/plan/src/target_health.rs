@@ -203,7 +203,7 @@ pub fn told(
         _ if is_ejected => health(
             TargetStatus::Unhealthy,
             TargetReason::Ejected,
-            "Requests failed on it: it is left out for a while, and the next request after that is its trial",
+            "It failed, or was far slower than others: left out for a while, then tried by one request",
         ),
         State::New if is_checked => health(
             TargetStatus::Initial,

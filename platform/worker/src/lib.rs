@@ -247,6 +247,7 @@ impl Worker {
                     self.finish(Duration::from_millis(timeout_ms), reader).await;
                     return Ok(());
                 }
+                ToWorker::Exit => return Ok(()),
             }
         }
     }
@@ -308,32 +309,41 @@ impl Worker {
         }
     }
 
-    /// Finishes what is in flight, says so, and passes on what guests wrote last, and what their connections came to.
+    /// Finishes what is in flight, says so, and stays for what others still ask of its tasks until it may exit; passes on
+    /// then what guests wrote last, and what their connections came to.
     async fn finish(&mut self, timeout: Duration, reader: &mut FrameReader) {
         self.listeners.close();
         // The edge keeps to the timeout by itself, and writes down after it what it cut off.
         let finished = async {
             let idle = tokio::time::timeout(timeout, self.sandboxes.idle());
             let (connections, idle) = tokio::join!(self.edge.drain(timeout), idle);
-            connections && idle.is_ok()
+            self.link.send(FromWorker::Drained { complete: connections && idle.is_ok() });
+            std::future::pending::<()>().await;
         };
         // What is in flight may wait for native code. Nothing else concerns a worker that takes no more.
-        let answers_until_supervisor_gone = async {
-            while let Ok(Some((message, descriptors))) = reader.next::<ToWorker>().await {
-                if let ToWorker::Code { request, result } = message {
-                    self.link.answer(request, result, descriptors);
+        let answers = async {
+            loop {
+                match reader.next::<ToWorker>().await {
+                    Ok(Some((ToWorker::Code { request, result }, descriptors))) => {
+                        self.link.answer(request, result, descriptors);
+                    }
+                    Ok(Some((ToWorker::Exit, _))) => return true,
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(_) => return false,
                 }
             }
         };
-        let complete = tokio::select! {
-            complete = finished => complete,
-            () = answers_until_supervisor_gone => return,
+        let may_exit = tokio::select! {
+            () = finished => unreachable!("it never ends"),
+            may_exit = answers => may_exit,
         };
+        if !may_exit {
+            return;
+        }
         self.network.close();
         if let Some(spans) = &self.spans {
             spans.hand_over();
         }
-        self.link.send(FromWorker::Drained { complete });
         self.link.flush().await;
     }
 }

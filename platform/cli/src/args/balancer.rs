@@ -316,8 +316,8 @@ Examples:
 
 A target is initial until it was checked, then healthy or unhealthy; draining while it finishes what
 it has; unused where nothing leads to its group; unavailable where nobody knows. The reason is one of
-ELBv2's codes, or Skiff.Ejected: requests failed on it, so it is left out for a while. Where a group
-has no health check, a service's task is healthy unless requests failed on it.")]
+ELBv2's codes, or Skiff.Ejected: it failed, or was far slower than others, so it is left out for a
+while. Where a group has no health check, a service's task is healthy unless that happened.")]
     Targets {
         /// The target group or service
         name: Name,

@@ -73,11 +73,13 @@ pub enum ToWorker {
         /// Which port of it.
         port: u16,
     },
-    /// Take no more connections, finish what is in flight within so many milliseconds, say so, and exit.
+    /// Take no more connections, finish what is in flight within so many milliseconds, and say so.
     Drain {
         /// The time for it, in milliseconds.
         timeout_ms: u64,
     },
+    /// Exit: nothing is in flight in any worker any more that could lead to this one's tasks.
+    Exit,
 }
 
 /// A port that is listened at.
@@ -201,7 +203,7 @@ pub enum FromWorker {
         /// Why there is no connection, for people.
         result: Result<(), String>,
     },
-    /// Nothing is in flight any more, or the time for it is over; it exits now.
+    /// Nothing of its own is in flight any more, or the time for it is over; it waits for [`ToWorker::Exit`].
     Drained {
         /// Whether all that was in flight had ended in time.
         complete: bool,

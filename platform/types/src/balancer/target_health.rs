@@ -46,7 +46,7 @@ pub enum TargetReason {
     HealthCheckDisabled,
     /// The load balancer itself is at fault.
     InternalError,
-    /// Unhealthy: requests failed on it, so it is left out for a while. Of Skiff alone.
+    /// Unhealthy: it failed, or was far slower than others, so it is left out for a while. Of Skiff alone.
     Ejected,
 }
 
