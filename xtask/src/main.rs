@@ -47,6 +47,14 @@ enum Task {
     /// A native process that takes a quarter of a core: the neighbour that `bench neighbours` compares with.
     #[command(hide = true)]
     Spin,
+    /// Holds connections open: for `bench balancer`.
+    #[command(hide = true)]
+    Hold {
+        /// Where to.
+        address: String,
+        /// How many.
+        connections: usize,
+    },
 }
 
 /// Folders whose packages are built for WebAssembly, each by itself: in one build the SDK's features for WASI 0.2 and
@@ -85,6 +93,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Bench(args) => bench::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::Spin => bench::sections::neighbours::spin(),
+        Task::Hold { address, connections } => bench::sections::balancer::hold(&address, connections),
     }
 }
 

@@ -130,8 +130,8 @@ impl Default for Limits {
             target_http2_idle_timeout: Duration::from_secs(60),
             // As long as a Network Load Balancer's.
             tunnel_idle_timeout: Duration::from_secs(350),
-            // Refusing costs a third of what a small answer does: it is worth that only where a queue is long.
-            wait_target: Duration::from_millis(200),
+            // More than a thousand small answers take: a client with so many connections that never pauses is no overload.
+            wait_target: Duration::from_millis(50),
         }
     }
 }

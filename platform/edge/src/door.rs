@@ -10,8 +10,9 @@
 use crate::access_log::Line;
 use crate::connection::Connection;
 use crate::edge::Edge;
-use crate::headers::REQUEST_ID;
+use crate::headers::{REQUEST_ID, REQUEST_ID_LENGTH};
 use crate::refusal::Refusal;
+use http::HeaderValue;
 use http::header::{CONNECTION, HOST, HeaderName, USER_AGENT};
 use httparse::{Header, Request};
 use skiff_kit::clock::monotonic_ns;
@@ -52,7 +53,7 @@ impl Door {
         let (edge, refusal) = (&self.0, Refusal::Overloaded);
         connection.request_began(false);
         let request_id = edge.request_ids().given_or_new(value(head, &REQUEST_ID));
-        let (answer, body_bytes) = refusal.answer(&request_id, "");
+        let (answer, body_bytes) = edge.form().filled(&request_id);
         edge.count_refused(connection, &refusal, body_bytes as u64);
         if let Some(log) = edge.access_log() {
             let text = |name| value(head, name).map(String::from_utf8_lossy);
@@ -74,6 +75,39 @@ impl Door {
     }
 }
 
+/// The answer to what is refused here, but for the request's id.
+pub(crate) struct Form {
+    refusal: Refusal,
+    /// What is between the places of an id that is made here, and around them.
+    parts: Vec<Vec<u8>>,
+    body_bytes: usize,
+}
+
+impl Form {
+    pub(crate) fn new() -> Self {
+        const PLACE: [u8; REQUEST_ID_LENGTH] = [b'?'; REQUEST_ID_LENGTH];
+        let refusal = Refusal::Overloaded;
+        let place = HeaderValue::from_bytes(&PLACE).expect("question marks make a header");
+        let (answer, body_bytes) = refusal.answer(&place, "");
+        let (mut parts, mut rest) = (Vec::new(), &answer[..]);
+        while let Some(at) = memchr::memmem::find(rest, &PLACE) {
+            parts.push(rest[..at].to_vec());
+            rest = &rest[at + PLACE.len()..];
+        }
+        parts.push(rest.to_vec());
+        Self { refusal, parts, body_bytes }
+    }
+
+    /// The answer, and how many bytes of it are its body.
+    fn filled(&self, request_id: &HeaderValue) -> (Vec<u8>, usize) {
+        if request_id.len() == REQUEST_ID_LENGTH {
+            (self.parts.join(request_id.as_bytes()), self.body_bytes)
+        } else {
+            self.refusal.answer(request_id, "")
+        }
+    }
+}
+
 /// Whether a request is answered with a body, and others may follow it.
 fn is_plain(head: &Request<'_, '_>) -> bool {
     let stays_open = |words: &[u8]| words.eq_ignore_ascii_case(b"keep-alive");
@@ -88,4 +122,20 @@ fn is(header: &Header<'_>, name: &HeaderName) -> bool {
 
 fn value<'a>(head: &Request<'_, 'a>, name: &HeaderName) -> Option<&'a [u8]> {
     head.headers.iter().find(|header| is(header, name)).map(|header| header.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_is_filled_as_the_answer_would_be_written() {
+        let form = Form::new();
+        assert_eq!(form.parts.len(), 3);
+        for id in ["0123456789abcdef0123456789abcdef", "their-own"] {
+            let id = HeaderValue::from_static(id);
+            let (filled, body_bytes) = form.filled(&id);
+            assert_eq!((filled, body_bytes), Refusal::Overloaded.answer(&id, ""));
+        }
+    }
 }

@@ -9,6 +9,7 @@ use crate::checks::Checks;
 use crate::config::{Config, Limits};
 use crate::connection::{Connection, Cut, Order, Verdict};
 use crate::daemon::{self, Trust};
+use crate::door::Form;
 use crate::group::Group;
 use crate::headers::RequestIds;
 use crate::listener::{Listener, Listeners};
@@ -85,6 +86,8 @@ pub struct Edge {
     /// Of the connections, for those that carry bytes without HTTP.
     share: Share,
     shed: Rc<Shed>,
+    /// How what is too much is answered.
+    form: Form,
     request_ids: RequestIds,
     access_log: Option<AccessLog>,
     /// Who takes spans of requests, if anybody does.
@@ -124,6 +127,7 @@ impl Edge {
             space: Space::default(),
             share: Share::of(config.limits.connections_max),
             shed: Rc::new(Shed::new(config.limits.wait_target)),
+            form: Form::new(),
             request_ids: RequestIds::new(seed()),
             access_log: access_log.map_err(EdgeError::AccessLog)?,
             spans: OnceCell::new(),
@@ -286,6 +290,10 @@ impl Edge {
 
     pub(crate) fn shed(&self) -> &Rc<Shed> {
         &self.shed
+    }
+
+    pub(crate) fn form(&self) -> &Form {
+        &self.form
     }
 
     pub(crate) fn outbox(&self) -> &Rc<Outbox> {

@@ -19,6 +19,8 @@ static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection"
 const GIVEN: usize = 5;
 /// Longest request id that is kept, in bytes.
 const REQUEST_ID_LENGTH_MAX: usize = 128;
+/// Of one that is made here.
+pub(crate) const REQUEST_ID_LENGTH: usize = 32;
 
 /// Takes out what is meant for one hop: RFC 9110, section 7.6.1, with what `Connection` names.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
@@ -209,7 +211,7 @@ impl RequestIds {
         self.count.set(count.wrapping_add(1));
         let value = u128::from(self.prefix) << 64 | u128::from(count);
         let digit = |place: usize| DIGITS[(value >> (124 - 4 * place)) as usize & 15];
-        let text: [u8; 32] = std::array::from_fn(digit);
+        let text: [u8; REQUEST_ID_LENGTH] = std::array::from_fn(digit);
         HeaderValue::from_bytes(&text).expect("hexadecimal digits make a header")
     }
 }

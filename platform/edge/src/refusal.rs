@@ -3,7 +3,7 @@
 use crate::guard::Fault;
 use crate::headers::REQUEST_ID;
 use crate::limit::Exceeded;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use hyper::ext::ReasonPhrase;
 use jiff::fmt::rfc2822::DateTimePrinter;
@@ -201,7 +201,9 @@ impl Refusal {
 
     /// The whole answer as HTTP/1.1 has it, where nobody else writes it: the last on its connection.
     pub(crate) fn last_answer(&self, request_id: &HeaderValue) -> Vec<u8> {
-        self.answer(request_id, "connection: close\r\n").0
+        let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&jiff::Timestamp::now());
+        let date = date.map(|date| format!("date: {date}\r\n")).unwrap_or_default();
+        self.answer(request_id, &format!("connection: close\r\n{date}")).0
     }
 
     /// The whole answer as HTTP/1.1 has it, where nobody else writes it, with these lines among its headers; and how many
@@ -211,10 +213,6 @@ impl Refusal {
         let mut headers = self.headers();
         headers.insert(&REQUEST_ID, request_id.clone());
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-        let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&jiff::Timestamp::now());
-        if let Some(date) = date.ok().and_then(|date| HeaderValue::try_from(date).ok()) {
-            headers.insert(DATE, date);
-        }
         let reason = status.canonical_reason().unwrap_or_default();
         let mut answer = format!("HTTP/1.1 {} {reason}\r\n{lines}", status.as_str()).into_bytes();
         for (name, value) in &headers {

@@ -1,9 +1,9 @@
 //! What can be measured, in the order of the report.
 
+pub(crate) mod balancer;
 pub(crate) mod neighbours;
 
 mod adversary;
-mod balancer;
 mod cold_start;
 mod density;
 mod inside;

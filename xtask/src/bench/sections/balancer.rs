@@ -10,6 +10,8 @@ mod proxies;
 mod proxying;
 mod rules;
 
+pub(crate) use idle::hold;
+
 use super::parts::{self, Measure};
 use crate::bench::report::Section;
 use crate::bench::setup::Bench;

@@ -1,20 +1,27 @@
 //! What connections cost that stay open and ask for nothing.
+//!
+//! A process may have so many files open, and who runs this can seldom raise that: the connections are held by processes of
+//! their own ([`hold`]).
 
 use crate::bench::processes::memory_mib;
 use crate::bench::report::{Goal, Section, Table};
 use crate::bench::setup::Bench;
 use crate::bench::stats::number;
-use anyhow::{Context, bail};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use anyhow::{Context, bail, ensure};
 use serde_json::json;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 /// Connections that there are to be, and in a quick run.
 const WANTED: usize = 20_000;
 const WANTED_QUICKLY: usize = 1_000;
-/// Files that the bench has open beside them, at most.
-const OTHERS: u64 = 1_000;
+/// Connections that one process holds.
+const HELD_EACH: usize = 5_000;
+/// How long they are idle before it is seen what they take.
+const IDLE: Duration = Duration::from_secs(5);
 /// Megabytes (10^6 bytes) that the whole platform may take then.
 const MEMORY_MB_MAX: f64 = 250.0;
 const MIB: f64 = (1 << 20) as f64;
@@ -23,41 +30,33 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: idle.localhost\r\n\r\n";
 
 pub(super) fn measure(bench: &Bench) -> anyhow::Result<Section> {
     let wanted = if bench.settings.quick { WANTED_QUICKLY } else { WANTED };
-    // Only who may do everything can raise it beyond the maximum.
-    let maximum = getrlimit(Resource::Nofile).maximum.map(|most| most.max(wanted as u64 + OTHERS));
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).with_context(|| {
-        format!("{wanted} connections need as many open files: raise the limit, as with `ulimit -Hn`")
-    })?;
     let (platform, _) = bench.platform(None, &[], &[])?;
     platform.skiff_output(&["listener", "create", "http", "--respond", "204"])?;
     let before_mib = memory_mib(platform.pid())?;
-    let mut open = Vec::with_capacity(wanted);
-    for number in 0..wanted {
-        let asked = ask(&platform.http);
-        open.push(asked.with_context(|| format!("connection {number} of {wanted}"))?);
-    }
+    let begin = |first: usize| Holder::begin(&platform.http, HELD_EACH.min(wanted - first));
+    let holders: Vec<Holder> = (0..wanted).step_by(HELD_EACH).map(begin).collect::<Result<_, _>>()?;
+    let at_once_mib = memory_mib(platform.pid())?;
+    sleep(IDLE);
     let with_mib = memory_mib(platform.pid())?;
-    let alive = open.iter_mut().map(again).filter(Result::is_ok).count();
-    drop(open);
+    let alive = holders.into_iter().map(Holder::end).sum::<anyhow::Result<usize>>()?;
     platform.stop()?;
     let each_kib = (with_mib - before_mib) * 1_024.0 / wanted as f64;
     let row = |what: &str, value: String| vec![what.to_owned(), value];
     Ok(Section {
-        method: vec![
-            "idle connections: each asks once and stays open; when all have, each is asked again, to see that none was \
-             closed. Memory is that of all the platform's processes before that"
-                .to_owned(),
-        ],
+        method: vec![format!(
+            "idle connections: each asks once and stays open; {} s after the last has, it is seen what all of the platform's \
+             processes take; then each asks again, to see that none was closed",
+            IDLE.as_secs()
+        )],
         tables: vec![Table {
             title: "Connections of clients that are idle".to_owned(),
             header: vec!["what", ""],
             rows: vec![
                 row("open, and answered again in the end", format!("{alive} of {wanted}")),
-                row(
-                    "memory of the platform before and with them, MiB (PSS)",
-                    format!("{} and {}", number(before_mib), number(with_mib)),
-                ),
-                row("memory of each, KiB (PSS)", number(each_kib)),
+                row("memory of the platform before them, MiB (PSS)", number(before_mib)),
+                row("as soon as all have asked", number(at_once_mib)),
+                row("when they are idle", number(with_mib)),
+                row("of that each, KiB", number(each_kib)),
             ],
         }],
         goals: vec![
@@ -69,9 +68,64 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Section> {
                 " MB",
             ),
         ],
-        data: json!({ "alive": alive, "before_mib": before_mib, "with_mib": with_mib }),
+        data: json!({ "alive": alive, "before_mib": before_mib, "at_once_mib": at_once_mib, "with_mib": with_mib }),
         ..Section::default()
     })
+}
+
+/// A process that holds connections.
+struct Holder {
+    process: Child,
+    tell: ChildStdin,
+    told: BufReader<ChildStdout>,
+}
+
+impl Holder {
+    /// One whose connections are open, and have each asked once.
+    fn begin(address: &str, connections: usize) -> anyhow::Result<Self> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(["hold", address, &connections.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let tell = process.stdin.take().context("its standard input is a pipe")?;
+        let told = BufReader::new(process.stdout.take().context("its standard output is a pipe")?);
+        let mut holder = Self { process, tell, told };
+        let open = holder.line()?;
+        ensure!(open == connections, "only {open} of {connections} connections are open");
+        Ok(holder)
+    }
+
+    /// How many of its connections are answered once more.
+    fn end(mut self) -> anyhow::Result<usize> {
+        self.tell.write_all(b"\n")?;
+        self.line()
+    }
+
+    fn line(&mut self) -> anyhow::Result<usize> {
+        let mut line = String::new();
+        self.told.read_line(&mut line)?;
+        line.trim().parse().context("a process that is to hold connections ended")
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Opens connections that ask once, and says how many; once it is told anything, asks again, and says how many are answered.
+pub(crate) fn hold(address: &str, connections: usize) -> anyhow::Result<()> {
+    let mut open = Vec::with_capacity(connections);
+    for number in 0..connections {
+        open.push(ask(address).with_context(|| format!("connection {number} of {connections}"))?);
+    }
+    println!("{}", open.len());
+    std::io::stdin().read_line(&mut String::new())?;
+    println!("{}", open.iter_mut().map(again).filter(Result::is_ok).count());
+    Ok(())
 }
 
 fn ask(address: &str) -> anyhow::Result<TcpStream> {
