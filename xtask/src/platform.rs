@@ -171,6 +171,14 @@ impl Platform {
         Ok(())
     }
 
+    /// Puts what lies at this path of the API in the namespace `default`.
+    pub(crate) fn put(&self, agent: &ureq::Agent, path: &str, body: &Value) -> anyhow::Result<()> {
+        let url = format!("{}/v1/namespaces/default/{path}", self.api);
+        let request = agent.put(url).header("authorization", &format!("Bearer {}", self.token));
+        answer(request.send_json(body)).with_context(|| format!("{path} can't be put"))?;
+        Ok(())
+    }
+
     /// The workers' process ids by seat, and whether each serves.
     pub(crate) fn workers(&self) -> anyhow::Result<Vec<(u64, bool)>> {
         let url = format!("{}/v1/status", self.api);

@@ -5,16 +5,18 @@
 
 mod balancer;
 mod error;
+mod events;
 mod lines;
+mod metric;
 mod network;
 
 pub use error::ClientError;
 
 use crate::{
-    ColdStartReport, ColdStartRequest, ErrorBody, Image, LogLine, LogQuery, Operation, Page, PageQuery,
-    PlatformStatus, PutService, RegisterTaskDefinition, RollbackService, RunTask, ScaleService, Service,
-    StopTask, Task, TaskDefinition, TaskDefinitionListQuery, TaskDefinitionQuery, TaskDefinitionReference,
-    TaskListQuery, UsageQuery, UsageReport,
+    ChangeRollout, ColdStartReport, ColdStartRequest, Deployment, ErrorBody, Image, LogLine, LogQuery,
+    Operation, Page, PageQuery, PlatformStatus, PutService, RegisterTaskDefinition, RollbackService, RunTask,
+    ScaleService, Service, StopTask, Task, TaskDefinition, TaskDefinitionListQuery, TaskDefinitionQuery,
+    TaskDefinitionReference, TaskListQuery, UsageQuery, UsageReport,
 };
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -226,6 +228,26 @@ impl Client {
         if_match: Option<u64>,
     ) -> Result<Service, ClientError> {
         self.change_service(Operation::RollbackService, namespace, service, body, if_match).await
+    }
+
+    /// How far a service's deployment is.
+    pub async fn get_rollout(
+        &self,
+        namespace: &Namespace,
+        service: &Name,
+    ) -> Result<Deployment, ClientError> {
+        let parameters = [namespace.as_str(), service.as_str()];
+        self.answer(self.request(Operation::GetRollout, &parameters)).await
+    }
+
+    /// Halts a service's deployment, has it go on, or gives it up.
+    pub async fn change_rollout(
+        &self,
+        namespace: &Namespace,
+        service: &Name,
+        body: &ChangeRollout,
+    ) -> Result<Service, ClientError> {
+        self.change_service(Operation::ChangeRollout, namespace, service, body, None).await
     }
 
     /// Measures cold starts of a service's task.

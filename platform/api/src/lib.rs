@@ -10,12 +10,15 @@ mod balancer;
 mod client;
 mod cold_start;
 mod definition;
+mod deployment;
 mod error;
+mod event;
 mod explain;
 mod flow;
 mod forward;
 mod image;
 mod log;
+mod metric;
 mod openapi;
 mod operation;
 mod page;
@@ -38,19 +41,31 @@ pub use definition::{
     Component, HealthCheck, HealthCheckSpec, Initialization, LimitsSpec, RegisterTaskDefinition,
     TaskDefinition, TaskDefinitionListQuery, TaskDefinitionQuery, TaskLimits,
 };
+pub use deployment::{
+    ChangeRollout, Deployment, DeploymentConfiguration, DeploymentState, PutDeploymentConfiguration,
+    RolloutAction,
+};
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
+pub use event::{
+    AlarmMoment, AlarmStateChange, AlarmValue, DeploymentStateChange, Event, EventDetail, EventQuery,
+    ScalingActivity, ScalingDirection, ServiceAction, TaskStateChange,
+};
 pub use explain::{ConsideredRule, ExplainQuery, Explanation, ExplanationSide};
 pub use flow::{FlowQuery, FlowRecord, ListeningPort, TaskNetwork, Verdict};
 pub use forward::{FORWARD_PROTOCOL, ForwardQuery};
 pub use image::Image;
 pub use log::{LogLine, LogQuery, LogStream};
+pub use metric::{
+    InvalidMetricDatum, Metric, MetricDatum, MetricListQuery, MetricPoint, MetricQuery, MetricSeries,
+    PutMetricData, StatisticSet,
+};
 pub use openapi::openapi;
 pub use operation::{Body, Operation, PathParameter};
 pub use page::{Page, PageQuery};
 pub use security_group::{ChangeRule, PutSecurityGroup, SecurityGroup};
 pub use service::{
-    Deployment, DeploymentState, PutService, RollbackService, ScaleService, Service, ServiceEvent,
-    ServiceSpec, ServiceState, ServiceStatus,
+    PutService, RollbackService, ScaleService, Service, ServiceEvent, ServiceSpec, ServiceState,
+    ServiceStatus,
 };
 pub use status::{Health, HealthState, ListenerStatus, PlatformStatus, WorkerState, WorkerStatus};
 pub use task::{RunTask, StopTask, Task, TaskHealth, TaskListQuery, TaskUsage};

@@ -3,14 +3,16 @@
 //! Whoever adds an operation adds a variant, and the compiler names every other place that must know it.
 
 mod balancer;
+mod events;
+mod metric;
 mod network;
+mod service;
 
 use crate::text;
 use crate::{
-    ColdStartReport, ColdStartRequest, ErrorCode, ForwardQuery, Health, Image, LogLine, LogQuery, Page,
-    PageQuery, PlatformStatus, PutService, RegisterTaskDefinition, RollbackService, RunTask, ScaleService,
-    Service, StopTask, Task, TaskDefinition, TaskDefinitionListQuery, TaskDefinitionQuery, TaskListQuery,
-    UsageQuery, UsageReport,
+    ErrorCode, ForwardQuery, Health, Image, LogLine, LogQuery, Page, PageQuery, PlatformStatus,
+    RegisterTaskDefinition, RunTask, StopTask, Task, TaskDefinition, TaskDefinitionListQuery,
+    TaskDefinitionQuery, TaskListQuery, UsageQuery, UsageReport,
 };
 use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -33,6 +35,8 @@ pub enum Operation {
     DeleteService,
     ScaleService,
     RollbackService,
+    GetRollout,
+    ChangeRollout,
     MeasureColdStarts,
     RunTask,
     ListTasks,
@@ -40,6 +44,7 @@ pub enum Operation {
     StopTask,
     ForwardTask,
     ReadLogs,
+    ReadEvents,
     PutSecurityGroup,
     ListSecurityGroups,
     GetSecurityGroup,
@@ -67,6 +72,9 @@ pub enum Operation {
     ListCertificates,
     GetCertificate,
     DeleteCertificate,
+    PutMetricData,
+    ListMetrics,
+    GetMetric,
     GetStatus,
     GetUsage,
     GetHealth,
@@ -114,7 +122,7 @@ pub(crate) struct Spec {
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 53] = [
+    pub const ALL: [Self; 59] = [
         Self::PushImage,
         Self::ListImages,
         Self::GetImage,
@@ -129,6 +137,8 @@ impl Operation {
         Self::DeleteService,
         Self::ScaleService,
         Self::RollbackService,
+        Self::GetRollout,
+        Self::ChangeRollout,
         Self::MeasureColdStarts,
         Self::RunTask,
         Self::ListTasks,
@@ -136,6 +146,7 @@ impl Operation {
         Self::StopTask,
         Self::ForwardTask,
         Self::ReadLogs,
+        Self::ReadEvents,
         Self::PutSecurityGroup,
         Self::ListSecurityGroups,
         Self::GetSecurityGroup,
@@ -163,6 +174,9 @@ impl Operation {
         Self::ListCertificates,
         Self::GetCertificate,
         Self::DeleteCertificate,
+        Self::PutMetricData,
+        Self::ListMetrics,
+        Self::GetMetric,
         Self::GetStatus,
         Self::GetUsage,
         Self::GetHealth,
@@ -255,6 +269,8 @@ impl Operation {
             | Self::DeleteService
             | Self::ScaleService
             | Self::RollbackService
+            | Self::GetRollout
+            | Self::ChangeRollout
             | Self::MeasureColdStarts => self.service_spec(),
             Self::RunTask
             | Self::ListTasks
@@ -262,6 +278,7 @@ impl Operation {
             | Self::StopTask
             | Self::ForwardTask
             | Self::ReadLogs => self.task_spec(),
+            Self::ReadEvents => self.event_spec(),
             Self::PutSecurityGroup
             | Self::ListSecurityGroups
             | Self::GetSecurityGroup
@@ -289,6 +306,7 @@ impl Operation {
             | Self::ListCertificates
             | Self::GetCertificate
             | Self::DeleteCertificate => self.balancer_spec(),
+            Self::PutMetricData | Self::ListMetrics | Self::GetMetric => self.metric_spec(),
             Self::GetStatus | Self::GetUsage | Self::GetHealth | Self::GetMetrics | Self::GetOpenApi => {
                 self.platform_spec()
             }
@@ -357,60 +375,6 @@ impl Operation {
             .response(204, Body::Empty)
             .errors(&[ErrorCode::NotFound, ErrorCode::FailedPrecondition]),
             other => unreachable!("{other:?} is no operation on task definitions"),
-        }
-    }
-
-    fn service_spec(self) -> Spec {
-        const ALL: &str = "/v1/namespaces/{namespace}/services";
-        const ONE: &str = "/v1/namespaces/{namespace}/services/{service}";
-        let spec = |method, path, summary| Spec::new(method, path, "services", summary);
-        match self {
-            Self::PutService => spec(Method::PUT, ONE, "Creates a service or updates it.")
-                .if_match()
-                .request(Body::Json(of::<PutService>))
-                .response(200, Body::Json(of::<Service>))
-                .errors(&[ErrorCode::NotFound, ErrorCode::Conflict]),
-            Self::ListServices => spec(Method::GET, ALL, "Lists services by name.")
-                .query(of::<PageQuery>)
-                .response(200, Body::Json(of::<Page<Service>>)),
-            Self::GetService => spec(Method::GET, ONE, "Shows a service: what it is to be and what it is.")
-                .response(200, Body::Json(of::<Service>))
-                .errors(&[ErrorCode::NotFound]),
-            Self::DeleteService => spec(
-                Method::DELETE,
-                ONE,
-                "Removes a service that no rule and no listener needs, and stops its tasks.",
-            )
-            .if_match()
-            .response(204, Body::Empty)
-            .errors(&[ErrorCode::NotFound, ErrorCode::FailedPrecondition]),
-            Self::ScaleService => spec(
-                Method::POST,
-                "/v1/namespaces/{namespace}/services/{service}/scale",
-                "Changes how many tasks a service has.",
-            )
-            .if_match()
-            .request(Body::Json(of::<ScaleService>))
-            .response(200, Body::Json(of::<Service>))
-            .errors(&[ErrorCode::NotFound]),
-            Self::RollbackService => spec(
-                Method::POST,
-                "/v1/namespaces/{namespace}/services/{service}/rollback",
-                "Puts a service back to an earlier revision of its task definition.",
-            )
-            .if_match()
-            .request(Body::Json(of::<RollbackService>))
-            .response(200, Body::Json(of::<Service>))
-            .errors(&[ErrorCode::NotFound, ErrorCode::FailedPrecondition, ErrorCode::Conflict]),
-            Self::MeasureColdStarts => spec(
-                Method::POST,
-                "/v1/namespaces/{namespace}/services/{service}/cold-starts",
-                "Measures the stages of cold starts of a service's task.",
-            )
-            .request(Body::Json(of::<ColdStartRequest>))
-            .response(200, Body::Json(of::<ColdStartReport>))
-            .errors(&[ErrorCode::NotFound, ErrorCode::FailedPrecondition]),
-            other => unreachable!("{other:?} is no operation on services"),
         }
     }
 
@@ -532,6 +496,7 @@ fn parameter_schema(name: &'static str) -> SchemaOf {
         "service" | "security_group" | "listener" | "rule" | "target_group" | "certificate" => {
             of::<text::Name>
         }
+        "metric" => of::<text::MetricName>,
         "task" => of::<text::TaskId>,
         other => unreachable!("{other} is no parameter of a path"),
     }

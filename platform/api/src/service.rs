@@ -1,12 +1,12 @@
 //! Services: what a user wants running, and how far that is true.
 
-use crate::InvalidSpec;
 use crate::text::{self, TaskDefinitionReference};
+use crate::{Deployment, DeploymentConfiguration, InvalidSpec, PutDeploymentConfiguration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skiff_types::{
-    HostPattern, Listen, Name, Namespace, PathPrefix, ServiceSpec as DomainSpec, StopCode, TaskDefinitionId,
-    TaskId,
+    HostPattern, Listen, Name, Namespace, PathPrefix, ScaleToZero, ServiceSpec as DomainSpec, StopCode,
+    TaskDefinitionId, TaskId,
 };
 use std::collections::BTreeSet;
 
@@ -41,6 +41,14 @@ pub struct PutService {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<text::Listen>>")]
     pub listen: Option<Vec<Listen>>,
+    /// How it goes from one revision to the next, from the next step on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<PutDeploymentConfiguration>,
+    /// After how long without a request it has no task, from 1s to 7d, or never, which it is on a new service. The next request
+    /// has one started, and waits for it. For services of `http` tasks that are to have a task at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::ScaleToZero>")]
+    pub scale_to_zero: Option<ScaleToZero>,
 }
 
 impl PutService {
@@ -49,7 +57,8 @@ impl PutService {
         self.desired.map_or(Ok(()), check_desired)?;
         check_count("hosts", self.hosts.as_deref(), DomainSpec::ROUTES_MAX)?;
         check_count("paths", self.paths.as_deref(), DomainSpec::ROUTES_MAX)?;
-        check_count("listeners", self.listen.as_deref(), Listen::PER_SERVICE_MAX)
+        check_count("listeners", self.listen.as_deref(), Listen::PER_SERVICE_MAX)?;
+        self.deployment.map_or(Ok(()), |deployment| deployment.check())
     }
 }
 
@@ -87,7 +96,7 @@ impl ScaleService {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RollbackService {
-    /// Which revision of the family it runs; the one it ran before, where not given.
+    /// Which revision of the family it runs; the last that completed before, where not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<u32>,
 }
@@ -135,6 +144,13 @@ pub struct ServiceSpec {
     #[serde(default)]
     #[schemars(with = "Vec<text::Listen>")]
     pub listen: Vec<Listen>,
+    /// How it goes from one revision to the next.
+    #[serde(default)]
+    pub deployment: DeploymentConfiguration,
+    /// After how long without a request it has no task.
+    #[serde(default)]
+    #[schemars(with = "text::ScaleToZero")]
+    pub scale_to_zero: ScaleToZero,
 }
 
 /// What a service is.
@@ -161,6 +177,9 @@ pub struct ServiceStatus {
     pub port: Option<u16>,
     /// How far the present revision has replaced what was before.
     pub deployment: Deployment,
+    /// It has no task because nobody asked it for as long as its user said; the next request wakes it.
+    #[serde(default)]
+    pub asleep: bool,
     /// Tasks that ended without being asked to, and were replaced, since the service was created.
     pub restarts: u64,
     /// CPU time of its present tasks, in seconds.
@@ -181,35 +200,6 @@ pub enum ServiceState {
     Active,
     /// It was removed: it is gone as soon as its last task has stopped.
     Draining,
-}
-
-/// The replacing of one revision by another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Deployment {
-    /// The revision that comes.
-    #[schemars(with = "text::TaskDefinitionId")]
-    pub definition: TaskDefinitionId,
-    /// How far it is.
-    pub state: DeploymentState,
-    /// Tasks of this revision that are `RUNNING` and, where that is checked, healthy.
-    pub running: u32,
-    /// Attempts of this revision that failed in a row.
-    pub failures: u32,
-    /// What holds it up, for people; absent where nothing does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    /// When it began, in milliseconds since 1970.
-    pub created_at_ms: u64,
-}
-
-/// How far a deployment is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum DeploymentState {
-    /// Its tasks are not all `RUNNING` and healthy, or others still run.
-    InProgress,
-    /// All desired tasks of its revision are `RUNNING`, healthy and reached by requests, and none of another runs.
-    Completed,
 }
 
 /// Something that happened to a service.

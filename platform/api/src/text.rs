@@ -74,6 +74,12 @@ text_schemas! {
     TaskDefinitionReferenceText as "TaskDefinitionReference":
         "FAMILY:REVISION, or FAMILY for its newest revision.", "hello";
     TaskId as "TaskId": "32 hexadecimal digits.", "0193f0c5c00070008000000000000001";
+    DeploymentId as "DeploymentId": "32 hexadecimal digits.", "0193f0c5c00070008000000000000002";
+    EventId as "EventId": "32 hexadecimal digits that order as events were recorded.",
+        "0193f0c5c0007000bfffffffffffffff";
+    Resource as "Resource":
+        "Whom an event happened to: service/NAMESPACE/NAME, task/NAMESPACE/ID or alarm/NAMESPACE/NAME.",
+        "service/default/web";
     QualifiedName as "QualifiedName": "NAMESPACE/NAME.", "default/hello";
     Rule as "Rule":
         "What a security group allows: all, tcp or udp, with a port or a range of them, from or to whom.",
@@ -82,6 +88,7 @@ text_schemas! {
     CpuUnits as "CpuUnits": "CPU units from 16 to 65536; 1024 are one core.", "256";
     MemorySize as "MemorySize": "A size with its unit.", "128MiB";
     Span as "Span": "A time with its unit.", "30s";
+    ScaleToZero as "ScaleToZero": "A time without a request, from 1s to 7d, or never.", "5m";
     HostPattern as "HostPattern": "A host without port, or '*.' and a domain.", "api.example.com";
     PathPrefix as "PathPrefix": "A path; takes all that lies below it as well.", "/api";
     Listen as "Listen": "A port of the load balancer: its protocol and number.", "tcp:6379";
@@ -91,6 +98,10 @@ text_schemas! {
          which one must be like the request's.", "host=api.example.com,*.example.org";
     VirtualAddress as "VirtualAddress": "A task's address in the virtual network, and a port.", "10.64.0.7:8080";
     Outside as "Outside": "A host outside, by address or name, and a port.", "192.0.2.7:8080";
+    MetricName as "MetricName": "A letter, then letters, digits, '_', '.', '/' or '-'; 64 at most.", "CPUUtilization";
+    Dimensions as "Dimensions": "Up to four times NAME=VALUE with a comma between.", "queue=mails,zone=a";
+    Statistic as "Statistic":
+        "Average, Sum, Minimum, Maximum, SampleCount, or a percentile from p0 to p100.", "p99.9";
     Matcher as "Matcher": "Statuses that are a success: numbers and ranges of them, joined by commas.", "200-299,302";
 }
 
@@ -98,6 +109,7 @@ enum_schemas! {
     Transport as "Transport": "A transport protocol.", ["tcp", "udp"];
     Direction as "Direction": "Which way a rule or a flow looks.", ["ingress", "egress"];
     Kind as "Kind": "What a task does, read off its component's exports.", ["http", "command"];
+    CircuitBreaker as "CircuitBreaker": "What becomes of a deployment whose tasks fail.", ["off", "stop", "rollback"];
     Restart as "Restart": "What becomes of a one-off task whose program ended.", ["never", "on-failure", "always"];
     WasiGeneration as "WasiGeneration": "The WASI that a component exports.", ["0.2", "0.3"];
     TaskStatus as "TaskStatus": "A task's lifecycle, in order.", [
@@ -106,6 +118,18 @@ enum_schemas! {
     StopCode as "StopCode": "Why a task ended.", [
         "TaskFailedToStart", "Exited", "Trapped", "OutOfMemory", "UserInitiated", "ServiceSchedulerInitiated",
         "WorkerLost", "PlatformStopped", "Unhealthy"
+    ];
+    EventType as "EventType": "Of which type an event is.", ["task", "deployment", "service", "alarm", "scaling"];
+    EventSource as "EventSource": "Where an event comes from.", [
+        "skiff.ecs", "skiff.cloudwatch", "skiff.application-autoscaling"
+    ];
+    EventLevel as "EventLevel": "How bad an event is.", ["INFO", "WARN", "ERROR"];
+    DeploymentEventName as "DeploymentEventName": "How far a deployment is, as ECS calls such an event.", [
+        "SERVICE_DEPLOYMENT_IN_PROGRESS", "SERVICE_DEPLOYMENT_COMPLETED", "SERVICE_DEPLOYMENT_FAILED"
+    ];
+    ServiceActionName as "ServiceActionName": "What happened to a service, as ECS calls such an event.", [
+        "SERVICE_STEADY_STATE", "SERVICE_DESIRED_COUNT_UPDATED", "TASKS_STOPPED", "SERVICE_TASK_START_IMPAIRED",
+        "SERVICE_TASK_PLACEMENT_FAILURE"
     ];
     ListenerProtocol as "ListenerProtocol": "What is spoken at a listener.", ["http", "https", "tcp"];
     Scheme as "Scheme": "Who reaches a listener: whoever reaches the node, or tasks alone.", ["public", "internal"];
@@ -248,12 +272,16 @@ mod tests {
                 "TaskDefinitionId" => takes::<skiff_types::TaskDefinitionId>(example),
                 "TaskDefinitionReference" => takes::<TaskDefinitionReference>(example),
                 "TaskId" => takes::<skiff_types::TaskId>(example),
+                "DeploymentId" => takes::<skiff_types::DeploymentId>(example),
+                "EventId" => takes::<skiff_types::EventId>(example),
+                "Resource" => takes::<skiff_types::Resource>(example),
                 "QualifiedName" => takes::<skiff_types::QualifiedName>(example),
                 "Rule" => takes::<skiff_types::Rule>(example),
                 "Group" => takes::<skiff_types::Group>(example),
                 "CpuUnits" => takes::<skiff_types::CpuUnits>(example),
                 "MemorySize" => takes::<skiff_types::MemorySize>(example),
                 "Span" => takes::<skiff_types::Span>(example),
+                "ScaleToZero" => takes::<skiff_types::ScaleToZero>(example),
                 "HostPattern" => takes::<skiff_types::HostPattern>(example),
                 "PathPrefix" => takes::<skiff_types::PathPrefix>(example),
                 "Listen" => takes::<skiff_types::Listen>(example),
@@ -261,6 +289,9 @@ mod tests {
                 "Condition" => takes::<skiff_types::Condition>(example),
                 "VirtualAddress" => takes::<skiff_types::VirtualAddress>(example),
                 "Outside" => takes::<skiff_types::Outside>(example),
+                "MetricName" => takes::<skiff_types::MetricName>(example),
+                "Dimensions" => takes::<skiff_types::Dimensions>(example),
+                "Statistic" => takes::<skiff_types::Statistic>(example),
                 "Matcher" => takes::<skiff_types::Matcher>(example),
                 other => panic!("{other} is not checked"),
             };
@@ -276,10 +307,16 @@ mod tests {
                     "Transport" => takes::<skiff_types::Transport>(value),
                     "Direction" => takes::<skiff_types::Direction>(value),
                     "Kind" => takes::<skiff_types::Kind>(value),
+                    "CircuitBreaker" => takes::<skiff_types::CircuitBreaker>(value),
                     "Restart" => takes::<skiff_types::Restart>(value),
                     "WasiGeneration" => takes::<skiff_types::WasiGeneration>(value),
                     "TaskStatus" => takes::<skiff_types::TaskStatus>(value),
                     "StopCode" => takes::<skiff_types::StopCode>(value),
+                    "EventType" => takes::<skiff_types::EventType>(value),
+                    "EventSource" => takes::<skiff_types::EventSource>(value),
+                    "EventLevel" => takes::<skiff_types::EventLevel>(value),
+                    "DeploymentEventName" => takes::<skiff_types::DeploymentEventName>(value),
+                    "ServiceActionName" => takes::<skiff_types::ServiceActionName>(value),
                     "ListenerProtocol" => takes::<skiff_types::ListenerProtocol>(value),
                     "Scheme" => takes::<skiff_types::Scheme>(value),
                     "TargetProtocol" => takes::<skiff_types::TargetProtocol>(value),

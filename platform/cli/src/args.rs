@@ -5,9 +5,12 @@ mod balancer;
 mod bench;
 mod certificate;
 mod daemon;
+mod events;
 mod health_check;
+mod metrics;
 mod network;
 mod platform;
+mod rollout;
 mod usage;
 
 pub(crate) use apply::ApplyArgs;
@@ -18,19 +21,22 @@ pub(crate) use balancer::{
 pub(crate) use bench::{BenchCommand, ColdStartArgs};
 pub(crate) use certificate::{CertificateCommand, CertificateImportArgs};
 pub(crate) use daemon::DaemonArgs;
+pub(crate) use events::EventsArgs;
 pub(crate) use health_check::HealthCheckArgs;
+pub(crate) use metrics::{MetricsArgs, MetricsCommand, MetricsListArgs, MetricsPutArgs};
 pub(crate) use network::{
     ExplainArgs, FlowsArgs, ForwardArgs, NetworkCommand, RuleArgs, SecurityGroupCommand,
     SecurityGroupCreateArgs,
 };
 pub use platform::{AccessLog, AccessLogFormat, ApiAddress, CompileArgs, Tls, UpArgs, WorkerArgs};
+pub(crate) use rollout::{DeploymentArgs, RollbackArgs, RolloutCommand, ScaleArgs};
 pub(crate) use usage::{CompletionsArgs, ManArgs, UsageArgs, UsageBy};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skiff_api::TaskDefinitionReference;
 use skiff_types::{
     CpuUnits, HostPattern, ImageReference, Listen, MemorySize, Name, Namespace, PathPrefix, Restart, Reuse,
-    Span, TaskDefinitionId, TaskStatus,
+    ScaleToZero, Span, TaskDefinitionId, TaskStatus,
 };
 use std::path::PathBuf;
 
@@ -188,6 +194,10 @@ pub enum Command {
     Forward(ForwardArgs),
     /// Print what a service or a task wrote
     Logs(LogsArgs),
+    /// Print what happened to tasks, services and alarms
+    Events(EventsArgs),
+    /// Show what was measured of services and tasks, and metrics of your own
+    Metrics(MetricsArgs),
     /// Change how many tasks a service has
     Scale(ScaleArgs),
     /// Remove services and stop their tasks
@@ -199,6 +209,13 @@ pub enum Command {
     },
     /// Put a service back to an earlier revision
     Rollback(RollbackArgs),
+    /// Follow a service's deployment, halt it, have it go on, or give it up
+    #[command(after_help = rollout::ROLLOUT_HELP)]
+    Rollout {
+        /// What to do.
+        #[command(subcommand)]
+        command: RolloutCommand,
+    },
     /// Show what services, their tasks and the platform itself used: the bill
     Usage(UsageArgs),
     /// Measure
@@ -284,6 +301,8 @@ Examples:
   skiff deploy hello:latest --name hello-two     an image that was pushed before
   skiff deploy --desired 3 --host api.localhost --env LOG=debug
   skiff deploy kv.wasm --port 6379 --listen tcp:6379    a daemon, reached by TCP too
+  skiff deploy --min-healthy 50 --max-percent 100      half of the tasks at a time, and never more than there are
+  skiff deploy --scale-to-zero 5m                no task while nobody asks; the next request wakes it
   skiff deploy --security-group web              who may reach it, and whom it may; see `skiff sg`")]
 pub struct DeployArgs {
     /// A folder with a skiff.toml, a component's file, or an image
@@ -332,9 +351,16 @@ pub struct DeployArgs {
     /// manifest's `security-groups`, else those the service has, else `default`]
     #[arg(long = "security-group", value_name = "NAME")]
     pub security_groups: Vec<Name>,
+    /// No task after so long without a request, like 5m; the next request has one started and waits for it: a time from 1s to
+    /// 7d, or never [default: the manifest's `scale-to-zero`, else as it is, else never]
+    #[arg(long, value_name = "TIME")]
+    pub scale_to_zero: Option<ScaleToZero>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "its fields say it")]
     pub daemon: DaemonArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields say it")]
+    pub deployment: DeploymentArgs,
     /// Do not wait until it serves
     #[arg(long)]
     pub no_wait: bool,
@@ -525,37 +551,6 @@ pub struct LogsArgs {
     /// Print when each line was written
     #[arg(long, short)]
     pub timestamps: bool,
-}
-
-/// `skiff scale`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  skiff scale hello 3\n  skiff scale hello 0 --no-wait")]
-pub struct ScaleArgs {
-    /// The service
-    pub name: Name,
-    /// How many tasks
-    #[arg(value_name = "N")]
-    pub desired: u32,
-    /// Do not wait until they run
-    #[arg(long)]
-    pub no_wait: bool,
-}
-
-/// `skiff rollback`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  skiff rollback hello            to the revision that ran before
-  skiff rollback hello --to 3     to revision 3")]
-pub struct RollbackArgs {
-    /// The service
-    pub name: Name,
-    /// Which revision [default: the one that ran before]
-    #[arg(long, value_name = "REVISION")]
-    pub to: Option<u32>,
-    /// Do not wait until it serves
-    #[arg(long)]
-    pub no_wait: bool,
 }
 
 fn environment_variable(text: &str) -> Result<(String, String), String> {

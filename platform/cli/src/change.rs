@@ -2,7 +2,7 @@
 
 use crate::args::{RollbackArgs, ScaleArgs};
 use crate::context::Context;
-use crate::{deploy, progress};
+use crate::{deploy, progress, rollout};
 use skiff_api::{Client, RollbackService, ScaleService, Service};
 use skiff_types::Name;
 
@@ -22,7 +22,7 @@ pub(crate) async fn rollback(context: &Context, args: &RollbackArgs) -> anyhow::
 }
 
 async fn finish(context: &Context, client: &Client, service: Service, no_wait: bool) -> anyhow::Result<()> {
-    let service = if no_wait { service } else { deploy::wait(context, client, &service).await? };
+    let service = if no_wait { service } else { rollout::wait(context, client, &service).await? };
     context.output.print(&service, || deploy::line(&service))?;
     Ok(())
 }

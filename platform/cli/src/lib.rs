@@ -17,6 +17,7 @@ mod completions;
 mod context;
 mod definitions;
 mod deploy;
+mod events;
 mod failure;
 mod forward;
 mod human;
@@ -24,10 +25,12 @@ mod images;
 mod listeners;
 mod logs;
 mod man;
+mod metrics;
 mod network;
 mod new;
 mod output;
 mod progress;
+mod rollout;
 mod rules;
 mod run;
 mod security_groups;
@@ -118,10 +121,13 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Apply(args) => return apply::run(&context, &args).await,
         Command::Export => apply::export::run(&context).await?,
         Command::Forward(args) => forward::run(&context, &args).await?,
+        Command::Events(args) => events::run(&context, &args).await?,
         Command::Logs(args) => logs::run(&context, &args).await?,
+        Command::Metrics(args) => metrics::run(&context, &args).await?,
         Command::Scale(args) => change::scale(&context, &args).await?,
         Command::Rm { names } => change::remove(&context, &names).await?,
         Command::Rollback(args) => change::rollback(&context, &args).await?,
+        Command::Rollout { command } => rollout::run(&context, &command).await?,
         Command::Usage(args) => usage::run(&context, &args).await?,
         Command::Completions(args) => completions::run(args.shell)?,
         Command::Man(args) => man::run(&context, &args.dir)?,

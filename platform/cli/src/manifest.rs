@@ -3,9 +3,10 @@
 //! Every error names the file, the line and the value; an unknown key is an error that names the nearest known one.
 //! Nothing here looks at the files that the manifest names.
 
-use skiff_api::HealthCheckSpec;
+use skiff_api::{HealthCheckSpec, PutDeploymentConfiguration, Setting};
 use skiff_types::{
-    CpuUnits, HostPattern, Kind, Listen, MemorySize, Name, ParseError, PathPrefix, Restart, Reuse, Span,
+    CpuUnits, DeploymentConfiguration, HostPattern, Kind, Listen, MemorySize, Name, ParseError, PathPrefix,
+    Restart, Reuse, ScaleToZero, Span,
 };
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -40,7 +41,17 @@ const KEYS: [&str; 17] = [
 ];
 const REUSE_KEYS: [&str; 2] = ["requests", "concurrent"];
 const HEALTH_KEYS: [&str; 5] = ["interval", "timeout", "healthy", "unhealthy", "start-period"];
-const SERVICE_KEYS: [&str; 4] = ["desired", "hosts", "paths", "listen"];
+const SERVICE_KEYS: [&str; 9] = [
+    "desired",
+    "hosts",
+    "paths",
+    "listen",
+    "min-healthy",
+    "max-percent",
+    "circuit-breaker",
+    "grace",
+    "scale-to-zero",
+];
 /// Distance up to which a known key is named as the one that was meant (Jaro-Winkler similarity, 1 is equal).
 const SIMILARITY_MIN: f64 = 0.7;
 
@@ -94,6 +105,10 @@ pub struct ServiceSection {
     pub paths: Vec<PathPrefix>,
     /// Where it is reached beside HTTP.
     pub listen: Vec<Listen>,
+    /// How it goes from one revision to the next.
+    pub deployment: PutDeploymentConfiguration,
+    /// After how long without a request it has no task.
+    pub scale_to_zero: Option<ScaleToZero>,
 }
 
 /// A value and where it stands.
@@ -187,6 +202,26 @@ impl Reader<'_> {
             hosts: table.get("hosts").map_or(Ok(Vec::new()), |value| self.list("hosts", value))?,
             paths: table.get("paths").map_or(Ok(Vec::new()), |value| self.list("paths", value))?,
             listen: table.get("listen").map_or(Ok(Vec::new()), |value| self.list("listen", value))?,
+            deployment: self.deployment(table)?,
+            scale_to_zero: table
+                .get("scale-to-zero")
+                .map(|value| self.parsed("scale-to-zero", value))
+                .transpose()?,
+        })
+    }
+
+    fn deployment(&self, table: &Table<'_>) -> Result<PutDeploymentConfiguration, ManifestError> {
+        let percent =
+            |key: &str, most: u16| table.get(key).map(|value| self.percent(key, value, most)).transpose();
+        let grace = table.get("grace").map(|value| self.parsed("grace", value)).transpose()?;
+        Ok(PutDeploymentConfiguration {
+            min_healthy_percent: percent("min-healthy", 100)?,
+            max_percent: percent("max-percent", DeploymentConfiguration::MAX_PERCENT_MAX)?,
+            circuit_breaker: table
+                .get("circuit-breaker")
+                .map(|value| self.parsed("circuit-breaker", value))
+                .transpose()?,
+            grace: grace.map_or(Setting::Kept, Setting::Given),
         })
     }
 
@@ -301,6 +336,13 @@ impl Reader<'_> {
             integer(value).and_then(|count| u32::try_from(count).ok()).filter(|&count| count >= least);
         count.ok_or_else(|| {
             self.wrong(key, value, &format!("a whole number from {least} upwards, without quotes"))
+        })
+    }
+
+    fn percent(&self, key: &str, value: &Value<'_>, most: u16) -> Result<u16, ManifestError> {
+        let percent = integer(value).and_then(|percent| u16::try_from(percent).ok());
+        percent.filter(|&percent| percent <= most).ok_or_else(|| {
+            self.wrong(key, value, &format!("a whole number of percent, from 0 to {most}, without quotes"))
         })
     }
 

@@ -2,9 +2,9 @@
 
 use crate::context::{Context, all_pages};
 use crate::output::{self, or_none};
-use crate::{human, tasks};
-use skiff_api::{DeploymentState, PageQuery, Service, ServiceState, Task, TaskListQuery};
-use skiff_types::Name;
+use crate::{human, rollout, tasks};
+use skiff_api::{DeploymentConfiguration, PageQuery, Service, ServiceState, Task, TaskListQuery};
+use skiff_types::{Name, ScaleToZero};
 
 /// How many of a service's tasks are shown with it.
 const TASKS_SHOWN_MAX: u32 = 20;
@@ -52,11 +52,11 @@ fn table(services: &[Service], now_ms: u64) -> String {
         let status = &service.status;
         [
             service.name.to_string(),
-            state(status.state).to_owned(),
+            if status.asleep { "ASLEEP" } else { state(status.state) }.to_owned(),
             service.spec.definition.to_string(),
             format!("{}/{}", status.running, service.spec.desired),
             status.pending.to_string(),
-            progress(status.deployment.state).to_owned(),
+            rollout::state_word(status.deployment.state).to_owned(),
             human::cpu(status.cpu_seconds),
             human::bytes(status.memory_bytes),
             status.restarts.to_string(),
@@ -71,13 +71,6 @@ fn state(state: ServiceState) -> &'static str {
     match state {
         ServiceState::Active => "ACTIVE",
         ServiceState::Draining => "DRAINING",
-    }
-}
-
-fn progress(state: DeploymentState) -> &'static str {
-    match state {
-        DeploymentState::InProgress => "IN_PROGRESS",
-        DeploymentState::Completed => "COMPLETED",
     }
 }
 
@@ -99,12 +92,14 @@ fn details(service: &Service, tasks: &[Task], now_ms: u64) -> String {
                 spec.desired, status.running, status.ready, status.pending, status.stopping
             ),
         ),
-        ("Deployment", format!("{} {}{reason}", deployment.definition, progress(deployment.state))),
+        ("Deployment", format!("{} {}{reason}", deployment.definition, rollout::state(deployment))),
+        ("Rolling updates", rolling_updates(&spec.deployment)),
         ("URLs", joined(status.urls.clone())),
         ("Hosts", joined(spec.hosts.iter().map(ToString::to_string).collect())),
         ("Paths", joined(spec.paths.iter().map(ToString::to_string).collect())),
         ("Listeners", joined(listeners(service))),
         ("Security groups", security_groups(spec.security_groups.as_deref())),
+        ("Scale to zero", scale_to_zero(spec.scale_to_zero, status.asleep)),
         ("CPU", human::cpu(status.cpu_seconds)),
         ("Memory", human::bytes(status.memory_bytes)),
         ("Requests", status.requests.to_string()),
@@ -136,6 +131,22 @@ pub(crate) fn listeners(service: &Service) -> Vec<String> {
     service.spec.listen.iter().map(|listen| format!("{listen}{port}")).collect()
 }
 
+/// Within which bounds it goes from one revision to the next, and what becomes of one that fails.
+fn rolling_updates(configuration: &DeploymentConfiguration) -> String {
+    let DeploymentConfiguration { min_healthy_percent, max_percent, circuit_breaker, grace } = configuration;
+    let grace = grace.map(|grace| format!(", checks count after {grace}")).unwrap_or_default();
+    format!("{min_healthy_percent}% to {max_percent}%, circuit breaker: {circuit_breaker}{grace}")
+}
+
+/// After how long without a request it sleeps, and whether it does.
+fn scale_to_zero(said: ScaleToZero, asleep: bool) -> String {
+    match (said, asleep) {
+        (ScaleToZero::Never, _) => "never".to_owned(),
+        (ScaleToZero::After(span), false) => format!("after {span} without a request"),
+        (ScaleToZero::After(span), true) => format!("after {span} without a request; it is asleep"),
+    }
+}
+
 fn security_groups(groups: Option<&[Name]>) -> String {
     match groups {
         Some(groups) => groups.iter().map(Name::to_string).collect::<Vec<_>>().join("\n"),
@@ -156,7 +167,7 @@ mod tests {
             "status": {
                 "state": "ACTIVE", "kind": "http", "running": 1, "ready": 1, "port": 6380, "pending": 1, "stopping": 0, "urls": ["http://hello.localhost:8080"],
                 "deployment": {
-                    "definition": "hello:3", "state": "IN_PROGRESS", "running": 1, "failures": 1,
+                    "id": "0193f0c5c00070008000000000000002", "definition": "hello:3", "state": "IN_PROGRESS", "running": 1, "failures": 1,
                     "message": "a task trapped", "created_at_ms": 2_000,
                 },
                 "restarts": 4, "cpu_seconds": 12.25, "memory_bytes": 5_000_000, "requests": 123,

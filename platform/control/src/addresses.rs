@@ -222,7 +222,10 @@ async fn create(context: &Context, mut object: TaskObject) -> Result<Held<TaskOb
     object.task.address = Some(address);
     let key = object.key();
     match context.objects.put(object, Expect::Absent).await {
-        Ok(held) => Ok(held),
+        Ok(held) => {
+            context.events.task(&held.value);
+            Ok(held)
+        }
         Err(error) => {
             context.addresses.doubt(key, address).await;
             Err(error.into())

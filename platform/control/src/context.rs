@@ -3,19 +3,23 @@
 use crate::addresses::Addresses;
 use crate::bill::Bill;
 use crate::entrance::FORWARDS_MAX;
+use crate::events::Events;
 use crate::meters::{Accounts, Meters};
 use crate::objects::Objects;
+use crate::series::Series;
 use skiff_kit::clock::Clock;
 use skiff_kit::{Drain, random};
 use skiff_net::Guard;
 use skiff_ports::flows::Flows;
 use skiff_ports::images::Images;
+use skiff_ports::journal::Journal;
 use skiff_ports::logs::Logs;
 use skiff_ports::network::NetworkSetup;
 use skiff_ports::runtime::Runtime;
+use skiff_ports::series::SeriesLog;
 use skiff_ports::store::Store;
 use skiff_ports::usage::UsageLog;
-use skiff_types::{Digest, TaskId};
+use skiff_types::{DeploymentId, Digest, TaskId};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -73,6 +77,8 @@ pub struct Deps {
     pub logs: Arc<dyn Logs>,
     pub flows: Arc<dyn Flows>,
     pub usage: Arc<dyn UsageLog>,
+    pub series: Arc<dyn SeriesLog>,
+    pub journal: Arc<dyn Journal>,
     pub meters: Arc<dyn Meters>,
     pub clock: Arc<dyn Clock>,
 }
@@ -90,6 +96,8 @@ pub(crate) struct Context {
     pub(crate) flows: Arc<dyn Flows>,
     pub(crate) accounts: Accounts,
     pub(crate) bill: Bill,
+    pub(crate) series: Series,
+    pub(crate) events: Events,
     pub(crate) clock: Arc<dyn Clock>,
     /// The view's generation that every living worker acts on; 0 until the first is.
     pub(crate) acknowledged: watch::Sender<u64>,
@@ -128,6 +136,8 @@ impl Context {
             logs: deps.logs,
             flows: deps.flows,
             bill: Bill::new(deps.meters.clone(), deps.usage),
+            series: Series::new(deps.series),
+            events: Events::new(deps.journal, deps.clock.clone()),
             accounts: Accounts::new(deps.meters),
             clock: deps.clock,
             acknowledged: watch::Sender::new(0),
@@ -170,6 +180,11 @@ impl Context {
     /// An id for a task that is made now.
     pub(crate) fn new_task_id(&self) -> TaskId {
         TaskId::from_parts(self.now_ms(), random::bytes())
+    }
+
+    /// An id for a deployment that is asked for now.
+    pub(crate) fn new_deployment_id(&self) -> DeploymentId {
+        DeploymentId::from_parts(self.now_ms(), random::bytes())
     }
 
     /// Whether every living worker acts on a change of this generation.

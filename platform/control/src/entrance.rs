@@ -5,13 +5,16 @@
 
 mod balancer;
 mod definitions;
+mod events;
 mod explain;
 mod flows;
 mod forward;
 mod images;
 mod logs;
+mod metrics;
 mod page;
 mod platform;
+mod rollouts;
 mod security_groups;
 mod services;
 mod tasks;

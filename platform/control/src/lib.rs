@@ -13,6 +13,7 @@ mod certificates;
 mod context;
 mod entrance;
 mod error;
+mod events;
 mod http;
 mod keys;
 mod meters;
@@ -22,6 +23,7 @@ mod network;
 mod objects;
 mod reconcile;
 mod records;
+mod series;
 mod start;
 mod view;
 

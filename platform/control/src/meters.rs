@@ -163,6 +163,15 @@ impl Owner {
     }
 }
 
+/// What [`Accounts::sample`] says.
+#[derive(Debug, Default)]
+pub(crate) struct Sample {
+    /// The tasks that live and used anything.
+    pub(crate) tasks: Vec<TaskReading>,
+    /// The sums of the services that have such tasks, and of those asked for: counters over all their tasks ever.
+    pub(crate) services: BTreeMap<QualifiedName, Totals>,
+}
+
 /// The sums of all owners, with those of tasks that are gone; and likewise of what the load balancer counts at.
 pub(crate) struct Accounts {
     meters: Arc<dyn Meters>,
@@ -191,6 +200,23 @@ impl Accounts {
             sums.entry(owner(&reading)).or_default().absorb_living(&reading.totals);
         }
         sums
+    }
+
+    /// What tasks and services used. Costs what the tasks do that live, and the services asked for; not what there once was.
+    pub(crate) fn sample<'a>(&self, also: impl IntoIterator<Item = &'a QualifiedName>) -> Sample {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let tasks = self.absorb(&mut ended);
+        let of_ended = |name: &QualifiedName| {
+            let owner = Owner { name: name.clone(), in_service: true };
+            ended.get(&owner).cloned().unwrap_or_default()
+        };
+        let mut services: BTreeMap<QualifiedName, Totals> =
+            also.into_iter().map(|name| (name.clone(), of_ended(name))).collect();
+        for reading in tasks.iter().filter(|reading| reading.in_service) {
+            let sums = services.entry(reading.owner.clone()).or_insert_with_key(of_ended);
+            sums.absorb_living(&reading.totals);
+        }
+        Sample { tasks, services }
     }
 
     /// Takes over what ended, and forgets the sums of owners that are gone.

@@ -23,6 +23,12 @@ enum Reading {
     Histogram(fn(&Totals) -> &HistogramTotals),
 }
 
+/// Upper bounds of the buckets of histograms, in microseconds; all are bounds of the ledger's, which has more of them.
+const BOUNDS_US: [u64; 19] = [
+    10, 20, 35, 50, 75, 100, 150, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000,
+    2_500_000, 10_000_000,
+];
+
 /// A metric of a service: name, help, a label of its own where several share a name, and what it is read from.
 type OwnerMetric = (&'static str, &'static str, Option<(&'static str, &'static str)>, Reading);
 
@@ -413,16 +419,15 @@ fn metric(labels: &[(&str, String)], kind: MetricType, value: f64) -> Metric {
 }
 
 fn histogram(labels: &[(&str, String)], totals: &HistogramTotals) -> Metric {
-    let mut cumulative = 0;
-    let buckets = BUCKETS_US.iter().zip(&totals.buckets).map(|(bound_us, count)| {
-        cumulative += count;
+    let buckets = BOUNDS_US.map(|bound_us| {
+        let within = BUCKETS_US.partition_point(|other_us| *other_us <= bound_us);
         let mut bucket = Bucket::default();
-        bucket.set_upper_bound(*bound_us as f64 / 1e6);
-        bucket.set_cumulative_count(cumulative);
+        bucket.set_upper_bound(bound_us as f64 / 1e6);
+        bucket.set_cumulative_count(totals.buckets[..within].iter().sum());
         bucket
     });
     let mut histogram = Histogram::default();
-    histogram.set_bucket(buckets.collect());
+    histogram.set_bucket(buckets.into());
     histogram.set_sample_count(totals.count());
     histogram.set_sample_sum(seconds(totals.sum_ns));
     let mut metric = labelled(labels);
@@ -432,4 +437,21 @@ fn histogram(labels: &[(&str, String)], totals: &HistogramTotals) -> Metric {
 
 fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_of_a_histogram_are_bounds_that_the_ledger_has() {
+        assert!(BOUNDS_US.iter().all(|bound_us| BUCKETS_US.contains(bound_us)));
+        let mut totals = HistogramTotals::default();
+        totals.buckets.fill(1);
+        let metric = histogram(&[], &totals);
+        let shown = metric.get_histogram().get_bucket();
+        assert_eq!((shown[0].cumulative_count(), shown[1].cumulative_count()), (1, 3));
+        assert_eq!(shown[shown.len() - 1].cumulative_count() as usize, BUCKETS_US.len());
+        assert_eq!(metric.get_histogram().get_sample_count() as usize, BUCKETS_US.len() + 1);
+    }
 }

@@ -10,11 +10,13 @@ pub(crate) use balancer::{
 };
 
 use skiff_api::LimitsSpec;
+use skiff_plan::idle::Asleep;
+use skiff_plan::rollout::Rollout;
 use skiff_ports::runtime::ComponentReport;
 use skiff_types::{
-    Command, Digest, Group, ImageReference, Kind, Limits, Name, Namespace, NetworkSpec, Program,
-    QualifiedName, Rule, ServiceSpec, StopCode, Task, TaskAddress, TaskDefinition, TaskDefinitionId, TaskId,
-    TaskStatus,
+    Command, DeploymentId, Digest, Group, ImageReference, Kind, Limits, Name, Namespace, NetworkSpec,
+    Program, QualifiedName, Rule, ServiceEventName, ServiceSpec, StopCode, Task, TaskAddress, TaskDefinition,
+    TaskDefinitionId, TaskId, TaskStatus,
 };
 
 /// An image's tag.
@@ -73,6 +75,12 @@ pub(crate) struct Service {
     pub(crate) deployed_at_ms: u64,
     /// What it ran before that.
     pub(crate) previous: Option<TaskDefinitionId>,
+    /// The deployment that its user asked for last.
+    pub(crate) deployment: DeploymentId,
+    /// Its user halted that deployment.
+    pub(crate) is_paused: bool,
+    /// The deployment that its user gave up.
+    pub(crate) aborted: Option<DeploymentId>,
     /// It is being removed: its tasks end, then it goes.
     pub(crate) removed: bool,
 }
@@ -99,11 +107,16 @@ pub(crate) struct ServiceNotes {
     pub(crate) counted: Vec<TaskId>,
     /// Newest first; [`ServiceNotes::EVENTS_MAX`] at most.
     pub(crate) events: Vec<ServiceEvent>,
-    /// What the last event about the specification was about.
+    /// The revision and the count that the last events were about.
     pub(crate) definition: Option<TaskDefinitionId>,
     pub(crate) desired: u32,
-    /// Whether the deployment of `definition` was seen to be complete.
+    /// Whether so many tasks of `definition` were seen to serve, and no others to run.
     pub(crate) completed: bool,
+    /// How far the deployment is that its user asked for, or the one that Skiff put in its stead. Written before anything is
+    /// done by it.
+    pub(crate) rollout: Option<Rollout>,
+    /// That it was put to sleep; whether it still sleeps, this alone does not say.
+    pub(crate) asleep: Option<Asleep>,
 }
 
 impl ServiceNotes {
@@ -121,7 +134,23 @@ impl ServiceNotes {
             definition: None,
             desired: 0,
             completed: false,
+            rollout: None,
+            asleep: None,
         }
+    }
+
+    /// How far a service's present deployment is, if it has begun.
+    pub(crate) fn rollout_of(&self, service: &Service) -> Option<&Rollout> {
+        let is_its = self.service_created_at_ms == service.created_at_ms;
+        self.rollout.as_ref().filter(|rollout| is_its && rollout.for_ == service.deployment)
+    }
+
+    /// The last revision that completed beside the one that its user wants now.
+    pub(crate) fn last_completed(&self, service: &Service) -> Option<&TaskDefinitionId> {
+        let is_its = self.service_created_at_ms == service.created_at_ms;
+        let rollout = self.rollout.as_ref().filter(|_| is_its)?;
+        let is_other = |definition: &&TaskDefinitionId| **definition != service.spec.definition;
+        rollout.last_completed().filter(is_other).or(rollout.completed.as_ref().filter(is_other))
     }
 
     /// Adds an event, and forgets the oldest if there are too many.
@@ -135,9 +164,18 @@ impl ServiceNotes {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServiceEvent {
     pub(crate) at_ms: u64,
+    /// What it is on the stream of events; absent where an older version noted it.
+    pub(crate) name: Option<ServiceEventName>,
     pub(crate) message: String,
     pub(crate) task: Option<TaskId>,
     pub(crate) stop_code: Option<StopCode>,
+}
+
+impl ServiceEvent {
+    /// Something that happened to the service itself, and to none of its tasks.
+    pub(crate) fn new(at_ms: u64, name: impl Into<ServiceEventName>, message: String) -> Self {
+        Self { at_ms, name: Some(name.into()), message, task: None, stop_code: None }
+    }
 }
 
 /// A task, its kind and its last change.

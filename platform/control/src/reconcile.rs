@@ -8,25 +8,35 @@
 //! | `assignments` | that the node runs, routes and balances as the objects say, within the security groups |
 //! | `events` | that a task's object says what became of its program |
 //! | `collector` | that nothing is kept that nobody needs |
+//! | `idle` | that a service that nobody asks sleeps, and wakes when somebody does |
+//! | `series` | that what services and tasks do is measured, and on the disk in a bounded space |
 //! | `usage` | that what was used is on the disk, in a bounded space |
+//!
+//! What they record on the stream of events, a writer beside them takes to the journal; it ends when they have.
 //!
 //! They meet in the store alone, so each may stop between any two writes and another process may go on.
 
 mod assignments;
 mod collector;
 mod events;
+mod idle;
 mod resume;
+mod series;
 mod services;
 mod tasks;
 mod usage;
 
+pub(crate) use idle::{desired, sleeps};
 pub(crate) use resume::resume;
 pub(crate) use services::is_complete;
 
 use crate::context::Context;
+use futures::FutureExt;
+use futures::future::join_all;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 
 /// How often a reconciler looks although nothing changed.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
@@ -37,19 +47,30 @@ const WRITES_AT_ONCE: usize = 256;
 
 /// Starts all reconcilers; they end when the context's drain begins.
 pub(crate) fn start(context: &Arc<Context>) {
-    spawn(context, assignments::run(context.clone()));
-    spawn(context, tasks::run(context.clone()));
-    spawn(context, services::run(context.clone()));
-    spawn(context, events::run(context.clone()));
-    spawn(context, collector::run(context.clone()));
-    spawn(context, usage::run(context.clone()));
+    let reconcilers = vec![
+        spawn(context, assignments::run(context.clone())),
+        spawn(context, tasks::run(context.clone())),
+        spawn(context, services::run(context.clone())),
+        spawn(context, events::run(context.clone())),
+        spawn(context, collector::run(context.clone())),
+        spawn(context, idle::put_to_sleep(context.clone())),
+        spawn(context, idle::wake(context.clone())),
+        spawn(context, series::run(context.clone())),
+        spawn(context, usage::run(context.clone())),
+    ];
+    spawn(context, write_events(context.clone(), reconcilers));
+}
+
+/// Has the events written that the reconcilers record, to the end of the last of them.
+async fn write_events(context: Arc<Context>, reconcilers: Vec<JoinHandle<()>>) {
+    context.events.write(join_all(reconcilers).map(drop)).await;
 }
 
 /// Runs a reconciler to its end: it looks for the drain between two writes, so that none is cut short.
-fn spawn(context: &Arc<Context>, reconciler: impl Future<Output = ()> + Send + 'static) {
+fn spawn(context: &Arc<Context>, reconciler: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     let token = context.drain.token();
     tokio::spawn(async move {
         reconciler.await;
         drop(token);
-    });
+    })
 }

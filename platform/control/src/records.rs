@@ -4,21 +4,25 @@
 //! do about it is the reader's business, and deleting it never is.
 
 mod balancer;
+mod deployment;
 mod network;
 
 use crate::keys;
 use crate::model::{Definition, Image, Service, ServiceEvent, ServiceNotes, TaskObject};
 use bytes::Bytes;
+use deployment::{DeploymentConfigurationRecord, RolloutRecord};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use skiff_api::LimitsSpec;
+use skiff_plan::idle::Asleep;
+use skiff_plan::rollout::Rollout;
 use skiff_ports::runtime::{ComponentReport, Initialization};
 use skiff_ports::store::Key;
 use skiff_types::{
-    Command, CpuUnits, DEFAULT_STOP_TIMEOUT, Digest, Group, Health, HealthCheck, HostPattern, ImageReference,
-    Kind, Limits, Listen, MemorySize, Name, Namespace, PathPrefix, QualifiedName, Restart, Reuse,
-    ServiceSpec, Span, StopCode, StoppedReason, Task, TaskAddress, TaskDefinition, TaskDefinitionId, TaskId,
-    TaskStatus, WasiGeneration,
+    Command, CpuUnits, DEFAULT_STOP_TIMEOUT, DeploymentId, Digest, Group, Health, HealthCheck, HostPattern,
+    ImageReference, Kind, Limits, Listen, MemorySize, Name, Namespace, PathPrefix, QualifiedName, Restart,
+    Reuse, ScaleToZero, ServiceEventName, ServiceSpec, Span, StopCode, StoppedReason, Task, TaskAddress,
+    TaskDefinition, TaskDefinitionId, TaskId, TaskStatus, WasiGeneration,
 };
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -162,14 +166,22 @@ record!(SpecRecord = ServiceSpec {
     security_groups: Option<Vec<Name>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     listen: Vec<Listen>,
+    #[serde(default)]
+    deployment: DeploymentConfigurationRecord,
+    #[serde(default)]
+    scale_to_zero: ScaleToZero,
 });
 
 record!(EventRecord = ServiceEvent {
     at_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<ServiceEventName>,
     message: String,
     task: Option<TaskId>,
     stop_code: Option<StopCode>,
 });
+
+record!(AsleepRecord = Asleep { since_ms: u64, said_at_ms: u64 });
 
 record!(StopRecord = StoppedReason { code: StopCode, message: String });
 
@@ -283,6 +295,13 @@ pub(crate) struct ServiceRecord {
     deployed_at_ms: u64,
     #[serde(default)]
     previous: Option<TaskDefinitionId>,
+    /// Absent where an older version wrote it: then it is made of when it was deployed.
+    #[serde(default)]
+    deployment: Option<DeploymentId>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_paused: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    aborted: Option<DeploymentId>,
     removed: bool,
 }
 
@@ -295,6 +314,9 @@ impl From<&Service> for ServiceRecord {
             updated_at_ms: object.updated_at_ms,
             deployed_at_ms: object.deployed_at_ms,
             previous: object.previous.clone(),
+            deployment: Some(object.deployment),
+            is_paused: object.is_paused,
+            aborted: object.aborted,
             removed: object.removed,
         }
     }
@@ -309,6 +331,11 @@ impl From<ServiceRecord> for Service {
             updated_at_ms: record.updated_at_ms,
             deployed_at_ms: record.deployed_at_ms,
             previous: record.previous,
+            deployment: record
+                .deployment
+                .unwrap_or_else(|| DeploymentId::from_parts(record.deployed_at_ms, [0; 10])),
+            is_paused: record.is_paused,
+            aborted: record.aborted,
             removed: record.removed,
         }
     }
@@ -325,6 +352,10 @@ pub(crate) struct NotesRecord {
     definition: Option<TaskDefinitionId>,
     desired: u32,
     completed: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rollout: Option<RolloutRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asleep: Option<AsleepRecord>,
 }
 
 impl From<&ServiceNotes> for NotesRecord {
@@ -338,6 +369,8 @@ impl From<&ServiceNotes> for NotesRecord {
             definition: object.definition.clone(),
             desired: object.desired,
             completed: object.completed,
+            rollout: object.rollout.as_ref().map(RolloutRecord::from),
+            asleep: object.asleep.as_ref().map(AsleepRecord::from),
         }
     }
 }
@@ -353,6 +386,8 @@ impl From<NotesRecord> for ServiceNotes {
             definition: record.definition,
             desired: record.desired,
             completed: record.completed,
+            rollout: record.rollout.map(Rollout::from),
+            asleep: record.asleep.map(Asleep::from),
         }
     }
 }

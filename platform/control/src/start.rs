@@ -67,6 +67,8 @@ pub async fn start(config: Config, deps: Deps, api: TcpListener) -> Result<Handl
     follow::<TaskObject>(&objects, &drain).await?;
     let addresses = Addresses::open(deps.store.clone(), &objects, now_ms).await?;
     let context = Arc::new(Context::new(config, deps, objects, addresses, drain));
+    context.events.take_up().await?;
+    context.series.take_up(now_ms).await?;
     reconcile::resume(&context).await.map_err(|error| StartError::Resume(error.into()))?;
     reconcile::start(&context);
     let entrance = Entrance::new(context.clone());

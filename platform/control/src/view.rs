@@ -16,6 +16,7 @@ use crate::model::{Definition, Image, SecurityGroup, Service, ServiceNotes, Task
 use crate::records::Stored;
 use askers::Askers;
 use balancer::Balancer;
+use skiff_plan::rollout::Rollout;
 use skiff_plan::security_groups;
 use skiff_ports::store::{Key, Revision};
 use skiff_types::{
@@ -109,6 +110,8 @@ pub(crate) struct View {
     pub(crate) addresses_left: Vec<TaskAddress>,
     /// Who asks for which hosts and paths, and for which listeners.
     pub(crate) askers: Askers,
+    /// Services that may fall asleep, and of which it is not written down that they sleep.
+    pub(crate) idlers: BTreeSet<QualifiedName>,
     tasks_of: HashMap<(Namespace, Group), BTreeSet<Key>>,
     task_keys: HashMap<TaskId, Key>,
     /// Services whose deployment was not yet seen to be complete.
@@ -216,6 +219,16 @@ impl View {
         self.services.get(&keys::service(name))
     }
 
+    /// How far a service's present deployment is, if it has begun.
+    pub(crate) fn rollout_of(&self, service: &Service) -> Option<&Rollout> {
+        self.notes.get(&keys::service_status(&service.name()))?.value.rollout_of(service)
+    }
+
+    /// The revision that a service goes to: what its user said, or what Skiff rolled that back to.
+    pub(crate) fn revision_of<'a>(&'a self, service: &'a Service) -> &'a TaskDefinitionId {
+        self.rollout_of(service).map_or(&service.spec.definition, |rollout| &rollout.definition)
+    }
+
     /// A task definition, whether it is still registered or not.
     pub(crate) fn definition(&self, ns: &Namespace, id: &TaskDefinitionId) -> Option<&Held<Definition>> {
         self.definitions.get(&keys::definition(ns, id))
@@ -308,7 +321,7 @@ impl View {
 
     /// The security groups that a service's next task is to be in, sorted.
     pub(crate) fn groups_of_service(&self, service: &Service) -> Vec<Name> {
-        let definition = self.groups_of_definition(&service.namespace, &service.spec.definition);
+        let definition = self.groups_of_definition(&service.namespace, self.revision_of(service));
         security_groups::of_task(definition, service.spec.security_groups.as_deref())
     }
 
@@ -331,6 +344,18 @@ impl View {
     /// Tasks on their way somewhere.
     pub(crate) fn unsettled(&self) -> impl Iterator<Item = &Held<TaskObject>> {
         self.unsettled.iter().filter_map(|key| self.tasks.get(key))
+    }
+
+    /// Notes whether a service is one that may fall asleep.
+    fn note_idler(&mut self, name: &QualifiedName) {
+        let is_kept = |held: &Held<Service>| !held.value.removed && held.value.spec.sleeps_after().is_some();
+        let notes = self.notes.get(&keys::service_status(name));
+        let is_awake = notes.is_none_or(|held| held.value.asleep.is_none());
+        if is_awake && self.service(name).is_some_and(is_kept) {
+            self.idlers.insert(name.clone());
+        } else {
+            self.idlers.remove(name);
+        }
     }
 
     /// Has the reconciler look at the services whose deployment was not yet seen to be complete.
@@ -391,6 +416,7 @@ impl Viewed for Service {
     fn index(view: &mut View, key: &Key, before: Option<&Self>, after: Option<&Self>) {
         let Some(name) = keys::name_of(key) else { return };
         view.owners_to_assign.insert(Owner { name: name.clone(), in_service: true });
+        view.note_idler(&name);
         view.services_to_look_at.insert(name);
         before.into_iter().for_each(|service| view.askers.remove(service));
         after.into_iter().for_each(|service| view.askers.add(service));
@@ -408,12 +434,25 @@ impl Viewed for ServiceNotes {
 
     fn index(view: &mut View, _: &Key, before: Option<&Self>, after: Option<&Self>) {
         let Some(notes) = after.or(before) else { return };
+        let asleep = |notes: Option<&Self>| notes.and_then(|notes| notes.asleep);
+        if asleep(before) != asleep(after) {
+            view.note_idler(&notes.service);
+            view.services_to_look_at.insert(notes.service.clone());
+        }
+        if goes_to(before) != goes_to(after) {
+            view.owners_to_assign.insert(Owner { name: notes.service.clone(), in_service: true });
+        }
         if after.is_some() && !notes.completed {
             view.deploying.insert(notes.service.clone());
         } else {
             view.deploying.remove(&notes.service);
         }
     }
+}
+
+/// The revision that a service goes to by what was noted of it.
+fn goes_to(notes: Option<&ServiceNotes>) -> Option<&TaskDefinitionId> {
+    Some(&notes?.rollout.as_ref()?.definition)
 }
 
 impl Viewed for TaskObject {
@@ -489,11 +528,16 @@ mod tests {
                 paths: vec![],
                 security_groups: None,
                 listen: vec![],
+                deployment: skiff_types::DeploymentConfiguration::default(),
+                scale_to_zero: skiff_types::ScaleToZero::Never,
             },
             created_at_ms: 0,
             updated_at_ms,
             deployed_at_ms: 0,
             previous: None,
+            deployment: skiff_types::DeploymentId::from_parts(0, [0; 10]),
+            is_paused: false,
+            aborted: None,
             removed: false,
         })
     }

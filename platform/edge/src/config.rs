@@ -96,6 +96,10 @@ pub struct Limits {
     pub target_http2_idle_timeout: Duration,
     /// How long a TCP connection, or one that has changed its protocol, may be silent both ways.
     pub tunnel_idle_timeout: Duration,
+    /// How long a request may wait for the first task of a service that slept. 504 past it.
+    pub wake_timeout: Duration,
+    /// Requests that may wait for one service that sleeps. 503 past it.
+    pub wake_waiting_max: usize,
     /// How long what is ready may wait for the worker. Where it waits for longer all the time, a share of the requests is
     /// refused: 503.
     pub wait_target: Duration,
@@ -130,6 +134,8 @@ impl Default for Limits {
             target_http2_idle_timeout: Duration::from_secs(60),
             // As long as a Network Load Balancer's.
             tunnel_idle_timeout: Duration::from_secs(350),
+            wake_timeout: Duration::from_secs(10),
+            wake_waiting_max: 1_024,
             // More than a thousand small answers take: a client with so many connections that never pauses is no overload.
             wait_target: Duration::from_millis(50),
         }

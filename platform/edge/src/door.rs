@@ -12,8 +12,9 @@ use crate::connection::Connection;
 use crate::edge::Edge;
 use crate::headers::{REQUEST_ID, REQUEST_ID_LENGTH};
 use crate::refusal::Refusal;
-use http::HeaderValue;
 use http::header::{CONNECTION, HOST, HeaderName, USER_AGENT};
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderValue, Uri};
 use httparse::{Header, Request};
 use skiff_kit::clock::monotonic_ns;
 use std::mem::MaybeUninit;
@@ -57,10 +58,15 @@ impl Door {
         edge.count_refused(connection, &refusal, body_bytes as u64);
         if let Some(log) = edge.access_log() {
             let text = |name| value(head, name).map(String::from_utf8_lossy);
+            let target = head.path.unwrap_or_default();
+            // A target that names the host as well, as for a proxy.
+            let uri = if target.starts_with('/') { None } else { target.parse::<Uri>().ok() };
+            let named = uri.as_ref().and_then(Uri::authority).map(Authority::as_str);
+            let path = uri.as_ref().and_then(Uri::path_and_query).map(PathAndQuery::as_str);
             log.write(Line {
                 method: head.method.unwrap_or_default(),
-                host: &text(&HOST).unwrap_or_default(),
-                path: head.path.unwrap_or_default(),
+                host: named.unwrap_or(&text(&HOST).unwrap_or_default()),
+                path: path.unwrap_or(target),
                 protocol: "HTTP/1.1",
                 status: refusal.status().as_u16(),
                 bytes_out: body_bytes as u64,

@@ -23,6 +23,7 @@ use crate::shed::Shed;
 use crate::span::Spans;
 use crate::sticky::Cookies;
 use crate::tls::{self, Tls};
+use crate::waiting::Waiting;
 use rustls::RootCertStore;
 use skiff_kit::Drain;
 use skiff_kit::clock::monotonic_ns;
@@ -88,6 +89,8 @@ pub struct Edge {
     shed: Rc<Shed>,
     /// How what is too much is answered.
     form: Form,
+    /// Requests for services that sleep.
+    waiting: Waiting,
     request_ids: RequestIds,
     access_log: Option<AccessLog>,
     /// Who takes spans of requests, if anybody does.
@@ -128,6 +131,7 @@ impl Edge {
             share: Share::of(config.limits.connections_max),
             shed: Rc::new(Shed::new(config.limits.wait_target)),
             form: Form::new(),
+            waiting: Waiting::default(),
             request_ids: RequestIds::new(seed()),
             access_log: access_log.map_err(EdgeError::AccessLog)?,
             spans: OnceCell::new(),
@@ -151,10 +155,12 @@ impl Edge {
         routes.into_iter().for_each(|route| {
             table.set(route, &self.deps.ledger);
             self.checks.note_route(route);
+            self.waiting.has_changed(&route.service);
         });
         withdrawn.iter().for_each(|service| {
             table.remove(service);
             self.checks.note_withdrawn(service);
+            self.waiting.has_changed(service);
         });
     }
 
@@ -294,6 +300,10 @@ impl Edge {
 
     pub(crate) fn form(&self) -> &Form {
         &self.form
+    }
+
+    pub(crate) fn waiting(&self) -> &Waiting {
+        &self.waiting
     }
 
     pub(crate) fn outbox(&self) -> &Rc<Outbox> {

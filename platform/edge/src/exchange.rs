@@ -209,12 +209,19 @@ impl Exchange {
         self.counted.target = meter.map(|meter| Outstanding::begin(meter, self.edge.worker()));
     }
 
-    /// The target is called; `attempt` counts those before. Nothing was waited for until the first.
+    /// The target is called; `attempt` counts those before. Nothing was waited for until the first, unless its service slept.
     pub(crate) fn is_called(&mut self, attempt: usize) {
         match attempt {
-            0 => self.sent_ns = self.start_ns,
+            0 if self.sent_ns == 0 => self.sent_ns = self.start_ns,
+            0 => {}
             _ => self.is_sent(),
         }
+    }
+
+    /// Its service slept, and is this group now: what it waited for that was not its target's time.
+    pub(crate) fn was_held(&mut self, aim: &Aim) {
+        self.is_for(aim);
+        self.is_sent();
     }
 
     /// It is on its way to the target.

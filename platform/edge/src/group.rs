@@ -56,6 +56,8 @@ pub(crate) struct Group {
     pub(crate) settings: Rc<Settings>,
     /// For requests that are tried again.
     pub(crate) budget: Rc<Budget>,
+    /// The service that is woken where a request finds no target here, if it is one that sleeps.
+    pub(crate) wakes: Option<QualifiedName>,
     is_service: bool,
     turn: Cell<usize>,
     /// The same targets, spoken to in other ways, where groups of other names ask for that.
@@ -170,6 +172,7 @@ impl Group {
         let mut pools = Pools::of(before, worker);
         let label = route.service.to_string().into();
         let group = Self::new(label, &seeds, settings, (true, before), &mut pools);
+        let group = Self { wakes: route.wakes.then(|| route.service.clone()), ..group };
         if let Some(before) = before {
             group.has_others_of(before, &mut pools);
         }
@@ -206,6 +209,7 @@ impl Group {
         let mut pools = Pools::of(Some(self), worker);
         let group =
             Self::new(self.label.clone(), &seeds, settings, (self.is_service, Some(self)), &mut pools);
+        let group = Self { wakes: self.wakes.clone(), ..group };
         group.has_others_of(self, &mut pools);
         pools.close();
         group
@@ -228,6 +232,7 @@ impl Group {
             targets,
             settings: settings.clone(),
             budget: before.map_or_else(Rc::default, |before| before.budget.clone()),
+            wakes: None,
             is_service,
             turn: Cell::new(0),
             others: RefCell::default(),
@@ -259,7 +264,8 @@ impl Group {
     fn spoken_to(&self, speaks: Speaks, pools: &mut Pools) -> Self {
         let seeds: Vec<Seed> = self.targets.iter().map(Seed::of).collect();
         let settings = Rc::new(Settings { speaks, ..(*self.settings).clone() });
-        Self::new(self.label.clone(), &seeds, &settings, (self.is_service, Some(self)), pools)
+        let group = Self::new(self.label.clone(), &seeds, &settings, (self.is_service, Some(self)), pools);
+        Self { wakes: self.wakes.clone(), ..group }
     }
 
     /// It is there no more: what its targets have goes on for as long as it said where they are addresses, and no
@@ -270,6 +276,11 @@ impl Group {
             true => pools.close(),
             false => pools.deregister(self.settings.deregistration_delay),
         }
+    }
+
+    /// The service that a request waits for which comes now.
+    pub(crate) fn sleeps(&self) -> Option<&QualifiedName> {
+        self.wakes.as_ref().filter(|_| self.targets.is_empty())
     }
 
     /// Why it answers nothing when it has no target that can.

@@ -10,7 +10,7 @@ use crate::edge::Edge;
 use crate::exchange::Exchange;
 use crate::limit::{self, Unit};
 use crate::refusal::Refusal;
-use crate::{headers, host};
+use crate::{headers, host, waiting};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
@@ -30,7 +30,15 @@ pub(crate) async fn handle(
         Ok(Admitted { decision: Decision::Forward(aim), upgrade }) => {
             exchange.routed_to(&aim);
             make_ready(&exchange, &mut request);
-            call(&edge, &mut exchange, aim, request, upgrade).await
+            let aim = match aim.group.sleeps().is_some() {
+                // In a box, so that requests of services that are awake stay small.
+                true => Box::pin(waiting::awake(&edge, &mut exchange, aim)).await,
+                false => Ok(aim),
+            };
+            match aim {
+                Ok(aim) => call(&edge, &mut exchange, aim, request, upgrade).await,
+                Err(refusal) => Err(refusal),
+            }
         }
         Ok(Admitted { decision: Decision::Answer(response), .. }) => Ok(Answer::Response(response)),
         Err(refusal) => Err(refusal),

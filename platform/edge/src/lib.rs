@@ -11,7 +11,8 @@
 //! what the guest sees.
 //!
 //! What always holds: a request that was taken is accounted for exactly once, whatever becomes of it
-//! ([`exchange`]); a client that makes no progress is cut off ([`connection`]); every answer names its request id.
+//! ([`exchange`]), also if it waits until a service has woken ([`waiting`]); a client that makes no progress is cut off
+//! ([`connection`]); every answer names its request id.
 
 pub mod accept;
 pub mod access_log;
@@ -59,6 +60,7 @@ mod tcp;
 mod tls;
 mod trace;
 mod tunnel;
+mod waiting;
 mod watched;
 
 pub use config::{Config, Limits, Proto};

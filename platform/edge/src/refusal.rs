@@ -13,6 +13,8 @@ use skiff_ports::invoke::InvokeError;
 
 /// Seconds after which to try again where a service has no task at present.
 const NO_TARGET_RETRY_AFTER_S: u32 = 1;
+/// The same where too many wait for a service that sleeps.
+const WAKING_RETRY_AFTER_S: u32 = 1;
 /// The same where a worker has too much to do.
 const OVERLOADED_RETRY_AFTER_S: u32 = 1;
 /// Characters of a client's own words that an answer repeats.
@@ -51,6 +53,10 @@ pub(crate) enum Refusal {
     Overloaded,
     #[error("the service {service} has no task running at present")]
     NoTarget { service: String },
+    #[error("the service {service} slept, and had no task running within {limit_ms} ms")]
+    NotAwake { service: String, limit_ms: u64 },
+    #[error("the service {service} is being woken, and {limit} requests wait for it already")]
+    TooManyWaiting { service: String, limit: usize },
     #[error("none of the addresses of the target group {group} can be reached at present")]
     NoAddress { group: String },
     #[error("no target group and no service is named {name}, where the request is to be forwarded to")]
@@ -107,7 +113,7 @@ impl Refusal {
 
     /// Whether it is because of how many requests there are, not of this one.
     pub(crate) fn is_for_load(&self) -> bool {
-        matches!(self, Self::TooManyRequests(_) | Self::Overloaded)
+        matches!(self, Self::TooManyRequests(_) | Self::Overloaded | Self::TooManyWaiting { .. })
     }
 
     fn status_and_code(&self) -> (StatusCode, &'static str) {
@@ -130,6 +136,8 @@ impl Refusal {
             Self::TooManyTunnels => (StatusCode::SERVICE_UNAVAILABLE, "too_many_connections"),
             Self::TooManyRequests(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+            Self::TooManyWaiting { .. } => (StatusCode::SERVICE_UNAVAILABLE, "too_many_waiting"),
+            Self::NotAwake { .. } => (StatusCode::GATEWAY_TIMEOUT, "wake_timeout"),
             Self::NoTarget { .. }
             | Self::NoAddress { .. }
             | Self::NoGroup { .. }
@@ -174,6 +182,7 @@ impl Refusal {
             | Self::Task(InvokeError::Gone)
             | Self::Connect(ConnectError::Gone) => Some(NO_TARGET_RETRY_AFTER_S),
             Self::Task(InvokeError::Busy { retry_after_s, .. }) => Some(*retry_after_s),
+            Self::TooManyWaiting { .. } => Some(WAKING_RETRY_AFTER_S),
             Self::TooManyRequests(exceeded) => Some(exceeded.retry_after_s()),
             Self::Overloaded => Some(OVERLOADED_RETRY_AFTER_S),
             _ => None,

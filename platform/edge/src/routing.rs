@@ -248,6 +248,7 @@ mod tests {
             paths: paths.iter().map(|path| path.parse().unwrap()).collect(),
             listen: Vec::new(),
             targets: slots.iter().map(task).collect(),
+            wakes: false,
         }
     }
 

@@ -4,8 +4,9 @@ use crate::denials::Denials;
 use crate::local::Local;
 use skiff_net::{Interface, NetError, Network};
 use skiff_ports::invoke::Invoke;
+use skiff_ports::wake::Wake;
 use skiff_sandbox::{Guest, apart};
-use skiff_types::TaskId;
+use skiff_types::{QualifiedName, TaskId};
 use std::cell::OnceCell;
 use std::rc::{Rc, Weak};
 
@@ -14,11 +15,12 @@ pub(crate) struct Shared {
     pub(crate) network: Network,
     denials: Denials,
     invoke: OnceCell<Weak<dyn Invoke>>,
+    wake: OnceCell<Rc<dyn Wake>>,
 }
 
 impl Shared {
     pub(crate) fn new(network: Network) -> Self {
-        Self { network, denials: Denials::default(), invoke: OnceCell::new() }
+        Self { network, denials: Denials::default(), invoke: OnceCell::new(), wake: OnceCell::new() }
     }
 
     /// See [`crate::HostNet::answer_with`]. Not held on to, since who answers holds on to this.
@@ -30,6 +32,20 @@ impl Shared {
     /// Who lets tasks of this worker answer; `None` before that was said, and when the worker ends.
     pub(crate) fn invoke(&self) -> Option<Rc<dyn Invoke>> {
         self.invoke.get()?.upgrade()
+    }
+
+    /// See [`crate::HostNet::wake_with`].
+    pub(crate) fn wake_with(&self, wake: Rc<dyn Wake>) {
+        let first = self.wake.set(wake);
+        assert!(first.is_ok(), "who wakes services is said once");
+    }
+
+    /// Waits until a service has a task in this worker, having it woken if it sleeps; says whether it has one.
+    pub(crate) async fn wake(&self, service: &QualifiedName) -> bool {
+        match self.wake.get() {
+            Some(wake) => wake.wake(service).await,
+            None => false,
+        }
     }
 
     /// Says in the task's logs what was denied it, where `error` is that: once for each target and minute, since the guest

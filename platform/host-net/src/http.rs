@@ -17,7 +17,9 @@
 //! `http://NAME.NAMESPACE.internal/` is a service, `http://ID.task.internal/` one task, `http://NAME.listener.internal/` an
 //! internal listener. Where that is an `http` task, and the port is that of `http`, it is called in process, and told who
 //! calls: no guest can claim that. Everything else goes over a connection, at whose other end anybody's claims may come in;
-//! so nothing of the kind is said there.
+//! so nothing of the kind is said there. A service that sleeps is woken by being called at the port of `http`, and the call
+//! waits for its first task, unless none of the caller's own rules leads into that namespace; a socket that is opened to it
+//! does neither.
 //!
 //! It deliberately keeps no answers and follows no redirections: guests may.
 //!
@@ -49,7 +51,7 @@ use rustls::ClientConfig;
 use skiff_net::{InternalName, NetError, ServiceTask};
 use skiff_ports::invoke::HTTP_PORT;
 use skiff_sandbox::{Guest, Outgoing, Sending, apart};
-use skiff_types::{Kind, TaskId};
+use skiff_types::{Kind, QualifiedName, TaskId};
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -167,7 +169,19 @@ impl Caller {
         mut request: Request<WasiBody>,
         timeouts: Timeouts,
     ) -> Result<Response<WasiBody>, Error> {
-        match self.way(&target)? {
+        let way = match self.way(&target) {
+            Ok(way) => way,
+            Err(error) => {
+                let Some(service) = self.may_wake(&target) else { return Err(error) };
+                let waking = tokio::time::timeout(timeouts.connect(), self.shared.wake(service));
+                // In a box: few requests come to this.
+                if !matches!(Box::pin(waking).await, Ok(true)) {
+                    return Err(error);
+                }
+                self.way(&target)?
+            }
+        };
+        match way {
             Way::Call(tasks) => return call::call(&self, &tasks, request, timeouts).await,
             Way::Connect => {}
             Way::ConnectTo(address) => readdress(request.uri_mut(), address)?,
@@ -175,6 +189,12 @@ impl Caller {
         headers::for_a_stranger(request.headers_mut());
         let outside = self.outside.get_or_init(|| Outside::new(&self.guest, &self.shared, &self.tls));
         charged(self.guest.clone(), outside.send(request, &timeouts)).await
+    }
+
+    /// The service that is to be woken, if it sleeps: not where the guest's own rules lead to nobody in its namespace.
+    fn may_wake<'a>(&self, target: &'a Target) -> Option<&'a QualifiedName> {
+        let (network, task) = (&self.shared.network, self.guest.task());
+        target.sleeper().filter(|service| network.may_lead_into(task, &service.namespace, HTTP_PORT))
     }
 
     /// How to get to a target.

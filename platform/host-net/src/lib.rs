@@ -37,6 +37,7 @@ use local::Local;
 use rustls::RootCertStore;
 use skiff_net::Network;
 use skiff_ports::invoke::Invoke;
+use skiff_ports::wake::Wake;
 use skiff_sandbox::{Capability, Guest, Outgoing, SandboxState};
 use skiff_types::{TaskId, WasiGeneration};
 use std::any::{Any, TypeId};
@@ -96,6 +97,12 @@ impl HostNet {
     /// after it. To be said once, before the first request; until then tasks count as not being here.
     pub fn answer_with(&self, invoke: &Rc<dyn Invoke>) {
         self.shared.with(|shared| shared.answer_with(invoke));
+    }
+
+    /// Says who has services woken that sleep and are called. To be said once, before the first request; until then they count
+    /// as having no task.
+    pub fn wake_with(&self, wake: Rc<dyn Wake>) {
+        self.shared.with(|shared| shared.wake_with(wake));
     }
 }
 

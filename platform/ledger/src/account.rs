@@ -77,6 +77,7 @@ pub struct Totals {
     pub queued: u64,
     pub sandboxes: u64,
     pub responses: [u64; StatusClass::COUNT],
+    pub checks: [u64; StatusClass::COUNT],
     pub sandboxes_drawn: u64,
     pub traps: u64,
     pub timeouts: u64,
@@ -111,6 +112,9 @@ impl Totals {
         for (total, counter) in self.responses.iter_mut().zip(&row.responses) {
             *total += counter.get();
         }
+        for (total, counter) in self.checks.iter_mut().zip(&row.checks) {
+            *total += counter.get();
+        }
         self.sandboxes_drawn += row.sandboxes_drawn.get();
         self.traps += row.traps.get();
         self.timeouts += row.timeouts.get();
@@ -131,6 +135,11 @@ impl Totals {
         row.cold_start_first_byte.add_to(&mut self.cold_start_first_byte);
     }
 
+    /// Responses to requests, by [`StatusClass`]: without those that checks of its target group had, which are nobody's.
+    pub fn answered(&self) -> [u64; StatusClass::COUNT] {
+        std::array::from_fn(|class| self.responses[class].saturating_sub(self.checks[class]))
+    }
+
     /// Memory times how long it was held, in bytes times seconds.
     pub fn memory_byte_seconds(&self) -> f64 {
         self.memory_kib_ms as f64 * 1.024
@@ -142,6 +151,9 @@ impl Totals {
         self.throttled_ns += ended.throttled_ns;
         self.memory_kib_ms += ended.memory_kib_ms;
         for (total, more) in self.responses.iter_mut().zip(&ended.responses) {
+            *total += more;
+        }
+        for (total, more) in self.checks.iter_mut().zip(&ended.checks) {
             *total += more;
         }
         self.sandboxes_drawn += ended.sandboxes_drawn;

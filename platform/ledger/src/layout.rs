@@ -102,6 +102,8 @@ pub struct TaskRow {
     pub sandboxes: Gauge,
     /// Responses sent, by [`StatusClass`].
     pub responses: [Counter; StatusClass::COUNT],
+    /// Those of them that checks of its target group had.
+    pub checks: [Counter; StatusClass::COUNT],
     /// Sandboxes drawn from the pool.
     pub sandboxes_drawn: Counter,
     /// Guests that trapped.
@@ -189,7 +191,7 @@ impl TaskRow {
             &self.net_connections,
             &self.net_denied,
         ];
-        counters.into_iter().chain(&self.responses).for_each(Counter::clear);
+        counters.into_iter().chain(&self.responses).chain(&self.checks).for_each(Counter::clear);
         let histograms = [
             &self.request_duration,
             &self.cold_start_load,

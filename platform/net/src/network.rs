@@ -17,7 +17,7 @@ use crate::interface::Interface;
 use crate::member::{GroupNames, Home, Member, Members};
 use crate::names::{Directory, ServiceTask};
 use crate::outside::{Class, Guard};
-use crate::policy::{Decision, Groups, Identity, Missing, Party, decide, missing_for_look_up};
+use crate::policy::{Decision, Groups, Identity, Missing, Party, decide, may_lead_into, missing_for_look_up};
 use crate::ports::{EPHEMERAL_FIRST, Share};
 use crate::resolve::Resolve;
 use crate::wires::{Caller, Datagram, Opener, Opening, Receiver, Wires};
@@ -26,7 +26,7 @@ use skiff_ledger::{Ledger, SLOTS, WORKERS_MAX};
 use skiff_ports::flows::InterfaceState;
 use skiff_ports::internal::InternalListeners;
 use skiff_ports::network::{GroupRules, NetworkChange, NetworkInterface};
-use skiff_types::{Direction, QualifiedName, TaskAddress, TaskId, Transport};
+use skiff_types::{Direction, Namespace, QualifiedName, TaskAddress, TaskId, Transport};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
@@ -217,6 +217,12 @@ impl Network {
     pub fn state(&self, task: TaskId) -> InterfaceState {
         let member = self.member(task).filter(|member| member.opened_sockets().is_some());
         member.map(|member| Interface::new(self.clone(), member).state()).unwrap_or_default()
+    }
+
+    /// Whether a task's own rules may lead to some task of a namespace at a TCP port, also where none is there yet.
+    pub fn may_lead_into(&self, from: TaskId, namespace: &Namespace, port: u16) -> bool {
+        let groups = self.0.groups.borrow();
+        self.member(from).is_some_and(|from| may_lead_into(&groups, &from.identity(), namespace, port))
     }
 
     /// Whether the rules let the load balancer call a task of this worker at a port; the same port each time. It costs a

@@ -162,6 +162,24 @@ pub(crate) fn missing_for_look_up(groups: &Groups, own: &Identity, name: &str) -
     Some(missing)
 }
 
+/// Whether a task's own rules may lead to some task of a namespace at a TCP port. That they do not is known although no task
+/// is there; whether one that comes then may be connected to is decided once it has.
+pub(crate) fn may_lead_into(groups: &Groups, own: &Identity, namespace: &Namespace, port: u16) -> bool {
+    let here = &own.owner.namespace;
+    let is_meant = |rule: &Rule| match &rule.peer {
+        Peer::Itself => here == namespace,
+        Peer::Group(group) => group.namespace.as_ref().unwrap_or(here) == namespace,
+        Peer::LoadBalancer | Peer::Network(_) | Peer::Host(_) | Peer::Platform => false,
+    };
+    let is_for_it = |rule: &&Rule| {
+        rule.direction == Direction::Egress
+            && rule.transport.is_none_or(|transport| transport == Transport::Tcp)
+            && rule.ports.contains(port)
+    };
+    let rules = own.groups.iter().filter_map(|group| groups.find(here, group)).flatten();
+    rules.filter(is_for_it).any(is_meant)
+}
+
 impl Groups {
     /// Takes in a group that is new or allows something else than before.
     pub fn set(&mut self, rules: GroupRules) {

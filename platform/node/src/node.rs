@@ -50,6 +50,9 @@ const MEASURE_TIMEOUT: Duration = Duration::from_secs(120);
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connecting an operator to a task may take this long: more than a worker gives an attempt.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(15);
+/// Services that requests wait for which found no task, and that nobody has heard of yet. More are not remembered: as long as
+/// the requests wait, their workers say it again.
+const WANTED_MAX: usize = 4_096;
 /// What workers get beyond the drain's time to say that they are done.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
@@ -113,6 +116,7 @@ pub(crate) struct Shared {
     books: Mutex<Books>,
     changes: watch::Sender<u64>,
     events: mpsc::UnboundedSender<TaskEvent>,
+    wanted: mpsc::Sender<QualifiedName>,
     drain: Drain,
 }
 
@@ -121,6 +125,7 @@ pub(crate) struct Shared {
 pub struct Node {
     shared: Arc<Shared>,
     events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<TaskEvent>>>,
+    wanted: Arc<tokio::sync::Mutex<mpsc::Receiver<QualifiedName>>>,
 }
 
 impl Node {
@@ -140,7 +145,8 @@ impl Node {
             .map_err(system("make its cache folder"))?;
         let inboxes = || (0..config.workers).map(|_| inbox()).collect::<io::Result<Vec<_>>>();
         let make_sockets = "make sockets for its workers";
-        let (events, receiver) = mpsc::unbounded_channel();
+        let (events, next_events) = mpsc::unbounded_channel();
+        let (wanted, next_wanted) = mpsc::channel(WANTED_MAX);
         let (mut world, meters) = (World::new(config.workers), Meters::new(ledger.clone()));
         world.balance(meters.built_in());
         let shared = Arc::new(Shared {
@@ -164,6 +170,7 @@ impl Node {
             books: Mutex::default(),
             changes: watch::Sender::new(0),
             events,
+            wanted,
             drain: Drain::new(),
             config,
         });
@@ -178,7 +185,8 @@ impl Node {
         tokio::spawn(async move { retrying.listeners.keep(&retrying.drain).await });
         let renewing = shared.clone();
         tokio::spawn(async move { renewing.tickets.keep(&renewing.drain).await });
-        Ok(Self { shared, events: Arc::new(tokio::sync::Mutex::new(receiver)) })
+        let (events, wanted) = (tokio::sync::Mutex::new(next_events), tokio::sync::Mutex::new(next_wanted));
+        Ok(Self { shared, events: Arc::new(events), wanted: Arc::new(wanted) })
     }
 
     /// Lets every worker finish what is in flight within `timeout`, and ends them; says whether all ended in time.
@@ -295,6 +303,13 @@ impl Runtime for Node {
         }
     }
 
+    async fn next_wanted(&self) -> QualifiedName {
+        match self.wanted.lock().await.recv().await {
+            Some(service) => service,
+            None => std::future::pending().await,
+        }
+    }
+
     async fn prepare(&self, program: &Program) -> Result<ComponentReport, PrepareError> {
         self.shared.compiler.prepare(program).await
     }
@@ -371,12 +386,12 @@ impl Shared {
             world.run(Assignment { task: id, owner, in_service, spec, slot, life });
         }
         let mut asked: Vec<_> = asked_by_listeners(&change.balancer).collect();
-        for DesiredRoute { service, hosts, paths, listen, targets } in change.routes {
+        for DesiredRoute { service, hosts, paths, listen, targets, wakes } in change.routes {
             let target =
                 |task| slots.get(task).map(|slot| Target { task, slot, port: world.daemon_port(task) });
             let targets = targets.into_iter().filter_map(target).collect();
             asked.push(asked_by_service(service.clone(), &listen));
-            world.route(Route { service, hosts, paths, listen, targets });
+            world.route(Route { service, hosts, paths, listen, targets, wakes });
         }
         change.withdrawn.iter().for_each(|service| world.withdraw(service));
         asked.extend(change.withdrawn.into_iter().map(|service| asked_by_service(service, &[])));
@@ -467,6 +482,11 @@ impl Shared {
             }
         }
         let _ = self.events.send(event);
+    }
+
+    /// A request waits for a service that has no task.
+    pub(crate) fn want(&self, service: QualifiedName) {
+        let _ = self.wanted.try_send(service);
     }
 
     pub(crate) fn stopping(&self) -> bool {

@@ -350,6 +350,7 @@ async fn listen(
                 });
             }
             FromWorker::Task(event) => shared.task_event(event),
+            FromWorker::Wanted(service) => shared.want(service),
             FromWorker::Logs(batch) => shared.logs.write(batch),
             FromWorker::Flows { records, lost } => shared.flows.write(records, lost),
             FromWorker::Spans { records, lost } => shared.spans.write(records, lost),

@@ -1,11 +1,13 @@
 //! What deciding costs: `cargo xtask bench inside`.
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use skiff_plan::placement::{self, Nodes, TaskGroup, Wanted};
 use skiff_plan::rules::{Headers, Request, Rules};
 use skiff_plan::{lifecycle, retention, routes, service};
 use skiff_types::{
-    Condition, Group, Health, Kind, Namespace, QualifiedName, Restart, ServiceSpec, StopCode, StoppedReason,
-    Task, TaskId, TaskStatus,
+    Condition, CpuUnits, DeploymentConfiguration, Group, Health, Kind, MemorySize, Name, Namespace,
+    NodeCapacity, NodeSpec, Overcommit, Placement, QualifiedName, Restart, StopCode, StoppedReason, Task,
+    TaskDefinitionId, TaskId, TaskSize, TaskStatus,
 };
 use std::hint::black_box;
 
@@ -44,19 +46,23 @@ fn services(criterion: &mut Criterion) {
         let tasks: Vec<Task> =
             (0..u64::from(count)).map(|number| task(number, TaskStatus::Running)).collect();
         let tasks: Vec<&Task> = tasks.iter().collect();
-        let spec = ServiceSpec {
-            name: "hello".parse().expect("a name"),
-            definition: "hello:1".parse().expect("a definition"),
+        let name: Name = "hello".parse().expect("a name");
+        let [first, second] =
+            ["hello:1", "hello:2"].map(|text| text.parse::<TaskDefinitionId>().expect("a definition"));
+        let configuration = DeploymentConfiguration::default();
+        let wanted = service::Wanted {
+            name: &name,
+            definition: &first,
+            completed: None,
             desired: count,
-            hosts: Vec::new(),
-            paths: Vec::new(),
-            security_groups: None,
-            listen: Vec::new(),
+            configuration: &configuration,
+            is_paused: false,
+            is_failed: false,
         };
         let known = service::Known::default();
-        let rolled = ServiceSpec { definition: "hello:2".parse().expect("a definition"), ..spec.clone() };
+        let rolled = service::Wanted { definition: &second, completed: Some(&first), ..wanted };
         criterion.bench_function(&format!("plan/a service at rest, {count} tasks"), |bencher| {
-            bencher.iter(|| service::plan(black_box(&spec), &known, &tasks, NOW_MS));
+            bencher.iter(|| service::plan(black_box(&wanted), &known, &tasks, NOW_MS));
         });
         criterion.bench_function(&format!("plan/a service that rolls, {count} tasks"), |bencher| {
             bencher.iter(|| service::plan(black_box(&rolled), &known, &tasks, NOW_MS));
@@ -89,6 +95,7 @@ fn routing_tables(criterion: &mut Criterion) {
             wishes: routes::Wishes { hosts: &[], paths: &[], listen: &[] },
             created_at_ms: NOW_MS,
             targets: vec![TaskId::from_parts(NOW_MS, [1; 10])],
+            wakes: false,
         };
         let routed: Vec<_> = names.iter().map(routed).collect();
         criterion.bench_function(&format!("plan/the routing table of {count} services"), |bencher| {
@@ -190,5 +197,81 @@ fn changing(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, services, tasks, routing_tables, kept, choosing, changing);
+/// Groups of a hundred tasks each that are placed, and the nodes that they are placed on.
+const GROUPS: u64 = 1_000;
+const TASKS_PER_GROUP: u64 = 100;
+const NODES: u64 = 1_000;
+
+/// A cluster in three zones without a task.
+fn cluster() -> Nodes {
+    let mut nodes = Nodes::new();
+    for number in 0..NODES {
+        let zone = (b'a' + (number % 3) as u8) as char;
+        nodes.put(NodeSpec {
+            id: format!("node-{number}").parse().expect("an id"),
+            attributes: [("zone".parse().expect("a name"), zone.to_string().parse().expect("a value"))]
+                .into(),
+            capacity: NodeCapacity { cpu_units: 16_384, memory: MemorySize::from_mib(65_536), tasks: 200 },
+            overcommit: Overcommit::default(),
+            is_draining: false,
+        });
+    }
+    nodes
+}
+
+/// The tasks of a group.
+fn members(group: u64) -> Vec<TaskId> {
+    let numbers = group * TASKS_PER_GROUP..(group + 1) * TASKS_PER_GROUP;
+    numbers.map(|number| task(number, TaskStatus::Running).id).collect()
+}
+
+fn placing(criterion: &mut Criterion) {
+    let groups: Vec<(TaskGroup, Vec<TaskId>)> = (0..GROUPS)
+        .map(|number| {
+            let name = format!("s{number}").parse().expect("a name");
+            let group = TaskGroup { namespace: Namespace::default(), group: Group::Service(name) };
+            (group, members(number))
+        })
+        .collect();
+    let size = TaskSize { cpu: CpuUnits::new(128).expect("a size"), memory: MemorySize::from_mib(256) };
+    for strategies in [&["spread(attribute:zone)", "spread(instance)"][..], &["binpack(memory)"], &["random"]]
+    {
+        let what = strategies.join(", ");
+        let placement = Placement {
+            constraints: vec!["memberOf(attribute:zone in [a, b, c])".parse().expect("a constraint")],
+            strategies: strategies.iter().map(|text| text.parse().expect("a strategy")).collect(),
+            ..Placement::default()
+        };
+        let place_all = |nodes: &mut Nodes| {
+            for (group, tasks) in &groups {
+                let wanted = Wanted { group, size, placement: &placement };
+                let places = placement::place_all(&wanted, tasks, 7, nodes);
+                assert_eq!(places.no_place, None);
+            }
+        };
+        criterion.bench_function(&format!("plan/place 100000 tasks on 1000 nodes, {what}"), |bencher| {
+            let place = |mut nodes| {
+                place_all(&mut nodes);
+                nodes
+            };
+            bencher.iter_batched(cluster, place, criterion::BatchSize::LargeInput);
+        });
+        let mut nodes = cluster();
+        place_all(&mut nodes);
+        for count in [1, GROUPS as usize] {
+            let name = format!("plan/place {count} of 100000 tasks anew on 1000 nodes, {what}");
+            criterion.bench_function(&name, |bencher| {
+                bencher.iter(|| {
+                    for (group, tasks) in &groups[..count] {
+                        nodes.release(&tasks[0]);
+                        let wanted = Wanted { group, size, placement: &placement };
+                        placement::place(&wanted, tasks[0], 7, &mut nodes).expect("there is room");
+                    }
+                });
+            });
+        }
+    }
+}
+
+criterion_group!(benches, services, tasks, routing_tables, kept, choosing, changing, placing);
 criterion_main!(benches);

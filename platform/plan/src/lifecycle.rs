@@ -51,8 +51,11 @@ pub fn next(task: &Task, known: &Known, now_ms: u64) -> Step {
     let stop = task.stop.is_some();
     match task.status {
         TaskStatus::Provisioning | TaskStatus::Pending if stop => ended(task, known),
-        TaskStatus::Activating if stop => Step::Advance(TaskStatus::Deprovisioning),
-        TaskStatus::Running if stop => Step::Advance(match finishes(task, known) {
+        // It has nothing to finish; an `http` task may have requests as soon as a worker has it.
+        TaskStatus::Activating if stop && known.kind == Kind::Command => {
+            Step::Advance(TaskStatus::Deprovisioning)
+        }
+        TaskStatus::Activating | TaskStatus::Running if stop => Step::Advance(match finishes(task, known) {
             true => TaskStatus::Deactivating,
             false => TaskStatus::Deprovisioning,
         }),
@@ -192,7 +195,9 @@ pub fn checked(
     now_ms: u64,
 ) -> bool {
     let health = if healthy { Health::Healthy } else { Health::Unhealthy };
-    if task.status != TaskStatus::Running || task.stop.is_some() || task.health == health {
+    // An `http` task is checked as soon as a worker has it.
+    let is_served = matches!(task.status, TaskStatus::Activating | TaskStatus::Running);
+    if !is_served || task.stop.is_some() || task.health == health {
         return false;
     }
     task.health = health;
@@ -349,7 +354,8 @@ mod tests {
         assert_eq!(path(Kind::Command, false, Provisioning), [Pending, Activating]);
         assert_eq!(path(Kind::Command, true, Running), [Deprovisioning, Stopped]);
         assert_eq!(path(Kind::Http, true, Pending), [Stopped]);
-        assert_eq!(path(Kind::Http, true, Activating), [Deprovisioning, Stopped]);
+        assert_eq!(path(Kind::Command, true, Activating), [Deprovisioning, Stopped]);
+        assert_eq!(path(Kind::Http, true, Activating), [Deactivating, Stopping, Deprovisioning, Stopped]);
     }
 
     #[test]

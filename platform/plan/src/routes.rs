@@ -54,6 +54,8 @@ pub struct Routed<'a> {
     pub created_at_ms: u64,
     /// Its tasks that take requests or connections.
     pub targets: Vec<TaskId>,
+    /// Whether a request that finds none of them has one started, and waits for it.
+    pub wakes: bool,
 }
 
 /// A service's part of the routing table.
@@ -70,6 +72,8 @@ pub struct ServiceRoute {
     pub listen: Vec<Listen>,
     /// The tasks behind it; empty if none takes requests or connections at present.
     pub targets: Vec<TaskId>,
+    /// Whether a request that finds none of them has one started, and waits for it.
+    pub wakes: bool,
 }
 
 impl ServiceRoute {
@@ -157,7 +161,8 @@ pub fn table(mut services: Vec<Routed<'_>>) -> Vec<ServiceRoute> {
         let mut listen = routed.wishes.listen.to_vec();
         listen.retain(|listen| listened.insert(*listen));
         let service = routed.service.clone();
-        table.push(ServiceRoute { service, hosts, paths, listen, targets: routed.targets });
+        let Routed { targets, wakes, .. } = routed;
+        table.push(ServiceRoute { service, hosts, paths, listen, targets, wakes });
     }
     table
 }
@@ -176,7 +181,7 @@ mod tests {
         hosts: &'a [HostPattern],
         paths: &'a [PathPrefix],
     ) -> Routed<'a> {
-        Routed { service, wishes: wishes_of(hosts, paths), created_at_ms: 0, targets: vec![] }
+        Routed { service, wishes: wishes_of(hosts, paths), created_at_ms: 0, targets: vec![], wakes: false }
     }
 
     fn wishes_of<'a>(hosts: &'a [HostPattern], paths: &'a [PathPrefix]) -> Wishes<'a> {
@@ -274,6 +279,7 @@ mod tests {
                     wishes: Wishes { listen: &listen[..l], ..wishes_of(&hosts[..h.min(3)], &paths[..p.min(3)]) },
                     created_at_ms,
                     targets: vec![],
+                    wakes: false,
                 })
                 .collect();
             let first = services.iter().min_by_key(|routed| (routed.created_at_ms, routed.service.clone()));

@@ -358,7 +358,7 @@ mod tests {
                     (ejected.status, ejected.reason),
                     (TargetStatus::Unhealthy, Some(TargetReason::Ejected))
                 );
-                let what_comes = "left out for a while, and the next request after that is its trial";
+                let what_comes = "left out for a while, then tried by one request";
                 assert!(ejected.description.ends_with(what_comes), "{}", ejected.description);
             }
         }

@@ -1,22 +1,32 @@
-//! Plots of measurements as inline SVG, and the page that they stand on.
+//! Plots of measurements as inline SVG, the page that they stand on, and what a terminal shows of them.
 //!
-//! It deliberately knows nothing of what was measured; `skiff bench` and `cargo xtask bench` give it names and numbers.
+//! It deliberately knows nothing of what was measured; `skiff bench`, `skiff metrics` and `cargo xtask bench` give it names and
+//! numbers.
 //!
 //! What always holds: a page is one file that asks for nothing over a network, and runs no script.
 
 mod bars;
 mod curves;
 mod page;
+mod series;
 
 pub use bars::{Bar, bars};
 pub use curves::{Curve, curves};
 pub use page::page;
+pub use series::{Moments, in_letters, over_time};
 
 use maud::{Markup, PreEscaped, Render};
 
 /// A plot, ready to be put in a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Svg(String);
+
+impl Svg {
+    /// The drawing as a file holds it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 /// Why a plot could not be drawn.
 #[derive(Debug, thiserror::Error)]

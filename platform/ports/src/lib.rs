@@ -11,7 +11,10 @@
 //! | [`connect::Connect`] | `edge`, `worker` | `worker`, over `net` |
 //! | [`internal::InternalListeners`] | `net` | `edge`, wired in `worker` |
 //! | [`usage::UsageLog`] | `control` | `store` |
+//! | [`journal::Journal`] | `control` | `store` |
+//! | [`series::SeriesLog`] | `control` | `store` |
 //! | [`spans::SpanSink`] | `edge` | `worker` |
+//! | [`wake::Wake`] | `host-net` | `edge`, wired in `worker` |
 //!
 //! [`snapshot`], [`network`], [`balancer`], [`tls`] and [`cookie`] are what a worker must know. Bodies cross as `http` types with one
 //! concrete [`body::Body`].
@@ -24,12 +27,15 @@ pub mod flows;
 pub mod images;
 pub mod internal;
 pub mod invoke;
+pub mod journal;
 pub mod lease;
 pub mod logs;
 pub mod network;
 pub mod runtime;
+pub mod series;
 pub mod snapshot;
 pub mod spans;
 pub mod store;
 pub mod tls;
 pub mod usage;
+pub mod wake;

@@ -26,6 +26,10 @@ pub trait Runtime: Send + Sync {
     /// The next thing that happened to a task; waits for it. One caller only.
     async fn next_event(&self) -> TaskEvent;
 
+    /// The next service that a request waits for which found no task of it; waits for one. Where the request goes on waiting
+    /// it is said again and again, so what is lost is no loss. One caller only.
+    async fn next_wanted(&self) -> QualifiedName;
+
     /// Checks a program's component, and compiles it (and initialises it before, where it is a snapshot) unless its
     /// native code is kept already. Takes a `skiff compile` child.
     async fn prepare(&self, program: &Program) -> Result<ComponentReport, PrepareError>;
@@ -155,6 +159,7 @@ pub struct DesiredRoute {
     pub paths: Vec<PathPrefix>,
     pub listen: Vec<Listen>,
     pub targets: Vec<TaskId>,
+    pub wakes: bool,
 }
 
 /// Something happened to a task, in one of its lives: that of its [`DesiredTask`]. It may be heard of late, when the task

@@ -88,6 +88,8 @@ pub struct Route {
     pub listen: Vec<Listen>,
     /// Its tasks that take requests or connections, each with its ledger slot; empty if none does at present.
     pub targets: Vec<Target>,
+    /// Whether a request that finds none waits for one: the service sleeps when nobody asks it, and is woken by being asked.
+    pub wakes: bool,
 }
 
 /// Which hosts a route takes.

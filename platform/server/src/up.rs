@@ -22,7 +22,7 @@ use skiff_ports::images::Images;
 use skiff_ports::network::NetworkSetup;
 use skiff_registry::LocalImages;
 use skiff_sandbox::cache::NativeCache;
-use skiff_store::{SqliteStore, SqliteUsage};
+use skiff_store::{SqliteJournal, SqliteSeries, SqliteStore, SqliteUsage};
 use skiff_types::{MemorySize, NetworkSpec};
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -113,6 +113,14 @@ impl Platform {
         let usage = Arc::new(
             SqliteUsage::open(&data.path().join("usage.db")).context("the usage log can't be used")?,
         );
+        let series = Arc::new(
+            SqliteSeries::open(&data.path().join("metrics.db"))
+                .context("the series of metrics can't be used")?,
+        );
+        let journal = Arc::new(
+            SqliteJournal::open(&data.path().join("events.db"))
+                .context("the journal of events can't be used")?,
+        );
         let host_addresses = skiff_kit::host_addresses().context("the host's addresses can't be read")?;
         let spec = network(args, &store, &host_addresses).await?;
         let network = NetworkSetup { spec, own_doors: vec![http_address, api_address] };
@@ -163,6 +171,8 @@ impl Platform {
                 logs: Arc::new(logs),
                 flows: Arc::new(node.clone()),
                 usage,
+                journal,
+                series,
                 meters: Arc::new(NodeMeters { node: node.clone(), started }),
                 clock: Arc::new(SystemClock),
             },

@@ -5,18 +5,17 @@
 //!
 //! What always holds: a call is one transaction, so that no charge is counted twice or lost, whenever the process ends.
 
-use crate::database::{Tuning, configure, create, storage};
-use crate::schema;
+use crate::database::Tuning;
+use crate::log_file::LogFile;
 use async_trait::async_trait;
-use rusqlite::{Connection, OpenFlags, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Row, Transaction, params};
 use skiff_ports::store::StoreError;
 use skiff_ports::usage::{Fold, TASKS_PER_GROUP_MAX, UsageLog, UsageQuery, UsageSums};
 use skiff_types::{Account, Charge, Grain, Usage};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// As in [`schema::MIGRATIONS`], for this file.
+/// As in [`crate::schema::MIGRATIONS`], for this file.
 const MIGRATIONS: &[&str] = &[
     // `span_ms` is the grain's; `task` is empty where tasks are not told apart, and so is `namespace` of an account
     // that has none. `log.began_ms` is when the file was made.
@@ -56,58 +55,36 @@ const EARLIER: &str = "earlier";
 /// The log. Cheap to clone.
 #[derive(Clone)]
 pub struct SqliteUsage {
-    connection: Arc<Mutex<Connection>>,
+    file: LogFile,
 }
 
 impl SqliteUsage {
     /// Opens the log in the file at `path`, or creates it, readable by its owner alone. The folder must exist.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        create(path).map_err(storage)?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(path, flags).map_err(storage)?;
-        connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(storage)?;
-        schema::refuse_newer(&connection, MIGRATIONS)?;
-        configure(&connection, &Tuning::default()).map_err(storage)?;
-        schema::upgrade(&mut connection, MIGRATIONS)?;
+        let file = LogFile::open(path, MIGRATIONS, &Tuning::default())?;
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
-        connection
-            .execute("INSERT OR IGNORE INTO log (id, began_ms) VALUES (0, ?1)", [now_ms])
-            .map_err(storage)?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
-    }
-
-    /// Does something in one transaction, on a thread that may wait for the disk.
-    async fn transact<T: Send + 'static>(
-        &self,
-        act: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let connection = self.connection.clone();
-        let acting = tokio::task::spawn_blocking(move || {
-            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let done = act(&transaction)?;
-            transaction.commit()?;
-            Ok::<_, rusqlite::Error>(done)
-        });
-        acting.await.map_err(storage)?.map_err(storage)
+        let begin = "INSERT OR IGNORE INTO log (id, began_ms) VALUES (0, ?1)";
+        file.transact_here(|transaction| transaction.execute(begin, [now_ms]))?;
+        Ok(Self { file })
     }
 }
 
 #[async_trait]
 impl UsageLog for SqliteUsage {
     async fn add(&self, at_ms: u64, charges: Vec<Charge>) -> Result<(), StoreError> {
-        self.transact(move |transaction| {
-            charges.iter().try_for_each(|charge| add(transaction, at_ms, charge))
-        })
-        .await
+        self.file
+            .transact(move |transaction| {
+                charges.iter().try_for_each(|charge| add(transaction, at_ms, charge))
+            })
+            .await
     }
 
     async fn fold(&self, folds: Vec<Fold>) -> Result<(), StoreError> {
-        self.transact(move |transaction| folds.iter().try_for_each(|due| fold(transaction, due))).await
+        self.file.transact(move |transaction| folds.iter().try_for_each(|due| fold(transaction, due))).await
     }
 
     async fn read(&self, query: UsageQuery) -> Result<UsageSums, StoreError> {
-        self.transact(move |transaction| read(transaction, query)).await
+        self.file.transact(move |transaction| read(transaction, query)).await
     }
 }
 

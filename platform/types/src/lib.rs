@@ -3,20 +3,34 @@
 //! No I/O, no async, no clock and no random source: what needs one takes it as an argument. Every type that a user
 //! writes down parses from text and prints the same text back; `serde` goes through that text.
 
+mod alarm;
 mod balancer;
+mod capacity_provider;
 mod daemon;
+mod datum;
 mod definition;
+mod deployment;
+mod event;
 mod image;
+mod metric;
 mod name;
 mod network;
+mod placement;
 mod program;
+mod scale_to_zero;
+mod scaling;
+mod schedule;
 mod security_group;
 mod service;
 mod size;
 mod task;
 mod text;
 mod usage;
+mod value;
 
+pub use alarm::{
+    AlarmAction, AlarmActions, AlarmError, AlarmSpec, AlarmState, Comparison, MissingData, WebhookUrl,
+};
 pub use balancer::{
     Action, Algorithm, BUILT_IN_LISTENER, CERTIFICATE_BYTES_MAX, CERTIFICATES_MAX,
     CERTIFICATES_PER_LISTENER_MAX, CONDITION_VALUES_MAX, CONDITIONS_MAX, CertificateSpec, Condition,
@@ -26,15 +40,42 @@ pub use balancer::{
     TargetHealthCheck, TargetProtocol, TargetReason, TargetStatus, Targets, Unresolved, VirtualAddress,
     WEIGHT_MAX, WeightedGroup,
 };
+pub use capacity_provider::{
+    CapacityProviderError, CapacityProviderSpec, CapacityProviderStrategy, CapacityProviderStrategyItem,
+    ManagedScaling,
+};
 pub use daemon::{DEFAULT_STOP_TIMEOUT, Health, HealthCheck, Listen, Restart, STOP_TIMEOUT_MAX};
+pub use datum::{Datum, Sketch};
 pub use definition::{
     Command, DEFAULT_CONCURRENCY, DEFAULT_CPU, DEFAULT_MEMORY, DEFAULT_TIMEOUT_MS, Kind, Limits, Reuse,
     TaskDefinition, TaskDefinitionId, WasiGeneration,
 };
+pub use deployment::{
+    CircuitBreaker, DeploymentConfiguration, DeploymentConfigurationError, DeploymentId, RolloutState,
+};
+pub use event::{
+    AlarmMoment, AlarmStateChange, DeploymentEventName, DeploymentStateChange, Event, EventDetail, EventId,
+    EventLevel, EventSource, EventType, Resource, ScalingActivity, ServiceAction, ServiceActionName,
+    ServiceEventName, TaskStateChange,
+};
 pub use image::{Digest, ImageReference};
+pub use metric::{
+    Dimensions, DimensionsError, Measure, MetricName, MetricOf, Percentile, Resolution, SeriesId, Statistic,
+};
 pub use name::{DEFAULT_NAMESPACE, Name, Namespace, QualifiedName};
 pub use network::{NetworkSpec, TaskAddress, Transport};
+pub use placement::{
+    AttributeName, AttributeValue, Attributes, BinpackBy, Expression, NodeCapacity, NodeId, NodeSpec,
+    Overcommit, OvercommitFactor, Placement, PlacementConstraint, PlacementError, PlacementStrategy,
+    SchedulingStrategy, SpreadBy, TaskSize,
+};
 pub use program::Program;
+pub use scale_to_zero::ScaleToZero;
+pub use scaling::{
+    Adjustment, Bounds, Policy, ScalingError, ScalingSpec, ScheduledScaling, StepAdjustment, StepScaling,
+    TargetTracking,
+};
+pub use schedule::{Cron, LocalTime, Rate, Schedule, Zone};
 pub use security_group::{
     DEFAULT_GROUP, Direction, GROUPS_OF_TASK_MAX, GroupRef, Peer, PortRange, RESERVED_GROUP_NAMES, RULES_MAX,
     Rule, default_group,
@@ -44,3 +85,4 @@ pub use size::{CpuUnits, MemorySize, Span};
 pub use task::{Group, StopCode, StoppedReason, Task, TaskId, TaskStatus};
 pub use text::ParseError;
 pub use usage::{Account, Charge, Grain, Usage};
+pub use value::MetricValue;

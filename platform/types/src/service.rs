@@ -1,7 +1,7 @@
 //! Services: how many tasks of which definition, and where the load balancer finds them.
 
 use crate::text::{ParseError, serde_as_text};
-use crate::{Listen, Name, TaskDefinitionId};
+use crate::{DeploymentConfiguration, Listen, Name, ScaleToZero, Span, TaskDefinitionId};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -23,6 +23,10 @@ pub struct ServiceSpec {
     pub security_groups: Option<Vec<Name>>,
     /// Where it is reached beside HTTP; sorted, each once.
     pub listen: Vec<Listen>,
+    /// How it goes from one revision to the next.
+    pub deployment: DeploymentConfiguration,
+    /// When it is to have no task although it wants some; of `http` tasks alone.
+    pub scale_to_zero: ScaleToZero,
 }
 
 impl ServiceSpec {
@@ -30,6 +34,11 @@ impl ServiceSpec {
     pub const DESIRED_MAX: u32 = 1_000;
     /// The most hosts or paths one service can have.
     pub const ROUTES_MAX: usize = 64;
+
+    /// After how long without a request it goes to sleep, if it is to have any task at all.
+    pub fn sleeps_after(&self) -> Option<Span> {
+        self.scale_to_zero.after().filter(|_| self.desired > 0)
+    }
 }
 
 /// Why two services can't have the routes they ask for.

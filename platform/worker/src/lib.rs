@@ -18,6 +18,7 @@ mod link;
 mod listeners;
 mod outside;
 mod spans;
+mod wake;
 
 use anyhow::{Context, bail};
 use connect::Connector;
@@ -49,6 +50,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::task::{LocalSet, spawn_local};
+use wake::Wakes;
 
 /// How often the worker says that its event loop lives.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(100);
@@ -161,6 +163,8 @@ impl Worker {
             skiff_edge::Deps { invoke, connect: connector.clone(), ledger: ledger.clone() },
         )?;
         network.lead_to(Rc::new(Inward::to(&edge)));
+        host_net.wake_with(Rc::new(Wakes::by(&edge)));
+        edge.want_by(link.wants());
         edge.set_cookie_key(&setup.cookie_key);
         edge.trust_in(host_net_config.trusted()?);
         edge.check_targets(link.events());

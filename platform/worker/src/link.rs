@@ -96,6 +96,12 @@ impl Link {
         Rc::new(move |event| link.send(FromWorker::Task(event)))
     }
 
+    /// Where the load balancer says which services are wanted that have no task.
+    pub(crate) fn wants(self: &Rc<Self>) -> Rc<dyn Fn(&QualifiedName)> {
+        let link = self.clone();
+        Rc::new(move |service: &QualifiedName| link.send(FromWorker::Wanted(service.clone())))
+    }
+
     /// Passes on the answer to a question of [`CodeSource::fetch`]: a failure, or the one descriptor that came with it.
     pub(crate) fn answer(&self, request: RequestId, result: Result<(), String>, descriptors: Vec<OwnedFd>) {
         let code = result.and_then(|()| {

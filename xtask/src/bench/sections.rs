@@ -15,6 +15,7 @@ mod recovery;
 mod services;
 mod shares;
 mod throughput;
+mod zero;
 
 use crate::bench::report::Section;
 use crate::bench::setup::Bench;
@@ -32,6 +33,8 @@ pub(crate) enum Name {
     Density,
     /// Idle services: start-up, memory, the first answer of any one
     Services,
+    /// Services without a task: the first answer of each
+    Zero,
     /// A neighbour that spins
     Neighbours,
     /// Eight spinners on saturated cores
@@ -59,6 +62,7 @@ impl Name {
             Self::ColdStart => cold_start::measure(bench),
             Self::Density => density::measure(bench),
             Self::Services => services::measure(bench),
+            Self::Zero => zero::measure(bench),
             Self::Neighbours => neighbours::measure(bench),
             Self::Shares => shares::measure(bench),
             Self::Adversary => adversary::measure(bench),

@@ -1,8 +1,9 @@
 //! Why an action, a limit, a listener, a rule, a service or a target group can't be what it is said to be.
 
 use skiff_types::{
-    CERTIFICATES_PER_LISTENER_MAX, CONDITION_VALUES_MAX, CONDITIONS_MAX, FixedResponse, Forward, Limit,
-    Matcher, ParseError, QualifiedName, ServiceSpec, Span, TargetGroupSpec, TargetHealthCheck, WEIGHT_MAX,
+    CERTIFICATES_PER_LISTENER_MAX, CONDITION_VALUES_MAX, CONDITIONS_MAX, DeploymentConfigurationError,
+    FixedResponse, Forward, Limit, Matcher, ParseError, QualifiedName, ServiceSpec, Span, TargetGroupSpec,
+    TargetHealthCheck, WEIGHT_MAX,
 };
 use std::ops::RangeInclusive;
 
@@ -13,6 +14,9 @@ pub enum InvalidSpec {
     /// A word is none.
     #[error(transparent)]
     Text(#[from] ParseError),
+    /// A service can't be deployed in this way.
+    #[error(transparent)]
+    Deployment(#[from] DeploymentConfigurationError),
     /// A listener has no port.
     #[error("port is 0; it must be 1 to 65535")]
     NoPort,

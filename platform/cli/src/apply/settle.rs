@@ -10,8 +10,8 @@ use super::present::certificate_body;
 use super::resource::{Resource, Spec};
 use serde_json::Value as Json;
 use skiff_api::{
-    InvalidSpec, PutListener, PutListenerRule, PutSecurityGroup, PutService, PutTargetGroup,
-    RegisterTaskDefinition, Setting, TargetHealthCheck,
+    DeploymentConfiguration, InvalidSpec, PutListener, PutListenerRule, PutSecurityGroup, PutService,
+    PutTargetGroup, RegisterTaskDefinition, Setting, TargetHealthCheck,
 };
 use skiff_types::{
     DEFAULT_STOP_TIMEOUT, Digest, HealthCheck, Name, Namespace, QualifiedName, Span, TargetGroupSpec, Targets,
@@ -27,7 +27,7 @@ pub(super) fn settled(resource: &Resource, present: Option<&Fields>) -> Result<F
         }
         Spec::Certificate(files) => Ok(certificate_body(&files.fingerprint)),
         Spec::TaskDefinition(body) => Ok(table(body)),
-        Spec::Service(body) => service(body),
+        Spec::Service(body) => service(body, present),
         Spec::TargetGroup(body) => target_group(&resource.id.name, here, body, present),
         Spec::Listener(body) => listener(&resource.id.name, body, present),
         Spec::Rule(body) => rule(body, &QualifiedName::new(here.clone(), resource.id.name.clone())),
@@ -64,15 +64,26 @@ pub(super) fn definition(body: &RegisterTaskDefinition, component: Digest) -> Fi
     fields
 }
 
-fn service(body: &PutService) -> Result<Fields, InvalidSpec> {
+fn service(body: &PutService, present: Option<&Fields>) -> Result<Fields, InvalidSpec> {
     body.check()?;
-    Ok(table(&PutService {
+    let mut fields = table(&PutService {
         hosts: body.hosts.as_deref().map(unique),
         paths: body.paths.as_deref().map(unique),
         security_groups: body.security_groups.as_deref().map(sorted),
         listen: body.listen.as_deref().map(sorted),
         ..body.clone()
-    }))
+    });
+    // What is left out of how it is deployed stays, and is shown.
+    if let Some(asked) = &body.deployment {
+        let shown = present.and_then(|fields| fields.get("deployment").cloned());
+        let before: DeploymentConfiguration =
+            shown.and_then(|shown| serde_json::from_value(shown).ok()).unwrap_or_default();
+        let after = asked.over(before.into());
+        after.check()?;
+        let whole = table(&DeploymentConfiguration::from(&after));
+        fields.insert("deployment".to_owned(), Json::Object(whole));
+    }
+    Ok(fields)
 }
 
 fn target_group(
@@ -193,6 +204,23 @@ mod tests {
         let shown = json!({ "targets": { "outside": ["192.0.2.7:80"] }, "deregistration_delay": "5m" });
         let other = resource("kind: target-group\nname: a\nspec: { targets: { service: b } }");
         assert!(settled(&other, shown.as_object()).is_ok());
+    }
+
+    #[test]
+    fn how_a_service_is_deployed_is_whole_with_what_it_keeps() {
+        let document = resource(
+            "kind: service\nname: a\nspec: { definition: a, deployment: { min_healthy_percent: 50 } }",
+        );
+        let deployment = |present: Option<Json>| {
+            settled(&document, present.as_ref().and_then(Json::as_object)).unwrap()["deployment"].clone()
+        };
+        let new = json!({ "min_healthy_percent": 50, "max_percent": 200, "circuit_breaker": "rollback" });
+        assert_eq!(deployment(None), new);
+        let shown = json!({ "min_healthy_percent": 100, "max_percent": 150, "circuit_breaker": "stop", "grace": "5s" });
+        let kept = json!({ "min_healthy_percent": 50, "max_percent": 150, "circuit_breaker": "stop", "grace": "5s" });
+        assert_eq!(deployment(Some(json!({ "deployment": shown }))), kept);
+        let stuck = "kind: service\nname: a\nspec: { definition: a, deployment: { min_healthy_percent: 100, max_percent: 100 } }";
+        assert!(settle(stuck).unwrap_err().contains("lower the minimum"));
     }
 
     #[test]

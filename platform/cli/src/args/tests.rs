@@ -2,7 +2,7 @@
 
 use super::*;
 use clap::CommandFactory;
-use skiff_types::ListenerProtocol;
+use skiff_types::{EventType, ListenerProtocol};
 use std::net::SocketAddr;
 
 fn helps(command: &mut clap::Command, path: &str, found: &mut Vec<(String, String)>) {
@@ -163,6 +163,36 @@ fn who_is_connected_to_is_named_with_a_port() {
 }
 
 #[test]
+fn how_a_service_is_deployed_is_said_by_flags_or_the_manifest() {
+    let asked = |line: &str, section: Option<&skiff_api::PutDeploymentConfiguration>| match parse(line)
+        .unwrap()
+        .command
+    {
+        Command::Deploy(args) => args.deployment.asked(section),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(asked("skiff deploy", None), None);
+    let line = "skiff deploy --min-healthy 50 --max-percent 100 --circuit-breaker off --grace 30s";
+    let all = asked(line, None).unwrap();
+    assert_eq!((all.min_healthy_percent, all.max_percent), (Some(50), Some(100)));
+    assert_eq!(all.circuit_breaker, Some(skiff_types::CircuitBreaker::Off));
+    assert_eq!(all.grace, skiff_api::Setting::Given(Span::from_ms(30_000)));
+    assert_eq!(asked("skiff deploy", Some(&all)), Some(all));
+    let flag = asked("skiff deploy --max-percent 150", Some(&all)).unwrap();
+    assert_eq!((flag.min_healthy_percent, flag.max_percent), (Some(50), Some(150)));
+}
+
+#[test]
+fn events_are_filtered_by_whom_and_by_type() {
+    let line = "skiff events -f --service web --type deployment --since 1h --tail 5 -o json";
+    let cli = parse(line).unwrap();
+    let Command::Events(args) = cli.command else { panic!() };
+    assert_eq!((args.follow, args.service.unwrap().as_str(), args.tail), (true, "web", Some(5)));
+    assert_eq!((args.event_type, args.since.map(Span::ms)), (Some(EventType::Deployment), Some(3_600_000)));
+    assert_eq!(cli.global.output, OutputFormat::Json);
+}
+
+#[test]
 fn a_port_here_need_not_be_named() {
     let ports = |text: &str| {
         let Command::Forward(args) = parse(&format!("skiff forward cache {text}")).unwrap().command else {
@@ -311,6 +341,13 @@ fn values_without_units_are_wrong_usage() {
         "skiff net explain web cache",
         "skiff net explain web 2001:db8::7:53",
         "skiff net flows --since 5",
+        "skiff deploy --grace 30",
+        "skiff deploy --circuit-breaker on",
+        "skiff deploy --min-healthy 50%",
+        "skiff rollout stop hello",
+        "skiff events --type tasks",
+        "skiff events --since 5",
+        "skiff events web",
         "skiff listener create web --port 0",
         "skiff listener create web --port 80 --protocol udp",
         "skiff listener create web --services --no-services",
@@ -355,4 +392,35 @@ fn values_without_units_are_wrong_usage() {
         panic!()
     };
     assert_eq!(args.status, Some(TaskStatus::Running));
+}
+
+#[test]
+fn a_metric_is_of_somebody_or_ones_own() {
+    let metrics = |line: &str| match parse(line).unwrap().command {
+        Command::Metrics(args) => args,
+        other => panic!("{other:?}"),
+    };
+    let args =
+        metrics("skiff metrics hello cpuutilization --since 1h --statistic p99 --period 1m --svg a.svg");
+    assert_eq!((args.subject.as_deref(), args.since.to_string().as_str()), (Some("hello"), "1h"));
+    assert_eq!(args.metric.unwrap().as_str(), "CPUUtilization");
+    let args = metrics("skiff metrics queue/depth --dimension queue=mails --dimension zone=a");
+    assert_eq!((args.metric, args.dimensions.len(), args.since.ms()), (None, 2, 900_000));
+    match metrics("skiff metrics put jobs -1.5 --dimension a=b=c").command {
+        Some(MetricsCommand::Put(args)) => assert_eq!((args.value, &*args.dimensions[0].1), (-1.5, "b=c")),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(metrics("skiff metrics ls --service hello").command, Some(MetricsCommand::Ls(_))));
+    for bad in [
+        "skiff metrics",
+        "skiff metrics hello CPU:x",
+        "skiff metrics hello CPUUtilization --statistic mean",
+        "skiff metrics hello CPUUtilization --since 5",
+        "skiff metrics put jobs",
+        "skiff metrics put jobs x",
+        "skiff metrics put jobs 1 --dimension Queue=a",
+        "skiff metrics ls --service hello --task 5e8f01b2",
+    ] {
+        assert!(parse(bad).is_err(), "{bad} was taken");
+    }
 }

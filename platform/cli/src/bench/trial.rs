@@ -96,6 +96,8 @@ impl<'a> Trials<'a> {
             paths: None,
             security_groups: None,
             listen: None,
+            deployment: None,
+            scale_to_zero: None,
         };
         self.client.put_service(namespace, &name, &body, None).await?;
         let service = self.serving(&name).await?;

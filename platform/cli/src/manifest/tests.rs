@@ -1,6 +1,7 @@
 //! What manifests mean, what is said about wrong ones, and that none makes the reader panic.
 
 use super::*;
+use skiff_types::CircuitBreaker;
 
 const WHOLE: &str = r#"
 name = "hello"
@@ -32,6 +33,11 @@ desired = 2
 hosts = ["hello.example.com", "*.example.com"]
 paths = ["/api"]
 listen = ["tcp:6379"]
+min-healthy = 50
+max-percent = 150
+circuit-breaker = "stop"
+grace = "30s"
+scale-to-zero = "5m"
 "#;
 
 fn parse(text: &str) -> Result<Manifest, ManifestError> {
@@ -68,6 +74,14 @@ fn a_whole_manifest() {
     assert_eq!(manifest.environment, BTreeMap::from(environment));
     assert_eq!(manifest.service.desired, Some(2));
     assert_eq!(manifest.service.hosts.len(), 2);
+    let deployment = PutDeploymentConfiguration {
+        min_healthy_percent: Some(50),
+        max_percent: Some(150),
+        circuit_breaker: Some(CircuitBreaker::Stop),
+        grace: Setting::Given(Span::from_ms(30_000)),
+    };
+    assert_eq!(manifest.service.deployment, deployment);
+    assert_eq!(manifest.service.scale_to_zero, Some(ScaleToZero::After(Span::from_ms(300_000))));
     assert_eq!(manifest.service.paths[0].as_str(), "/api");
 }
 
@@ -96,7 +110,7 @@ fn every_error_names_file_line_and_value() {
         ("[service]\nhost = \"x\"", "4: the key \"host\" is unknown in [service]; did you mean \"hosts\"?"),
         (
             "[service]\nxyzzy = 1",
-            "4: the key \"xyzzy\" is unknown in [service]; the keys of [service] are desired, hosts, paths, listen",
+            "4: the key \"xyzzy\" is unknown in [service]; the keys of [service] are desired, hosts, paths, listen, min-healthy, max-percent, circuit-breaker, grace, scale-to-zero",
         ),
         (
             "memory = 128",
@@ -157,6 +171,18 @@ fn every_error_names_file_line_and_value() {
         (
             "[service]\nhosts = [\n  \"good\",\n  \"a:80\",\n]",
             "6: hosts: \"a:80\" is not a host without port, like \"api.example.com\" or \"*.example.com\"",
+        ),
+        (
+            "[service]\nmin-healthy = 101",
+            "4: min-healthy: 101 is not a whole number of percent, from 0 to 100, without quotes",
+        ),
+        (
+            "[service]\ncircuit-breaker = \"on\"",
+            "4: circuit-breaker: \"on\" is not a circuit breaker: off, stop or rollback",
+        ),
+        (
+            "[service]\nscale-to-zero = \"0s\"",
+            "4: scale-to-zero: \"0s\" is not a time without a request, from 1s to 7d, like 5m; or never",
         ),
         (
             "[service]\npaths = [\"api\"]",

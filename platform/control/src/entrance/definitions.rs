@@ -160,7 +160,10 @@ impl Entrance {
             let mut services = view.services.all().map(|held| &held.value);
             let service = services
                 .find(|service| {
-                    service.namespace == *namespace && service.spec.definition == id && !service.removed
+                    let is_gone_to = || view.rollout_of(service).is_some_and(|rollout| rollout.needs(&id));
+                    service.namespace == *namespace
+                        && !service.removed
+                        && (service.spec.definition == id || is_gone_to())
                 })
                 .map(|service| {
                     format!("the service {}; deploy another revision there, or remove it", service.spec.name)

@@ -14,7 +14,8 @@ use skiff_api::{
 use skiff_plan::routes::{self, Routed, Wishes};
 use skiff_ports::store::Expect;
 use skiff_types::{
-    Kind, LISTENERS_MAX, Listen, Namespace, QualifiedName, Scheme, ServiceSpec, TaskDefinitionId, TaskStatus,
+    DeploymentConfiguration, DeploymentId, Kind, LISTENERS_MAX, Listen, Namespace, QualifiedName,
+    ScaleToZero, Scheme, ServiceSpec, TaskDefinitionId, TaskStatus,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ impl Entrance {
     ) -> Result<skiff_api::Service, ApiError> {
         request.check().map_err(ApiError::invalid)?;
         let definition = self.resolve(&name.namespace, &request.definition)?;
-        self.write_service(name, if_match, |present| {
+        self.write_service(name, if_match, true, |present| {
             // A service that is on its way out is created anew, on what is left of it.
             let before = present.filter(|service| !service.removed);
             let spec = before.map(|service| &service.spec);
@@ -46,6 +47,10 @@ impl Entrance {
                     None => spec.and_then(|spec| spec.security_groups.clone()),
                 },
                 listen: sorted(request.listen.as_deref().or(spec.map(|spec| &spec.listen[..]))),
+                deployment: deployment_after(&request, spec)?,
+                scale_to_zero: request
+                    .scale_to_zero
+                    .unwrap_or_else(|| spec.map_or(ScaleToZero::Never, |spec| spec.scale_to_zero)),
             };
             self.check_spec(&spec, &definition)?;
             Ok(spec)
@@ -61,7 +66,7 @@ impl Entrance {
         if_match: IfMatch,
     ) -> Result<skiff_api::Service, ApiError> {
         request.check().map_err(ApiError::invalid)?;
-        self.write_service(name, if_match, |present| {
+        self.write_service(name, if_match, false, |present| {
             let service = existing(present, name)?;
             Ok(ServiceSpec { desired: request.desired, ..service.spec.clone() })
         })
@@ -75,7 +80,7 @@ impl Entrance {
         request: RollbackService,
         if_match: IfMatch,
     ) -> Result<skiff_api::Service, ApiError> {
-        self.write_service(name, if_match, |present| {
+        self.write_service(name, if_match, true, |present| {
             let service = existing(present, name)?;
             let definition = self.earlier(service, request.revision)?;
             let spec = ServiceSpec { definition: definition.definition.id.clone(), ..service.spec.clone() };
@@ -182,11 +187,13 @@ impl Entrance {
         Ok(ColdStartReport { samples: samples.into_iter().map(sample).collect() })
     }
 
-    /// Writes what `spec` answers for the service as it is; nothing if that is what it is to be already.
+    /// Writes what `spec` answers for the service as it is; nothing if that is what it is to be already. A deployment that was
+    /// given up then begins anew, where it is for that that the call is made.
     async fn write_service(
         &self,
         name: &QualifiedName,
         if_match: IfMatch,
+        begins_anew: bool,
         spec: impl Fn(Option<&Service>) -> Result<ServiceSpec, ApiError>,
     ) -> Result<skiff_api::Service, ApiError> {
         let _alone = self.context.routing.lock().await;
@@ -196,7 +203,12 @@ impl Entrance {
             let before = present.as_ref().map(|held| &*held.value);
             let spec = spec(before)?;
             self.resolve(&name.namespace, &spec.definition.clone().into())?;
-            let after = next(name, before, spec, self.context.now_ms());
+            let rollout = before
+                .filter(|_| begins_anew)
+                .and_then(|service| self.context.objects.read(|view| view.rollout_of(service).cloned()));
+            let again = rollout.is_some_and(|rollout| rollout.was_given_up());
+            let id = self.context.new_deployment_id();
+            let after = next(name, before, spec, again, id, self.context.now_ms());
             if before.is_none_or(|service| service.removed) {
                 self.context.objects.read(|view| check_name(view, name))?;
             }
@@ -259,11 +271,18 @@ impl Entrance {
         check_kind(spec, definition)
     }
 
-    /// The revision that a rollback means: the named one, or the one that the service ran before.
+    /// The revision that a rollback means: the named one, or the last that completed beside the present one, or else the one
+    /// that the service was given before.
     fn earlier(&self, service: &Service, revision: Option<u32>) -> Result<Arc<Definition>, ApiError> {
         let present = &service.spec.definition;
         let named = revision.map(|revision| TaskDefinitionId { family: present.family.clone(), revision });
-        let id = named.or_else(|| service.previous.clone()).ok_or_else(|| {
+        let completed = || {
+            self.context.objects.read(|view| {
+                let notes = view.notes.get(&keys::service_status(&service.name()))?;
+                notes.value.last_completed(service).cloned()
+            })
+        };
+        let id = named.or_else(completed).or_else(|| service.previous.clone()).ok_or_else(|| {
             let name = &service.spec.name;
             ApiError::not_now(format!("{name} has run nothing but {present}: there is nothing to go back to"))
         })?;
@@ -271,28 +290,53 @@ impl Entrance {
     }
 }
 
-/// The service after a change of its specification; as it was if nothing changes.
-fn next(name: &QualifiedName, before: Option<&Service>, spec: ServiceSpec, now_ms: u64) -> Service {
-    match before.filter(|service| !service.removed) {
-        Some(service) if service.spec == spec => service.clone(),
-        Some(service) => {
-            let deploys = service.spec.definition != spec.definition;
-            let (deployed_at_ms, previous) = match deploys {
-                true => (now_ms, Some(service.spec.definition.clone())),
-                false => (service.deployed_at_ms, service.previous.clone()),
-            };
-            Service { spec, updated_at_ms: now_ms, deployed_at_ms, previous, ..service.clone() }
-        }
-        None => Service {
+/// How a service is deployed from now on: as was asked for, else as before.
+fn deployment_after(
+    request: &PutService,
+    before: Option<&ServiceSpec>,
+) -> Result<DeploymentConfiguration, ApiError> {
+    let before = before.map(|spec| spec.deployment.clone()).unwrap_or_default();
+    let after = match &request.deployment {
+        Some(asked) => asked.over(before),
+        None => before,
+    };
+    after.check().map_err(ApiError::invalid)?;
+    Ok(after)
+}
+
+/// The service after a change of its specification; as it was if nothing changes, unless its deployment is to begin `again`.
+fn next(
+    name: &QualifiedName,
+    before: Option<&Service>,
+    spec: ServiceSpec,
+    again: bool,
+    id: DeploymentId,
+    now_ms: u64,
+) -> Service {
+    let Some(before) = before.filter(|service| !service.removed) else {
+        return Service {
             namespace: name.namespace.clone(),
             spec,
             created_at_ms: now_ms,
             updated_at_ms: now_ms,
             deployed_at_ms: now_ms,
             previous: None,
+            deployment: id,
+            is_paused: false,
+            aborted: None,
             removed: false,
-        },
+        };
+    };
+    let is_another = before.spec.definition != spec.definition;
+    if before.spec == spec && !again {
+        return before.clone();
     }
+    let after = Service { spec, updated_at_ms: now_ms, ..before.clone() };
+    if !is_another && !again {
+        return after;
+    }
+    let previous = if is_another { Some(before.spec.definition.clone()) } else { before.previous.clone() };
+    Service { deployed_at_ms: now_ms, previous, deployment: id, is_paused: false, aborted: None, ..after }
 }
 
 fn routed<'a>(name: &'a QualifiedName, service: &'a Service) -> Routed<'a> {
@@ -301,6 +345,7 @@ fn routed<'a>(name: &'a QualifiedName, service: &'a Service) -> Routed<'a> {
         wishes: Wishes::from(&service.spec),
         created_at_ms: service.created_at_ms,
         targets: vec![],
+        wakes: false,
     }
 }
 
@@ -315,7 +360,7 @@ fn sorted<T: Clone + Ord>(items: Option<&[T]>) -> Vec<T> {
     items.unwrap_or_default().iter().cloned().collect::<BTreeSet<T>>().into_iter().collect()
 }
 
-/// Requests reach `http` tasks and daemons only, connections only the latter.
+/// Requests reach `http` tasks and daemons only, connections only the latter; and only the former can sleep.
 fn check_kind(spec: &ServiceSpec, definition: &Definition) -> Result<(), ApiError> {
     let definition = &definition.definition;
     let has_routes = !(spec.hosts.is_empty() && spec.paths.is_empty());
@@ -323,6 +368,13 @@ fn check_kind(spec: &ServiceSpec, definition: &Definition) -> Result<(), ApiErro
         return Err(ApiError::invalid(format!(
             "{} is a command without a port: it exports no wasi:http handler and listens nowhere, so the service can't \
              have hosts or paths",
+            definition.id
+        )));
+    }
+    if spec.scale_to_zero.after().is_some() && definition.kind != Kind::Http {
+        return Err(ApiError::invalid(format!(
+            "{} is a command: only a service of http tasks can scale to zero, since a request is what wakes it; leave \
+             scale_to_zero out, or say never",
             definition.id
         )));
     }
@@ -372,11 +424,14 @@ fn check_listeners(view: &View, service: &Service) -> Result<(), ApiError> {
     }
 }
 
-fn existing<'a>(present: Option<&'a Service>, name: &QualifiedName) -> Result<&'a Service, ApiError> {
+pub(super) fn existing<'a>(
+    present: Option<&'a Service>,
+    name: &QualifiedName,
+) -> Result<&'a Service, ApiError> {
     present.filter(|service| !service.removed).ok_or_else(|| no_service(name))
 }
 
-fn no_service(QualifiedName { namespace, name }: &QualifiedName) -> ApiError {
+pub(super) fn no_service(QualifiedName { namespace, name }: &QualifiedName) -> ApiError {
     ApiError::not_found(format!("there is no service {name} in the namespace {namespace}"))
 }
 

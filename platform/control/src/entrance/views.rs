@@ -1,16 +1,16 @@
 //! How objects look on the wire.
 
+use super::rollouts::deployment;
 use crate::context::Context;
 use crate::model::{Definition, Image, Service, ServiceNotes, TaskObject};
-use crate::reconcile::is_complete;
+use crate::reconcile::{desired, sleeps};
 use crate::view::Held;
 use skiff_api::{
-    Component, Deployment, DeploymentState, Initialization, ServiceEvent, ServiceSpec, ServiceState,
-    ServiceStatus, TaskHealth, TaskLimits, TaskUsage,
+    Component, Initialization, ServiceEvent, ServiceSpec, ServiceState, ServiceStatus, TaskHealth,
+    TaskLimits, TaskUsage,
 };
 use skiff_ledger::{StatusClass, Totals};
 use skiff_plan::routes::{self, Host, Wishes};
-use skiff_plan::service::ended_by_itself;
 use skiff_ports::invoke::HTTP_PORT;
 use skiff_types::{
     Digest, HealthCheck, ImageReference, Kind, Limits, Name, QualifiedName, Task, TaskId, TaskStatus,
@@ -163,7 +163,7 @@ pub(super) fn service(context: &Context, held: &Held<Service>) -> skiff_api::Ser
     let (tasks, kind, port, notes) = context.objects.read(|view| {
         let tasks: Vec<Held<TaskObject>> =
             view.tasks_of(&service.namespace, &service.group()).cloned().collect();
-        let definition = view.definition(&service.namespace, &service.spec.definition);
+        let definition = view.definition(&service.namespace, view.revision_of(service));
         let kind = definition.map_or(Kind::Http, |held| held.value.definition.kind);
         let port = definition.and_then(|held| held.value.definition.port);
         let notes = view.notes.get(&crate::keys::service_status(&service.name()));
@@ -184,6 +184,8 @@ pub(super) fn service(context: &Context, held: &Held<Service>) -> skiff_api::Ser
             paths: spec.paths.clone(),
             security_groups: spec.security_groups.clone(),
             listen: spec.listen.clone(),
+            deployment: (&spec.deployment).into(),
+            scale_to_zero: spec.scale_to_zero,
         },
         status: status(context, service, (kind, port), &tasks, notes.as_deref()),
     }
@@ -216,7 +218,8 @@ fn status(
             (Kind::Command, None) => vec![],
         },
         port,
-        deployment: deployment(context, service, tasks),
+        deployment: deployment(context, service, desired(service, notes, tasks), tasks, notes),
+        asleep: sleeps(service, notes, tasks).is_some(),
         restarts: notes.map_or(0, |notes| notes.restarts),
         cpu_seconds: used.cpu_seconds,
         memory_bytes: used.memory_bytes,
@@ -229,32 +232,6 @@ fn status(
                 stop_code: event.stop_code,
             })
             .collect(),
-    }
-}
-
-fn deployment(context: &Context, service: &Service, tasks: &[Held<TaskObject>]) -> Deployment {
-    let definition = &service.spec.definition;
-    let current = || tasks.iter().map(|held| &held.value.task).filter(|task| task.definition == *definition);
-    let running = current().filter(|task| task.is_ready() && task.stop.is_none()).count();
-    let complete = is_complete(context, service, tasks);
-    let failed = current()
-        .filter_map(|task| task.stop.as_ref().map(|stop| (task, stop)))
-        .filter(|(_, stop)| ended_by_itself(stop.code))
-        .max_by_key(|(task, _)| task.id);
-    // Those on their way up count the failures before them, and one that is ready has put an end to them; else the last
-    // that failed is one more.
-    let failures_before = |task: &Task| if task.is_ready() { 0 } else { task.attempt };
-    let living = current().filter(|task| !task.is_stopping()).map(failures_before).max();
-    let failures = living.or(failed.map(|(task, _)| task.attempt + 1)).unwrap_or(0);
-    Deployment {
-        definition: definition.clone(),
-        state: if complete { DeploymentState::Completed } else { DeploymentState::InProgress },
-        running: u32::try_from(running).unwrap_or(u32::MAX),
-        failures,
-        message: failed
-            .filter(|_| failures > 0 && !complete)
-            .map(|(task, stop)| format!("task {} ended ({}): {}", task.id.short(), stop.code, stop.message)),
-        created_at_ms: service.deployed_at_ms,
     }
 }
 

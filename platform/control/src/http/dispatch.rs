@@ -138,6 +138,11 @@ async fn carry_out(operation: Operation, door: &Door, request: Request) -> Resul
                 &entrance.roll_back_service(&service, call.json().await?, if_match).await?,
             )
         }
+        Op::GetRollout => respond::json(status, &entrance.get_rollout(&call.service()?)?),
+        Op::ChangeRollout => {
+            let service = call.service()?;
+            respond::revised(status, &entrance.change_rollout(&service, call.json().await?).await?)
+        }
         Op::MeasureColdStarts => {
             let report = entrance.measure_cold_starts(&call.service()?, call.json().await?).await?;
             respond::json(status, &report)
@@ -162,6 +167,9 @@ async fn carry_out(operation: Operation, door: &Door, request: Request) -> Resul
             }
         }
         Op::ReadLogs => lines(door, status, entrance.read_logs(&call.namespace()?, &call.query()?)?),
+        Op::ReadEvents => {
+            lines(door, status, entrance.read_events(&call.namespace()?, &call.query()?).await?)
+        }
         Op::PutSecurityGroup => {
             let (group, if_match) = (call.security_group()?, call.if_match()?);
             let group = entrance.put_security_group(&group, call.json().await?, if_match).await?;
@@ -213,6 +221,15 @@ async fn carry_out(operation: Operation, door: &Door, request: Request) -> Resul
         | Op::GetCertificate
         | Op::DeleteCertificate => balancer::carry_out(operation, entrance, &mut call).await?,
         Op::GetStatus => respond::json(status, &entrance.status(door.address)),
+        Op::PutMetricData => {
+            entrance.put_metric_data(&call.namespace()?, call.json().await?)?;
+            respond::empty(status)
+        }
+        Op::ListMetrics => respond::json(status, &entrance.list_metrics(&call.namespace()?, &call.query()?)?),
+        Op::GetMetric => {
+            let (namespace, metric) = (call.namespace()?, call.path("metric")?);
+            respond::json(status, &entrance.get_metric(&namespace, metric, &call.query()?).await?)
+        }
         Op::GetUsage => respond::json(status, &entrance.usage(&call.query()?).await?),
         Op::GetHealth => {
             let health = Health { status: entrance.health() };

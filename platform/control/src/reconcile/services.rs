@@ -1,23 +1,30 @@
 //! Brings about that each service has the tasks it is to have, and that a removed one goes when its tasks are gone.
 //!
-//! What happened to a service is noted beside it, never in what its user said; notes are written after deeds.
+//! What happened to a service, and to which revision it goes, is noted beside it (`notes`), never in what its user said. It
+//! is written before anything is done by it: whoever comes after a crash decides on from there, and so comes to the same.
 
-use super::{LOOK_INTERVAL, RETRY_INTERVAL, WRITES_AT_ONCE};
+mod notes;
+
+pub(crate) use notes::is_complete;
+
+use super::{LOOK_INTERVAL, RETRY_INTERVAL, WRITES_AT_ONCE, idle};
 use crate::addresses::{NoAddress, create_task};
 use crate::context::Context;
 use crate::keys;
-use crate::model::{Service, ServiceEvent, ServiceNotes, TaskObject};
+use crate::model::{Definition, Service, ServiceNotes, TaskObject};
 use crate::objects::ObjectError;
 use crate::records::Stored;
 use crate::view::{Held, View};
 use futures::{StreamExt, TryStreamExt, stream};
-use skiff_plan::service::{self, Action, Known};
+use skiff_plan::service::{self, Action, Known, Wanted};
 use skiff_ports::store::Expect;
 use skiff_types::{
-    Group, Health, Kind, QualifiedName, ServiceSpec, StopCode, StoppedReason, TargetHealthCheck, Task,
-    TaskId, TaskStatus,
+    DeploymentConfiguration, Group, Health, Kind, QualifiedName, RolloutState, StopCode, StoppedReason,
+    TargetHealthCheck, Task, TaskDefinitionId, TaskId, TaskStatus,
 };
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tracing::{info, warn};
 
 /// Services that are looked at at a time.
@@ -28,7 +35,8 @@ struct Observed {
     service: Option<Held<Service>>,
     /// The service's object is there but can't be read: nothing is decided about it.
     unreadable: bool,
-    kind: Option<Kind>,
+    /// The revisions that it may go to, as far as they are there.
+    definitions: Vec<Held<Definition>>,
     /// How its tasks are checked by the target group that it is.
     check: Option<TargetHealthCheck>,
     notes: Option<Held<ServiceNotes>>,
@@ -38,95 +46,177 @@ struct Observed {
 }
 
 impl Observed {
-    /// What the plan is made by, beside the tasks.
-    fn known(&self) -> Known {
-        let check = self.check.as_ref().filter(|_| self.kind == Some(Kind::Http));
-        Known { kind: self.kind, checked_within_ms: check.map_or(0, TargetHealthCheck::notice_ms) }
+    fn definition(&self, id: &TaskDefinitionId) -> Option<&Definition> {
+        self.definitions.iter().map(|held| &*held.value).find(|definition| definition.definition.id == *id)
     }
+
+    fn kind(&self, id: &TaskDefinitionId) -> Option<Kind> {
+        self.definition(id).map(|definition| definition.definition.kind)
+    }
+
+    /// Whether a revision can be gone back to.
+    fn is_registered(&self, id: &TaskDefinitionId) -> bool {
+        self.definition(id).is_some_and(|definition| !definition.deregistered)
+    }
+
+    /// What is decided by beside the tasks, of tasks of this revision.
+    fn known(&self, id: &TaskDefinitionId) -> Known {
+        let kind = self.kind(id);
+        let check = self.check.as_ref().filter(|_| kind == Some(Kind::Http));
+        Known { kind, checked_within_ms: check.map_or(0, TargetHealthCheck::notice_ms) }
+    }
+
+    /// What was noted of this service, not of one that had its name before.
+    fn kept_notes(&self, service: &Service) -> Option<&ServiceNotes> {
+        let notes = self.notes.as_ref().map(|held| &*held.value);
+        notes.filter(|notes| notes.service_created_at_ms == service.created_at_ms)
+    }
+}
+
+/// What came of a look at a service.
+enum Looked {
+    /// All was done; and when to look again although nothing has changed, in milliseconds since 1970.
+    Done(QualifiedName, Option<u64>),
+    /// Not all was done.
+    Failed(QualifiedName),
 }
 
 pub(super) async fn run(context: Arc<Context>) {
     let mut all = tokio::time::interval(LOOK_INTERVAL);
+    let mut due: BTreeMap<QualifiedName, u64> = BTreeMap::new();
     context.objects.read_mut(View::look_at_all_services);
     loop {
         let names = context.objects.read_mut(|view| std::mem::take(&mut view.services_to_look_at));
-        let failed: Vec<QualifiedName> = stream::iter(names)
+        let looked: Vec<Looked> = stream::iter(names)
             .map(|name| look(&context, name))
             .buffer_unordered(SERVICES_AT_ONCE)
-            .filter_map(|failed| async { failed })
             .collect()
             .await;
+        let mut failed = Vec::new();
+        for looked in looked {
+            match looked {
+                Looked::Done(name, Some(at_ms)) => {
+                    due.insert(name, at_ms);
+                }
+                Looked::Done(name, None) => {
+                    due.remove(&name);
+                }
+                Looked::Failed(name) => {
+                    due.remove(&name);
+                    failed.push(name);
+                }
+            }
+        }
+        let now_ms = context.now_ms();
+        let wait_ms = due.values().min().map(|at_ms| at_ms.saturating_sub(now_ms));
+        // By the tick all are looked at, whatever the clock says.
+        let wait = wait_ms.map_or(LOOK_INTERVAL, Duration::from_millis).min(LOOK_INTERVAL);
         tokio::select! {
             () = context.drain.begun() => return,
             () = context.objects.wakes.services.notified() => {}
             _ = all.tick() => context.objects.read_mut(View::look_at_all_services),
             () = tokio::time::sleep(RETRY_INTERVAL), if !failed.is_empty() => {}
+            () = tokio::time::sleep(wait), if wait_ms.is_some() => {}
         }
-        context.objects.read_mut(|view| view.services_to_look_at.extend(failed));
+        let now_ms = context.now_ms();
+        let is_due = due.iter().filter(|(_, at_ms)| **at_ms <= now_ms).map(|(name, _)| name.clone());
+        let again: Vec<QualifiedName> = is_due.chain(failed).collect();
+        context.objects.read_mut(|view| view.services_to_look_at.extend(again));
     }
 }
 
-/// Looks at one service and does what is due; its name if that failed.
-async fn look(context: &Arc<Context>, name: QualifiedName) -> Option<QualifiedName> {
+/// Looks at one service and does what is due.
+async fn look(context: &Arc<Context>, name: QualifiedName) -> Looked {
     let observed = context.objects.read(|view| observe(view, &name));
     let done = match &observed.service {
-        _ if observed.unreadable => Ok(()),
-        Some(held) if held.value.removed => remove(context, held, &observed).await,
+        _ if observed.unreadable => Ok(None),
+        Some(held) if held.value.removed => remove(context, held, &observed).await.map(|()| None),
         Some(held) => keep(context, &held.value, &observed).await,
-        None => remove_orphans(context, &name, &observed).await,
+        None => remove_orphans(context, &name, &observed).await.map(|()| None),
     };
     match done {
-        // Somebody else changed what we would have: the change wakes us.
-        Err(error) if error.is_conflict() => Some(name),
+        Ok(again_at_ms) => Looked::Done(name, again_at_ms),
         Err(error) => {
-            warn!(service = %name, %error, "the service could not be brought to what it is to be");
-            Some(name)
+            // Where somebody else changed what we would have, that is no news.
+            if !error.is_conflict() {
+                warn!(service = %name, %error, "the service could not be brought to what it is to be");
+            }
+            Looked::Failed(name)
         }
-        Ok(()) => None,
     }
 }
 
 fn observe(view: &View, name: &QualifiedName) -> Observed {
     let service = view.service(name).cloned();
-    let kind = service.as_ref().and_then(|held| {
-        let definition = view.definition(&name.namespace, &held.value.spec.definition)?;
-        Some(definition.value.definition.kind)
-    });
+    let notes = view.notes.get(&keys::service_status(name)).cloned();
+    let rollout = notes.as_ref().and_then(|held| held.value.rollout.as_ref());
+    let mut revisions: Vec<&TaskDefinitionId> =
+        service.iter().map(|held| &held.value.spec.definition).collect();
+    revisions.extend(rollout.map(|rollout| &rollout.definition));
+    revisions.extend(rollout.and_then(|rollout| rollout.completed.as_ref()));
+    revisions.sort_unstable();
+    revisions.dedup();
+    let definitions = revisions.into_iter().filter_map(|id| view.definition(&name.namespace, id));
+    let definitions = definitions.cloned().collect();
     let tasks = view.tasks_of(&name.namespace, &Group::Service(name.name.clone())).cloned().collect();
     Observed {
         service,
         unreadable: view.unreadable.contains(&keys::service(name)),
-        kind,
+        definitions,
         check: view.check_of_service(name).cloned(),
-        notes: view.notes.get(&keys::service_status(name)).cloned(),
+        notes,
         notes_unreadable: view.unreadable.contains(&keys::service_status(name)),
         tasks,
     }
 }
 
-/// Brings a service to what it is to be.
-async fn keep(context: &Arc<Context>, service: &Service, observed: &Observed) -> Result<(), ObjectError> {
-    act(context, service, &service.spec, observed).await?;
-    if observed.notes_unreadable { Ok(()) } else { take_notes(context, service, observed).await }
+/// Brings a service to what it is to be; says when to look again.
+async fn keep(
+    context: &Arc<Context>,
+    service: &Service,
+    observed: &Observed,
+) -> Result<Option<u64>, ObjectError> {
+    let desired = idle::desired(service, observed.kept_notes(service), &observed.tasks);
+    let mut rollout = notes::next_rollout(context, service, observed, desired);
+    let wanted = Wanted {
+        name: &service.spec.name,
+        definition: &rollout.definition,
+        completed: rollout.last_completed().filter(|completed| observed.is_registered(completed)),
+        desired,
+        configuration: &service.spec.deployment,
+        is_paused: service.is_paused && rollout.state == RolloutState::InProgress,
+        is_failed: rollout.state == RolloutState::Failed,
+    };
+    let plan = plan(context, &wanted, observed);
+    rollout.hold_up(plan.stuck.as_ref());
+    if !observed.notes_unreadable {
+        notes::take(context, service, observed, rollout).await?;
+    }
+    act(context, service, plan.actions, observed).await?;
+    Ok(plan.again_at_ms)
 }
 
-/// Carries out what `plan` answers for `spec`.
+fn plan(context: &Context, wanted: &Wanted<'_>, observed: &Observed) -> service::Plan {
+    let tasks: Vec<&Task> = observed.tasks.iter().map(|held| &held.value.task).collect();
+    service::plan(wanted, &observed.known(wanted.definition), &tasks, context.now_ms())
+}
+
+/// Carries out what `plan` answered.
 async fn act(
     context: &Arc<Context>,
     service: &Service,
-    spec: &ServiceSpec,
+    actions: Vec<Action>,
     observed: &Observed,
 ) -> Result<(), ObjectError> {
-    let tasks: Vec<&Task> = observed.tasks.iter().map(|held| &held.value.task).collect();
     let now_ms = context.now_ms();
-    stream::iter(service::plan(spec, &observed.known(), &tasks, now_ms))
+    stream::iter(actions)
         .map(|action| async move {
             match action {
                 // What has not begun by now begins with the next platform.
                 Action::Start { .. } if context.is_winding_down() => Ok(()),
-                Action::Start { attempt, start_after_ms } => {
-                    let Some(kind) = observed.kind else { return Ok(()) };
-                    let task = new_task(context, service, attempt, start_after_ms, now_ms);
+                Action::Start { definition, attempt, start_after_ms } => {
+                    let Some(kind) = observed.kind(&definition) else { return Ok(()) };
+                    let task = new_task(context, service, definition, (attempt, start_after_ms), now_ms);
                     let object = TaskObject { task, kind, updated_at_ms: now_ms };
                     info!(task = %object.task.id, service = %service.name(), attempt, "starting a task");
                     start(context, object).await
@@ -141,23 +231,31 @@ async fn act(
 
 /// Writes a new task's object. One for which there is no address has failed before it began: so its service says why, and
 /// it is tried again as after any failure.
-async fn start(context: &Arc<Context>, mut object: TaskObject) -> Result<(), ObjectError> {
+pub(super) async fn start(context: &Arc<Context>, mut object: TaskObject) -> Result<(), ObjectError> {
     match create_task(context, object.clone()).await {
         Ok(_) => Ok(()),
         Err(NoAddress::Object(error)) => Err(error),
         Err(NoAddress::None(error)) => {
             let (code, message) = (StopCode::TaskFailedToStart, error.to_string());
+            object.task.status = TaskStatus::Provisioning;
             object.task.stop = Some(StoppedReason { code, message });
             context.objects.put(object, Expect::Absent).await.map(drop)
         }
     }
 }
 
-fn new_task(context: &Context, service: &Service, attempt: u32, start_after_ms: u64, now_ms: u64) -> Task {
+/// A new task of a service: of this revision, as this attempt, not to be started before this time.
+pub(super) fn new_task(
+    context: &Context,
+    service: &Service,
+    definition: TaskDefinitionId,
+    (attempt, start_after_ms): (u32, u64),
+    now_ms: u64,
+) -> Task {
     Task {
         id: context.new_task_id(),
         namespace: service.namespace.clone(),
-        definition: service.spec.definition.clone(),
+        definition,
         group: service.group(),
         overrides: None,
         address: None,
@@ -203,8 +301,16 @@ async fn remove(
     observed: &Observed,
 ) -> Result<(), ObjectError> {
     let service = &held.value;
-    let nothing = ServiceSpec { desired: 0, ..service.spec.clone() };
-    act(context, service, &nothing, observed).await?;
+    let nothing = Wanted {
+        name: &service.spec.name,
+        definition: &service.spec.definition,
+        completed: None,
+        desired: 0,
+        configuration: &DeploymentConfiguration::default(),
+        is_paused: false,
+        is_failed: false,
+    };
+    act(context, service, plan(context, &nothing, observed).actions, observed).await?;
     if observed.tasks.iter().any(|held| held.value.task.status != TaskStatus::Stopped) {
         return Ok(());
     }
@@ -247,97 +353,4 @@ async fn forget_tasks(context: &Context, observed: &Observed) -> Result<(), Obje
     let ended: Vec<Held<TaskObject>> = ended.cloned().collect();
     context.addresses.note(&ended, context.now_ms()).await?;
     context.objects.delete_all::<TaskObject>(ended.iter().map(|held| held.value.key()).collect()).await
-}
-
-/// Notes what happened since the last notes.
-async fn take_notes(context: &Context, service: &Service, observed: &Observed) -> Result<(), ObjectError> {
-    let before =
-        observed.notes.as_ref().filter(|held| held.value.service_created_at_ms == service.created_at_ms);
-    let mut notes = match before {
-        Some(held) => ServiceNotes::clone(&held.value),
-        None => ServiceNotes::new(service.name(), service.created_at_ms),
-    };
-    let now_ms = context.now_ms();
-    note_changes(&mut notes, service, now_ms);
-    note_ended_tasks(&mut notes, observed, now_ms);
-    note_completion(&mut notes, context, service, observed, now_ms);
-    if before.is_some_and(|held| *held.value == notes) {
-        return Ok(());
-    }
-    let expect = match &observed.notes {
-        Some(held) => Expect::Revision(held.revision),
-        None => Expect::Absent,
-    };
-    context.objects.put(notes, expect).await.map(drop)
-}
-
-fn note_changes(notes: &mut ServiceNotes, service: &Service, now_ms: u64) {
-    let mut note = |message| {
-        notes.events.insert(0, ServiceEvent { at_ms: now_ms, message, task: None, stop_code: None });
-    };
-    let definition = &service.spec.definition;
-    if notes.definition.as_ref() != Some(definition) {
-        note(format!("deploying {definition}, desired count {}", service.spec.desired));
-        notes.completed = false;
-    } else if notes.desired != service.spec.desired {
-        note(format!("scaling from {} to a desired count of {}", notes.desired, service.spec.desired));
-        notes.completed = false;
-    }
-    notes.events.truncate(ServiceNotes::EVENTS_MAX);
-    notes.definition = Some(definition.clone());
-    notes.desired = service.spec.desired;
-}
-
-fn note_ended_tasks(notes: &mut ServiceNotes, observed: &Observed, now_ms: u64) {
-    let ended: Vec<_> = observed
-        .tasks
-        .iter()
-        .filter_map(|held| held.value.task.stop.as_ref().map(|stop| (&held.value.task, stop)))
-        .filter(|(_, stop)| service::ended_by_itself(stop.code))
-        .collect();
-    for (task, stop) in &ended {
-        if notes.counted.contains(&task.id) {
-            continue;
-        }
-        notes.restarts += 1;
-        let what = if stop.code == StopCode::Unhealthy { "is unhealthy" } else { "ended" };
-        notes.note(ServiceEvent {
-            at_ms: task.stopped_at_ms.unwrap_or(now_ms),
-            message: format!("task {} {what}: {}", task.id.short(), stop.message),
-            task: Some(task.id),
-            stop_code: Some(stop.code),
-        });
-    }
-    notes.counted = ended.into_iter().map(|(task, _)| task.id).collect();
-}
-
-fn note_completion(
-    notes: &mut ServiceNotes,
-    context: &Context,
-    service: &Service,
-    observed: &Observed,
-    now_ms: u64,
-) {
-    if notes.completed || !is_complete(context, service, &observed.tasks) {
-        return;
-    }
-    notes.completed = true;
-    let message = match service.spec.desired {
-        0 => "no task runs any more".to_owned(),
-        desired => format!("{} runs, running count {desired}", service.spec.definition),
-    };
-    notes.note(ServiceEvent { at_ms: now_ms, message, task: None, stop_code: None });
-}
-
-/// Whether all desired tasks of a service's revision are ready and reached by requests, and none of another runs.
-pub(crate) fn is_complete(context: &Context, service: &Service, tasks: &[Held<TaskObject>]) -> bool {
-    let running = tasks.iter().filter(|held| {
-        let task = &held.value.task;
-        task.status == TaskStatus::Running && task.stop.is_none()
-    });
-    let (current, other): (Vec<_>, Vec<_>) =
-        running.partition(|held| held.value.task.definition == service.spec.definition);
-    other.is_empty()
-        && current.len() == service.spec.desired as usize
-        && current.iter().all(|held| held.value.task.is_ready() && context.is_acknowledged(held.generation))
 }

@@ -1,6 +1,7 @@
 //! What is written is read again, and so is what older versions wrote.
 
 use super::*;
+use skiff_types::{CircuitBreaker, DeploymentConfiguration, RolloutState, ServiceActionName};
 
 fn image() -> Image {
     Image {
@@ -18,9 +19,25 @@ fn image() -> Image {
 fn notes() -> ServiceNotes {
     let mut notes = ServiceNotes::new("default/hello".parse().unwrap(), 7);
     notes.counted.push(TaskId::from_parts(9, [3; 10]));
+    notes.asleep = Some(Asleep { since_ms: 8, said_at_ms: 7 });
     notes.definition = Some("hello:3".parse().unwrap());
+    notes.rollout = Some(Rollout {
+        id: DeploymentId::from_parts(9, [4; 10]),
+        for_: DeploymentId::from_parts(8, [5; 10]),
+        definition: "hello:2".parse().unwrap(),
+        state: RolloutState::InProgress,
+        reason: "3 of its tasks failed".to_owned(),
+        failed_tasks: 1,
+        counted: vec![TaskId::from_parts(9, [3; 10])],
+        failed_at_ms: 10,
+        completed: None,
+        began_at_ms: 9,
+        changed_at_ms: 9,
+        rolled_back_from: Some("hello:3".parse().unwrap()),
+    });
     let event = |at_ms| ServiceEvent {
         at_ms,
+        name: Some(ServiceActionName::TasksStopped.into()),
         message: "a task ended".to_owned(),
         task: None,
         stop_code: Some(StopCode::Exited),
@@ -138,4 +155,21 @@ fn a_newer_or_damaged_record_is_an_error() {
     for damaged in [&b""[..], b"{}", b"\xff", br#"{"version":1,"object":{}}"#] {
         assert!(matches!(TaskObject::decode(damaged), Err(RecordError::Damaged(_))));
     }
+}
+
+#[test]
+fn what_was_on_disk_before_deployments_had_names_is_read() {
+    let service = r#"{"version":1,"object":{"namespace":"default","spec":{"name":"a","definition":"a:1","desired":1,"hosts":[],"paths":[]},"created_at_ms":1,"updated_at_ms":1,"deployed_at_ms":7,"removed":false}}"#;
+    let mut service = Service::decode(service.as_bytes()).unwrap();
+    assert_eq!(service.spec.deployment, DeploymentConfiguration::default());
+    assert_eq!(service.deployment, DeploymentId::from_parts(7, [0; 10]));
+    assert_eq!((service.is_paused, service.aborted), (false, None));
+    service.is_paused = true;
+    service.aborted = Some(service.deployment);
+    service.spec.deployment.grace = Some(Span::from_ms(30_000));
+    service.spec.deployment.circuit_breaker = CircuitBreaker::Stop;
+    assert_eq!(Service::decode(&service.encode().unwrap()).unwrap(), service);
+
+    let notes = r#"{"version":1,"object":{"service":"default/a","service_created_at_ms":1,"restarts":0,"counted":[],"events":[],"definition":"a:1","desired":1,"completed":true}}"#;
+    assert_eq!(ServiceNotes::decode(notes.as_bytes()).unwrap().rollout, None);
 }

@@ -268,7 +268,7 @@ impl View {
 
     /// Whether a service's tasks take requests or connections; not where its definition can't be read.
     pub(crate) fn is_balanced(&self, service: &Service) -> bool {
-        let definition = self.definition(&service.namespace, &service.spec.definition);
+        let definition = self.definition(&service.namespace, self.revision_of(service));
         definition.is_some_and(|held| held.value.definition.is_balanced())
     }
 }

@@ -27,6 +27,15 @@ impl Mortal {
         Self { inner, writes_left, does_the_last, dead }
     }
 
+    /// From now on it dies at its n-th write.
+    pub(crate) fn dies_after(&self, writes: i64) {
+        self.writes_left.store(writes, SeqCst);
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(SeqCst)
+    }
+
     fn alive(&self) -> Result<(), StoreError> {
         if self.dead.load(SeqCst) { Err(StoreError::Closed) } else { Ok(()) }
     }
@@ -215,7 +224,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_half_done_remains() {
             let dying = Platform::start_on(Disk { store: mortal.clone(), ..disk.clone() }).await;
             let mut session = Session::default();
             let result = session.run(&dying).await;
-            whole &= result.is_ok() && !mortal.dead.load(SeqCst);
+            whole &= result.is_ok() && !mortal.is_dead();
             dying.stop().await;
             let point = format!("died at write {writes}, done: {does_the_last}");
             let platform = Platform::start_on(disk).await;

@@ -54,12 +54,16 @@ async fn a_service_is_created_updated_scaled_rolled_back_and_removed() {
 async fn a_rollback_goes_to_what_ran_before() {
     let platform = Platform::start().await;
     platform.deploy("hello", "http good", 1).await;
+    platform.completed("hello").await;
     let error = platform.roll_back("hello").await.unwrap_err();
     assert_eq!(error.code(), Some(ErrorCode::FailedPrecondition));
     let revision = async || platform.roll_back("hello").await.unwrap().spec.definition.revision;
     platform.deploy("hello", "http bad", 1).await;
+    platform.completed("hello").await;
     assert_eq!(revision().await, 1);
+    platform.completed("hello").await;
     platform.deploy("hello", "http bad too", 1).await;
+    platform.completed("hello").await;
     assert_eq!(revision().await, 1, "the revision between never was the one before");
     assert_eq!(revision().await, 3, "a rollback can be taken back");
 }

@@ -8,11 +8,13 @@ use skiff_api::{
 };
 use skiff_control::{Config, Deps, Handle, Token};
 use skiff_kit::clock::SystemClock;
+use skiff_ports::journal::Journal;
 use skiff_ports::network::NetworkSetup;
+use skiff_ports::series::SeriesLog;
 use skiff_ports::store::Store;
 use skiff_ports::usage::UsageLog;
 use skiff_registry::LocalImages;
-use skiff_store::{SqliteStore, SqliteUsage};
+use skiff_store::{SqliteJournal, SqliteSeries, SqliteStore, SqliteUsage};
 use skiff_types::{Name, Namespace, NetworkSpec, TaskId, TaskStatus};
 use std::future::Future;
 use std::sync::Arc;
@@ -30,6 +32,8 @@ pub(crate) struct Disk {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) images: Arc<LocalImages>,
     pub(crate) usage: Arc<dyn UsageLog>,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) series: Arc<dyn SeriesLog>,
     /// What the virtual network is to span.
     pub(crate) network: NetworkSpec,
     pub(crate) _folder: Arc<TempDir>,
@@ -41,9 +45,11 @@ impl Disk {
         let store = SqliteStore::open(&folder.path().join("store.db")).unwrap();
         let images = LocalImages::open(&folder.path().join("images")).unwrap();
         let usage = SqliteUsage::open(&folder.path().join("usage.db")).unwrap();
-        let (images, usage) = (Arc::new(images), Arc::new(usage));
-        let network = NetworkSpec::default();
-        Self { store: Arc::new(store), images, usage, network, _folder: Arc::new(folder) }
+        let series = SqliteSeries::open(&folder.path().join("metrics.db")).unwrap();
+        let (images, usage, series) = (Arc::new(images), Arc::new(usage), Arc::new(series));
+        let journal = Arc::new(SqliteJournal::open(&folder.path().join("events.db")).unwrap());
+        let (store, network) = (Arc::new(store), NetworkSpec::default());
+        Self { store, images, usage, journal, series, network, _folder: Arc::new(folder) }
     }
 }
 
@@ -105,6 +111,8 @@ impl Platform {
             logs: Arc::new(SharedLines(lines.clone())),
             flows: flows.clone(),
             usage: disk.usage.clone(),
+            journal: disk.journal.clone(),
+            series: disk.series.clone(),
             meters: meters.clone(),
             clock: Arc::new(SystemClock),
         };
@@ -227,6 +235,8 @@ pub(crate) fn wanted(definition: &str, desired: u32) -> PutService {
         paths: None,
         security_groups: None,
         listen: None,
+        deployment: None,
+        scale_to_zero: None,
     }
 }
 

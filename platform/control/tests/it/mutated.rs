@@ -65,7 +65,7 @@ async fn no_body_is_the_platforms_fault() {
     let one = ["default", "hello"];
     let group = ["default", "web"];
     let (http, web, certificate) = (["http"], ["default", "web"], ["web"]);
-    let bodies: [(Operation, &[&str], &str); 16] = [
+    let bodies: [(Operation, &[&str], &str); 18] = [
         (
             Operation::RegisterTaskDefinition,
             &["default"],
@@ -75,10 +75,12 @@ async fn no_body_is_the_platforms_fault() {
         (
             Operation::PutService,
             &one,
-            r#"{"definition":"hello:1","desired":0,"hosts":["a.example","*.b.example"],"paths":["/api"]}"#,
+            r#"{"definition":"hello:1","desired":0,"hosts":["a.example","*.b.example"],"paths":["/api"],
+                "deployment":{"min_healthy_percent":50,"max_percent":150,"circuit_breaker":"stop","grace":"30s"}}"#,
         ),
         (Operation::ScaleService, &one, r#"{"desired":0}"#),
         (Operation::RollbackService, &one, r#"{"revision":1}"#),
+        (Operation::ChangeRollout, &one, r#"{"action":"PAUSE"}"#),
         (Operation::MeasureColdStarts, &one, r#"{"path":"/","requests":1}"#),
         (
             Operation::RunTask,
@@ -91,6 +93,12 @@ async fn no_body_is_the_platforms_fault() {
             Operation::PutSecurityGroup,
             &group,
             r#"{"rules":["tcp:80-90 from self","udp:53 to 192.0.2.0/24"]}"#,
+        ),
+        (
+            Operation::PutMetricData,
+            &["default"],
+            r#"{"data":[{"metric":"queue/depth","dimensions":"queue=mails","value":7.5},{"metric":"a","values":[1,2],
+                "counts":[3,4]},{"metric":"b","statistics":{"sample_count":2,"sum":3,"minimum":1,"maximum":2}}]}"#,
         ),
         (Operation::AllowRule, &group, r#"{"rule":"tcp:443 to *.example.com"}"#),
         (Operation::RevokeRule, &group, r#"{"rule":"tcp:443 to *.example.com"}"#),
@@ -127,10 +135,16 @@ async fn no_body_is_the_platforms_fault() {
             r#"{"method":"GET","url":"http://a.example.com/x?y=z","headers":[["x-a","b"]],"source":"192.0.2.1"}"#,
         ),
     ];
-    let queries: [(Operation, &[&str], &str); 6] = [
+    let queries: [(Operation, &[&str], &str); 8] = [
         (Operation::ListTasks, &["default"], "service=hello&status=RUNNING&stopped=true&limit=10&cursor=00"),
         (Operation::ReadLogs, &["default"], "owner=hello&since_ms=1&tail=10&follow=false"),
+        (Operation::ReadEvents, &["default"], "service=hello&type=task&since_ms=1&tail=10&follow=false"),
         (Operation::GetTaskDefinition, &one, "reveal=K,L"),
+        (
+            Operation::GetMetric,
+            &["default", "CPUUtilization"],
+            "service=hello&statistic=p99.9&period=1m&since_ms=1&until_ms=2",
+        ),
         (Operation::ListRules, &["default"], "listener=http&limit=10&cursor=00"),
         (Operation::ExplainConnection, &["default"], "from=hello&to=192.0.2.1&port=80&transport=udp"),
         (Operation::ReadFlows, &["default"], "owner=hello&verdict=REJECT&since_ms=1&tail=10&follow=false"),

@@ -134,13 +134,23 @@ pub(crate) struct Node {
     acknowledged: watch::Sender<Version>,
     events: mpsc::UnboundedSender<TaskEvent>,
     next_events: tokio::sync::Mutex<mpsc::UnboundedReceiver<TaskEvent>>,
+    wanted: mpsc::UnboundedSender<QualifiedName>,
+    next_wanted: tokio::sync::Mutex<mpsc::UnboundedReceiver<QualifiedName>>,
 }
 
 impl Node {
     pub(crate) fn new(images: Arc<dyn Images>) -> Self {
         let (events, next_events) = mpsc::unbounded_channel();
+        let (wanted, next_wanted) = mpsc::unbounded_channel();
         let (state, acknowledged) = (Mutex::default(), watch::Sender::new(0));
-        Self { images, state, acknowledged, events, next_events: tokio::sync::Mutex::new(next_events) }
+        let next_events = tokio::sync::Mutex::new(next_events);
+        let next_wanted = tokio::sync::Mutex::new(next_wanted);
+        Self { images, state, acknowledged, events, next_events, wanted, next_wanted }
+    }
+
+    /// A request waits for a service.
+    pub(crate) fn want(&self, service: &str) {
+        self.wanted.send(service.parse().unwrap()).unwrap();
     }
 
     /// From here on nothing is acknowledged, until [`Node::release`].
@@ -267,6 +277,10 @@ impl Runtime for Node {
 
     async fn next_event(&self) -> TaskEvent {
         self.next_events.lock().await.recv().await.unwrap()
+    }
+
+    async fn next_wanted(&self) -> QualifiedName {
+        self.next_wanted.lock().await.recv().await.unwrap()
     }
 
     async fn prepare(&self, program: &Program) -> Result<ComponentReport, PrepareError> {

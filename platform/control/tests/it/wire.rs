@@ -109,6 +109,9 @@ async fn every_operation_answers_as_the_document_says() {
     platform.put("hello", &other.id.to_string(), 2).await;
     let back = call(Operation::RollbackService, &service).json(&json!({}));
     contract.check(Operation::RollbackService, back).await;
+    contract.check(Operation::GetRollout, call(Operation::GetRollout, &service)).await;
+    let resume = call(Operation::ChangeRollout, &service).json(&json!({ "action": "RESUME" }));
+    contract.check(Operation::ChangeRollout, resume).await;
 
     platform.push("job", "exit 0").await;
     platform.register("job", "job").await;
@@ -122,6 +125,7 @@ async fn every_operation_answers_as_the_document_says() {
     contract.check(Operation::StopTask, call(Operation::StopTask, &["default", id])).await;
     let logs = call(Operation::ReadLogs, &["default"]).query(&[("owner", "job")]);
     contract.check(Operation::ReadLogs, logs).await;
+    contract.check(Operation::ReadEvents, call(Operation::ReadEvents, &["default"])).await;
 
     let group = ["default", "web"];
     let put = call(Operation::PutSecurityGroup, &group).json(&json!({ "rules": ["all from self"] }));
@@ -157,6 +161,7 @@ async fn every_operation_answers_as_the_document_says() {
     contract.check(Operation::ForwardTask, forward).await;
 
     check_balancer(&platform, &mut contract).await;
+    check_metrics(&platform, &mut contract).await;
 
     let deregister = Operation::DeregisterTaskDefinition;
     contract.check(deregister, call(deregister, &["default", "job:1"])).await;
@@ -220,6 +225,27 @@ async fn check_balancer(platform: &Platform, contract: &mut Contract) {
     contract.check(Operation::DeleteCertificate, call(Operation::DeleteCertificate, &certificate)).await;
     contract.check(Operation::DeleteListener, call(Operation::DeleteListener, &["second"])).await;
     contract.check(Operation::DeleteTargetGroup, call(Operation::DeleteTargetGroup, &group)).await;
+}
+
+/// The operations on metrics with a memory.
+async fn check_metrics(platform: &Platform, contract: &mut Contract) {
+    let call = |operation, values: &[&str]| request(platform, operation, values);
+    let set = json!({ "sample_count": 2, "sum": 3.5, "minimum": 1.0, "maximum": 2.5 });
+    let body = json!({ "data": [
+        { "metric": "queue/depth", "value": 7.25, "dimensions": "queue=mails" },
+        { "metric": "queue/depth", "values": [1.0, 2.0], "counts": [3, 1] },
+        { "metric": "jobs", "statistics": set },
+    ] });
+    contract.check(Operation::PutMetricData, call(Operation::PutMetricData, &["default"]).json(&body)).await;
+    let listed = contract.check(Operation::ListMetrics, call(Operation::ListMetrics, &["default"])).await;
+    assert!(listed["items"].as_array().unwrap().len() >= 3, "{listed}");
+    let show = call(Operation::GetMetric, &["default", "queue/depth"]);
+    let show = show.query(&[("dimensions", "queue=mails"), ("period", "1m"), ("statistic", "Maximum")]);
+    let shown = contract.check(Operation::GetMetric, show).await;
+    let points = shown["points"].as_array().unwrap();
+    assert!(points.iter().any(|point| point["value"] == 7.25), "{shown}");
+    let show = call(Operation::GetMetric, &["default", "runningtaskcount"]).query(&[("service", "hello")]);
+    assert_eq!(contract.check(Operation::GetMetric, show).await["metric"], "RunningTaskCount");
 }
 
 #[tokio::test]
@@ -294,6 +320,13 @@ async fn wrong_calls_get_typed_errors() {
         (Method::GET, format!("{services}?colour=red"), ""),
         (Method::GET, "/v1/namespaces/default/tasks/xyz".to_owned(), ""),
         (Method::GET, "/v1/namespaces/default/logs".to_owned(), ""),
+        (Method::GET, "/v1/namespaces/default/events?tail=10001".to_owned(), ""),
+        (Method::GET, "/v1/namespaces/default/events?type=tasks".to_owned(), ""),
+        (Method::POST, "/v1/namespaces/default/metrics".to_owned(), r#"{"data":[]}"#),
+        (Method::POST, "/v1/namespaces/default/metrics".to_owned(), r#"{"data":[{"metric":"a"}]}"#),
+        (Method::GET, "/v1/namespaces/default/metrics/a?period=1500ms".to_owned(), ""),
+        (Method::GET, "/v1/namespaces/default/metrics/a?statistic=Mean".to_owned(), ""),
+        (Method::GET, "/v1/namespaces/default/metrics/a?since_ms=0&period=1s".to_owned(), ""),
         (Method::PUT, "/v1/namespaces/default/security-groups/self".to_owned(), ""),
         (Method::PUT, "/v1/namespaces/default/security-groups/web".to_owned(), r#"{"rules":["tcp:80"]}"#),
         (Method::POST, "/v1/namespaces/default/security-groups/default/allow".to_owned(), "{}"),
@@ -324,12 +357,16 @@ async fn wrong_calls_get_typed_errors() {
         (Method::GET, "/v1/nowhere"),
         (Method::GET, "/v1/namespaces/default/services/other"),
         (Method::GET, "/v1/namespaces/other/services/hello"),
+        (Method::GET, "/v1/namespaces/default/metrics/CPUUtilization?service=other"),
+        (Method::GET, "/v1/namespaces/default/metrics/jobs?service=hello"),
         (Method::GET, "/v1/namespaces/default/tasks/0193f0c5c00070008000000000000001"),
         (Method::DELETE, "/v1/namespaces/default/images/other"),
         (Method::GET, "/v1/namespaces/default/security-groups/other"),
         (Method::DELETE, "/v1/namespaces/default/security-groups/other"),
         (Method::GET, "/v1/namespaces/default/network/explain?from=hello&to=other&port=80"),
         (Method::GET, "/v1/namespaces/default/network/flows?owner=other"),
+        (Method::GET, "/v1/namespaces/default/events?service=other"),
+        (Method::GET, "/v1/namespaces/default/events?task=0193f0c5c00070008000000000000001"),
         (Method::GET, "/v1/namespaces/default/tasks/0193f0c5c00070008000000000000001/network"),
         (Method::GET, "/v1/listeners/other"),
         (Method::DELETE, "/v1/listeners/other"),

@@ -135,7 +135,9 @@ async fn called(
             Outcome::Connected | Outcome::Unresolved(_) | Outcome::Failed => StatusCode::BAD_GATEWAY.as_u16(),
         };
         let row = slot.row(edge.worker());
-        row.responses[StatusClass::of(status) as usize].add(1);
+        let class = StatusClass::of(status) as usize;
+        row.responses[class].add(1);
+        row.checks[class].add(1);
         row.request_duration.record_ns(monotonic_ns().saturating_sub(began_ns));
     }
     Some(outcome)

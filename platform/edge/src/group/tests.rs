@@ -106,6 +106,7 @@ fn requests_to_a_daemon_count_in_its_slot_until_it_leaves() {
             .iter()
             .map(|&slot| snapshot::Target { task: task(slot), slot, port: Some(80) })
             .collect(),
+        wakes: false,
     };
     let of = |slots: &[u32], worker, before: Option<&Group>| {
         Group::of_service(&route(slots), &settings, (&ledger, worker), before)

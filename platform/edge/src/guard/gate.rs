@@ -208,7 +208,9 @@ impl Gate {
         connection.socket_gave();
         let passed = self.blocks.as_mut().map_or(read.len(), |blocks| blocks.pass(read));
         let is_one_request = self.blocks.as_ref().is_some_and(|blocks| {
-            passed == read.len() && blocks.requests() == connection.guard.ended.get() + 1 && blocks.is_between()
+            passed == read.len()
+                && blocks.requests() == connection.guard.ended.get() + 1
+                && blocks.is_between()
         });
         if is_one_request && turn_away(read) {
             buffer.set_filled(before);

@@ -31,3 +31,4 @@ mod tls_targets;
 mod told;
 mod traces;
 mod trailers;
+mod waiting;

@@ -90,7 +90,8 @@ fn a_client_at_rest_is_held_to_what_holds_for_all() {
             assert!(read_until(&mut stream, "hi").await.starts_with("HTTP/1.1 200"));
             stream
         };
-        let (mut slow, mut unsound, gone, mut leaving) = (asked().await, asked().await, asked().await, asked().await);
+        let (mut slow, mut unsound, gone, mut leaving) =
+            (asked().await, asked().await, asked().await, asked().await);
         eventually("all rest", || bench.edge.connections_at_rest() == 4).await;
         drop(gone);
         eventually("one is gone", || bench.edge.connections() == 3).await;
@@ -109,7 +110,8 @@ fn who_is_asked_to_change_its_protocol_may_rest_too() {
     run(async {
         let bench = Bench::with(restful(), says("hi"));
         let mut stream = bench.connect().await;
-        let asks = b"GET / HTTP/1.1\r\nHost: hello.localhost\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n";
+        let asks =
+            b"GET / HTTP/1.1\r\nHost: hello.localhost\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n";
         for _ in 0..2 {
             stream.write_all(asks).await.unwrap();
             read_until(&mut stream, "}").await;

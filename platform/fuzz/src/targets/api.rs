@@ -9,13 +9,13 @@ use http::Uri;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skiff_api::{
-    ChangeRule, ColdStartRequest, ExplainQuery, ExplainRequest, FlowQuery, ForwardQuery,
-    ListenerRuleListQuery, LogQuery, Operation, PageQuery, PutCertificate, PutListener, PutListenerRule,
-    PutSecurityGroup, PutService, PutTargetGroup, RegisterTaskDefinition, RollbackService, RunTask,
-    ScaleService, StopTask, TaskDefinitionListQuery, TaskDefinitionQuery, TaskDefinitionReference,
-    TaskListQuery, UsageQuery,
+    ChangeRollout, ChangeRule, ColdStartRequest, EventQuery, ExplainQuery, ExplainRequest, FlowQuery,
+    ForwardQuery, ListenerRuleListQuery, LogQuery, MetricListQuery, MetricQuery, Operation, PageQuery,
+    PutCertificate, PutListener, PutListenerRule, PutMetricData, PutSecurityGroup, PutService,
+    PutTargetGroup, RegisterTaskDefinition, RollbackService, RunTask, ScaleService, StopTask,
+    TaskDefinitionListQuery, TaskDefinitionQuery, TaskDefinitionReference, TaskListQuery, UsageQuery,
 };
-use skiff_types::{ImageReference, Name, Namespace, TaskId};
+use skiff_types::{ImageReference, MetricName, Name, Namespace, TaskId};
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
@@ -35,6 +35,7 @@ pub(crate) fn run(input: &[u8]) {
             "service" | "security_group" | "listener" | "rule" | "target_group" | "certificate" => {
                 path::<Name>(text);
             }
+            "metric" => path::<MetricName>(text),
             "task" => path::<TaskId>(text),
             other => panic!("no target reads the parameter {other}; add it here"),
         }
@@ -48,6 +49,7 @@ fn body_and_query(operation: Operation, bytes: &[u8]) {
         Operation::PutService => body::<PutService>(bytes),
         Operation::ScaleService => body::<ScaleService>(bytes),
         Operation::RollbackService => body::<RollbackService>(bytes),
+        Operation::ChangeRollout => body::<ChangeRollout>(bytes),
         Operation::MeasureColdStarts => body::<ColdStartRequest>(bytes),
         Operation::RunTask => body::<RunTask>(bytes),
         Operation::StopTask => body::<StopTask>(bytes),
@@ -73,6 +75,10 @@ fn body_and_query(operation: Operation, bytes: &[u8]) {
         Operation::GetTaskDefinition => query::<TaskDefinitionQuery>(bytes),
         Operation::ListTasks => query::<TaskListQuery>(bytes),
         Operation::ReadLogs => query::<LogQuery>(bytes),
+        Operation::ReadEvents => query::<EventQuery>(bytes),
+        Operation::PutMetricData => body::<PutMetricData>(bytes),
+        Operation::ListMetrics => query::<MetricListQuery>(bytes),
+        Operation::GetMetric => query::<MetricQuery>(bytes),
         Operation::GetUsage => query::<UsageQuery>(bytes),
         // A component, which is a target of its own; or nothing but a path.
         Operation::PushImage
@@ -80,6 +86,7 @@ fn body_and_query(operation: Operation, bytes: &[u8]) {
         | Operation::DeleteImage
         | Operation::DeregisterTaskDefinition
         | Operation::GetService
+        | Operation::GetRollout
         | Operation::DeleteService
         | Operation::GetTask
         | Operation::GetTaskNetwork

@@ -6,6 +6,7 @@ use http::Uri;
 use http::uri::Scheme;
 use skiff_net::InternalName;
 use skiff_ports::invoke::HTTP_PORT;
+use skiff_types::QualifiedName;
 use wasmtime_wasi_http::Error;
 
 /// The port that stands for `https` (RFC 9110, section 4.2.2).
@@ -56,6 +57,14 @@ impl Target {
             },
         };
         Ok(Self { place, port })
+    }
+
+    /// The service that is to be woken, if it sleeps.
+    pub(crate) fn sleeper(&self) -> Option<&QualifiedName> {
+        match &self.place {
+            Place::Internal(InternalName::Service(service)) if self.port == HTTP_PORT => Some(service),
+            Place::Internal(_) | Place::Elsewhere => None,
+        }
     }
 }
 

@@ -90,6 +90,22 @@ fn what_has_no_name_or_no_task_is_told_apart() {
 }
 
 #[test]
+fn a_service_that_sleeps_is_woken_by_a_call_and_answers_it() {
+    on_one_thread(async {
+        for guests in PAIRS {
+            let (world, shop, stock) = pair(guests);
+            world.sleep(stock);
+            // No connection wakes it.
+            let told = fetch(&world, shop, "http://stock.default.internal:8080/", "").await;
+            assert!(told.contains("DestinationUnavailable"), "{told}");
+            for _ in 0..2 {
+                assert_eq!(ask_stock(&world, shop, "/", "").await, "status 200\n\nmisbehave\n");
+            }
+        }
+    });
+}
+
+#[test]
 fn calls_are_spread_over_a_services_tasks() {
     on_one_thread(async {
         let (world, shop, stock) = pair(PAIRS[0]);

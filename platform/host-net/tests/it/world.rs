@@ -16,6 +16,7 @@ use skiff_ports::logs::{LogLine, LogStream};
 use skiff_ports::network::{GroupRules, NetworkChange, NetworkInterface, NetworkSetup};
 use skiff_ports::runtime::TaskEvent;
 use skiff_ports::snapshot::{Assignment, TaskSpec};
+use skiff_ports::wake::Wake;
 use skiff_sandbox::cache::NativeCache;
 use skiff_sandbox::{
     CodeBounds, CodeSource, Config, Deps, InitializationBounds, LogSink, Sandboxes, compile, engine,
@@ -124,6 +125,29 @@ pub(crate) struct World {
     lines: Rc<RefCell<Vec<LogLine>>>,
     events: Rc<RefCell<Vec<TaskEvent>>>,
     interfaces: RefCell<Vec<NetworkInterface>>,
+    /// Tasks that names lead to once their services are woken.
+    sleepers: Rc<RefCell<Vec<NetworkInterface>>>,
+}
+
+/// Has names lead to the tasks of services that sleep, a moment after it is asked.
+struct Wakes {
+    network: Network,
+    sleepers: Rc<RefCell<Vec<NetworkInterface>>>,
+}
+
+impl Wake for Wakes {
+    fn wake(&self, service: &QualifiedName) -> LocalBoxFuture<'static, bool> {
+        let interfaces: Vec<_> =
+            self.sleepers.borrow_mut().extract_if(.., |sleeper| sleeper.owner == *service).collect();
+        let network = self.network.clone();
+        async move {
+            tokio::task::yield_now().await;
+            let is_woken = !interfaces.is_empty();
+            network.apply(NetworkChange { interfaces, ..NetworkChange::default() });
+            is_woken
+        }
+        .boxed_local()
+    }
 }
 
 impl World {
@@ -168,8 +192,10 @@ impl World {
         let sandboxes = Sandboxes::new(config, deps).expect("sandboxes");
         let invoke: Rc<dyn Invoke> = sandboxes.clone();
         host_net.answer_with(&invoke);
-        let world =
-            Self { sandboxes, network, ledger, names, flows, lines, events, interfaces: RefCell::default() };
+        let sleepers = Rc::<RefCell<Vec<NetworkInterface>>>::default();
+        host_net.wake_with(Rc::new(Wakes { network: network.clone(), sleepers: sleepers.clone() }));
+        let interfaces = RefCell::default();
+        let world = Self { sandboxes, network, ledger, names, flows, lines, events, interfaces, sleepers };
         world.allow(&[]);
         world
     }
@@ -257,6 +283,12 @@ impl World {
     /// Says whether its service's name leads to a task.
     pub(crate) fn set_ready(&self, task: TaskId, ready: bool) {
         self.tell(NetworkInterface { ready, ..self.known(task) });
+    }
+
+    /// Has no name lead to a task until somebody has its service woken.
+    pub(crate) fn sleep(&self, task: TaskId) {
+        self.set_ready(task, false);
+        self.sleepers.borrow_mut().push(self.known(task));
     }
 
     fn tell(&self, interface: NetworkInterface) {

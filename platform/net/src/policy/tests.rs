@@ -269,6 +269,11 @@ proptest! {
     fn the_decision_is_that_of_the_naive_model(asked in asked()) {
         let decision = asked.decide(&asked.groups);
         prop_assert_eq!(decision.is_allowed(), naive::allows(&asked), "{:?}", decision);
+        if let (Who::Task(from), Who::Task(to), Transport::Tcp, true) =
+            (&asked.from, &asked.to, asked.transport, decision.is_allowed())
+        {
+            prop_assert!(may_lead_into(&built(&asked.groups), from, &to.owner.namespace, asked.port));
+        }
         if let Decision::Allowed { egress, ingress } = decision {
             for (direction, own, peer, by) in [
                 (Direction::Egress, &asked.from, &asked.to, egress),
@@ -402,6 +407,22 @@ fn a_group_of_the_same_name_in_another_namespace_is_another_group() {
     let groups = |from: &str| [egress.clone(), rules("default/web", &[]), rules("default/cache", &[from])];
     assert!(is_allowed(&groups("all from shop/web"), &web, &cache, 80));
     assert!(!is_allowed(&groups("all from web"), &web, &cache, 80));
+}
+
+#[test]
+fn a_task_whose_rules_name_nobody_in_a_namespace_is_not_led_there() {
+    let leads = |rule: &str, namespace: &str| {
+        let groups = built(&[rules("shop/web", &[rule])]);
+        may_lead_into(&groups, &identity("shop", &["web"]), &namespace.parse().unwrap(), 80)
+    };
+    assert!(leads("all to self", "shop") && !leads("all to self", "default"));
+    assert!(leads("tcp:80 to cache", "shop") && !leads("tcp:80 to cache", "default"));
+    assert!(leads("tcp:80 to default/cache", "default") && !leads("tcp:80 to default/cache", "shop"));
+    for rule in
+        ["tcp:81 to cache", "udp:80 to cache", "all from cache", "all to 0.0.0.0/0", "all to platform"]
+    {
+        assert!(!leads(rule, "shop"), "{rule}");
+    }
 }
 
 #[test]

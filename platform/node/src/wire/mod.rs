@@ -173,6 +173,8 @@ pub enum FromWorker {
     },
     /// Something happened to a task.
     Task(TaskEvent),
+    /// A request waits for this service, of which it found no task.
+    Wanted(QualifiedName),
     /// Guests wrote something.
     Logs(Vec<(QualifiedName, LogLine)>),
     /// Flows ended, or go on, or were denied.

@@ -287,6 +287,7 @@ mod tests {
                 paths: vec!["/".parse().unwrap()],
                 listen: vec![Listen::Tcp(1 + number as u16)],
                 targets: vec![Target { task: id(number), slot: number, port: Some(6379) }],
+                wakes: number % 2 == 1,
             })
         };
         Difference {

@@ -2,21 +2,41 @@
 
 use super::*;
 use proptest::prelude::*;
-use skiff_types::{Group, Namespace, TaskDefinitionId};
+use skiff_types::{Group, Namespace, Span};
 
 fn definition(revision: u32) -> TaskDefinitionId {
     TaskDefinitionId { family: "hello".parse().unwrap(), revision }
 }
 
-fn spec(revision: u32, desired: u32) -> ServiceSpec {
-    ServiceSpec {
+/// What a service is to have, owned.
+#[derive(Debug, Clone)]
+struct Spec {
+    name: Name,
+    definition: TaskDefinitionId,
+    completed: Option<TaskDefinitionId>,
+    desired: u32,
+    configuration: DeploymentConfiguration,
+    is_paused: bool,
+    is_failed: bool,
+}
+
+impl Spec {
+    fn within(self, min_healthy_percent: u16, max_percent: u16) -> Self {
+        let configuration =
+            DeploymentConfiguration { min_healthy_percent, max_percent, ..self.configuration };
+        Self { configuration, ..self }
+    }
+}
+
+fn spec(revision: u32, desired: u32) -> Spec {
+    Spec {
         name: "hello".parse().unwrap(),
         definition: definition(revision),
+        completed: None,
         desired,
-        hosts: vec![],
-        paths: vec![],
-        security_groups: None,
-        listen: vec![],
+        configuration: DeploymentConfiguration::default(),
+        is_paused: false,
+        is_failed: false,
     }
 }
 
@@ -38,19 +58,32 @@ impl Model {
         Self { known, tasks: vec![], now_ms: 1_000_000, made: 0 }
     }
 
-    fn plan(&self, spec: &ServiceSpec) -> Vec<Action> {
-        plan(spec, &self.known, &self.tasks.iter().collect::<Vec<_>>(), self.now_ms)
+    fn whole(&self, spec: &Spec) -> Plan {
+        let wanted = Wanted {
+            name: &spec.name,
+            definition: &spec.definition,
+            completed: spec.completed.as_ref(),
+            desired: spec.desired,
+            configuration: &spec.configuration,
+            is_paused: spec.is_paused,
+            is_failed: spec.is_failed,
+        };
+        plan(&wanted, &self.known, &self.tasks.iter().collect::<Vec<_>>(), self.now_ms)
     }
 
-    fn apply(&mut self, spec: &ServiceSpec, actions: Vec<Action>) {
+    fn plan(&self, spec: &Spec) -> Vec<Action> {
+        self.whole(spec).actions
+    }
+
+    fn apply(&mut self, spec: &Spec, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Start { attempt, start_after_ms } => {
+                Action::Start { definition, attempt, start_after_ms } => {
                     self.made = self.made.wrapping_add(1);
                     self.tasks.push(Task {
                         id: TaskId::from_parts(self.now_ms, [self.made; 10]),
                         namespace: Namespace::default(),
-                        definition: spec.definition.clone(),
+                        definition,
                         group: Group::Service(spec.name.clone()),
                         overrides: None,
                         address: None,
@@ -109,8 +142,44 @@ impl Model {
         }
     }
 
+    /// As after a `kill -9`: tasks of `http` are on their way again, under their ids; others have ended.
+    fn restart(&mut self) {
+        let running = self.tasks.iter_mut().filter(|task| task.status == TaskStatus::Running);
+        for task in running.filter(|task| task.stop.is_none()) {
+            if self.known.kind == Some(Kind::Http) {
+                task.status = TaskStatus::Activating;
+            } else {
+                task.stop = Some(StoppedReason { code: StopCode::PlatformStopped, message: String::new() });
+            }
+        }
+    }
+
+    /// Plans and applies, and has every task take its step.
+    fn step(&mut self, spec: &Spec) {
+        let actions = self.plan(spec);
+        self.apply(spec, actions);
+        self.live();
+    }
+
     fn serving(&self) -> usize {
         self.tasks.iter().filter(|task| serves(task)).count()
+    }
+
+    fn living(&self) -> usize {
+        self.tasks.iter().filter(|task| !task.is_stopping()).count()
+    }
+
+    /// How many of the first revision run, how many of others are on their way, and how many of others run.
+    fn picture(&self) -> [usize; 3] {
+        let count = |is: &dyn Fn(&Task) -> bool| {
+            self.tasks.iter().filter(|task| !task.is_stopping() && is(task)).count()
+        };
+        let is_first = |task: &Task| task.definition == definition(1);
+        [
+            count(&|task| is_first(task) && task.is_ready()),
+            count(&|task| !is_first(task) && !task.is_ready()),
+            count(&|task| !is_first(task) && task.is_ready()),
+        ]
     }
 }
 
@@ -122,19 +191,31 @@ fn serves(task: &Task) -> bool {
 enum Event {
     Deploy(u32),
     Scale(u32),
+    Bounds(u16, u16),
     Fail(usize),
     Sicken(usize),
+    Restart,
     Wait(u64),
     Live,
+}
+
+/// Bounds that are not refused.
+fn bounds() -> impl Strategy<Value = (u16, u16)> {
+    let usual: Vec<(u16, u16)> = vec![(100, 200), (50, 100), (100, 150), (0, 100), (75, 125), (100, 400)];
+    let bounds = prop::sample::select(usual);
+    prop_oneof![bounds, (0..=100_u16, 101..=400_u16)]
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         (1..4u32).prop_map(Event::Deploy),
-        (0..6u32).prop_map(Event::Scale),
-        (0..6usize).prop_map(Event::Fail),
-        (0..6usize).prop_map(Event::Sicken),
+        (0..9u32).prop_map(Event::Scale),
+        bounds().prop_map(|(min, max)| Event::Bounds(min, max)),
+        (0..9usize).prop_map(Event::Fail),
+        (0..9usize).prop_map(Event::Sicken),
+        Just(Event::Restart),
         (0..400_000u64).prop_map(Event::Wait),
+        Just(Event::Live),
         Just(Event::Live),
     ];
     prop::collection::vec(event, 0..40)
@@ -142,7 +223,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 
 proptest! {
     #[test]
-    fn whatever_happens_it_converges_without_a_gap(
+    fn whatever_happens_it_converges_within_its_bounds(
         events in events(),
         is_http in any::<bool>(),
         checked_within_ms in prop::sample::select(vec![0, 20_000_u64]),
@@ -154,32 +235,165 @@ proptest! {
             match event {
                 Event::Deploy(revision) => spec.definition = definition(revision),
                 Event::Scale(desired) => spec.desired = desired,
+                Event::Bounds(min, max) => spec = spec.within(min, max),
                 Event::Fail(index) => model.fail(index),
                 Event::Sicken(index) => model.sicken(index),
+                Event::Restart => model.restart(),
                 Event::Wait(ms) => model.now_ms += ms,
                 Event::Live => model.live(),
             }
-            let before = model.serving();
+            let (served, lived) = (model.serving(), model.living());
             let actions = model.plan(&spec);
+            let starts = actions.iter().any(|action| matches!(action, Action::Start { .. }));
             model.apply(&spec, actions);
-            let kept = before.min(spec.desired as usize);
-            prop_assert!(model.serving() >= kept, "stopped what served with nothing in its stead");
-            let unhealthy = model.tasks.iter().filter(|task| is_unhealthy(task) && task.stop.is_none()).count();
-            let spared_max = if is_http { spec.desired as usize } else { 0 };
-            prop_assert!(unhealthy <= spared_max, "{unhealthy} unhealthy tasks stay");
+            let least = spec.configuration.least(spec.desired) as usize;
+            let most = spec.configuration.most(spec.desired) as usize;
+            prop_assert!(model.serving() >= served.min(least), "fewer than the minimum are left");
+            let allowed = if starts { most } else { lived };
+            prop_assert!(model.living() <= allowed, "more than the maximum were started");
+            let is_sick = |task: &&Task| task.health == Health::Unhealthy && task.stop.is_none();
+            let sick = model.tasks.iter().filter(is_sick).count();
+            let desired = spec.desired as usize;
+            let spared_max = if is_http { desired.min(most - desired) } else { 0 };
+            prop_assert!(sick <= spared_max, "{sick} unhealthy tasks stay");
             prop_assert_eq!(model.plan(&spec), vec![], "planned twice");
         }
-        for _ in 0..4 {
+        for _ in 0..50 {
             model.now_ms += BACKOFF_MOST_MS;
-            model.live();
-            let actions = model.plan(&spec);
-            model.apply(&spec, actions);
+            model.step(&spec);
         }
-        model.live();
         let living: Vec<_> = model.tasks.iter().filter(|task| serves(task)).collect();
         prop_assert_eq!(living.len(), spec.desired as usize);
-        prop_assert!(living.iter().all(|task| task.definition == spec.definition));
+        let is_stuck = model.whole(&spec).stuck.is_some();
+        let is_done = living.iter().all(|task| task.definition == spec.definition);
+        prop_assert!(is_done != is_stuck);
+        let (least, most) = (spec.configuration.least(spec.desired), spec.configuration.most(spec.desired));
+        prop_assert!(!is_stuck || least == most, "no step is allowed, and only then is it stuck");
+        prop_assert_eq!(model.plan(&spec), vec![], "nothing moves any more");
     }
+}
+
+/// A service of four tasks that goes to the next revision: what there is after each plan, and once what was started serves.
+fn pictures(min_healthy_percent: u16, max_percent: u16) -> Vec<[usize; 3]> {
+    let (old, new) = (spec(1, 4), spec(2, 4).within(min_healthy_percent, max_percent));
+    let mut model = Model::of(Kind::Http);
+    model.step(&old);
+    let mut pictures = vec![model.picture()];
+    loop {
+        let actions = model.plan(&new);
+        if actions.is_empty() {
+            return pictures;
+        }
+        model.apply(&new, actions);
+        pictures.push(model.picture());
+        model.live();
+        pictures.push(model.picture());
+    }
+}
+
+#[test]
+fn four_tasks_at_a_minimum_of_100_and_a_maximum_of_150_percent() {
+    let expected = [[4, 0, 0], [4, 2, 0], [4, 0, 2], [2, 2, 2], [2, 0, 4], [0, 0, 4], [0, 0, 4]];
+    assert_eq!(pictures(100, 150), expected);
+}
+
+#[test]
+fn four_tasks_at_a_minimum_of_50_and_a_maximum_of_100_percent() {
+    assert_eq!(pictures(50, 100), [[4, 0, 0], [2, 2, 0], [2, 0, 2], [0, 2, 2], [0, 0, 4]]);
+}
+
+#[test]
+fn four_tasks_at_the_bounds_that_hold_where_nothing_is_said() {
+    assert_eq!(pictures(100, 200), [[4, 0, 0], [4, 4, 0], [4, 0, 4], [0, 0, 4], [0, 0, 4]]);
+}
+
+#[test]
+fn where_no_step_is_allowed_it_says_so_until_one_is() {
+    let (old, new) = (spec(1, 1), spec(2, 1).within(100, 150));
+    let mut model = Model::of(Kind::Http);
+    model.step(&old);
+    let plan = model.whole(&new);
+    assert_eq!((plan.actions, plan.again_at_ms), (vec![], None));
+    let message = plan.stuck.expect("it is stuck").message;
+    assert!(message.contains("a desired count of 1") && message.contains("hello:2"), "{message}");
+    let wide = Spec { desired: 2, ..new };
+    let plan = model.whole(&wide);
+    assert_eq!((plan.actions.len(), plan.stuck), (2, None), "two of the new one start, which makes three");
+    assert_eq!(model.whole(&old).stuck, None, "what is done is not stuck");
+}
+
+#[test]
+fn a_grace_period_lets_checks_fail_and_holds_nothing_back_that_succeeds() {
+    let mut spec = spec(1, 1);
+    spec.configuration.grace = Some(Span::from_ms(60_000));
+    let mut model = Model::of(Kind::Command);
+    model.step(&spec);
+    let started_ms = model.now_ms;
+    (model.tasks[0].health, model.tasks[0].ready_at_ms) = (Health::Unhealthy, None);
+    model.now_ms += 59_999;
+    let plan = model.whole(&spec);
+    assert_eq!((plan.actions, plan.again_at_ms), (vec![], Some(started_ms + 60_000)));
+    model.now_ms += 1;
+    let plan = model.whole(&spec);
+    assert!(matches!(plan.actions[..], [Action::Stop { .. }, Action::Start { attempt: 1, .. }]), "{plan:?}");
+    model.tasks[0].health = Health::Healthy;
+    assert_eq!(model.whole(&spec), Plan::default());
+}
+
+#[test]
+fn a_paused_deployment_takes_no_step_and_replaces_what_is_lost_by_what_completed() {
+    let (old, new) = (spec(1, 4), spec(2, 4).within(50, 100));
+    let mut model = Model::of(Kind::Http);
+    model.step(&old);
+    model.step(&new);
+    let halted = Spec { is_paused: true, completed: Some(definition(1)), ..new };
+    let failed = Spec { is_paused: false, is_failed: true, ..halted.clone() };
+    for standing in [&halted, &failed] {
+        assert_eq!(model.whole(standing), Plan::default());
+        let mut model = Model { tasks: model.tasks.clone(), ..model };
+        model.fail(3);
+        let actions = model.plan(standing);
+        let [Action::Start { definition: started, .. }] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!(*started, definition(1));
+        model.apply(standing, actions);
+        assert_eq!(model.plan(standing), vec![]);
+        let first = Spec { completed: None, ..standing.clone() };
+        model.fail(0);
+        assert_eq!(model.plan(&first), vec![], "there is nothing that is known to serve");
+        let narrow = Spec { desired: 1, ..standing.clone() };
+        model.live();
+        assert_eq!(model.plan(&narrow).len(), model.living() - 2, "one of each stays");
+        let gone = Spec { desired: 0, ..standing.clone() };
+        assert_eq!(model.plan(&gone).len(), model.living());
+    }
+}
+
+#[test]
+fn what_served_before_a_restart_stays_until_enough_serve() {
+    let (old, new) = (spec(1, 2), spec(2, 2));
+    let mut model = Model::of(Kind::Http);
+    model.step(&old);
+    let actions = model.plan(&new);
+    model.apply(&new, actions);
+    model.restart();
+    assert_eq!(model.plan(&new), vec![], "the old ones come back sooner than the new ones are known to");
+    model.live();
+    assert_eq!(model.plan(&new).len(), 2);
+    let mut model = Model::of(Kind::Http);
+    let actions = model.plan(&old);
+    model.apply(&old, actions);
+    let stopped = |action: &&Action| matches!(action, Action::Stop { .. });
+    assert_eq!(model.plan(&new).iter().filter(stopped).count(), 2, "what never served goes at once");
+}
+
+#[test]
+fn it_is_looked_at_again_when_a_check_would_have_spoken() {
+    let (mut model, spec) = (Model::of(Kind::Http), spec(1, 1));
+    model.known.checked_within_ms = 20_000;
+    model.step(&spec);
+    assert_eq!(model.whole(&spec).again_at_ms, Some(model.now_ms + 20_000));
+    model.now_ms += 20_000;
+    assert_eq!(model.whole(&spec).again_at_ms, None);
 }
 
 #[test]
@@ -206,7 +420,8 @@ fn waits_double_while_it_fails_and_start_over_once_it_ran_well() {
     model.now_ms += RAN_WELL_MS;
     model.fail(0);
     let after = model.plan(&spec);
-    assert_eq!(after, [Action::Start { attempt: 1, start_after_ms: model.now_ms + BACKOFF_FIRST_MS }]);
+    let start_after_ms = model.now_ms + BACKOFF_FIRST_MS;
+    assert_eq!(after, [Action::Start { definition: definition(1), attempt: 1, start_after_ms }]);
 }
 
 #[test]
@@ -290,7 +505,7 @@ fn an_unhealthy_http_task_stays_until_another_serves_and_waits_double_all_the_sa
         model.live();
     }
     model.tasks.last_mut().expect("it was started").health = Health::Unhealthy;
-    let none = ServiceSpec { desired: 0, ..spec };
+    let none = Spec { desired: 0, ..spec };
     assert!(matches!(model.plan(&none)[..], [Action::Stop { .. }]), "a service that is to go spares none");
 }
 

@@ -1,6 +1,7 @@
 //! What was charged is in the sums, however it is folded, and whatever the process did in between.
 
 use super::*;
+use rusqlite::Connection;
 use skiff_types::{Group, TaskId};
 use tempfile::TempDir;
 
@@ -43,7 +44,7 @@ impl World {
         let count = |transaction: &Transaction<'_>| {
             transaction.query_row("SELECT count(*) FROM used", [], |row| row.get(0))
         };
-        self.log.transact(count).await.unwrap()
+        self.log.file.transact(count).await.unwrap()
     }
 }
 

@@ -17,9 +17,9 @@ use skiff_plan::routes::{self, Host, Routed, ServiceRoute, Wishes};
 use skiff_ports::runtime::{DesiredChange, DesiredRoute, DesiredTask};
 use skiff_ports::snapshot::{HostMatch, TaskSpec};
 use skiff_types::{
-    Command, Digest, Health, Kind, Namespace, QualifiedName, TaskDefinitionId, TaskId, TaskStatus,
+    Command, Digest, Health, Kind, Namespace, QualifiedName, Task, TaskDefinitionId, TaskId, TaskStatus,
 };
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Whether a program's native code is ready.
@@ -219,27 +219,36 @@ impl Told {
     /// What a service asks for, if it takes part in the routing: because it is to answer, or because it still does.
     fn routed<'a>(&mut self, view: &'a View, name: &'a QualifiedName) -> Option<Routed<'a>> {
         let service: &'a Service = &view.service(name)?.value;
-        let definition = view.definition(&service.namespace, &service.spec.definition);
+        let definition = view.definition(&service.namespace, view.revision_of(service));
         let answers = definition.is_some_and(|held| held.value.definition.is_balanced());
+        let is_http = definition.is_some_and(|held| held.value.definition.kind == Kind::Http);
         let owner = Owner { name: name.clone(), in_service: true };
         if definition.is_none() {
             self.undefined.insert(owner.clone());
         }
+        let group = service.group();
+        let tasks = || {
+            let tasks = view.tasks_of(&service.namespace, &group).map(|held| &held.value);
+            tasks.filter(|object| object.task.stop.is_none())
+        };
+        let running = tasks().filter(|object| object.task.status == TaskStatus::Running);
+        let running: HashSet<&TaskDefinitionId> = running.map(|object| &object.task.definition).collect();
+        let runs_another = |task: &Task| running.iter().any(|definition| **definition != task.definition);
         let is_target = |object: &TaskObject| {
             let task = &object.task;
-            task.stop.is_none()
-                && match object.kind {
-                    // Its group's checks say whether it has requests: an unhealthy one has them if no other is healthy.
-                    Kind::Http => task.status == TaskStatus::Running,
-                    // A command whose health is not checked is a job.
-                    Kind::Command => task.is_ready() && task.health == Health::Healthy,
-                }
+            match object.kind {
+                // Its group's checks say whether it has requests: an unhealthy one has them if no other is healthy.
+                Kind::Http if task.status == TaskStatus::Running => true,
+                // Who is told of the route runs it by then; only in another revision's stead it waits until all do.
+                Kind::Http => task.status == TaskStatus::Activating && !runs_another(task),
+                // A command whose health is not checked is a job.
+                Kind::Command => task.is_ready() && task.health == Health::Healthy,
+            }
         };
         let assigned = self.tasks.get(&owner);
-        let targets: Vec<TaskId> = view
-            .tasks_of(&service.namespace, &service.group())
-            .filter(|held| is_target(&held.value))
-            .map(|held| held.value.task.id)
+        let targets: Vec<TaskId> = tasks()
+            .filter(|object| is_target(object))
+            .map(|object| object.task.id)
             .filter(|id| {
                 assigned.is_some_and(|assigned| assigned.binary_search_by_key(id, |told| told.id).is_ok())
             })
@@ -250,6 +259,7 @@ impl Told {
             wishes: Wishes::from(&service.spec),
             created_at_ms: service.created_at_ms,
             targets,
+            wakes: is_http && !service.removed && service.spec.sleeps_after().is_some(),
         })
     }
 }
@@ -265,6 +275,7 @@ fn desired_route(route: ServiceRoute) -> DesiredRoute {
         paths: route.paths,
         listen: route.listen,
         targets: route.targets,
+        wakes: route.wakes,
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::view::{NamedGroups, View};
 use skiff_ports::network::GroupRules;
 use skiff_ports::runtime::{DesiredInterface, NetworkDesired};
-use skiff_types::{Name, Namespace, QualifiedName, Rule, Task};
+use skiff_types::{Health, Kind, Name, Namespace, QualifiedName, Rule, Task, TaskStatus};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ impl ToldNetwork {
         let address = task.address?;
         let definition = view.definition(&task.namespace, &task.definition)?;
         let groups = named.or_of(&definition.value.definition.security_groups);
-        let ready = task.is_ready() && task.stop.is_none();
+        let ready = task.stop.is_none() && is_ready(task, definition.value.definition.kind);
         if before.as_ref().is_some_and(|before| *before.groups == *groups && before.ready == ready) {
             return before;
         }
@@ -116,6 +116,12 @@ impl ToldNetwork {
         self.lists.insert(list.clone());
         list
     }
+}
+
+/// Whether names lead to a task. An `http` task is called in the worker that the call comes from, which runs it by then.
+fn is_ready(task: &Task, kind: Kind) -> bool {
+    let is_about_to = kind == Kind::Http && task.status == TaskStatus::Activating;
+    task.is_ready() || (is_about_to && task.health != Health::Unhealthy)
 }
 
 fn default_group(namespace: &Namespace) -> QualifiedName {

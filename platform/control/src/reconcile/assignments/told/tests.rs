@@ -15,10 +15,10 @@ use skiff_ports::balancer::BalancerChange;
 use skiff_ports::runtime::{ComponentReport, DesiredInterface};
 use skiff_ports::tls::CertificateTold;
 use skiff_types::{
-    Action, CertificateSpec, Command, DEFAULT_STOP_TIMEOUT, Forward, Group, HealthCheck, Limits, Listen,
-    ListenerProtocol, ListenerSpec, Name, Restart, Rule, RuleSpec, Scheme, ServiceSpec, StopCode,
-    StoppedReason, TargetGroupSpec, Task, TaskAddress, TaskDefinition, TaskStatus, WasiGeneration,
-    default_group,
+    Action, CertificateSpec, Command, DEFAULT_STOP_TIMEOUT, DeploymentConfiguration, DeploymentId, Forward,
+    Group, HealthCheck, Limits, Listen, ListenerProtocol, ListenerSpec, Name, Restart, Rule, RuleSpec,
+    ScaleToZero, Scheme, ServiceSpec, StopCode, StoppedReason, TargetGroupSpec, Task, TaskAddress,
+    TaskDefinition, TaskStatus, WasiGeneration, default_group,
 };
 use std::collections::BTreeMap;
 
@@ -217,11 +217,16 @@ fn service(number: u8, defined: u8, hosts: &[u8], paths: &[u8]) -> Service {
             paths: paths.iter().map(|path| format!("/{path}").parse().unwrap()).collect(),
             security_groups: (number % 2 == 1).then(|| paths.iter().map(|path| group_name(*path)).collect()),
             listen: ports.iter().map(|port| Listen::Tcp(6_000 + u16::from(*port))).collect(),
+            deployment: DeploymentConfiguration::default(),
+            scale_to_zero: if number == 1 { "5m".parse().unwrap() } else { ScaleToZero::Never },
         },
         created_at_ms: u64::from(number % 3),
         updated_at_ms: 0,
         deployed_at_ms: 0,
         previous: None,
+        deployment: DeploymentId::from_parts(0, [0; 10]),
+        is_paused: false,
+        aborted: None,
         removed: defined == 0 && number == 0,
     }
 }
@@ -469,6 +474,34 @@ fn only_a_healthy_daemon_is_led_to() {
         let spec = &node.tasks.values().next().expect("it runs").spec;
         assert_eq!(spec.port, Some(6379));
     }
+}
+
+#[test]
+fn an_http_task_is_led_to_as_soon_as_it_is_told_unless_another_revision_serves() {
+    let (mut world, mut told, mut node) = (World::default(), Told::default(), Node::default());
+    for number in 0..2 {
+        world.put(definition(number));
+        world.prepared.insert(component(number));
+    }
+    world.put(service(1, 0, &[], &[]));
+    let mut led_to = |world: &mut World, tasks: Vec<TaskObject>| {
+        tasks.into_iter().for_each(|task| world.put(task));
+        world.tell(&mut told, &mut node);
+        let route = &node.routes[&service_name(1)];
+        assert!(route.wakes, "requests wait for one while there is none");
+        let is_ready = |id: &TaskId| node.interfaces[id].ready;
+        assert!(route.targets.iter().all(is_ready), "names lead there as well");
+        route.targets.len()
+    };
+    assert_eq!(led_to(&mut world, vec![]), 0);
+    assert_eq!(led_to(&mut world, vec![task(1, TaskStatus::Activating, 0, false)]), 1);
+    assert_eq!(led_to(&mut world, vec![task(1, TaskStatus::Running, 0, false)]), 1);
+    let same = task(6, TaskStatus::Activating, 0, false);
+    assert_eq!(led_to(&mut world, vec![same]), 2, "of the same revision");
+    let next = || task(16, TaskStatus::Activating, 1, false);
+    assert_eq!(led_to(&mut world, vec![next()]), 2, "not before all workers run it");
+    let old = [1, 6].map(|number| task(number, TaskStatus::Running, 0, true));
+    assert_eq!(led_to(&mut world, old.into()), 1, "in nobody's stead");
 }
 
 #[test]

@@ -1,0 +1,47 @@
+//! Brings about that what services and tasks do is measured each second, that it is on the disk every few seconds, and in the
+//! end; and that it stays in a bounded space.
+
+use crate::context::Context;
+use crate::series::Sampler;
+use skiff_plan::series::WRITE_INTERVAL_MS;
+use skiff_types::Resolution;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::warn;
+
+/// How long after a second has ended it is looked at what came in it, in milliseconds.
+const LATE_MS: u64 = 2;
+
+pub(super) async fn run(context: Arc<Context>) {
+    let (mut sampler, mut pause_s) = (Sampler::new(context.now_ms()), 1);
+    let (mut written_ms, mut forgotten_ms) = (0, 0);
+    loop {
+        let second_ms = Resolution::Second.span_ms();
+        let rest_ms = pause_s * second_ms - context.now_ms() % second_ms + LATE_MS;
+        let ends = tokio::select! {
+            () = context.drain.begun() => true,
+            () = tokio::time::sleep(Duration::from_millis(rest_ms)) => false,
+        };
+        pause_s = sampler.look(&context);
+        let now_ms = context.now_ms();
+        if ends || now_ms.abs_diff(written_ms) >= WRITE_INTERVAL_MS {
+            match context.series.write(now_ms).await {
+                Ok(()) => written_ms = now_ms,
+                Err(error) => {
+                    warn!(%error, "what was measured could not be written down; it is with the next attempt")
+                }
+            }
+        }
+        if ends {
+            return;
+        }
+        let minute_ms = Resolution::Minute.start_ms(now_ms);
+        if minute_ms != forgotten_ms {
+            let is_there = |task| context.objects.read(|view| view.task_key(task).is_some());
+            match context.series.forget(now_ms, is_there).await {
+                Ok(()) => forgotten_ms = minute_ms,
+                Err(error) => warn!(%error, "what was measured long ago could not be forgotten"),
+            }
+        }
+    }
+}

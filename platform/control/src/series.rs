@@ -1,0 +1,323 @@
+//! The series: what was measured, the newest of it in memory by the second, all of it on the disk, and what anybody asks of it.
+//!
+//! It deliberately does not measure ([`sampler`] does) and decides nothing: how long what is kept is `plan::series`'s to say.
+//!
+//! What always holds: what is said of a period is made of points of a second where they are kept, of points of a minute
+//! before, and of no moment twice. A point of a minute is on the disk before the seconds that it is made of are forgotten,
+//! unless the disk fails all that time.
+//!
+//! Bounds: the newest 15 to 16 minutes of a series take 32 KiB where a second has a single value, some 300 bytes more for each
+//! second of many values as latencies lie, and 2.6 MB where every sketch is full. Of tasks that work [`TASKS_SAMPLED_MAX`]
+//! are sampled, and those of tasks that are gone are forgotten; of custom series there are [`SERIES_MAX`].
+
+mod latency;
+mod sampler;
+
+pub(crate) use sampler::Sampler;
+
+use skiff_plan::series::{Periods, Ring, SERIES_MAX, kept_from_ms};
+use skiff_ports::series::{SeriesLog, SeriesPoint, SeriesQuery};
+use skiff_ports::store::StoreError;
+use skiff_types::{Datum, MetricOf, Resolution, SeriesId, Statistic, TaskId};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Who asked for a series gets its values for this long even if nothing moves, in milliseconds.
+const ASKED_MS: u64 = 15 * 60_000;
+/// Tasks that are sampled by themselves at a time.
+const TASKS_SAMPLED_MAX: usize = 2_000;
+
+/// The series. Shared by who measures, who puts values of their own, and who asks.
+pub(crate) struct Series {
+    log: Arc<dyn SeriesLog>,
+    kept: Mutex<Kept>,
+    /// Held from before points are taken to be written until they are on the disk.
+    writing: tokio::sync::Mutex<()>,
+}
+
+/// What is in memory.
+#[derive(Default)]
+struct Kept {
+    /// All series that there are, those that have nothing but minutes on the disk among them.
+    series: BTreeMap<SeriesId, One>,
+    /// How many of them are custom ones.
+    custom: usize,
+    /// Until when what somebody asked for is wanted even if nothing moves.
+    asked: HashMap<SeriesId, u64>,
+    /// Seconds before this time are not in memory; a whole minute.
+    horizon_ms: u64,
+}
+
+/// One series.
+#[derive(Default)]
+struct One {
+    ring: Ring,
+    /// When its newest point begins.
+    last_ms: u64,
+    /// Seconds that are not on the disk as they are here.
+    unwritten_s: BTreeSet<u64>,
+    /// When minutes begin that are not on the disk as they are here.
+    minutes_ms: BTreeSet<u64>,
+}
+
+/// Custom series would be more than there may be.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "there are {there} custom series, and with these there would be {more} more than the {max} that there may be; \
+     use fewer names and values of dimensions: a series that gets no values for 15 days is forgotten",
+    max = SERIES_MAX
+)]
+pub(crate) struct TooManySeries {
+    there: usize,
+    more: usize,
+}
+
+/// Why there are no values.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ValuesError {
+    /// Too many periods, or such that have no whole seconds.
+    #[error("the periods are too many, or have no whole seconds")]
+    Periods,
+    /// The disk failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Series {
+    /// Without a past.
+    pub(crate) fn new(log: Arc<dyn SeriesLog>) -> Self {
+        Self { log, kept: Mutex::default(), writing: tokio::sync::Mutex::default() }
+    }
+
+    /// Takes up what the log has, before anything is put.
+    pub(crate) async fn take_up(&self, now_ms: u64) -> Result<(), StoreError> {
+        let (known, seconds) = (self.log.list().await?, self.log.seconds().await?);
+        // A minute on the disk has its seconds there for as long as they are kept.
+        let mut kept = Kept { horizon_ms: kept_from_ms(Resolution::Second, now_ms), ..Kept::default() };
+        let mut written_ms = HashMap::new();
+        for known in known {
+            let one = kept.one(&known.series);
+            one.last_ms = known.last_second_ms.max(known.last_minute_ms);
+            written_ms.insert(known.series, known.last_minute_ms);
+        }
+        for point in seconds {
+            let minute_ms = Resolution::Minute.start_ms(point.at_ms);
+            kept.horizon_ms = kept.horizon_ms.min(minute_ms);
+            let one = kept.one(&point.series);
+            one.ring.add(seconds_of(point.at_ms), &point.datum);
+            if written_ms.get(&point.series).is_none_or(|written_ms| minute_ms > *written_ms) {
+                one.minutes_ms.insert(minute_ms);
+            }
+        }
+        *self.kept() = kept;
+        Ok(())
+    }
+
+    /// Takes in what Skiff measured in the second that `at_ms` falls into.
+    pub(crate) fn put(&self, at_ms: u64, points: &[(SeriesId, Datum)]) {
+        let mut kept = self.kept();
+        points.iter().for_each(|(series, datum)| kept.add(series, at_ms, datum));
+    }
+
+    /// Takes in somebody's own values with their times, all of them or none.
+    pub(crate) fn put_custom(&self, points: &[(SeriesId, u64, Datum)]) -> Result<(), TooManySeries> {
+        let mut kept = self.kept();
+        let is_new = |series: &&SeriesId| !kept.series.contains_key(*series);
+        let new: BTreeSet<&SeriesId> = points.iter().map(|(series, ..)| series).filter(is_new).collect();
+        let more = (kept.custom + new.len()).saturating_sub(SERIES_MAX);
+        if more > 0 && !new.is_empty() {
+            return Err(TooManySeries { there: kept.custom, more });
+        }
+        points.iter().for_each(|(series, at_ms, datum)| kept.add(series, *at_ms, datum));
+        Ok(())
+    }
+
+    /// What a statistic says of the periods of a series that what is between the two times falls into, oldest first: when each
+    /// begins, and its value if anything came. Periods without whole minutes have none where seconds are no longer kept.
+    ///
+    /// What is asked for is measured from now on, for as long as it is asked for again and again.
+    pub(crate) async fn values(
+        &self,
+        series: &SeriesId,
+        statistic: Statistic,
+        period_ms: u64,
+        from_ms: u64,
+        to_ms: u64,
+    ) -> Result<Vec<(u64, Option<f64>)>, ValuesError> {
+        let mut periods = Periods::new(period_ms, from_ms, to_ms).ok_or(ValuesError::Periods)?;
+        let horizon_ms = self.kept().ask(series, to_ms, &mut periods);
+        let (from_ms, to_ms) = (periods.from_ms(), periods.to_ms().min(horizon_ms));
+        if from_ms < to_ms && periods.have_whole_minutes() {
+            let resolution = Resolution::Minute;
+            let query = SeriesQuery { series: series.clone(), resolution, from_ms, to_ms };
+            for (at_ms, datum) in self.log.read(query).await? {
+                periods.add(at_ms, &datum);
+            }
+        }
+        Ok(periods.values(statistic))
+    }
+
+    /// The series that are such, each with when its newest point begins.
+    pub(crate) fn list(&self, is_such: impl Fn(&SeriesId) -> bool) -> Vec<(SeriesId, u64)> {
+        let kept = self.kept();
+        let such = kept.series.iter().filter(|(series, _)| is_such(series));
+        such.map(|(series, one)| (series.clone(), one.last_ms)).collect()
+    }
+
+    /// Whose series somebody asked for lately; forgets who was not asked for any more.
+    fn asked(&self, now_ms: u64) -> BTreeSet<MetricOf> {
+        let mut kept = self.kept();
+        kept.asked.retain(|_, until_ms| *until_ms > now_ms);
+        kept.asked.keys().map(|series| series.of.clone()).collect()
+    }
+
+    /// Whether a series has points in memory, or was asked for lately.
+    fn is_wanted(&self, series: &SeriesId) -> bool {
+        let kept = self.kept();
+        kept.asked.contains_key(series) || kept.series.get(series).is_some_and(|one| !one.ring.is_empty())
+    }
+
+    /// Writes down the seconds that are new, and the minutes that are over.
+    pub(crate) async fn write(&self, now_ms: u64) -> Result<(), StoreError> {
+        let _alone = self.writing.lock().await;
+        let points = self.kept().take_due(now_ms);
+        if points.is_empty() {
+            return Ok(());
+        }
+        let written = self.log.append(points.clone()).await;
+        if written.is_err() {
+            self.kept().give_back(&points);
+        }
+        written
+    }
+
+    /// Forgets what is too old, and the tasks that are not there any more, here and on the disk.
+    pub(crate) async fn forget(
+        &self,
+        now_ms: u64,
+        is_there: impl Fn(TaskId) -> bool,
+    ) -> Result<(), StoreError> {
+        let gone = self.kept().forget(now_ms, is_there);
+        if !gone.is_empty() {
+            self.log.remove(gone).await?;
+        }
+        for resolution in [Resolution::Second, Resolution::Minute] {
+            self.log.forget(resolution, kept_from_ms(resolution, now_ms)).await?;
+        }
+        Ok(())
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    /// A series, which is made if it is not there.
+    fn one(&mut self, series: &SeriesId) -> &mut One {
+        if !self.series.contains_key(series) && is_custom(series) {
+            self.custom += 1;
+        }
+        self.series.entry(series.clone()).or_default()
+    }
+
+    fn add(&mut self, series: &SeriesId, at_ms: u64, datum: &Datum) {
+        if at_ms < self.horizon_ms {
+            return;
+        }
+        let one = self.one(series);
+        one.ring.add(seconds_of(at_ms), datum);
+        one.last_ms = one.last_ms.max(Resolution::Second.start_ms(at_ms));
+        one.unwritten_s.insert(seconds_of(at_ms));
+        one.minutes_ms.insert(Resolution::Minute.start_ms(at_ms));
+    }
+
+    /// Fills in what is in memory; says since when that is.
+    fn ask(&mut self, series: &SeriesId, at_ms: u64, periods: &mut Periods) -> u64 {
+        // Custom ones come by themselves or not at all.
+        if !is_custom(series) {
+            self.asked.insert(series.clone(), at_ms.saturating_add(ASKED_MS));
+        }
+        if let Some(one) = self.series.get(series) {
+            let from_s = seconds_of(periods.from_ms().max(self.horizon_ms));
+            for (at_s, datum) in one.ring.between(from_s, seconds_of(periods.to_ms())) {
+                periods.add(at_s * Resolution::Second.span_ms(), &datum);
+            }
+        }
+        self.horizon_ms
+    }
+
+    fn take_due(&mut self, now_ms: u64) -> Vec<SeriesPoint> {
+        let minute_ms = Resolution::Minute.start_ms(now_ms);
+        let mut points = Vec::new();
+        for (series, one) in &mut self.series {
+            let mut point = |resolution, at_ms, datum| {
+                points.push(SeriesPoint { series: series.clone(), resolution, at_ms, datum });
+            };
+            for at_s in mem::take(&mut one.unwritten_s) {
+                if let Some(datum) = one.ring.at(at_s) {
+                    let at_ms = at_s * Resolution::Second.span_ms();
+                    point(Resolution::Second, at_ms, datum.into_owned());
+                }
+            }
+            let under_way = one.minutes_ms.split_off(&minute_ms);
+            for start_ms in mem::replace(&mut one.minutes_ms, under_way) {
+                if let Some(datum) = one.ring.minute(start_ms) {
+                    point(Resolution::Minute, start_ms, datum);
+                }
+            }
+        }
+        points
+    }
+
+    /// Takes back what could not be written; it is due again.
+    fn give_back(&mut self, points: &[SeriesPoint]) {
+        for SeriesPoint { series, resolution, at_ms, .. } in points {
+            let Some(one) = self.series.get_mut(series) else { continue };
+            match resolution {
+                Resolution::Second => one.unwritten_s.insert(seconds_of(*at_ms)),
+                Resolution::Minute => one.minutes_ms.insert(*at_ms),
+            };
+        }
+    }
+
+    /// Gives the series of tasks that are gone: nobody can ask for them, and there is no end to how many tasks come and go.
+    fn forget(&mut self, now_ms: u64, is_there: impl Fn(TaskId) -> bool) -> Vec<SeriesId> {
+        // Where the clock was put back behind the horizon, what comes now is not too old.
+        let horizon_ms = if self.horizon_ms > now_ms { 0 } else { self.horizon_ms };
+        let before_ms = kept_from_ms(Resolution::Second, now_ms).max(horizon_ms);
+        let known_from_ms = kept_from_ms(Resolution::Minute, now_ms);
+        self.horizon_ms = before_ms;
+        let before_s = seconds_of(before_ms);
+        let custom = &mut self.custom;
+        let mut gone = Vec::new();
+        self.series.retain(|series, one| {
+            one.ring.forget_before(before_s);
+            one.unwritten_s = one.unwritten_s.split_off(&before_s);
+            one.minutes_ms = one.minutes_ms.split_off(&before_ms);
+            let is_gone = matches!(series.of, MetricOf::Task(task) if !is_there(task));
+            let is_kept = !one.ring.is_empty() || (one.last_ms >= known_from_ms && !is_gone);
+            if !is_kept && is_custom(series) {
+                *custom -= 1;
+            }
+            if !is_kept && is_gone {
+                gone.push(series.clone());
+            }
+            is_kept
+        });
+        gone
+    }
+}
+
+fn is_custom(series: &SeriesId) -> bool {
+    matches!(series.of, MetricOf::Custom(_))
+}
+
+/// In which second from 1970 on a time is.
+fn seconds_of(at_ms: u64) -> u64 {
+    at_ms / Resolution::Second.span_ms()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! What was recorded is read as it was, in its order, by any filter, over a restart; and the space is bounded.
+
+use super::*;
+use skiff_types::{
+    AlarmMoment, AlarmState, AlarmStateChange, DeploymentEventName, DeploymentStateChange, EventDetail,
+    EventId, EventType, Group, Health, Name, Resource, ScalingActivity, ServiceAction, ServiceActionName,
+    StopCode, StoppedReason, TaskId, TaskStateChange, TaskStatus,
+};
+use tempfile::TempDir;
+
+fn journal(folder: &TempDir) -> SqliteJournal {
+    SqliteJournal::open(&folder.path().join("events.db")).unwrap()
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn task(number: u64) -> TaskId {
+    TaskId::from_parts(number, [3; 10])
+}
+
+fn details() -> [EventDetail; 5] {
+    let moment = |state, since_ms| AlarmMoment { state, reason: "it was".to_owned(), since_ms };
+    [
+        EventDetail::TaskStateChange(TaskStateChange {
+            task: task(1),
+            group: Group::Service(name("web")),
+            definition: "web:3".parse().unwrap(),
+            status: TaskStatus::Stopped,
+            health: Health::Unhealthy,
+            stop: Some(StoppedReason { code: StopCode::Trapped, message: "it trapped".to_owned() }),
+            exit_code: Some(-1),
+            created_at_ms: 1,
+            started_at_ms: Some(2),
+            stopped_at_ms: None,
+        }),
+        EventDetail::DeploymentStateChange(DeploymentStateChange {
+            deployment: "0193f0c5c0007000800000005e8f01b2".to_owned(),
+            name: DeploymentEventName::Failed,
+            reason: "three tasks failed".to_owned(),
+        }),
+        EventDetail::ServiceAction(ServiceAction { name: ServiceActionName::SteadyState }),
+        EventDetail::AlarmStateChange(AlarmStateChange {
+            alarm: name("high"),
+            before: moment(AlarmState::InsufficientData, 1),
+            after: moment(AlarmState::Ok, 2),
+        }),
+        EventDetail::ScalingActivity(ScalingActivity {
+            before: 2,
+            after: 40,
+            min: 1,
+            max: 40,
+            began_at_ms: 5,
+            ended_at_ms: 6,
+            cause: "requests per target were 400".to_owned(),
+        }),
+    ]
+}
+
+/// Events of all types, services and namespaces in turn; what happened may be recorded a little later.
+fn events(count: u64) -> Vec<Event> {
+    let mut last = None;
+    let event = |number: u64| {
+        let id = EventId::following(last, 1_000 + number / 3, [number as u8; 8]);
+        last = Some(id);
+        let namespace: skiff_types::Namespace = ["default", "shop"][number as usize % 2].parse().unwrap();
+        let service =
+            skiff_types::QualifiedName::new(namespace.clone(), name(["a", "b", "c"][number as usize % 3]));
+        let mut resources = vec![Resource::Service(service)];
+        if number.is_multiple_of(4) {
+            resources.insert(0, Resource::Task(namespace.clone(), task(number % 8)));
+        }
+        Event {
+            id,
+            at_ms: 1_000 + number / 3 - number % 2,
+            namespace,
+            resources,
+            message: format!("number {number}, \"quoted\""),
+            detail: details()[number as usize % 5].clone(),
+        }
+    };
+    (0..count).map(event).collect()
+}
+
+fn takes(filter: &EventFilter, event: &Event) -> bool {
+    filter.namespace.as_ref().is_none_or(|namespace| *namespace == event.namespace)
+        && filter.service.as_ref().is_none_or(|service| Some(service) == event.service())
+        && filter.task.is_none_or(|task| Some(task) == event.task())
+        && filter.event_type.is_none_or(|event_type| event_type == event.detail.event_type())
+        && filter.since_ms.is_none_or(|since_ms| since_ms <= event.at_ms)
+}
+
+fn all() -> JournalQuery {
+    JournalQuery { after: None, filter: EventFilter::default(), take: Take::Oldest(u32::MAX) }
+}
+
+#[tokio::test]
+async fn every_type_of_event_comes_back_as_it_was_over_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let events = events(60);
+    for batch in events.chunks(7) {
+        journal(&folder).append(batch.to_vec()).await.unwrap();
+    }
+    assert_eq!(journal(&folder).read(all()).await.unwrap(), events);
+}
+
+#[tokio::test]
+async fn a_filter_takes_what_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, events) = (journal(&folder), events(120));
+    journal.append(events.clone()).await.unwrap();
+    let none = EventFilter::default;
+    let filters = [
+        none(),
+        EventFilter { namespace: Some("shop".parse().unwrap()), ..none() },
+        EventFilter { service: Some(name("b")), ..none() },
+        EventFilter { task: Some(task(4)), ..none() },
+        EventFilter { event_type: Some(EventType::Alarm), ..none() },
+        EventFilter { since_ms: Some(1_020), ..none() },
+        EventFilter { since_ms: Some(u64::MAX), ..none() },
+        EventFilter {
+            namespace: Some("default".parse().unwrap()),
+            service: Some(name("a")),
+            event_type: Some(EventType::Task),
+            since_ms: Some(1_005),
+            task: None,
+        },
+    ];
+    for filter in filters {
+        for after in [None, Some(events[50].id), Some(events[119].id)] {
+            let such = events.iter().filter(|event| Some(event.id) > after && takes(&filter, event));
+            let such: Vec<Event> = such.cloned().collect();
+            for most in [0, 3, 1_000] {
+                let count = such.len().min(most as usize);
+                let query = |take| JournalQuery { after, filter: filter.clone(), take };
+                let oldest = journal.read(query(Take::Oldest(most))).await.unwrap();
+                assert_eq!(oldest, such[..count], "{filter:?} after {after:?}");
+                let newest = journal.read(query(Take::Newest(most))).await.unwrap();
+                assert_eq!(newest, such[such.len() - count..], "{filter:?} after {after:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_old_and_the_too_many_are_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, events) = (journal(&folder), events(90));
+    journal.append(events.clone()).await.unwrap();
+    journal.forget(0, 90).await.unwrap();
+    assert_eq!(journal.read(all()).await.unwrap(), events, "nothing is too old, nor too much");
+    journal.forget(1_010, 90).await.unwrap();
+    let young: Vec<Event> = events.into_iter().filter(|event| event.at_ms >= 1_010).collect();
+    assert_eq!(journal.read(all()).await.unwrap(), young);
+    journal.forget(0, 5).await.unwrap();
+    assert_eq!(journal.read(all()).await.unwrap(), young[young.len() - 5..]);
+    journal.forget(0, 0).await.unwrap();
+    assert!(journal.read(all()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_batch_is_taken_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, events) = (journal(&folder), events(4));
+    journal.append(events[3..].to_vec()).await.unwrap();
+    assert!(journal.append(events.clone()).await.is_err(), "the last of them is there already");
+    assert_eq!(journal.read(all()).await.unwrap(), events[3..]);
+}
