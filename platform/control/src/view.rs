@@ -439,7 +439,7 @@ impl Viewed for ServiceNotes {
             view.note_idler(&notes.service);
             view.services_to_look_at.insert(notes.service.clone());
         }
-        if goes_to(before) != goes_to(after) {
+        if goes_to(before) != goes_to(after) || asleep(before) != asleep(after) {
             view.owners_to_assign.insert(Owner { name: notes.service.clone(), in_service: true });
         }
         if after.is_some() && !notes.completed {

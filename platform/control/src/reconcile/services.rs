@@ -178,18 +178,21 @@ async fn keep(
 ) -> Result<Option<u64>, ObjectError> {
     let desired = idle::desired(service, observed.kept_notes(service), &observed.tasks);
     let mut rollout = notes::next_rollout(context, service, observed, desired);
+    // Nobody knows what was decided before: what runs stays, and what is lost is replaced by what the user asked for.
+    let is_unknown = observed.notes_unreadable;
+    let completed = if is_unknown { Some(&rollout.definition) } else { rollout.last_completed() };
     let wanted = Wanted {
         name: &service.spec.name,
         definition: &rollout.definition,
-        completed: rollout.last_completed().filter(|completed| observed.is_registered(completed)),
+        completed: completed.filter(|completed| observed.is_registered(completed)),
         desired,
         configuration: &service.spec.deployment,
-        is_paused: service.is_paused && rollout.state == RolloutState::InProgress,
+        is_paused: is_unknown || service.is_paused && rollout.state == RolloutState::InProgress,
         is_failed: rollout.state == RolloutState::Failed,
     };
     let plan = plan(context, &wanted, observed);
     rollout.hold_up(plan.stuck.as_ref());
-    if !observed.notes_unreadable {
+    if !is_unknown {
         notes::take(context, service, observed, rollout).await?;
     }
     act(context, service, plan.actions, observed).await?;

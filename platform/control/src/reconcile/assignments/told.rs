@@ -7,8 +7,10 @@
 mod balancer;
 mod network;
 
+use crate::keys;
 use crate::meters::Owner;
 use crate::model::{Service, TaskObject};
+use crate::reconcile::sleeps;
 use crate::view::{NamedGroups, View};
 use balancer::ToldBalancer;
 use network::{Interface, ToldNetwork};
@@ -259,9 +261,22 @@ impl Told {
             wishes: Wishes::from(&service.spec),
             created_at_ms: service.created_at_ms,
             targets,
-            wakes: is_http && !service.removed && service.spec.sleeps_after().is_some(),
+            wakes: is_http && !service.removed && wakes(view, service),
         })
     }
+}
+
+/// Whether a request for a service that has no target is worth waiting for one: it sleeps, or has just been woken. Of one
+/// whose tasks fail and fail, nobody knows when that will be.
+fn wakes(view: &View, service: &Service) -> bool {
+    if service.spec.sleeps_after().is_none() {
+        return false;
+    }
+    let tasks: Vec<_> = view.tasks_of(&service.namespace, &service.group()).cloned().collect();
+    let notes = view.notes.get(&keys::service_status(&service.name())).map(|held| &*held.value);
+    let comes = |status| matches!(status, TaskStatus::Pending | TaskStatus::Activating);
+    sleeps(service, notes, &tasks).is_some()
+        || tasks.iter().any(|held| held.value.task.stop.is_none() && comes(held.value.task.status))
 }
 
 fn desired_route(route: ServiceRoute) -> DesiredRoute {
