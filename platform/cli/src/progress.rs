@@ -43,6 +43,11 @@ impl Step {
         self.bar.set_message(message.into());
     }
 
+    /// One line that stays, above it.
+    pub(crate) fn note(&self, message: impl AsRef<str>) {
+        self.bar.suspend(|| note(message));
+    }
+
     /// What moves the bar, for whoever does the work.
     pub(crate) fn position(&self) -> impl FnMut(u64) + Send + 'static {
         let bar = self.bar.clone();

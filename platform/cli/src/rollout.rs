@@ -82,11 +82,17 @@ fn tasks(deployment: &Deployment) -> String {
 pub(crate) async fn wait(context: &Context, client: &Client, asked: &Service) -> anyhow::Result<Service> {
     let step = progress::step(format!("waiting for {}", asked.name));
     let started = Instant::now();
+    let mut said = None;
     loop {
         let service = client.get_service(&context.namespace, &asked.name).await?;
         if is_done(asked, &service)? {
             step.done(completed(&service));
             return Ok(service);
+        }
+        let message = &service.status.deployment.message;
+        if let Some(message) = message.as_ref().filter(|message| said.as_ref() != Some(*message)) {
+            step.note(format!("{}: {message}", asked.name));
+            said = Some(message.clone());
         }
         if started.elapsed() > WAIT_MAX {
             bail!(stuck(&service, &format!("it is not done after {}", human::elapsed(WAIT_MAX))));

@@ -136,8 +136,8 @@ impl Default for Limits {
             tunnel_idle_timeout: Duration::from_secs(350),
             wake_timeout: Duration::from_secs(10),
             wake_waiting_max: 1_024,
-            // More than a thousand small answers take: a client with so many connections that never pauses is no overload.
-            wait_target: Duration::from_millis(50),
+            // Refusing costs almost half of what a small answer does: it is worth that only where a queue is long.
+            wait_target: Duration::from_millis(200),
         }
     }
 }

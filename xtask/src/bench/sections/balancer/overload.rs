@@ -9,8 +9,8 @@ use skiff_driver::Outcome;
 
 /// So many times what saturates.
 const TIMES: f64 = 2.0;
-/// Connections by which requests come: so many that the driver seldom has to wait for a free one.
-const CONNECTIONS: usize = 8_000;
+/// Connections by which requests come: what waits beyond as many waits in the driver.
+const CONNECTIONS: usize = 1_000;
 /// How long it is asked for nothing more than it can do before the next round, in seconds.
 const RECOVERY_S: f64 = 2.0;
 

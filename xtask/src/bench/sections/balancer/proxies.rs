@@ -139,8 +139,9 @@ pub(super) fn start_nginx(
     let file = folder.join("nginx.conf");
     let mut written = Ok(());
     let running = start(bench, crate::bench::servers::Placement::OneCore, |address| {
-        let mut text =
-            String::from("worker_processes 1; daemon off; error_log stderr crit; pid nginx.pid;\n");
+        let mut text = String::from(
+            "worker_processes 1; master_process off; daemon off; error_log stderr crit; pid nginx.pid;\n",
+        );
         text.push_str("events { worker_connections 8192; }\nhttp {\n");
         text.push_str("access_log access.log combined buffer=64k; keepalive_requests 1000000000;\n");
         for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
