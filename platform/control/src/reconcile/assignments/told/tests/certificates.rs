@@ -40,3 +40,10 @@ fn a_certificate_is_told_as_long_as_a_listener_names_it() {
     world.tell(&mut told, &mut node);
     assert!(node.certificates.is_empty(), "nobody names it any more");
 }
+
+/// A certificate of that name, another each time.
+fn certificate() -> Certificate {
+    let made = rcgen::generate_simple_self_signed(["example.org".to_owned()]).unwrap();
+    let (chain, key) = (made.cert.pem().into(), made.signing_key.serialize_pem().into());
+    declared(Imported::read(CertificateSpec { name: "web".parse().unwrap(), chain, key }).unwrap())
+}
