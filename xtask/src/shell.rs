@@ -4,6 +4,10 @@ use crate::GUESTS;
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// What takes this long is worth knowing where one looks for what makes a run slow.
+const LONG: Duration = Duration::from_secs(10);
 
 /// What guests are built for.
 pub(crate) const WASM_TARGET: &str = "wasm32-wasip2";
@@ -22,13 +26,18 @@ pub(crate) fn cargo(subcommand: &str) -> Command {
     command
 }
 
-/// Runs a command, showing what it prints; an error if it fails.
+/// Runs a command, showing what it prints, and how long it took where that is long; an error if it fails.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let shown = show(command);
     eprintln!("$ {shown}");
+    let began = Instant::now();
     let status = command.status().with_context(|| format!("`{shown}` can't be started"))?;
     if !status.success() {
         bail!("`{shown}` failed ({status})");
+    }
+    let took = began.elapsed();
+    if took >= LONG {
+        eprintln!("`{shown}` took {} s", took.as_secs());
     }
     Ok(())
 }
