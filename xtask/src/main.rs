@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask demo`, `test`, `ci`, `tidy`, `fuzz`, `bench`, `soak`.
+//! The project's own tasks: `cargo xtask demo`, `test`, `ci`, `tidy`, `fuzz`, `sim`, `bench`, `soak`.
 //!
 //! Each does all its own set-up; a machine with Rust and a C compiler is enough, but for tests with the clients of others
 //! ([`clients`]).
@@ -9,6 +9,7 @@ mod demo;
 mod fuzz;
 mod platform;
 mod shell;
+mod sim;
 mod soak;
 mod tidy;
 
@@ -34,7 +35,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// What CI runs: formatting, lints, tidy, test.
+    /// What CI runs: formatting, lints, tidy, test, sim.
     Ci,
     /// Checks the structure: crate tiers, file headers, who names wasmtime.
     Tidy,
@@ -42,6 +43,8 @@ enum Task {
     Fuzz(fuzz::Args),
     /// Measures Skiff beside its peers, and writes a report to `benches/results/`.
     Bench(Box<bench::Args>),
+    /// Runs the control plane in simulated worlds: `--seed N [--trace]`, `--seeds A..B`, `--scale`.
+    Sim(sim::Args),
     /// Loads a platform for an hour, with guests that misbehave among others, and fails if anything grows.
     Soak(soak::Args),
     /// A native process that takes a quarter of a core: the neighbour that `bench neighbours` compares with.
@@ -59,12 +62,13 @@ enum Task {
 
 /// Folders whose packages are built for WebAssembly, each by itself: in one build the SDK's features for WASI 0.2 and
 /// 0.3, which exclude each other, would meet.
-const GUESTS: [&str; 7] = [
+const GUESTS: [&str; 8] = [
     "examples/hello",
     "examples/hello-p3",
     "examples/http-daemon",
     "examples/job",
     "examples/kv",
+    "examples/orders",
     "examples/table",
     "platform/server/tests/guests",
 ];
@@ -91,6 +95,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Tidy => tidy::run(),
         Task::Fuzz(args) => fuzz::run(args),
         Task::Bench(args) => bench::run(&args),
+        Task::Sim(args) => sim::start(&args),
         Task::Soak(args) => soak::run(&args),
         Task::Spin => bench::sections::neighbours::spin(),
         Task::Hold { address, connections } => bench::sections::balancer::hold(&address, connections),
@@ -127,5 +132,6 @@ fn ci() -> anyhow::Result<()> {
         shell::run(cargo("clippy").args(target).args(deny).current_dir(root().join(folder)))?;
     }
     shell::run(cargo("clippy").args(["--workspace", "--all-targets"]).args(deny))?;
-    test(&[])
+    test(&[])?;
+    sim::ci()
 }

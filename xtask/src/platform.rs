@@ -153,22 +153,35 @@ impl Platform {
     /// Makes what `skiff deploy --no-wait` of a component makes (an image, a task definition, a service), over a
     /// connection that `agent` keeps: thousands of them in the time that as many commands would take to start.
     pub(crate) fn deploy(&self, agent: &ureq::Agent, name: &str, component: &[u8]) -> anyhow::Result<()> {
-        let url = |path: &str| format!("{}/v1/namespaces/default/{path}", self.api);
-        let bearer = format!("Bearer {}", self.token);
-        let put = |path: &str| agent.put(url(path)).header("authorization", &bearer);
         let image = format!("{name}:latest");
-        let push = put(&format!("images/{image}")).header("content-type", "application/wasm");
+        self.push(agent, &image, component)?;
+        let id = self.register(agent, &json!({ "family": name, "image": image }))?;
+        self.put(agent, &format!("services/{name}"), &json!({ "definition": id, "desired": 1 }))
+    }
+
+    /// Pushes a component as an image.
+    pub(crate) fn push(&self, agent: &ureq::Agent, image: &str, component: &[u8]) -> anyhow::Result<()> {
+        let url = format!("{}/v1/namespaces/default/images/{image}", self.api);
+        let push = agent.put(url).header("authorization", &format!("Bearer {}", self.token));
+        let push = push.header("content-type", "application/wasm");
         answer(push.send(component)).with_context(|| format!("{image} can't be pushed"))?;
-
-        let register = agent.post(url("task-definitions")).header("authorization", &bearer);
-        let definition = answer(register.send_json(json!({ "family": name, "image": image })))
-            .with_context(|| format!("no task definition {name} can be registered"))?;
-        let id = definition["id"].as_str().context("a task definition has an id")?;
-
-        let service = put(&format!("services/{name}"));
-        answer(service.send_json(json!({ "definition": id, "desired": 1 })))
-            .with_context(|| format!("the service {name} can't be created"))?;
         Ok(())
+    }
+
+    /// Registers the next revision of a family; its id.
+    pub(crate) fn register(&self, agent: &ureq::Agent, definition: &Value) -> anyhow::Result<String> {
+        let url = format!("{}/v1/namespaces/default/task-definitions", self.api);
+        let request = agent.post(url).header("authorization", &format!("Bearer {}", self.token));
+        let registered = answer(request.send_json(definition))
+            .with_context(|| format!("no task definition {} can be registered", definition["family"]))?;
+        Ok(registered["id"].as_str().context("a task definition has an id")?.to_owned())
+    }
+
+    /// What lies at this path of the API in the namespace `default`.
+    pub(crate) fn look(&self, agent: &ureq::Agent, path: &str) -> anyhow::Result<Value> {
+        let url = format!("{}/v1/namespaces/default/{path}", self.api);
+        let request = agent.get(url).header("authorization", &format!("Bearer {}", self.token));
+        answer(request.call()).with_context(|| format!("{path} can't be read"))
     }
 
     /// Puts what lies at this path of the API in the namespace `default`.

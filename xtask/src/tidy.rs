@@ -21,17 +21,22 @@ const TIERS: &[(&str, u32)] = &[
     ("skiff-net", 2),
     ("skiff-sandbox", 2),
     ("skiff-edge", 3),
+    ("skiff-host-metrics", 3),
     ("skiff-host-net", 3),
     ("skiff-node", 3),
     ("skiff-control", 3),
     ("skiff-cli", 3),
     ("skiff-worker", 4),
+    ("skiff-sim", 4),
     ("skiff-fuzz", 4),
     ("skiff-server", 5),
 ];
 
 /// The crates that may hold `unsafe` code.
 const UNSAFE_CRATES: &[&str] = &["platform/sandbox/", "platform/ledger/"];
+/// Where everything happens in an order that the simulator can repeat; but not in what serves sockets.
+const REPEATABLE: &str = "platform/control/src/";
+const SERVES_SOCKETS: &str = "platform/control/src/http/";
 /// The longest source file, in lines, its tests not counted.
 const FILE_LINES_MAX: usize = 600;
 
@@ -112,6 +117,17 @@ fn file_faults(name: &str, text: &str) -> Vec<String> {
     if platform && names("unsafe {") && !UNSAFE_CRATES.iter().any(|allowed| name.starts_with(allowed)) {
         faults.push(format!("{name} holds unsafe code; only sandbox and ledger may"));
     }
+    if name.starts_with(REPEATABLE) && !name.starts_with(SERVES_SOCKETS) {
+        let mut lines = code.lines().zip(code.lines().skip(1));
+        if lines.any(|(line, next)| line.contains("select! {") && next.trim() != "biased;") {
+            faults.push(format!("{name} selects without `biased`; the simulator could not repeat it"));
+        }
+        for other in ["random::bytes", "std::time::Instant", "SystemTime"] {
+            if names(other) {
+                faults.push(format!("{name} names {other}; time and chance are its ports'"));
+            }
+        }
+    }
     for leftover in ["todo!(", "unimplemented!(", "dbg!(", "#[ignore"] {
         if name != "xtask/src/tidy.rs" && names(leftover) {
             faults.push(format!("{name} holds {leftover}…)"));
@@ -133,6 +149,12 @@ mod tests {
         assert_eq!(faults("platform/sandbox/src/a.rs", "//! A.\nuse wasmtime::Engine;"), "");
         assert!(faults("platform/edge/src/a.rs", "//! A.\nfn a() { unsafe { b() } }").contains("unsafe"));
         assert!(faults("platform/edge/src/a.rs", "//! A.\nfn a() { todo!() }").contains("todo!"));
+        let select = "//! A.\nfn a() {\n    select! {\n        () = b() => {}\n    }\n}\n";
+        assert!(faults("platform/control/src/a.rs", select).contains("biased"));
+        assert_eq!(faults("platform/control/src/http/a.rs", select), "");
+        let biased = select.replace("() = b()", "biased;\n        () = b()");
+        assert_eq!(faults("platform/control/src/a.rs", &biased), "");
+        assert!(faults("platform/control/src/a.rs", "//! A.\nuse std::time::Instant;").contains("chance"));
         let long = format!("//! A.\n{}", "fn a() {}\n".repeat(FILE_LINES_MAX));
         assert!(faults("platform/edge/src/a.rs", &long).contains("lines"));
         let tests = format!("//! A.\n#[cfg(test)]\nmod tests {{\n{}}}", "fn a() {}\n".repeat(FILE_LINES_MAX));

@@ -3,17 +3,19 @@
 //! It does not retry, and it does not look for the platform: whoever makes it says where that is. Always holds: an
 //! error says which address was asked and, where there is something to do, what.
 
+mod alarm;
 mod balancer;
 mod error;
 mod events;
 mod lines;
 mod metric;
 mod network;
+mod scaling;
 
 pub use error::ClientError;
 
 use crate::{
-    ChangeRollout, ColdStartReport, ColdStartRequest, Deployment, ErrorBody, Image, LogLine, LogQuery,
+    ChangeRollout, ColdStartReport, ColdStartRequest, Deployment, ErrorBody, Image, LogLine, LogQuery, Node,
     Operation, Page, PageQuery, PlatformStatus, PutService, RegisterTaskDefinition, RollbackService, RunTask,
     ScaleService, Service, StopTask, Task, TaskDefinition, TaskDefinitionListQuery, TaskDefinitionQuery,
     TaskDefinitionReference, TaskListQuery, UsageQuery, UsageReport,
@@ -181,6 +183,18 @@ impl Client {
         self.change_service(Operation::PutService, namespace, service, body, if_match).await
     }
 
+    /// Says whether [`Client::put_service`] would be refused whatever the definition says; changes nothing.
+    pub async fn check_service(
+        &self,
+        namespace: &Namespace,
+        service: &Name,
+        body: &PutService,
+    ) -> Result<(), ClientError> {
+        let parameters = [namespace.as_str(), service.as_str()];
+        let request = self.request(Operation::CheckService, &parameters).json(body);
+        self.send(request).await.map(drop)
+    }
+
     /// One page of the services.
     pub async fn list_services(
         &self,
@@ -302,6 +316,11 @@ impl Client {
         let request = self.request(Operation::ReadLogs, &[namespace.as_str()]).query(query);
         let request = without_timeout(request).header(ACCEPT, "application/x-ndjson");
         Ok(lines::read(self.send(request).await?, self.url().to_owned()))
+    }
+
+    /// Lists the nodes that tasks run on.
+    pub async fn list_nodes(&self, query: &PageQuery) -> Result<Page<Node>, ClientError> {
+        self.answer(self.request(Operation::ListNodes, &[]).query(query)).await
     }
 
     /// The platform's processes.

@@ -5,11 +5,13 @@ use crate::{InvalidSpec, Setting};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skiff_types::{
-    CircuitBreaker, DeploymentConfiguration as DomainConfiguration, DeploymentId, Span, TaskDefinitionId,
+    CircuitBreaker, DeploymentConfiguration as DomainConfiguration, DeploymentConfigurationError,
+    DeploymentId, HostPattern, Name, Span, Strategy, StrategyError, StrategyName, TaskDefinitionId,
 };
+use std::collections::BTreeSet;
 
 /// How a service is to go from one revision to the next. What is left out stays as it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutDeploymentConfiguration {
     /// Healthy running tasks that there are at least, in percent of the desired count, rounded up: 0 to 100. It is 100 on a
@@ -31,6 +33,40 @@ pub struct PutDeploymentConfiguration {
     #[serde(default, skip_serializing_if = "Setting::is_kept")]
     #[schemars(with = "Option<text::Span>")]
     pub grace: Setting<Span>,
+    /// How its requests come to the next revision: task by task (`ROLLING`, as on a new service), or by weight while both
+    /// revisions are there whole: all at once (`BLUE_GREEN`), a few first (`CANARY`), or step by step (`LINEAR`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::StrategyName>")]
+    pub strategy: Option<StrategyName>,
+    /// How long the revision before stays once all requests go to the next: 24 hours at most; of a strategy that moves weight.
+    /// It is 15 minutes where nobody said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Span>")]
+    pub bake: Option<Span>,
+    /// Of `CANARY`: how many requests of a hundred go to the next revision first, 1 to 100. It is 5 where nobody said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_percent: Option<u16>,
+    /// Of `CANARY`: how long they alone, 24 hours at most. It is 10 minutes where nobody said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Span>")]
+    pub canary_bake: Option<Span>,
+    /// Of `LINEAR`: how many requests of a hundred more each step brings, 3 to 100. It is 10 where nobody said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_percent: Option<u16>,
+    /// Of `LINEAR`: how long there is from each step to the next, 24 hours at most. It is 6 minutes where nobody said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Span>")]
+    pub step_bake: Option<Span>,
+    /// Alarms of the service's namespace, 100 at most: a deployment during which one of them comes to `ALARM` is given up, as
+    /// its circuit breaker would; those that are in `ALARM` when it begins are not watched. None at all takes them away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<text::Name>>")]
+    pub alarms: Option<Vec<Name>>,
+    /// Hosts, 16 at most, that lead to the next revision alone while it is beside the one before; else to the service as its
+    /// hosts do. None at all takes them away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<text::HostPattern>>")]
+    pub test_hosts: Option<Vec<HostPattern>>,
 }
 
 impl PutDeploymentConfiguration {
@@ -41,18 +77,99 @@ impl PutDeploymentConfiguration {
             max_percent: self.max_percent.unwrap_or(before.max_percent),
             circuit_breaker: self.circuit_breaker.unwrap_or(before.circuit_breaker),
             grace: self.grace.over(before.grace),
+            strategy: self.strategy_over(before.strategy),
+            alarms: self.alarms.as_ref().map_or(before.alarms, |alarms| unique(alarms)),
+            test_hosts: self.test_hosts.as_ref().map_or(before.test_hosts, |hosts| unique(hosts)),
         }
     }
 
     /// Refuses what can't be, whatever it was before; an error says what to do.
     pub fn check(&self) -> Result<(), InvalidSpec> {
         let lenient = DomainConfiguration { min_healthy_percent: 0, ..DomainConfiguration::default() };
-        self.over(lenient).check().map_err(InvalidSpec::from)
+        let after = self.over(lenient);
+        if self.strategy.is_some() {
+            self.check_fits(after.strategy.name())?;
+        }
+        after.check().map_err(InvalidSpec::from)
+    }
+
+    /// Refuses what says nothing of the strategy that it comes to; an error says what to do.
+    pub fn check_fits(&self, strategy: StrategyName) -> Result<(), InvalidSpec> {
+        let fields = [
+            ("bake", self.bake.is_some(), strategy != StrategyName::Rolling),
+            ("canary_percent", self.canary_percent.is_some(), strategy == StrategyName::Canary),
+            ("canary_bake", self.canary_bake.is_some(), strategy == StrategyName::Canary),
+            ("step_percent", self.step_percent.is_some(), strategy == StrategyName::Linear),
+            ("step_bake", self.step_bake.is_some(), strategy == StrategyName::Linear),
+        ];
+        match fields.into_iter().find(|(_, is_said, fits)| *is_said && !fits) {
+            Some((field, ..)) => {
+                let foreign = StrategyError::Foreign { field, strategy };
+                Err(DeploymentConfigurationError::Strategy(foreign).into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn strategy_over(&self, before: Strategy) -> Strategy {
+        let parts = Parts::of(before);
+        let bake = self.bake.or(parts.bake).unwrap_or(Strategy::BAKE);
+        match self.strategy.unwrap_or(before.name()) {
+            StrategyName::Rolling => Strategy::Rolling,
+            StrategyName::BlueGreen => Strategy::BlueGreen { bake },
+            StrategyName::Canary => Strategy::Canary {
+                percent: self.canary_percent.or(parts.canary_percent).unwrap_or(Strategy::CANARY_PERCENT),
+                canary_bake: self.canary_bake.or(parts.canary_bake).unwrap_or(Strategy::CANARY_BAKE),
+                bake,
+            },
+            StrategyName::Linear => Strategy::Linear {
+                step_percent: self.step_percent.or(parts.step_percent).unwrap_or(Strategy::STEP_PERCENT),
+                step_bake: self.step_bake.or(parts.step_bake).unwrap_or(Strategy::STEP_BAKE),
+                bake,
+            },
+        }
+    }
+}
+
+/// Each once, in the order given.
+fn unique<T: Clone + Ord>(items: &[T]) -> Vec<T> {
+    let mut seen = BTreeSet::new();
+    items.iter().filter(|item| seen.insert(*item)).cloned().collect()
+}
+
+/// What a strategy says, each by itself.
+#[derive(Default)]
+struct Parts {
+    bake: Option<Span>,
+    canary_percent: Option<u16>,
+    canary_bake: Option<Span>,
+    step_percent: Option<u16>,
+    step_bake: Option<Span>,
+}
+
+impl Parts {
+    fn of(strategy: Strategy) -> Self {
+        match strategy {
+            Strategy::Rolling => Self::default(),
+            Strategy::BlueGreen { bake } => Self { bake: Some(bake), ..Self::default() },
+            Strategy::Canary { percent, canary_bake, bake } => Self {
+                bake: Some(bake),
+                canary_percent: Some(percent),
+                canary_bake: Some(canary_bake),
+                ..Self::default()
+            },
+            Strategy::Linear { step_percent, step_bake, bake } => Self {
+                bake: Some(bake),
+                step_percent: Some(step_percent),
+                step_bake: Some(step_bake),
+                ..Self::default()
+            },
+        }
     }
 }
 
 /// How a service goes from one revision to the next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeploymentConfiguration {
     /// Healthy running tasks that there are at least, in percent of the desired count, rounded up.
     pub min_healthy_percent: u16,
@@ -66,6 +183,36 @@ pub struct DeploymentConfiguration {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<text::Span>")]
     pub grace: Option<Span>,
+    /// How its requests come to the next revision.
+    #[serde(default)]
+    #[schemars(with = "text::StrategyName")]
+    pub strategy: StrategyName,
+    /// How long the revision before stays once all requests go to the next; of a strategy that moves weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Span>")]
+    pub bake: Option<Span>,
+    /// Of `CANARY`: how many requests of a hundred go to the next revision first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_percent: Option<u16>,
+    /// Of `CANARY`: how long they alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Span>")]
+    pub canary_bake: Option<Span>,
+    /// Of `LINEAR`: how many requests of a hundred more each step brings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_percent: Option<u16>,
+    /// Of `LINEAR`: how long there is from each step to the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Span>")]
+    pub step_bake: Option<Span>,
+    /// Alarms by which a deployment is given up.
+    #[serde(default)]
+    #[schemars(with = "Vec<text::Name>")]
+    pub alarms: Vec<Name>,
+    /// Hosts that lead to the next revision alone while it is beside the one before.
+    #[serde(default)]
+    #[schemars(with = "Vec<text::HostPattern>")]
+    pub test_hosts: Vec<HostPattern>,
 }
 
 impl Default for DeploymentConfiguration {
@@ -76,23 +223,48 @@ impl Default for DeploymentConfiguration {
 
 impl From<&DomainConfiguration> for DeploymentConfiguration {
     fn from(configuration: &DomainConfiguration) -> Self {
+        let Parts { bake, canary_percent, canary_bake, step_percent, step_bake } =
+            Parts::of(configuration.strategy);
         Self {
             min_healthy_percent: configuration.min_healthy_percent,
             max_percent: configuration.max_percent,
             circuit_breaker: configuration.circuit_breaker,
             grace: configuration.grace,
+            strategy: configuration.strategy.name(),
+            bake,
+            canary_percent,
+            canary_bake,
+            step_percent,
+            step_bake,
+            alarms: configuration.alarms.clone(),
+            test_hosts: configuration.test_hosts.clone(),
+        }
+    }
+}
+
+/// All that it says, none of it left as it is.
+impl From<DeploymentConfiguration> for PutDeploymentConfiguration {
+    fn from(whole: DeploymentConfiguration) -> Self {
+        Self {
+            min_healthy_percent: Some(whole.min_healthy_percent),
+            max_percent: Some(whole.max_percent),
+            circuit_breaker: Some(whole.circuit_breaker),
+            grace: whole.grace.into(),
+            strategy: Some(whole.strategy),
+            bake: whole.bake,
+            canary_percent: whole.canary_percent,
+            canary_bake: whole.canary_bake,
+            step_percent: whole.step_percent,
+            step_bake: whole.step_bake,
+            alarms: Some(whole.alarms),
+            test_hosts: Some(whole.test_hosts),
         }
     }
 }
 
 impl From<DeploymentConfiguration> for DomainConfiguration {
     fn from(configuration: DeploymentConfiguration) -> Self {
-        Self {
-            min_healthy_percent: configuration.min_healthy_percent,
-            max_percent: configuration.max_percent,
-            circuit_breaker: configuration.circuit_breaker,
-            grace: configuration.grace,
-        }
+        PutDeploymentConfiguration::from(configuration).over(Self::default())
     }
 }
 
@@ -114,6 +286,9 @@ pub struct Deployment {
     /// Its user halted it: it takes no step.
     #[serde(default)]
     pub paused: bool,
+    /// How far its weight is, where both revisions are there whole meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shift: Option<DeploymentShift>,
     /// How many tasks of this revision there are to be.
     #[serde(default)]
     pub desired: u32,
@@ -135,6 +310,30 @@ pub struct Deployment {
     pub message: Option<String>,
     /// When it began, in milliseconds since 1970.
     pub created_at_ms: u64,
+}
+
+/// How the requests of a service come from one revision (blue) to the next (green).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeploymentShift {
+    /// By which strategy; one that goes back needs none.
+    #[schemars(with = "text::StrategyName")]
+    pub strategy: StrategyName,
+    /// The revision before.
+    #[schemars(with = "text::TaskDefinitionId")]
+    pub blue: TaskDefinitionId,
+    /// The revision that comes, or that is gone back from.
+    #[schemars(with = "text::TaskDefinitionId")]
+    pub green: TaskDefinitionId,
+    /// How many requests of a hundred go to green.
+    pub percent: u16,
+    /// How many steps were taken.
+    pub step: u16,
+    /// How many there are.
+    pub steps: u16,
+    /// When the next step is taken, or after the last one the revision before goes, in milliseconds since 1970; absent while
+    /// green is not whole, or nothing more is to come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_at_ms: Option<u64>,
 }
 
 /// How far a deployment is: ECS's `rolloutState`.
@@ -194,6 +393,44 @@ mod tests {
         check(json!({ "min_healthy_percent": 101 }), Err("it must be 0 to 100"));
         check(json!({ "max_percent": 99 }), Err("it must be 100 to 400"));
         check(json!({ "grace": "2h" }), Err("it can be 1h at most"));
+        check(json!({ "strategy": "CANARY", "canary_percent": 100, "bake": "1d" }), Ok(()));
+        check(json!({ "strategy": "CANARY", "canary_percent": 0 }), Err("it must be 1 to 100"));
+        check(json!({ "strategy": "LINEAR", "step_percent": 2 }), Err("it must be 3 to 100"));
+        check(json!({ "strategy": "BLUE_GREEN", "bake": "25h" }), Err("it can be 1d at most"));
+        let foreign = "step_percent says nothing of the strategy CANARY";
+        check(json!({ "strategy": "CANARY", "step_percent": 10 }), Err(foreign));
+        check(
+            json!({ "strategy": "ROLLING", "bake": "1m" }),
+            Err("bake says nothing of the strategy ROLLING"),
+        );
+        // What the service has decides about it.
+        check(json!({ "step_percent": 10 }), Ok(()));
+    }
+
+    #[test]
+    fn a_strategy_is_filled_in_and_keeps_what_it_shares_with_the_one_before() {
+        let over = |asked: Value, before: Strategy| {
+            let before = DomainConfiguration { strategy: before, ..DomainConfiguration::default() };
+            serde_json::from_value::<PutDeploymentConfiguration>(asked).unwrap().over(before).strategy
+        };
+        let minute = Span::from_ms(60_000);
+        let asked = json!({ "strategy": "CANARY", "canary_percent": 25, "bake": "1m" });
+        let canary =
+            Strategy::Canary { percent: 25, canary_bake: Strategy::CANARY_BAKE, bake: Span::from_ms(60_000) };
+        assert_eq!(over(asked, Strategy::Rolling), canary);
+        assert_eq!(over(json!({}), canary), canary);
+        let linear = Strategy::Linear {
+            step_percent: Strategy::STEP_PERCENT,
+            step_bake: Strategy::STEP_BAKE,
+            bake: minute,
+        };
+        assert_eq!(over(json!({ "strategy": "linear" }), canary), linear);
+        let plain = over(json!({ "strategy": "blue-green" }), Strategy::Rolling);
+        assert_eq!(plain, Strategy::BlueGreen { bake: Strategy::BAKE });
+        assert_eq!(over(json!({ "strategy": "ROLLING" }), canary), Strategy::Rolling);
+        let unknown: PutDeploymentConfiguration = serde_json::from_value(json!({ "bake": "1m" })).unwrap();
+        unknown.check_fits(StrategyName::Linear).unwrap();
+        unknown.check_fits(StrategyName::Rolling).unwrap_err();
     }
 
     #[test]
@@ -203,6 +440,13 @@ mod tests {
             max_percent: 150,
             circuit_breaker: CircuitBreaker::Off,
             grace: Some(Span::from_ms(5_000)),
+            strategy: Strategy::Canary {
+                percent: 20,
+                canary_bake: Span::from_ms(1_000),
+                bake: Span::from_ms(2_000),
+            },
+            alarms: vec!["slow".parse().unwrap()],
+            test_hosts: vec!["green.example".parse().unwrap()],
         };
         let over = |asked: Value| {
             serde_json::from_value::<PutDeploymentConfiguration>(asked).unwrap().over(before.clone())
@@ -213,5 +457,9 @@ mod tests {
         assert_eq!(over(json!({ "circuit_breaker": "stop" })), stop);
         let shown = serde_json::to_value(DeploymentConfiguration::from(&before)).unwrap();
         assert_eq!(serde_json::from_value::<PutDeploymentConfiguration>(shown).unwrap().over(stop), before);
+        assert_eq!(DomainConfiguration::from(DeploymentConfiguration::from(&before)), before);
+        let none = over(json!({ "alarms": [], "test_hosts": ["a.example", "b.example", "a.example"] }));
+        assert!(none.alarms.is_empty());
+        assert_eq!(none.test_hosts.len(), 2, "each once");
     }
 }

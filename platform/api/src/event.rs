@@ -2,30 +2,30 @@
 //! CloudWatch and Application Auto Scaling.
 
 use crate::task::TaskHealth;
-use crate::text;
+use crate::{several, text};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skiff_types::{
-    DeploymentEventName, EventId, EventLevel, EventSource, EventType, Group, Name, Namespace, Resource,
-    ServiceActionName, StopCode, TaskDefinitionId, TaskId, TaskStatus,
+    AlarmState, DeploymentEventName, EventId, EventLevel, EventSource, EventType, Group, Name, Namespace,
+    Resource, ServiceActionName, StopCode, TaskDefinitionId, TaskId, TaskStatus,
 };
 
 /// Query parameters of the events. With none of the first three they are those of the whole namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EventQuery {
-    /// Only those about this service and about its tasks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<text::Name>")]
-    pub service: Option<Name>,
+    /// Only those about these services and about their tasks.
+    #[serde(rename = "service", default, skip_serializing_if = "Vec::is_empty", with = "several")]
+    #[schemars(with = "Option<text::Names>")]
+    pub services: Vec<Name>,
     /// Only those about this task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<text::TaskId>")]
     pub task: Option<TaskId>,
-    /// Only those of this type.
-    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<text::EventType>")]
-    pub event_type: Option<EventType>,
+    /// Only those of these types.
+    #[serde(rename = "type", default, skip_serializing_if = "Vec::is_empty", with = "several")]
+    #[schemars(with = "Option<text::EventTypes>")]
+    pub types: Vec<EventType>,
     /// Only what happened at or after this time, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since_ms: Option<u64>,
@@ -173,23 +173,12 @@ pub struct AlarmStateChange {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AlarmMoment {
     /// Its state.
-    pub value: AlarmValue,
+    #[schemars(with = "text::AlarmState")]
+    pub value: AlarmState,
     /// Why, for people.
     pub reason: String,
     /// Since when.
     pub timestamp: String,
-}
-
-/// The state of an alarm, as CloudWatch writes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum AlarmValue {
-    /// The metric is within its threshold.
-    Ok,
-    /// It is beyond it.
-    Alarm,
-    /// That can't be said.
-    InsufficientData,
 }
 
 /// A scaling policy changed how many tasks a service has.

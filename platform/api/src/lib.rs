@@ -6,6 +6,7 @@
 //! Always holds: [`Operation`] is the only place that says which method and path an operation has. The handlers'
 //! router, the OpenAPI document and the client are all made from it.
 
+mod alarm;
 mod balancer;
 mod client;
 mod cold_start;
@@ -22,13 +23,17 @@ mod metric;
 mod openapi;
 mod operation;
 mod page;
+mod placement;
+mod scaling;
 mod security_group;
 mod service;
+mod several;
 mod status;
 mod task;
 mod text;
 mod usage;
 
+pub use alarm::{Alarm, AlarmStatus, AlarmTransition, PutAlarm};
 pub use balancer::{
     Action, Certificate, ExplainRequest, ExplainedTargetGroup, ExplanationStep, FixedResponse, Forward,
     InvalidSpec, Limit, Listener, ListenerRule, ListenerRuleListQuery, PutCertificate, PutListener,
@@ -42,13 +47,13 @@ pub use definition::{
     TaskDefinition, TaskDefinitionListQuery, TaskDefinitionQuery, TaskLimits,
 };
 pub use deployment::{
-    ChangeRollout, Deployment, DeploymentConfiguration, DeploymentState, PutDeploymentConfiguration,
-    RolloutAction,
+    ChangeRollout, Deployment, DeploymentConfiguration, DeploymentShift, DeploymentState,
+    PutDeploymentConfiguration, RolloutAction,
 };
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
 pub use event::{
-    AlarmMoment, AlarmStateChange, AlarmValue, DeploymentStateChange, Event, EventDetail, EventQuery,
-    ScalingActivity, ScalingDirection, ServiceAction, TaskStateChange,
+    AlarmMoment, AlarmStateChange, DeploymentStateChange, Event, EventDetail, EventQuery, ScalingActivity,
+    ScalingDirection, ServiceAction, TaskStateChange,
 };
 pub use explain::{ConsideredRule, ExplainQuery, Explanation, ExplanationSide};
 pub use flow::{FlowQuery, FlowRecord, ListeningPort, TaskNetwork, Verdict};
@@ -62,6 +67,11 @@ pub use metric::{
 pub use openapi::openapi;
 pub use operation::{Body, Operation, PathParameter};
 pub use page::{Page, PageQuery};
+pub use placement::{Node, NodeResources, Placement, PutPlacement};
+pub use scaling::{
+    PutScaling, Scaling, ScalingChange, ScalingPolicy, ScalingStatus, ScheduledScaling, StepAdjustment,
+    StepScaling, TargetTracking,
+};
 pub use security_group::{ChangeRule, PutSecurityGroup, SecurityGroup};
 pub use service::{
     PutService, RollbackService, ScaleService, Service, ServiceEvent, ServiceSpec, ServiceState,

@@ -124,7 +124,7 @@ impl MetricDatum {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MetricListQuery {
-    /// Only this service's.
+    /// Only this service's: what is measured of it, and what its guests put.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<text::Name>")]
     pub service: Option<Name>,

@@ -195,7 +195,9 @@ mod tests {
         for name in ["PutListener", "PutListenerRule", "PutTargetGroup", "ExplainRequest", "FixedResponse"] {
             assert_eq!(schemas[name]["additionalProperties"], false, "{name}");
         }
-        assert_eq!(schemas["PutCertificate"]["additionalProperties"], false);
+        for name in ["PutCertificate", "PutAlarm"] {
+            assert_eq!(schemas[name]["additionalProperties"], false, "{name}");
+        }
         for name in
             ["Service", "Listener", "ListenerRule", "TargetGroup", "RequestExplanation", "Certificate"]
         {

@@ -2,15 +2,17 @@
 //!
 //! Whoever adds an operation adds a variant, and the compiler names every other place that must know it.
 
+mod alarm;
 mod balancer;
 mod events;
 mod metric;
 mod network;
+mod scaling;
 mod service;
 
 use crate::text;
 use crate::{
-    ErrorCode, ForwardQuery, Health, Image, LogLine, LogQuery, Page, PageQuery, PlatformStatus,
+    ErrorCode, ForwardQuery, Health, Image, LogLine, LogQuery, Node, Page, PageQuery, PlatformStatus,
     RegisterTaskDefinition, RunTask, StopTask, Task, TaskDefinition, TaskDefinitionListQuery,
     TaskDefinitionQuery, TaskListQuery, UsageQuery, UsageReport,
 };
@@ -30,6 +32,7 @@ pub enum Operation {
     GetTaskDefinition,
     DeregisterTaskDefinition,
     PutService,
+    CheckService,
     ListServices,
     GetService,
     DeleteService,
@@ -38,6 +41,11 @@ pub enum Operation {
     GetRollout,
     ChangeRollout,
     MeasureColdStarts,
+    PutScaling,
+    ListScaling,
+    GetScaling,
+    DeleteScaling,
+    ListScalingActivities,
     RunTask,
     ListTasks,
     GetTask,
@@ -75,6 +83,12 @@ pub enum Operation {
     PutMetricData,
     ListMetrics,
     GetMetric,
+    PutAlarm,
+    ListAlarms,
+    GetAlarm,
+    ListAlarmHistory,
+    DeleteAlarm,
+    ListNodes,
     GetStatus,
     GetUsage,
     GetHealth,
@@ -122,7 +136,7 @@ pub(crate) struct Spec {
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 59] = [
+    pub const ALL: [Self; 71] = [
         Self::PushImage,
         Self::ListImages,
         Self::GetImage,
@@ -132,6 +146,7 @@ impl Operation {
         Self::GetTaskDefinition,
         Self::DeregisterTaskDefinition,
         Self::PutService,
+        Self::CheckService,
         Self::ListServices,
         Self::GetService,
         Self::DeleteService,
@@ -140,6 +155,11 @@ impl Operation {
         Self::GetRollout,
         Self::ChangeRollout,
         Self::MeasureColdStarts,
+        Self::PutScaling,
+        Self::ListScaling,
+        Self::GetScaling,
+        Self::DeleteScaling,
+        Self::ListScalingActivities,
         Self::RunTask,
         Self::ListTasks,
         Self::GetTask,
@@ -177,6 +197,12 @@ impl Operation {
         Self::PutMetricData,
         Self::ListMetrics,
         Self::GetMetric,
+        Self::PutAlarm,
+        Self::ListAlarms,
+        Self::GetAlarm,
+        Self::ListAlarmHistory,
+        Self::DeleteAlarm,
+        Self::ListNodes,
         Self::GetStatus,
         Self::GetUsage,
         Self::GetHealth,
@@ -264,6 +290,7 @@ impl Operation {
             | Self::GetTaskDefinition
             | Self::DeregisterTaskDefinition => self.definition_spec(),
             Self::PutService
+            | Self::CheckService
             | Self::ListServices
             | Self::GetService
             | Self::DeleteService
@@ -272,6 +299,11 @@ impl Operation {
             | Self::GetRollout
             | Self::ChangeRollout
             | Self::MeasureColdStarts => self.service_spec(),
+            Self::PutScaling
+            | Self::ListScaling
+            | Self::GetScaling
+            | Self::DeleteScaling
+            | Self::ListScalingActivities => self.scaling_spec(),
             Self::RunTask
             | Self::ListTasks
             | Self::GetTask
@@ -307,9 +339,17 @@ impl Operation {
             | Self::GetCertificate
             | Self::DeleteCertificate => self.balancer_spec(),
             Self::PutMetricData | Self::ListMetrics | Self::GetMetric => self.metric_spec(),
-            Self::GetStatus | Self::GetUsage | Self::GetHealth | Self::GetMetrics | Self::GetOpenApi => {
-                self.platform_spec()
-            }
+            Self::PutAlarm
+            | Self::ListAlarms
+            | Self::GetAlarm
+            | Self::ListAlarmHistory
+            | Self::DeleteAlarm => self.alarm_spec(),
+            Self::ListNodes
+            | Self::GetStatus
+            | Self::GetUsage
+            | Self::GetHealth
+            | Self::GetMetrics
+            | Self::GetOpenApi => self.platform_spec(),
         }
     }
 
@@ -427,6 +467,9 @@ impl Operation {
     fn platform_spec(self) -> Spec {
         let spec = |path, summary| Spec::new(Method::GET, path, "platform", summary);
         match self {
+            Self::ListNodes => spec("/v1/nodes", "Lists the nodes that tasks run on, by id.")
+                .query(of::<PageQuery>)
+                .response(200, Body::Json(of::<Page<Node>>)),
             Self::GetStatus => spec("/v1/status", "Shows the platform's processes.")
                 .response(200, Body::Json(of::<PlatformStatus>)),
             Self::GetUsage => {
@@ -493,7 +536,7 @@ fn parameter_schema(name: &'static str) -> SchemaOf {
         "namespace" => of::<text::Namespace>,
         "reference" => of::<text::ImageReference>,
         "definition" => of::<text::TaskDefinitionReferenceText>,
-        "service" | "security_group" | "listener" | "rule" | "target_group" | "certificate" => {
+        "service" | "security_group" | "listener" | "rule" | "target_group" | "certificate" | "alarm" => {
             of::<text::Name>
         }
         "metric" => of::<text::MetricName>,

@@ -1,7 +1,10 @@
 //! Services: what a user wants running, and how far that is true.
 
 use crate::text::{self, TaskDefinitionReference};
-use crate::{Deployment, DeploymentConfiguration, InvalidSpec, PutDeploymentConfiguration};
+use crate::{
+    Deployment, DeploymentConfiguration, InvalidSpec, Placement, PutDeploymentConfiguration, PutPlacement,
+    ScalingStatus,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skiff_types::{
@@ -20,7 +23,7 @@ pub struct PutService {
     /// What its tasks run; the newest revision where none is given.
     #[schemars(with = "text::TaskDefinitionReferenceText")]
     pub definition: TaskDefinitionReference,
-    /// How many tasks: 0 to 1000.
+    /// How many tasks: 0 to 1000. A service that is there and has scaling keeps as many as it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired: Option<u32>,
     /// Hosts it answers on, 64 at most.
@@ -49,6 +52,9 @@ pub struct PutService {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<text::ScaleToZero>")]
     pub scale_to_zero: Option<ScaleToZero>,
+    /// On which nodes its tasks may run, from the next that starts on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<PutPlacement>,
 }
 
 impl PutService {
@@ -58,7 +64,7 @@ impl PutService {
         check_count("hosts", self.hosts.as_deref(), DomainSpec::ROUTES_MAX)?;
         check_count("paths", self.paths.as_deref(), DomainSpec::ROUTES_MAX)?;
         check_count("listeners", self.listen.as_deref(), Listen::PER_SERVICE_MAX)?;
-        self.deployment.map_or(Ok(()), |deployment| deployment.check())
+        self.deployment.as_ref().map_or(Ok(()), |deployment| deployment.check())
     }
 }
 
@@ -81,7 +87,7 @@ fn check_count<T: Ord>(what: &'static str, items: Option<&[T]>, most: usize) -> 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScaleService {
-    /// How many tasks: 0 to 1000.
+    /// How many tasks: 0 to 1000. Of a service with scaling, within its bounds: what is beyond them is the nearest of them.
     pub desired: u32,
 }
 
@@ -151,6 +157,9 @@ pub struct ServiceSpec {
     #[serde(default)]
     #[schemars(with = "text::ScaleToZero")]
     pub scale_to_zero: ScaleToZero,
+    /// On which nodes its tasks may run; absent where any will do.
+    #[serde(default, skip_serializing_if = "Placement::is_default")]
+    pub placement: Placement,
 }
 
 /// What a service is.
@@ -180,6 +189,9 @@ pub struct ServiceStatus {
     /// It has no task because nobody asked it for as long as its user said; the next request wakes it.
     #[serde(default)]
     pub asleep: bool,
+    /// Within which bounds its count moves by itself, and what moved it last; absent where it is set by hand alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<ScalingStatus>,
     /// Tasks that ended without being asked to, and were replaced, since the service was created.
     pub restarts: u64,
     /// CPU time of its present tasks, in seconds.

@@ -1,9 +1,12 @@
 //! Tasks: one running copy of a task definition each.
 
+use crate::PutPlacement;
 use crate::text::{self, TaskDefinitionReference};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skiff_types::{Group, Health, Kind, Name, Namespace, StopCode, TaskDefinitionId, TaskId, TaskStatus};
+use skiff_types::{
+    Group, Health, Kind, Name, Namespace, NodeId, StopCode, TaskDefinitionId, TaskId, TaskStatus,
+};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -20,6 +23,9 @@ pub struct RunTask {
     /// Adds to the definition's environment for this task.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// On which nodes it may run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<PutPlacement>,
 }
 
 /// Stops a task.
@@ -60,6 +66,10 @@ pub struct Task {
     /// Names of the environment variables that were added for this task.
     #[serde(default)]
     pub environment_names: Vec<String>,
+    /// The node that it was placed on; absent where it ended before it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::NodeId>")]
+    pub node: Option<NodeId>,
     /// Its address in the virtual network, its own until it is `STOPPED`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv4: Option<Ipv4Addr>,

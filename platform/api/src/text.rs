@@ -66,6 +66,7 @@ macro_rules! enum_schemas {
 
 text_schemas! {
     Name as "Name": "A DNS label: 1 to 63 of a-z, 0-9 and '-', starting with a letter.", "hello";
+    Names as "Names": "Names with commas between them; 100 at most.", "hello,web";
     Namespace as "Namespace": "The boundary of names and of tenancy; a DNS label.", "default";
     ImageReference as "ImageReference": "repository, repository:tag or repository@digest.", "team/hello:v2";
     Digest as "Digest": "A SHA-256 content address.",
@@ -77,6 +78,8 @@ text_schemas! {
     DeploymentId as "DeploymentId": "32 hexadecimal digits.", "0193f0c5c00070008000000000000002";
     EventId as "EventId": "32 hexadecimal digits that order as events were recorded.",
         "0193f0c5c0007000bfffffffffffffff";
+    EventTypes as "EventTypes":
+        "Types of events with commas between: task, deployment, service, alarm, scaling.", "task,deployment";
     Resource as "Resource":
         "Whom an event happened to: service/NAMESPACE/NAME, task/NAMESPACE/ID or alarm/NAMESPACE/NAME.",
         "service/default/web";
@@ -102,6 +105,19 @@ text_schemas! {
     Dimensions as "Dimensions": "Up to four times NAME=VALUE with a comma between.", "queue=mails,zone=a";
     Statistic as "Statistic":
         "Average, Sum, Minimum, Maximum, SampleCount, or a percentile from p0 to p100.", "p99.9";
+    Schedule as "Schedule":
+        "at(YYYY-MM-DDTHH:MM:SS), rate(N minutes) or cron(MINUTES HOURS DAY-OF-MONTH MONTH DAY-OF-WEEK YEAR), as EventBridge \
+         Scheduler has them.", "cron(0 9 ? * MON-FRI *)";
+    Zone as "Zone": "A time zone of the IANA database.", "Europe/Berlin";
+    WebhookUrl as "WebhookUrl": "An address of HTTP or HTTPS.", "https://example.com/alarms";
+    NodeId as "NodeId": "A node's id: a DNS label.", "local";
+    PlacementConstraint as "PlacementConstraint":
+        "What a node must be: distinctInstance (no other task of the same service or family is there), or memberOf with an \
+         expression over its attributes.", "memberOf(attribute:zone == a)";
+    PlacementStrategy as "PlacementStrategy":
+        "Which node is taken: spread(instance), spread(attribute:NAME), binpack(cpu), binpack(memory) or random.",
+        "spread(attribute:zone)";
+    OvercommitFactor as "OvercommitFactor": "From 1 to 10000, with two decimals at most.", "1.5";
     Matcher as "Matcher": "Statuses that are a success: numbers and ranges of them, joined by commas.", "200-299,302";
 }
 
@@ -109,7 +125,13 @@ enum_schemas! {
     Transport as "Transport": "A transport protocol.", ["tcp", "udp"];
     Direction as "Direction": "Which way a rule or a flow looks.", ["ingress", "egress"];
     Kind as "Kind": "What a task does, read off its component's exports.", ["http", "command"];
+    Adjustment as "Adjustment": "What the number of a step means.", [
+        "ChangeInCapacity", "PercentChangeInCapacity", "ExactCapacity"
+    ];
     CircuitBreaker as "CircuitBreaker": "What becomes of a deployment whose tasks fail.", ["off", "stop", "rollback"];
+    StrategyName as "StrategyName": "How requests come from one revision of a service to the next.", [
+        "ROLLING", "BLUE_GREEN", "CANARY", "LINEAR"
+    ];
     Restart as "Restart": "What becomes of a one-off task whose program ended.", ["never", "on-failure", "always"];
     WasiGeneration as "WasiGeneration": "The WASI that a component exports.", ["0.2", "0.3"];
     TaskStatus as "TaskStatus": "A task's lifecycle, in order.", [
@@ -117,9 +139,17 @@ enum_schemas! {
     ];
     StopCode as "StopCode": "Why a task ended.", [
         "TaskFailedToStart", "Exited", "Trapped", "OutOfMemory", "UserInitiated", "ServiceSchedulerInitiated",
-        "WorkerLost", "PlatformStopped", "Unhealthy"
+        "WorkerLost", "NodeLost", "PlatformStopped", "Unhealthy"
     ];
-    EventType as "EventType": "Of which type an event is.", ["task", "deployment", "service", "alarm", "scaling"];
+    SchedulingStrategy as "SchedulingStrategy":
+        "Whether there are as many tasks as are desired, or one on each node that comes into question.", ["REPLICA", "DAEMON"];
+    AlarmState as "AlarmState": "What an alarm says.", ["OK", "ALARM", "INSUFFICIENT_DATA"];
+    Comparison as "Comparison": "How a datapoint breaches a threshold.", [
+        "GreaterThanThreshold", "GreaterThanOrEqualToThreshold", "LessThanThreshold", "LessThanOrEqualToThreshold"
+    ];
+    MissingData as "MissingData": "What a period is taken for that has no values.", [
+        "missing", "notBreaching", "breaching", "ignore"
+    ];
     EventSource as "EventSource": "Where an event comes from.", [
         "skiff.ecs", "skiff.cloudwatch", "skiff.application-autoscaling"
     ];
@@ -261,11 +291,16 @@ mod tests {
         parsed.is_ok_and(|parsed| serde_json::to_value(parsed).is_ok_and(|back| back == value))
     }
 
+    fn takes_each<T: DeserializeOwned + Serialize>(text: &str) -> bool {
+        text.split(',').all(takes::<T>)
+    }
+
     #[test]
     fn every_example_is_a_value_of_its_type() {
         for (name, example) in EXAMPLES {
             let taken = match *name {
                 "Name" => takes::<skiff_types::Name>(example),
+                "Names" => takes_each::<skiff_types::Name>(example),
                 "Namespace" => takes::<skiff_types::Namespace>(example),
                 "ImageReference" => takes::<skiff_types::ImageReference>(example),
                 "Digest" => takes::<skiff_types::Digest>(example),
@@ -274,6 +309,7 @@ mod tests {
                 "TaskId" => takes::<skiff_types::TaskId>(example),
                 "DeploymentId" => takes::<skiff_types::DeploymentId>(example),
                 "EventId" => takes::<skiff_types::EventId>(example),
+                "EventTypes" => takes_each::<skiff_types::EventType>(example),
                 "Resource" => takes::<skiff_types::Resource>(example),
                 "QualifiedName" => takes::<skiff_types::QualifiedName>(example),
                 "Rule" => takes::<skiff_types::Rule>(example),
@@ -292,6 +328,13 @@ mod tests {
                 "MetricName" => takes::<skiff_types::MetricName>(example),
                 "Dimensions" => takes::<skiff_types::Dimensions>(example),
                 "Statistic" => takes::<skiff_types::Statistic>(example),
+                "WebhookUrl" => takes::<skiff_types::WebhookUrl>(example),
+                "Schedule" => takes::<skiff_types::Schedule>(example),
+                "Zone" => takes::<skiff_types::Zone>(example),
+                "NodeId" => takes::<skiff_types::NodeId>(example),
+                "PlacementConstraint" => takes::<skiff_types::PlacementConstraint>(example),
+                "PlacementStrategy" => takes::<skiff_types::PlacementStrategy>(example),
+                "OvercommitFactor" => takes::<skiff_types::OvercommitFactor>(example),
                 "Matcher" => takes::<skiff_types::Matcher>(example),
                 other => panic!("{other} is not checked"),
             };
@@ -307,12 +350,17 @@ mod tests {
                     "Transport" => takes::<skiff_types::Transport>(value),
                     "Direction" => takes::<skiff_types::Direction>(value),
                     "Kind" => takes::<skiff_types::Kind>(value),
+                    "Adjustment" => takes::<skiff_types::Adjustment>(value),
                     "CircuitBreaker" => takes::<skiff_types::CircuitBreaker>(value),
+                    "StrategyName" => takes::<skiff_types::StrategyName>(value),
                     "Restart" => takes::<skiff_types::Restart>(value),
                     "WasiGeneration" => takes::<skiff_types::WasiGeneration>(value),
                     "TaskStatus" => takes::<skiff_types::TaskStatus>(value),
                     "StopCode" => takes::<skiff_types::StopCode>(value),
-                    "EventType" => takes::<skiff_types::EventType>(value),
+                    "SchedulingStrategy" => takes::<skiff_types::SchedulingStrategy>(value),
+                    "AlarmState" => takes::<skiff_types::AlarmState>(value),
+                    "Comparison" => takes::<skiff_types::Comparison>(value),
+                    "MissingData" => takes::<skiff_types::MissingData>(value),
                     "EventSource" => takes::<skiff_types::EventSource>(value),
                     "EventLevel" => takes::<skiff_types::EventLevel>(value),
                     "DeploymentEventName" => takes::<skiff_types::DeploymentEventName>(value),

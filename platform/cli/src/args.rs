@@ -1,5 +1,6 @@
 //! The command line's grammar: every command, flag and example.
 
+mod alarm;
 mod apply;
 mod balancer;
 mod bench;
@@ -9,10 +10,14 @@ mod events;
 mod health_check;
 mod metrics;
 mod network;
+mod placement;
 mod platform;
 mod rollout;
+mod scaling;
+mod tasks;
 mod usage;
 
+pub(crate) use alarm::{AlarmCommand, AlarmPutArgs};
 pub(crate) use apply::ApplyArgs;
 pub(crate) use balancer::{
     ActionArgs, ListenerCommand, ListenerCreateArgs, RuleCommand, RuleCreateArgs, RuleExplainArgs,
@@ -28,15 +33,18 @@ pub(crate) use network::{
     ExplainArgs, FlowsArgs, ForwardArgs, NetworkCommand, RuleArgs, SecurityGroupCommand,
     SecurityGroupCreateArgs,
 };
+pub(crate) use placement::{NodesCommand, PlacementArgs, SchedulingArgs};
 pub use platform::{AccessLog, AccessLogFormat, ApiAddress, CompileArgs, Tls, UpArgs, WorkerArgs};
 pub(crate) use rollout::{DeploymentArgs, RollbackArgs, RolloutCommand, ScaleArgs};
+pub(crate) use scaling::{ScalingCommand, ScalingPutArgs};
+pub(crate) use tasks::{PsArgs, TaskCommand, TaskListArgs, TaskStopArgs};
 pub(crate) use usage::{CompletionsArgs, ManArgs, UsageArgs, UsageBy};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skiff_api::TaskDefinitionReference;
 use skiff_types::{
     CpuUnits, HostPattern, ImageReference, Listen, MemorySize, Name, Namespace, PathPrefix, Restart, Reuse,
-    ScaleToZero, Span, TaskDefinitionId, TaskStatus,
+    ScaleToZero, Span, TaskDefinitionId,
 };
 use std::path::PathBuf;
 
@@ -112,6 +120,13 @@ pub enum Command {
     Run(RunArgs),
     /// List the tasks that are alive
     Ps(PsArgs),
+    /// List the nodes that tasks run on
+    #[command(after_help = "Examples:\n  skiff nodes ls\n  skiff nodes ls --output json")]
+    Nodes {
+        /// What to do.
+        #[command(subcommand)]
+        command: NodesCommand,
+    },
     /// Show the platform's processes
     #[command(after_help = "Examples:\n  skiff status\n  skiff status --output json")]
     Status,
@@ -198,8 +213,22 @@ pub enum Command {
     Events(EventsArgs),
     /// Show what was measured of services and tasks, and metrics of your own
     Metrics(MetricsArgs),
+    /// Watch metrics: say what is too much of what, and who is told
+    #[command(after_help = alarm::ALARM_HELP)]
+    Alarm {
+        /// What to do.
+        #[command(subcommand)]
+        command: AlarmCommand,
+    },
     /// Change how many tasks a service has
     Scale(ScaleArgs),
+    /// Have the count of a service's tasks follow its load, its alarms and the clock
+    #[command(after_help = scaling::SCALING_HELP)]
+    Scaling {
+        /// What to do.
+        #[command(subcommand)]
+        command: ScalingCommand,
+    },
     /// Remove services and stop their tasks
     #[command(after_help = "Examples:\n  skiff rm hello\n  skiff rm hello hello-p3")]
     Rm {
@@ -303,6 +332,7 @@ Examples:
   skiff deploy kv.wasm --port 6379 --listen tcp:6379    a daemon, reached by TCP too
   skiff deploy --min-healthy 50 --max-percent 100      half of the tasks at a time, and never more than there are
   skiff deploy --scale-to-zero 5m                no task while nobody asks; the next request wakes it
+  skiff deploy --constraint 'memberOf(attribute:zone == a)'    on some of the nodes alone; see `skiff nodes ls`
   skiff deploy --security-group web              who may reach it, and whom it may; see `skiff sg`")]
 pub struct DeployArgs {
     /// A folder with a skiff.toml, a component's file, or an image
@@ -361,6 +391,12 @@ pub struct DeployArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "its fields say it")]
     pub deployment: DeploymentArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields say it")]
+    pub placement: PlacementArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields say it")]
+    pub scheduling: SchedulingArgs,
     /// Do not wait until it serves
     #[arg(long)]
     pub no_wait: bool,
@@ -391,21 +427,15 @@ pub struct RunArgs {
     /// never]
     #[arg(long, value_name = "POLICY")]
     pub restart: Option<Restart>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields say it")]
+    pub placement: PlacementArgs,
     /// Print the task's id and do not wait for its end
     #[arg(long, short)]
     pub detach: bool,
     /// The program's arguments
     #[arg(last = true, value_name = "ARGS")]
     pub arguments: Vec<String>,
-}
-
-/// `skiff ps`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  skiff ps\n  skiff ps --all --output json")]
-pub struct PsArgs {
-    /// Those that have ended as well
-    #[arg(long, short)]
-    pub all: bool,
 }
 
 /// `skiff service …`.
@@ -421,54 +451,6 @@ pub enum ServiceCommand {
         /// The service
         name: Name,
     },
-}
-
-/// `skiff task …`.
-#[derive(Debug, Subcommand)]
-#[allow(missing_docs, reason = "the help says it")]
-pub enum TaskCommand {
-    /// List tasks, ended ones as well
-    Ls(TaskListArgs),
-    /// Show a task
-    #[command(after_help = "Examples:\n  skiff task show 5e8f01b2")]
-    Show {
-        /// Its id, or the last digits of it
-        task: String,
-    },
-    /// Stop a task; a service starts another in its place
-    Stop(TaskStopArgs),
-}
-
-/// `skiff task ls`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  skiff task ls
-  skiff task ls --service hello --status STOPPED")]
-pub struct TaskListArgs {
-    /// Only this service's
-    #[arg(long, value_name = "NAME")]
-    pub service: Option<Name>,
-    /// Only those in this state, like RUNNING or STOPPED
-    #[arg(long, value_parser = task_status)]
-    pub status: Option<TaskStatus>,
-}
-
-/// `skiff task stop`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  skiff task stop 5e8f01b2 --reason \"it leaks\"
-  skiff task stop 5e8f01b2 --now")]
-pub struct TaskStopArgs {
-    /// Its id, or the last digits of it
-    pub task: String,
-    /// Why; becomes part of the stopped reason
-    #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
-    /// End it at once, whatever requests and connections it still has; also one that finishes them already
-    #[arg(long)]
-    pub now: bool,
 }
 
 /// `skiff taskdef …`.
@@ -558,12 +540,6 @@ fn environment_variable(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(format!("{text:?} is not an environment variable, like LOG=debug")),
     }
-}
-
-fn task_status(text: &str) -> Result<TaskStatus, String> {
-    let status = TaskStatus::ALL.into_iter().find(|status| status.as_str().eq_ignore_ascii_case(text));
-    let names = || TaskStatus::ALL.map(TaskStatus::as_str).join(", ");
-    status.ok_or_else(|| format!("{text:?} is not a task's state; these are: {}", names()))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::args::DeployArgs;
 use crate::artifact::{Artifact, Source};
 use crate::context::Context;
-use crate::{human, output, progress, rollout, services};
+use crate::{alarms, human, output, progress, rollout, services};
 use serde::Serialize;
 use skiff_api::{PutService, Service, TaskDefinition, TaskDefinitionReference};
 use skiff_types::Kind;
@@ -24,6 +24,10 @@ pub(crate) async fn run(context: &Context, args: &DeployArgs) -> anyhow::Result<
     limits.concurrency = args.concurrency.or(limits.concurrency);
     limits.reuse = args.reuse.or(limits.reuse);
     settings.snapshot = args.snapshot.unwrap_or(settings.snapshot);
+    let newest = TaskDefinitionReference { family: artifact.name.clone(), revision: None };
+    let body = put_body(args, &artifact, newest);
+    // What will be refused leaves no revision behind.
+    client.check_service(&context.namespace, &artifact.name, &body).await?;
     let definition = artifact.register(context, &client, settings).await?;
     progress::note(memory_note(&definition));
     if definition.component.kind == Kind::Command && definition.port.is_none() {
@@ -33,8 +37,12 @@ pub(crate) async fn run(context: &Context, args: &DeployArgs) -> anyhow::Result<
         ));
     }
 
-    let body = put_body(args, &artifact, &definition);
+    let body = PutService { definition: definition.id.clone().into(), ..body };
+    alarms::put_of_manifest(context, &client, &artifact).await?;
     let mut service = client.put_service(&context.namespace, &artifact.name, &body, None).await?;
+    if let Some(scaling) = artifact.manifest.as_ref().and_then(|manifest| manifest.scaling.as_ref()) {
+        client.put_scaling(&context.namespace, &artifact.name, scaling, None).await?;
+    }
     if !args.no_wait {
         service = rollout::wait(context, &client, &service).await?;
     }
@@ -47,15 +55,15 @@ pub(crate) async fn run(context: &Context, args: &DeployArgs) -> anyhow::Result<
 }
 
 /// With a manifest, its routes and listeners are the service's; without one, a service that is there keeps those it has. It
-/// keeps its count, its security groups, how it is deployed and when it sleeps wherever neither the command line nor the
+/// keeps its count, its security groups, how it is deployed, where it runs and when it sleeps wherever neither the command line nor the
 /// manifest says any: so a deploy does not undo `skiff scale`.
-fn put_body(args: &DeployArgs, artifact: &Artifact, definition: &TaskDefinition) -> PutService {
+fn put_body(args: &DeployArgs, artifact: &Artifact, definition: TaskDefinitionReference) -> PutService {
     let section = artifact.manifest.as_ref().map(|manifest| &manifest.service);
     let hosts = (!args.hosts.is_empty()).then(|| args.hosts.clone());
     let paths = (!args.paths.is_empty()).then(|| args.paths.clone());
     let listen = (!args.listen.is_empty()).then(|| args.listen.clone());
     PutService {
-        definition: TaskDefinitionReference::from(definition.id.clone()),
+        definition,
         desired: args.desired.or(section.and_then(|section| section.desired)),
         hosts: hosts.or_else(|| section.map(|section| section.hosts.clone())),
         paths: paths.or_else(|| section.map(|section| section.paths.clone())),
@@ -63,6 +71,9 @@ fn put_body(args: &DeployArgs, artifact: &Artifact, definition: &TaskDefinition)
         listen: listen.or_else(|| section.map(|section| section.listen.clone())),
         deployment: args.deployment.asked(section.map(|section| &section.deployment)),
         scale_to_zero: args.scale_to_zero.or(section.and_then(|section| section.scale_to_zero)),
+        placement: args
+            .placement
+            .asked(args.scheduling.scheduling, section.map(|section| &section.placement)),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::args::EventsArgs;
 use crate::context::Context;
 use crate::{human, output, tasks};
 use futures::StreamExt;
-use skiff_api::{Event, EventQuery};
+use skiff_api::{ClientError, Event, EventQuery};
 
 pub(crate) async fn run(context: &Context, args: &EventsArgs) -> anyhow::Result<()> {
     let client = context.client()?;
@@ -13,9 +13,9 @@ pub(crate) async fn run(context: &Context, args: &EventsArgs) -> anyhow::Result<
         None => None,
     };
     let query = EventQuery {
-        service: args.service.clone(),
+        services: args.services.clone(),
         task,
-        event_type: args.event_type,
+        types: args.types.clone(),
         since_ms: args.since.map(|since| human::now_ms().saturating_sub(since.ms())),
         tail: args.tail,
         follow: Some(args.follow),
@@ -28,7 +28,10 @@ pub(crate) async fn run(context: &Context, args: &EventsArgs) -> anyhow::Result<
             false => output::line(&line(&event))?,
         }
     }
-    Ok(())
+    match args.follow {
+        true => Err(ClientError::StreamEnded { url: client.url().to_owned(), source: None }.into()),
+        false => Ok(()),
+    }
 }
 
 /// An event as one line: when, where it comes from, whom it happened to, and what happened.

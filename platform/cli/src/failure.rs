@@ -42,7 +42,7 @@ fn message(error: &anyhow::Error) -> String {
             message = format!("{message}{separator}{text}");
         }
         match cause.downcast_ref() {
-            Some(ClientError::Unreachable { .. }) => break,
+            Some(ClientError::Unreachable { .. } | ClientError::StreamEnded { .. }) => break,
             Some(ClientError::Api { code: ErrorCode::Unauthenticated, .. }) => {
                 message = format!("{message}; {TOKEN_HINT}");
             }
@@ -74,6 +74,13 @@ mod tests {
         let source = "tcp connect error".into();
         let error = anyhow::Error::new(ClientError::Unreachable { url: "http://127.0.0.1:1".into(), source });
         assert!(message(&error).ends_with("--api or SKIFF_API"), "{}", message(&error));
+    }
+
+    #[test]
+    fn a_stream_that_ended_is_told_in_one_sentence() {
+        let source = Some("error decoding response body".into());
+        let error = anyhow::Error::new(ClientError::StreamEnded { url: "http://127.0.0.1:1".into(), source });
+        assert!(message(&error).ends_with("run the command again once it is there"), "{}", message(&error));
     }
 
     #[test]

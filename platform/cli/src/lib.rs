@@ -6,6 +6,7 @@
 //! something differs, or that of a task that was run.
 
 mod actions;
+mod alarms;
 mod apply;
 mod args;
 mod artifact;
@@ -28,11 +29,13 @@ mod man;
 mod metrics;
 mod network;
 mod new;
+mod nodes;
 mod output;
 mod progress;
 mod rollout;
 mod rules;
 mod run;
+mod scaling;
 mod security_groups;
 mod services;
 mod settings;
@@ -83,6 +86,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Deploy(args) => deploy::run(&context, &args).await?,
         Command::Run(args) => return run::run(&context, &args).await,
         Command::Ps(args) => tasks::ps(&context, &args).await?,
+        Command::Nodes { command } => nodes::run(&context, &command).await?,
         Command::Status => status::run(&context).await?,
         Command::Service { command } => match command {
             ServiceCommand::Ls => services::list(&context).await?,
@@ -124,7 +128,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Events(args) => events::run(&context, &args).await?,
         Command::Logs(args) => logs::run(&context, &args).await?,
         Command::Metrics(args) => metrics::run(&context, &args).await?,
+        Command::Alarm { command } => alarms::run(&context, &command).await?,
         Command::Scale(args) => change::scale(&context, &args).await?,
+        Command::Scaling { command } => scaling::run(&context, &command).await?,
         Command::Rm { names } => change::remove(&context, &names).await?,
         Command::Rollback(args) => change::rollback(&context, &args).await?,
         Command::Rollout { command } => rollout::run(&context, &command).await?,

@@ -44,7 +44,11 @@ async fn print(context: &Context, args: &LogsArgs, client: &Client, query: &LogQ
             false => output::line(&text(&line, of_many, args.timestamps))?,
         }
     }
-    Ok(())
+    match args.follow && of_many {
+        true => Err(ClientError::StreamEnded { url: client.url().to_owned(), source: None }.into()),
+        // Those of one task end with it.
+        false => Ok(()),
+    }
 }
 
 fn text(line: &LogLine, of_many: bool, timestamps: bool) -> String {

@@ -3,7 +3,12 @@
 //! Every error names the file, the line and the value; an unknown key is an error that names the nearest known one.
 //! Nothing here looks at the files that the manifest names.
 
-use skiff_api::{HealthCheckSpec, PutDeploymentConfiguration, Setting};
+mod alarm;
+
+pub use alarm::AlarmSection;
+
+use crate::scaling::{self, words};
+use skiff_api::{HealthCheckSpec, PutDeploymentConfiguration, PutPlacement, PutScaling, Setting};
 use skiff_types::{
     CpuUnits, DeploymentConfiguration, HostPattern, Kind, Listen, MemorySize, Name, ParseError, PathPrefix,
     Restart, Reuse, ScaleToZero, Span,
@@ -20,7 +25,7 @@ pub const FILE_NAME: &str = "skiff.toml";
 /// Largest manifest, in bytes.
 pub const BYTES_MAX: u64 = 256 * 1024;
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 19] = [
     "name",
     "kind",
     "component",
@@ -38,10 +43,13 @@ const KEYS: [&str; 17] = [
     "health",
     "environment",
     "service",
+    "scaling",
+    "alarm",
 ];
 const REUSE_KEYS: [&str; 2] = ["requests", "concurrent"];
 const HEALTH_KEYS: [&str; 5] = ["interval", "timeout", "healthy", "unhealthy", "start-period"];
-const SERVICE_KEYS: [&str; 9] = [
+const SCALING_KEYS: [&str; 6] = ["min", "max", "targets", "steps", "schedules", "scale-in-protected"];
+const SERVICE_KEYS: [&str; 20] = [
     "desired",
     "hosts",
     "paths",
@@ -50,13 +58,24 @@ const SERVICE_KEYS: [&str; 9] = [
     "max-percent",
     "circuit-breaker",
     "grace",
+    "strategy",
+    "bake",
+    "canary-percent",
+    "canary-bake",
+    "step-percent",
+    "step-bake",
+    "deployment-alarms",
+    "test-hosts",
     "scale-to-zero",
+    "constraints",
+    "placement-strategies",
+    "scheduling",
 ];
 /// Distance up to which a known key is named as the one that was meant (Jaro-Winkler similarity, 1 is equal).
 const SIMILARITY_MIN: f64 = 0.7;
 
 /// A project's manifest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {
     /// The service's name, and its image's.
     pub name: Name,
@@ -92,6 +111,10 @@ pub struct Manifest {
     pub environment: BTreeMap<String, String>,
     /// How it is to run as a service.
     pub service: ServiceSection,
+    /// The section `[scaling]`: how the count of its tasks moves by itself.
+    pub scaling: Option<PutScaling>,
+    /// The sections `[[alarm]]`: what is watched of it.
+    pub alarms: Vec<AlarmSection>,
 }
 
 /// The section `[service]`.
@@ -109,6 +132,8 @@ pub struct ServiceSection {
     pub deployment: PutDeploymentConfiguration,
     /// After how long without a request it has no task.
     pub scale_to_zero: Option<ScaleToZero>,
+    /// On which nodes its tasks may run.
+    pub placement: PutPlacement,
 }
 
 /// A value and where it stands.
@@ -191,6 +216,8 @@ impl Reader<'_> {
                 .map_or(Ok(BTreeMap::new()), |(_, value)| self.environment(value))?,
             service: optional("service")
                 .map_or(Ok(ServiceSection::default()), |(_, value)| self.service(value))?,
+            scaling: optional("scaling").map(|(_, value)| self.scaling(value)).transpose()?,
+            alarms: optional("alarm").map_or(Ok(Vec::new()), |(_, value)| self.alarms(value))?,
         })
     }
 
@@ -207,13 +234,26 @@ impl Reader<'_> {
                 .get("scale-to-zero")
                 .map(|value| self.parsed("scale-to-zero", value))
                 .transpose()?,
+            placement: self.placement(table)?,
+        })
+    }
+
+    fn placement(&self, table: &Table<'_>) -> Result<PutPlacement, ManifestError> {
+        Ok(PutPlacement {
+            constraints: table.get("constraints").map(|value| self.list("constraints", value)).transpose()?,
+            strategies: table
+                .get("placement-strategies")
+                .map(|value| self.list("placement-strategies", value))
+                .transpose()?,
+            scheduling: table.get("scheduling").map(|value| self.parsed("scheduling", value)).transpose()?,
         })
     }
 
     fn deployment(&self, table: &Table<'_>) -> Result<PutDeploymentConfiguration, ManifestError> {
         let percent =
             |key: &str, most: u16| table.get(key).map(|value| self.percent(key, value, most)).transpose();
-        let grace = table.get("grace").map(|value| self.parsed("grace", value)).transpose()?;
+        let span = |key: &str| table.get(key).map(|value| self.parsed(key, value)).transpose();
+        let grace: Option<Span> = span("grace")?;
         Ok(PutDeploymentConfiguration {
             min_healthy_percent: percent("min-healthy", 100)?,
             max_percent: percent("max-percent", DeploymentConfiguration::MAX_PERCENT_MAX)?,
@@ -222,7 +262,55 @@ impl Reader<'_> {
                 .map(|value| self.parsed("circuit-breaker", value))
                 .transpose()?,
             grace: grace.map_or(Setting::Kept, Setting::Given),
+            strategy: table.get("strategy").map(|value| self.parsed("strategy", value)).transpose()?,
+            bake: span("bake")?,
+            canary_percent: percent("canary-percent", 100)?,
+            canary_bake: span("canary-bake")?,
+            step_percent: percent("step-percent", 100)?,
+            step_bake: span("step-bake")?,
+            alarms: table
+                .get("deployment-alarms")
+                .map(|value| self.list("deployment-alarms", value))
+                .transpose()?,
+            test_hosts: table.get("test-hosts").map(|value| self.list("test-hosts", value)).transpose()?,
         })
+    }
+
+    fn scaling(&self, value: &Value<'_>) -> Result<PutScaling, ManifestError> {
+        let table = self.table("scaling", value)?;
+        self.refuse_unknown(table, &SCALING_KEYS, "[scaling]")?;
+        let count = |key: &str| match table.get(key) {
+            Some(value) => self.count(key, value, 0),
+            None => Err(self.error(&value.span(), format!("the key \"{key}\" is missing in [scaling]"))),
+        };
+        let protected = table
+            .get("scale-in-protected")
+            .map(|value| self.switch("scale-in-protected", value))
+            .transpose()?;
+        Ok(scaling::body(
+            (count("min")?, count("max")?),
+            &self.words(table, "targets", words::target)?,
+            &self.words(table, "steps", words::step)?,
+            &self.words(table, "schedules", words::schedule)?,
+            protected.unwrap_or(false),
+        ))
+    }
+
+    /// A list of texts, each read by `read`; none where there is none.
+    fn words<T>(
+        &self,
+        table: &Table<'_>,
+        key: &str,
+        read: fn(&str) -> Result<T, String>,
+    ) -> Result<Vec<T>, ManifestError> {
+        let Some(value) = table.get(key) else { return Ok(vec![]) };
+        let items = value.get_ref().as_array();
+        let items = items.ok_or_else(|| self.wrong(key, value, "a list of texts, like [\"a\", \"b\"]"))?;
+        let item = |item: &Value<'_>| {
+            let read = read(self.text(key, item)?);
+            read.map_err(|error| self.error(&item.span(), format!("{key}: {error}")))
+        };
+        items.iter().map(item).collect()
     }
 
     fn health(&self, value: &Value<'_>) -> Result<HealthCheckSpec, ManifestError> {
@@ -337,6 +425,13 @@ impl Reader<'_> {
         count.ok_or_else(|| {
             self.wrong(key, value, &format!("a whole number from {least} upwards, without quotes"))
         })
+    }
+
+    fn number(&self, key: &str, value: &Value<'_>) -> Result<f64, ManifestError> {
+        let whole = || integer(value).map(|number| number as f64);
+        let number = value.get_ref().as_float().and_then(|float| float.as_str().parse().ok()).or_else(whole);
+        let number = number.filter(|number: &f64| number.is_finite());
+        number.ok_or_else(|| self.wrong(key, value, "a number, like 80 or 0.5, without quotes"))
     }
 
     fn percent(&self, key: &str, value: &Value<'_>, most: u16) -> Result<u16, ManifestError> {

@@ -9,8 +9,8 @@ use skiff_api::{
     Client, ErrorCode, Metric, MetricDatum, MetricListQuery, MetricQuery, MetricSeries, PageQuery,
     PutMetricData,
 };
-use skiff_plot::{in_letters, over_time};
-use skiff_types::{Dimensions, MetricName, Name};
+use skiff_plot::{in_letters, number, over_time};
+use skiff_types::{Dimensions, MetricName, Name, TaskId};
 use std::collections::BTreeMap;
 
 /// How wide and how high a drawing in the terminal is, in letters.
@@ -30,6 +30,16 @@ pub(crate) async fn run(context: &Context, args: &MetricsArgs) -> anyhow::Result
 async fn show(context: &Context, args: &MetricsArgs) -> anyhow::Result<()> {
     let subject = args.subject.as_deref().unwrap_or_default();
     let client = context.client()?;
+    if !args.is_of_a_metric()
+        && let Some((service, task)) = service_or_task(context, &client, subject).await?
+    {
+        let metrics = listed(context, &client, service.as_ref(), task).await?;
+        context.output.print(&metrics, || match metrics.is_empty() {
+            true => unmeasured(subject),
+            false => table(&metrics, human::now_ms()),
+        })?;
+        return Ok(());
+    }
     let now_ms = human::now_ms();
     let base = MetricQuery {
         dimensions: dimensions(&args.dimensions)?,
@@ -54,6 +64,30 @@ async fn show(context: &Context, args: &MetricsArgs) -> anyhow::Result<()> {
     }
     context.output.print(&series, || text(subject, &series))?;
     Ok(())
+}
+
+/// The service of this name, else the task of this id, if there is one.
+async fn service_or_task(
+    context: &Context,
+    client: &Client,
+    subject: &str,
+) -> anyhow::Result<Option<(Option<Name>, Option<TaskId>)>> {
+    if let Ok(service) = subject.parse::<Name>() {
+        match client.get_service(&context.namespace, &service).await {
+            Ok(_) => return Ok(Some((Some(service), None))),
+            Err(error) if error.code() == Some(ErrorCode::NotFound) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if !tasks::looks_like_id(subject) {
+        return Ok(None);
+    }
+    match tasks::resolve(context, client, subject).await {
+        Ok(task) => Ok(Some((None, Some(task)))),
+        // It may be a metric that looks like the last digits of a task's id.
+        Err(_) if subject.parse::<MetricName>().is_ok() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 async fn of_service_or_task(
@@ -89,13 +123,29 @@ async fn list(context: &Context, args: &MetricsListArgs) -> anyhow::Result<()> {
         Some(task) => Some(tasks::resolve(context, client, task).await?),
         None => None,
     };
-    let metrics = all_pages(|cursor| async move {
-        let (service, limit) = (args.service.clone(), Some(PageQuery::LIMIT_MAX));
-        client.list_metrics(&context.namespace, &MetricListQuery { service, task, limit, cursor }).await
-    })
-    .await?;
+    let metrics = listed(context, client, args.service.as_ref(), task).await?;
     context.output.print(&metrics, || table(&metrics, human::now_ms()))?;
     Ok(())
+}
+
+async fn listed(
+    context: &Context,
+    client: &Client,
+    service: Option<&Name>,
+    task: Option<TaskId>,
+) -> anyhow::Result<Vec<Metric>> {
+    all_pages(|cursor| async move {
+        let (service, limit) = (service.cloned(), Some(PageQuery::LIMIT_MAX));
+        client.list_metrics(&context.namespace, &MetricListQuery { service, task, limit, cursor }).await
+    })
+    .await
+}
+
+fn unmeasured(subject: &str) -> String {
+    format!(
+        "nothing was measured of {subject}, since nobody called it: ask for a metric, like `skiff metrics {subject} \
+         CPUUtilization`, and it is measured for the next 15 minutes"
+    )
 }
 
 async fn put(context: &Context, args: &MetricsPutArgs) -> anyhow::Result<()> {
@@ -112,7 +162,7 @@ async fn put(context: &Context, args: &MetricsPutArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn dimensions(given: &[(Name, String)]) -> anyhow::Result<Dimensions> {
+pub(crate) fn dimensions(given: &[(Name, String)]) -> anyhow::Result<Dimensions> {
     let mut dimensions = BTreeMap::new();
     for (name, value) in given {
         if dimensions.insert(name.clone(), value.clone()).is_some() {
@@ -150,7 +200,8 @@ fn text(subject: &str, series: &MetricSeries) -> String {
     if drawing.is_empty() {
         return format!("{subject}: {}: no values in that time", axis(series));
     }
-    let last = points.iter().rev().find_map(|(_, value)| *value).map(|value| format!(", last {value:.3}"));
+    let last = points.iter().rev().find_map(|(_, value)| *value);
+    let last = last.map(|value| format!(", last {}", number(value)));
     format!("{subject}: {}{}\n{drawing}", axis(series), last.unwrap_or_default())
 }
 
@@ -194,9 +245,16 @@ mod tests {
     fn a_series_is_drawn_under_what_it_is() {
         let text = text("hello", &series(&[Some(10.0), None, Some(20.0)]));
         let mut lines = text.lines();
-        assert_eq!(lines.next(), Some("hello: CPUUtilization, p99, Percent, each 1m, last 20.000"));
+        assert_eq!(lines.next(), Some("hello: CPUUtilization, p99, Percent, each 1m, last 20.0"));
         assert_eq!((lines.clone().count(), lines.next()), (ROWS + 2, Some("20.0 ┤        ████")));
         assert!(text.ends_with("22:13:20 22:15:20"), "{text}");
+    }
+
+    #[test]
+    fn what_took_less_than_a_millisecond_is_not_nothing() {
+        let text = text("hello", &series(&[Some(0.000_412)]));
+        assert!(text.lines().next().unwrap().ends_with("last 0.000412"), "{text}");
+        assert!(text.lines().nth(1).unwrap().starts_with("0.000412 ┤"), "{text}");
     }
 
     #[test]

@@ -29,11 +29,11 @@ struct Made<'a> {
 pub(crate) fn run(context: &Context, args: &NewArgs) -> anyhow::Result<()> {
     let folder = args.path.clone().unwrap_or_else(|| PathBuf::from(args.name.as_str()));
     refuse_non_empty(&folder)?;
-    for (path, text) in files(args.template, &args.name) {
+    for (path, contents) in files(args.template, &args.name) {
         let path = folder.join(path);
         let write = || {
             fs::create_dir_all(path.parent().unwrap_or(&folder))?;
-            fs::write(&path, text)
+            fs::write(&path, contents)
         };
         write().with_context(|| format!("can't write {}", path.display()))?;
     }
@@ -61,7 +61,7 @@ fn refuse_non_empty(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// All files of a new project: paths relative to its folder, and what they hold.
-fn files(template: Template, name: &Name) -> impl Iterator<Item = (PathBuf, String)> {
+fn files(template: Template, name: &Name) -> impl Iterator<Item = (PathBuf, Vec<u8>)> {
     let folder = match template {
         Template::Http => "http",
         Template::HttpP3 => "http-p3",
@@ -72,9 +72,9 @@ fn files(template: Template, name: &Name) -> impl Iterator<Item = (PathBuf, Stri
         let path = Path::new(path).strip_prefix(folder).ok()?;
         let file = path.file_name()?.to_str()?;
         let file = if file == "gitignore" { ".gitignore" } else { file.trim_end_matches(".template") };
-        Some((path.with_file_name(file), fill(text)))
+        Some((path.with_file_name(file), fill(text).into_bytes()))
     });
-    let sdk = SDK.iter().map(|(path, text)| (Path::new(SDK_FOLDER).join(path), (*text).to_owned()));
+    let sdk = SDK.iter().map(|(path, bytes)| (Path::new(SDK_FOLDER).join(path), bytes.to_vec()));
     own.chain(sdk)
 }
 
@@ -89,7 +89,10 @@ mod tests {
         for template in Template::value_variants() {
             let name: Name = "my-app".parse().unwrap();
             let files: Vec<_> = files(*template, &name).collect();
-            let text = |path: &str| &files.iter().find(|(found, _)| found == Path::new(path)).expect(path).1;
+            let text = |path: &str| {
+                let (_, bytes) = files.iter().find(|(found, _)| found == Path::new(path)).expect(path);
+                std::str::from_utf8(bytes).expect(path)
+            };
             let manifest = Manifest::parse(text("skiff.toml"), Path::new("skiff.toml")).unwrap();
             assert_eq!(manifest.name, name, "{template:?}");
             assert!(manifest.build.is_some(), "{template:?}");
@@ -99,8 +102,8 @@ mod tests {
                 "{template:?} does not use the SDK that comes with it"
             );
             assert!(text("vendor/skiff-sdk/Cargo.toml").contains("skiff-sdk"));
-            for (path, text) in &files {
-                assert!(!text.contains("{{name}}"), "{}", path.display());
+            for (path, bytes) in &files {
+                assert!(!String::from_utf8_lossy(bytes).contains("{{name}}"), "{}", path.display());
                 assert!(path.components().all(|part| part.as_os_str() != "target"), "{}", path.display());
             }
         }

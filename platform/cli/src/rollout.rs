@@ -5,12 +5,16 @@ use crate::context::Context;
 use crate::output::{self, or_none};
 use crate::{human, progress};
 use anyhow::bail;
-use skiff_api::{ChangeRollout, Client, Deployment, DeploymentState, RolloutAction, Service};
-use skiff_types::Name;
+use skiff_api::{
+    ChangeRollout, Client, Deployment, DeploymentShift, DeploymentState, RolloutAction, Service,
+};
+use skiff_types::{Name, StrategyName};
 use std::time::{Duration, Instant};
 
-/// How long a deployment is waited for.
+/// How long a deployment is waited for that takes no step of its weight, and waits for none.
 const WAIT_MAX: Duration = Duration::from_secs(300);
+/// How long it is waited until a deployment that its user gave up is seen to be.
+const ABORT_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked at.
 const WAIT_INTERVAL: Duration = Duration::from_millis(100);
 /// Attempts that may fail in a row before what no circuit breaker ends is given up waiting for.
@@ -33,16 +37,33 @@ async fn status(context: &Context, name: &Name) -> anyhow::Result<()> {
 
 async fn change(context: &Context, name: &Name, action: RolloutAction) -> anyhow::Result<()> {
     let body = ChangeRollout { action };
-    let service = context.client()?.change_rollout(&context.namespace, name, &body).await?;
+    let client = context.client()?;
+    let service = client.change_rollout(&context.namespace, name, &body).await?;
     let definition = &service.spec.definition;
     progress::note(match action {
         RolloutAction::Pause => format!("{name}: the deployment of {definition} is halted"),
         RolloutAction::Resume => format!("{name}: the deployment of {definition} goes on"),
         RolloutAction::Abort => format!("{name}: the deployment of {definition} is given up"),
     });
-    let deployment = &service.status.deployment;
-    context.output.print(deployment, || details(deployment))?;
+    let deployment = match action {
+        RolloutAction::Pause | RolloutAction::Resume => service.status.deployment,
+        RolloutAction::Abort => given_up(context, &client, name).await?,
+    };
+    context.output.print(&deployment, || details(&deployment))?;
     Ok(())
+}
+
+/// A deployment whose user gave it up, once it is: what the call itself answers is how it was at that moment.
+async fn given_up(context: &Context, client: &Client, name: &Name) -> anyhow::Result<Deployment> {
+    let started = Instant::now();
+    loop {
+        let deployment = client.get_rollout(&context.namespace, name).await?;
+        let is_over = deployment.rolled_back_from.is_some() || deployment.state == DeploymentState::Failed;
+        if is_over || started.elapsed() > ABORT_MAX {
+            return Ok(deployment);
+        }
+        tokio::time::sleep(WAIT_INTERVAL).await;
+    }
 }
 
 fn details(deployment: &Deployment) -> String {
@@ -51,6 +72,7 @@ fn details(deployment: &Deployment) -> String {
         ("Definition", deployment.definition.to_string()),
         ("Rolled back from", or_none(deployment.rolled_back_from.as_ref())),
         ("State", state(deployment)),
+        ("Requests", or_none(deployment.shift.as_ref().map(weight))),
         ("Tasks", tasks(deployment)),
         ("Failed tasks", deployment.failed_tasks.to_string()),
         ("Reason", or_none(deployment.message.as_ref())),
@@ -73,6 +95,25 @@ pub(crate) fn state(deployment: &Deployment) -> String {
     format!("{}{halted}", state_word(deployment.state))
 }
 
+/// Which part of all requests goes to which revision, and what comes next.
+pub(crate) fn weight(shift: &DeploymentShift) -> String {
+    let DeploymentShift { strategy, blue, green, percent, step, steps, next_at_ms } = shift;
+    let divided = format!("{percent}% to {green}, {}% to {blue}", 100 - (*percent).min(100));
+    let next = next_at_ms.map(human::timestamp);
+    let next = match (next, percent) {
+        (Some(at), 100) => format!("; {blue} goes at {at}"),
+        (Some(at), _) => format!("; next step at {at}"),
+        (None, _) => String::new(),
+    };
+    match strategy {
+        // One that goes back after its user took the strategy away.
+        StrategyName::Rolling => divided,
+        StrategyName::BlueGreen | StrategyName::Canary | StrategyName::Linear => {
+            format!("{divided} (step {step} of {steps}){next}")
+        }
+    }
+}
+
 fn tasks(deployment: &Deployment) -> String {
     let Deployment { desired, running, pending, replaced, .. } = deployment;
     format!("{desired} desired, {running} running, {pending} pending, {replaced} of other revisions running")
@@ -81,7 +122,7 @@ fn tasks(deployment: &Deployment) -> String {
 /// Waits until a service that was just given something is what it is to be.
 pub(crate) async fn wait(context: &Context, client: &Client, asked: &Service) -> anyhow::Result<Service> {
     let step = progress::step(format!("waiting for {}", asked.name));
-    let started = Instant::now();
+    let (mut since, mut was_at) = (Instant::now(), None);
     let mut said = None;
     loop {
         let service = client.get_service(&context.namespace, &asked.name).await?;
@@ -94,12 +135,21 @@ pub(crate) async fn wait(context: &Context, client: &Client, asked: &Service) ->
             step.note(format!("{}: {message}", asked.name));
             said = Some(message.clone());
         }
-        if started.elapsed() > WAIT_MAX {
+        let shift = service.status.deployment.shift.clone();
+        if has_time(shift.as_ref(), human::now_ms()) || shift != was_at {
+            (since, was_at) = (Instant::now(), shift);
+        }
+        if since.elapsed() > WAIT_MAX {
             bail!(stuck(&service, &format!("it is not done after {}", human::elapsed(WAIT_MAX))));
         }
         step.message(line(&service));
         tokio::time::sleep(WAIT_INTERVAL).await;
     }
+}
+
+/// Whether the next step of a weight that moves is still to come, when its user said. One that is due waits for tasks.
+fn has_time(shift: Option<&DeploymentShift>, now_ms: u64) -> bool {
+    shift.and_then(|shift| shift.next_at_ms).is_some_and(|at_ms| now_ms < at_ms)
 }
 
 /// Whether a service is what was asked for; an error if it will not be.
@@ -138,6 +188,7 @@ fn line(service: &Service) -> String {
         (None, false) => format!("waiting for {definition}"),
     };
     let mut parts = vec![format!("{running} of {} running", human::count((*desired).into(), "task"))];
+    parts.extend(deployment.shift.as_ref().map(|shift| format!("{}% of requests", shift.percent)));
     for (count, what) in [
         (deployment.pending, "pending"),
         (deployment.replaced, "of other revisions"),
@@ -195,6 +246,27 @@ mod tests {
         });
         assert_eq!(line(&service(back)), "going back from hello:2 to hello:1: 2 of 4 tasks running");
         assert_eq!(state(&service(json!({ "paused": true })).status.deployment), "IN_PROGRESS (paused)");
+        let shift = json!({
+            "strategy": "CANARY", "blue": "hello:1", "green": "hello:2", "percent": 10, "step": 1, "steps": 2,
+        });
+        let canary = service(json!({ "shift": shift }));
+        assert!(
+            line(&canary)
+                .starts_with("waiting for hello:2: 2 of 4 tasks running, 10% of requests, 1 pending")
+        );
+        let shown = weight(canary.status.deployment.shift.as_ref().unwrap());
+        assert_eq!(shown, "10% to hello:2, 90% to hello:1 (step 1 of 2)");
+    }
+
+    #[test]
+    fn it_is_waited_for_while_a_step_has_its_time_and_no_longer_than_others_after() {
+        let shift = json!({
+            "strategy": "CANARY", "blue": "hello:1", "green": "hello:2", "percent": 10, "step": 1, "steps": 2,
+            "next_at_ms": 5_000,
+        });
+        let shift: DeploymentShift = serde_json::from_value(shift).unwrap();
+        assert!(has_time(Some(&shift), 4_999) && !has_time(Some(&shift), 5_000));
+        assert!(!has_time(None, 0));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use crate::failure::usage;
 use crate::{output, progress};
 use futures::StreamExt;
 use skiff_api::{
-    Client, ClientError, LogLine, LogQuery, LogStream, RunTask, StopTask, Task, TaskDefinitionReference,
+    Client, ClientError, LogLine, LogQuery, LogStream, PutPlacement, RunTask, StopTask, Task,
+    TaskDefinitionReference,
 };
 use skiff_types::{Kind, StopCode, TaskId, TaskStatus};
 use std::io::{self, Write};
@@ -38,11 +39,17 @@ pub(crate) async fn run(context: &Context, args: &RunArgs) -> anyhow::Result<Exi
     };
     settings.security_groups = artifact.security_groups(&args.security_groups).unwrap_or_default();
     settings.restart = args.restart.unwrap_or(settings.restart);
+    // How many tasks a service has is no matter of one that is run by itself.
+    let placement = artifact
+        .manifest
+        .as_ref()
+        .map(|manifest| PutPlacement { scheduling: None, ..manifest.service.placement.clone() });
     let definition = artifact.register(context, &client, settings).await?;
     let body = RunTask {
         definition: TaskDefinitionReference::from(definition.id),
         arguments: Some(args.arguments.clone()),
         environment,
+        placement: args.placement.asked(None, placement.as_ref()),
     };
     let task = client.run_task(&context.namespace, &body).await?;
     if args.detach {

@@ -2,9 +2,11 @@
 
 use crate::context::{Context, all_pages};
 use crate::output::{self, or_none};
-use crate::{human, rollout, tasks};
-use skiff_api::{DeploymentConfiguration, PageQuery, Service, ServiceState, Task, TaskListQuery};
-use skiff_types::{Name, ScaleToZero};
+use crate::{human, rollout, scaling, tasks};
+use skiff_api::{
+    DeploymentConfiguration, PageQuery, Placement, Service, ServiceState, ServiceStatus, Task, TaskListQuery,
+};
+use skiff_types::{Name, ScaleToZero, SchedulingStrategy};
 
 /// How many of a service's tasks are shown with it.
 const TASKS_SHOWN_MAX: u32 = 20;
@@ -52,7 +54,7 @@ fn table(services: &[Service], now_ms: u64) -> String {
         let status = &service.status;
         [
             service.name.to_string(),
-            if status.asleep { "ASLEEP" } else { state(status.state) }.to_owned(),
+            state(status).to_owned(),
             service.spec.definition.to_string(),
             format!("{}/{}", status.running, service.spec.desired),
             status.pending.to_string(),
@@ -67,8 +69,9 @@ fn table(services: &[Service], now_ms: u64) -> String {
     output::columns(header, services.iter().map(row))
 }
 
-fn state(state: ServiceState) -> &'static str {
-    match state {
+fn state(status: &ServiceStatus) -> &'static str {
+    match status.state {
+        ServiceState::Active if status.asleep => "ASLEEP",
         ServiceState::Active => "ACTIVE",
         ServiceState::Draining => "DRAINING",
     }
@@ -79,10 +82,12 @@ fn details(service: &Service, tasks: &[Task], now_ms: u64) -> String {
     let deployment = &status.deployment;
     let joined = |items: Vec<String>| if items.is_empty() { "-".to_owned() } else { items.join("\n") };
     let reason = deployment.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
+    let weight = deployment.shift.as_ref().map(|shift| format!("\n{}", rollout::weight(shift)));
+    let weight = weight.unwrap_or_default();
     let properties = output::properties([
         ("Name", service.name.to_string()),
         ("Namespace", service.namespace.to_string()),
-        ("State", state(status.state).to_owned()),
+        ("State", state(status).to_owned()),
         ("Definition", spec.definition.to_string()),
         ("Kind", status.kind.to_string()),
         (
@@ -92,14 +97,17 @@ fn details(service: &Service, tasks: &[Task], now_ms: u64) -> String {
                 spec.desired, status.running, status.ready, status.pending, status.stopping
             ),
         ),
-        ("Deployment", format!("{} {}{reason}", deployment.definition, rollout::state(deployment))),
+        ("Deployment", format!("{} {}{reason}{weight}", deployment.definition, rollout::state(deployment))),
         ("Rolling updates", rolling_updates(&spec.deployment)),
+        ("Strategy", strategy(&spec.deployment)),
         ("URLs", joined(status.urls.clone())),
         ("Hosts", joined(spec.hosts.iter().map(ToString::to_string).collect())),
         ("Paths", joined(spec.paths.iter().map(ToString::to_string).collect())),
         ("Listeners", joined(listeners(service))),
         ("Security groups", security_groups(spec.security_groups.as_deref())),
+        ("Placement", placement(&spec.placement)),
         ("Scale to zero", scale_to_zero(spec.scale_to_zero, status.asleep)),
+        ("Scaling", scaling::summary(status.scaling.as_ref())),
         ("CPU", human::cpu(status.cpu_seconds)),
         ("Memory", human::bytes(status.memory_bytes)),
         ("Requests", status.requests.to_string()),
@@ -133,9 +141,44 @@ pub(crate) fn listeners(service: &Service) -> Vec<String> {
 
 /// Within which bounds it goes from one revision to the next, and what becomes of one that fails.
 fn rolling_updates(configuration: &DeploymentConfiguration) -> String {
-    let DeploymentConfiguration { min_healthy_percent, max_percent, circuit_breaker, grace } = configuration;
+    let DeploymentConfiguration { min_healthy_percent, max_percent, circuit_breaker, grace, .. } =
+        configuration;
     let grace = grace.map(|grace| format!(", checks count after {grace}")).unwrap_or_default();
     format!("{min_healthy_percent}% to {max_percent}%, circuit breaker: {circuit_breaker}{grace}")
+}
+
+/// How requests come to the next revision, what gives that up, and where the revision is tried.
+fn strategy(configuration: &DeploymentConfiguration) -> String {
+    let DeploymentConfiguration {
+        strategy, bake, canary_percent, canary_bake, step_percent, step_bake, ..
+    } = configuration;
+    let percents = [("first", canary_percent), ("a step", step_percent)];
+    let percents =
+        percents.into_iter().filter_map(|(what, percent)| Some(format!("{}% {what}", (*percent)?)));
+    let bakes = [("it stays there for", canary_bake), ("a step is", step_bake), ("then bakes for", bake)];
+    let bakes = bakes.into_iter().filter_map(|(what, bake)| Some(format!("{what} {}", (*bake)?)));
+    let mut parts: Vec<String> = vec![strategy.to_string()];
+    parts.extend(percents.chain(bakes));
+    let mut lines = vec![parts.join(", ")];
+    for (what, names) in [
+        ("alarms", configuration.alarms.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        ("test hosts", configuration.test_hosts.iter().map(ToString::to_string).collect()),
+    ] {
+        lines.extend((!names.is_empty()).then(|| format!("{what}: {}", names.join(", "))));
+    }
+    lines.join("\n")
+}
+
+/// On which nodes its tasks may run, which of these are taken, and whether it has one on each.
+fn placement(placement: &Placement) -> String {
+    let scheduled = match placement.scheduling {
+        SchedulingStrategy::Replica => None,
+        SchedulingStrategy::Daemon => Some("DAEMON: one on each node".to_owned()),
+    };
+    let constraints = placement.constraints.iter().map(ToString::to_string);
+    let strategies = placement.strategies.iter().map(ToString::to_string);
+    let said: Vec<String> = scheduled.into_iter().chain(constraints).chain(strategies).collect();
+    if said.is_empty() { "any node".to_owned() } else { said.join("\n") }
 }
 
 /// After how long without a request it sleeps, and whether it does.
@@ -183,6 +226,16 @@ mod tests {
     #[test]
     fn services_in_a_table() {
         insta::assert_snapshot!(table(&[service()], 3_601_000));
+    }
+
+    #[test]
+    fn a_service_that_sleeps_says_so_wherever_its_state_is_shown() {
+        let mut asleep = service();
+        asleep.status.asleep = true;
+        assert!(table(&[asleep.clone()], 0).contains("ASLEEP"));
+        assert!(details(&asleep, &[], 0).contains("State             ASLEEP\n"));
+        asleep.status.state = ServiceState::Draining;
+        assert!(details(&asleep, &[], 0).contains("State             DRAINING\n"));
     }
 
     #[test]

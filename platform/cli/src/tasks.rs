@@ -163,6 +163,7 @@ fn details(task: &Task, network: Option<&TaskNetwork>, now_ms: u64) -> String {
         ("Group", task.group.to_string()),
         ("Definition", task.definition.to_string()),
         ("Kind", task.kind.to_string()),
+        ("Node", or_none(task.node.as_ref())),
         ("Status", task.status.to_string()),
         ("Health", with_reason(task.health, task.health_reason.as_deref())),
         ("Reason", stopped(task.stop_code, task.stopped_reason.as_deref())),

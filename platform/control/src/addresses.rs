@@ -1,25 +1,30 @@
 //! Gives tasks their addresses, and takes them back.
 //!
-//! Which address is `skiff_net`'s business; here is what makes it durable. What always holds: no address is used before
+//! Which address is `skiff_net`'s business; here is what makes it durable. A task's address is of the part of the network that
+//! its node has (`subnet`), which a node gets with its first task and keeps. What always holds: no address is used before
 //! the store has that its place is taken, so that no crash gives it twice; one that may be in an object stays taken until
 //! it is known that it is not; when an address came back outlives the task's object, as long as it matters.
 
+mod subnet;
+
 use crate::context::Context;
 use crate::keys;
-use crate::model::{Network, ReleasedAddresses, TaskObject};
-use crate::network::{self, NODE_INDEX, NetworkError};
+use crate::model::{Network, NodeSubnet, ReleasedAddresses, TaskObject};
+use crate::network::{self, NetworkError};
 use crate::objects::{DELETES_AT_ONCE, ObjectError, Objects};
 use crate::records::Stored;
 use crate::view::Held;
 use futures::{StreamExt, future, stream};
-use skiff_kit::random;
-use skiff_net::{AddressError, Allocator, QUARANTINE_MS, Subnet};
+use skiff_kit::random::SharedRandom;
+use skiff_net::{AddressError, QUARANTINE_MS, Subnet};
 use skiff_ports::store::{Expect, Key, Revision, Store, StoreError};
-use skiff_types::{NetworkSpec, TaskAddress, TaskStatus};
-use std::sync::Arc;
+use skiff_types::{NetworkSpec, NodeId, TaskAddress, TaskStatus};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError};
+use subnet::{Found, NodeAddresses};
 use tokio::sync::Mutex;
 use tokio::task::JoinError;
-use tracing::error;
+use tracing::{error, info};
 
 /// Why a task could not be given an address.
 #[derive(Debug, thiserror::Error)]
@@ -32,24 +37,68 @@ pub(crate) enum NoAddress {
     Object(#[from] ObjectError),
 }
 
-/// The addresses of this node's subnet.
-pub(crate) struct Addresses {
-    store: Arc<dyn Store>,
-    spec: NetworkSpec,
-    state: Mutex<State>,
+impl From<StoreError> for NoAddress {
+    fn from(error: StoreError) -> Self {
+        Self::Object(error.into())
+    }
 }
 
-struct State {
-    allocator: Allocator,
+impl From<NoAddress> for NetworkError {
+    fn from(error: NoAddress) -> Self {
+        match error {
+            NoAddress::None(error) => Self::Unusable(error),
+            NoAddress::Object(error) => Self::Store(error.into()),
+        }
+    }
+}
+
+/// The addresses of all nodes.
+pub(crate) struct Addresses {
+    store: Arc<dyn Store>,
+    random: SharedRandom,
     network: Network,
-    /// The last write of the network's object; `None` while that is not known.
-    revision: Option<Revision>,
-    /// The allocator's cursor, until the store has it.
-    unwritten: Option<u32>,
-    /// Addresses that were given to objects of which it is not known whether they were written.
-    doubtful: Vec<(Key, TaskAddress)>,
+    /// Held while a node gets its part.
+    parts: Mutex<Parts>,
     /// Objects that say when addresses came back, with the latest such time, in milliseconds since 1970.
-    notes: Vec<(Key, u64)>,
+    notes: std::sync::Mutex<Vec<(Key, u64)>>,
+}
+
+/// The parts of the network that nodes have, or had.
+struct Parts {
+    by_index: BTreeMap<u32, Part>,
+    by_node: HashMap<NodeId, u32>,
+    /// What was found of parts that no node has.
+    unclaimed: BTreeMap<u32, Found>,
+}
+
+struct Part {
+    node: NodeId,
+    addresses: Arc<NodeAddresses>,
+}
+
+/// The part of the network that a node has from here on, counted from 0: the one that it had before, else one that no node
+/// had. The network was established. May be called any number of times.
+pub async fn establish_node(store: &dyn Store, node: &NodeId, now_ms: u64) -> Result<u32, NetworkError> {
+    let (network, _) = network::load(store).await?.ok_or_else(gone)?;
+    let known = load_parts(store).await?;
+    if let Some((subnet, _)) = known.iter().find(|(subnet, _)| subnet.node == *node) {
+        return Ok(subnet.index);
+    }
+    let is_taken = |index| known.iter().any(|(subnet, _)| subnet.index == index);
+    let (subnet, _) = subnet::claim(store, &network, is_taken, node, now_ms).await?;
+    info!(%node, index = subnet.index, "the node has its part of the virtual network");
+    Ok(subnet.index)
+}
+
+fn gone() -> NetworkError {
+    NetworkError::Store("the network's object is gone".into())
+}
+
+/// The parts as the store has them.
+async fn load_parts(store: &dyn Store) -> Result<Vec<(NodeSubnet, Revision)>, NetworkError> {
+    let listing = store.list(&keys::prefix(NodeSubnet::PREFIX)).await?;
+    let decoded = listing.entries.iter().map(|entry| Ok((subnet::decode(entry)?, entry.revision)));
+    decoded.collect::<Result<_, NoAddress>>().map_err(NetworkError::from)
 }
 
 impl Addresses {
@@ -57,69 +106,148 @@ impl Addresses {
     /// established.
     pub(crate) async fn open(
         store: Arc<dyn Store>,
+        random: SharedRandom,
         objects: &Objects,
         now_ms: u64,
     ) -> Result<Self, NetworkError> {
-        let gone = || NetworkError::Store("its object is gone".into());
-        let (network, revision) = network::load(&*store).await?.ok_or_else(gone)?;
-        let subnet = Subnet::of_node(&network.spec, NODE_INDEX)?;
-        let (in_use, stopped) = objects.read(|view| {
-            let tasks = || view.tasks.all().map(|held| &*held.value);
-            let in_use: Vec<TaskAddress> = tasks().filter_map(TaskObject::address_in_use).collect();
-            let stopped: Vec<(TaskAddress, u64)> = tasks().filter_map(came_back).collect();
-            (in_use, stopped)
+        let (network, _) = network::load(&*store).await?.ok_or_else(gone)?;
+        let spec = network.spec;
+        let mut unclaimed: BTreeMap<u32, Found> = BTreeMap::new();
+        objects.read(|view| {
+            for held in view.tasks.all() {
+                if let Some(address) = held.value.address_in_use() {
+                    note_found(&mut unclaimed, &spec, address, |found| found.in_use.push(address));
+                }
+                if let Some(came_back) = came_back(&held.value) {
+                    note_found(&mut unclaimed, &spec, came_back.0, |found| found.released.push(came_back));
+                }
+            }
         });
-        let mut allocator = Allocator::resume(subnet, network.reserved_until, now_ms, in_use.into_iter());
-        stopped.into_iter().for_each(|(address, at_ms)| allocator.remember_release(address, at_ms));
         let mut notes = Vec::new();
         for entry in store.list(&keys::prefix(ReleasedAddresses::PREFIX)).await?.entries {
             match ReleasedAddresses::decode(&entry.value) {
                 Ok(note) => {
-                    for (address, at_ms) in &note.addresses {
-                        allocator.remember_release(*address, *at_ms);
+                    for came_back in &note.addresses {
+                        let push = |found: &mut Found| found.released.push(*came_back);
+                        note_found(&mut unclaimed, &spec, came_back.0, push);
                     }
                     notes.push((entry.key, note.latest_ms()));
                 }
                 Err(error) => error!(key = %entry.key, %error, "when addresses came back can't be read"),
             }
         }
-        let (spec, revision) = (network.spec, Some(revision));
-        let state = State { allocator, network, revision, unwritten: None, doubtful: vec![], notes };
-        Ok(Self { store, spec, state: Mutex::new(state) })
+        let mut parts = Parts { by_index: BTreeMap::new(), by_node: HashMap::new(), unclaimed };
+        for claimed in load_parts(&*store).await? {
+            parts.add(&spec, claimed, now_ms)?;
+        }
+        Ok(Self { store, random, network, parts: Mutex::new(parts), notes: std::sync::Mutex::new(notes) })
     }
 
     /// What the whole network spans.
     pub(crate) fn spec(&self) -> NetworkSpec {
-        self.spec
+        self.network.spec
     }
 
-    /// An address that nobody has. Whoever gets it says with [`Addresses::doubt`] if it may not have been put to use.
-    pub(crate) async fn take(&self, objects: &Objects, now_ms: u64) -> Result<TaskAddress, NoAddress> {
-        let mut state = self.state.lock().await;
-        state.resolve_doubts(objects, now_ms).await?;
-        // Before another one is made: a cursor that could not be written the last time.
-        state.write_cursor(&*self.store).await?;
-        let allocated = state.allocator.allocate(now_ms)?;
-        state.unwritten = allocated.reserve;
-        if let Err(error) = state.write_cursor(&*self.store).await {
-            state.allocator.release(allocated.address, now_ms);
-            return Err(error.into());
+    /// The node that was the only one before there were several, if there was one: the tasks of then are its.
+    pub(crate) async fn first_node(&self) -> Option<NodeId> {
+        self.parts.lock().await.by_index.get(&0).map(|part| part.node.clone())
+    }
+
+    /// An address of a node's part that nobody has. Whoever gets it says with [`Addresses::doubt`] if it may not have been put
+    /// to use.
+    pub(crate) async fn take(
+        &self,
+        objects: &Objects,
+        node: &NodeId,
+        now_ms: u64,
+    ) -> Result<TaskAddress, NoAddress> {
+        loop {
+            let part = self.part_of(objects, node, now_ms).await?;
+            if let Some(address) = part.take(&*self.store, objects, node, now_ms).await? {
+                return Ok(address);
+            }
         }
-        Ok(allocated.address)
+    }
+
+    /// The part that a node has; it gets one if it has none: one that nobody had before, else that of a node that is gone.
+    async fn part_of(
+        &self,
+        objects: &Objects,
+        node: &NodeId,
+        now_ms: u64,
+    ) -> Result<Arc<NodeAddresses>, NoAddress> {
+        let mut parts = self.parts.lock().await;
+        if let Some(index) = parts.by_node.get(node) {
+            return Ok(parts.by_index[index].addresses.clone());
+        }
+        let is_taken = |index: u32| parts.by_index.contains_key(&index);
+        let claimed = subnet::claim(&*self.store, &self.network, is_taken, node, now_ms).await;
+        match claimed {
+            Ok(claimed) => Ok(parts.add(&self.network.spec, claimed, now_ms)?),
+            Err(NoAddress::None(error)) => {
+                let taken_over = self.take_over(&mut parts, objects, node, now_ms).await?;
+                taken_over.ok_or(NoAddress::None(error))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives a node the part of one that is gone, if nobody has an address of it any more.
+    async fn take_over(
+        &self,
+        parts: &mut Parts,
+        objects: &Objects,
+        node: &NodeId,
+        now_ms: u64,
+    ) -> Result<Option<Arc<NodeAddresses>>, ObjectError> {
+        for (index, Part { node: before, addresses }) in &mut parts.by_index {
+            let is_there = objects.read(|view| view.nodes.has(before));
+            if is_there || !addresses.pass_on(&*self.store, objects, node, now_ms).await? {
+                continue;
+            }
+            info!(%node, %before, index, "the node has the part of the virtual network of one that is gone");
+            parts.by_node.remove(before);
+            parts.by_node.insert(node.clone(), *index);
+            *before = node.clone();
+            return Ok(Some(addresses.clone()));
+        }
+        Ok(None)
     }
 
     /// The object under this key was to have the address, and it is not known whether it was written.
     pub(crate) async fn doubt(&self, key: Key, address: TaskAddress) {
-        self.state.lock().await.doubtful.push((key, address));
+        if let Some(part) = self.part_with(address).await {
+            part.doubt(key, address).await;
+        }
+    }
+
+    async fn part_with(&self, address: TaskAddress) -> Option<Arc<NodeAddresses>> {
+        let index = Subnet::index_of(&self.network.spec, address.v4.into())?;
+        self.parts.lock().await.by_index.get(&index).map(|part| part.addresses.clone())
     }
 
     /// Nobody has these any more.
     pub(crate) async fn take_back(&self, addresses: Vec<TaskAddress>, now_ms: u64) {
-        if addresses.is_empty() {
-            return;
+        let mut by_index: BTreeMap<u32, Vec<TaskAddress>> = BTreeMap::new();
+        for address in addresses {
+            if let Some(index) = Subnet::index_of(&self.network.spec, address.v4.into()) {
+                by_index.entry(index).or_default().push(address);
+            }
         }
-        let mut state = self.state.lock().await;
-        addresses.into_iter().for_each(|address| state.allocator.release(address, now_ms));
+        for (index, addresses) in by_index {
+            let mut parts = self.parts.lock().await;
+            match parts.by_index.get(&index).map(|part| part.addresses.clone()) {
+                Some(part) => {
+                    drop(parts);
+                    part.take_back(&addresses, now_ms).await;
+                }
+                None => {
+                    let found = parts.unclaimed.entry(index).or_default();
+                    found.in_use.retain(|address| !addresses.contains(address));
+                    found.released.extend(addresses.into_iter().map(|address| (address, now_ms)));
+                }
+            }
+        }
     }
 
     /// To be called before the objects of tasks that ended are deleted: writes down when those addresses came back that
@@ -129,12 +257,12 @@ impl Addresses {
         let addresses: Vec<(TaskAddress, u64)> =
             ended.iter().filter_map(|held| came_back(&held.value)).filter(is_recent).collect();
         for addresses in addresses.chunks(ReleasedAddresses::ADDRESSES_MAX) {
-            let note =
-                ReleasedAddresses { id: hex::encode(random::bytes::<16>()), addresses: addresses.to_vec() };
+            let id = hex::encode(self.random.bytes::<16>());
+            let note = ReleasedAddresses { id, addresses: addresses.to_vec() };
             let key = note.key();
             let bytes = note.encode().map_err(|source| ObjectError::Record { key: key.clone(), source })?;
             self.store.put(&key, bytes, Expect::Absent).await?;
-            self.state.lock().await.notes.push((key, note.latest_ms()));
+            self.with_notes(|notes| notes.push((key, note.latest_ms())));
         }
         Ok(())
     }
@@ -142,7 +270,7 @@ impl Addresses {
     /// Deletes what was written down of addresses that may be given again.
     pub(crate) async fn forget_notes(&self, now_ms: u64) -> Result<(), StoreError> {
         let is_old = |(_, at_ms): &mut (Key, u64)| now_ms.saturating_sub(*at_ms) >= QUARANTINE_MS;
-        let old: Vec<(Key, u64)> = self.state.lock().await.notes.extract_if(.., is_old).collect();
+        let old: Vec<(Key, u64)> = self.with_notes(|notes| notes.extract_if(.., is_old).collect());
         let deletions = stream::iter(old).map(|note| async move {
             let deleted = self.store.delete(&note.0, Expect::Any).await;
             deleted.err().map(|error| (note, error))
@@ -150,43 +278,39 @@ impl Addresses {
         let failed: Vec<_> =
             deletions.buffer_unordered(DELETES_AT_ONCE).filter_map(future::ready).collect().await;
         let (kept, errors): (Vec<_>, Vec<_>) = failed.into_iter().unzip();
-        self.state.lock().await.notes.extend(kept);
+        self.with_notes(|notes| notes.extend(kept));
         errors.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    fn with_notes<R>(&self, change: impl FnOnce(&mut Vec<(Key, u64)>) -> R) -> R {
+        change(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl State {
-    /// Finds out which addresses were put to use after all, by asking the store.
-    async fn resolve_doubts(&mut self, objects: &Objects, now_ms: u64) -> Result<(), ObjectError> {
-        while let Some((key, address)) = self.doubtful.last() {
-            let found = objects.load::<TaskObject>(key).await?;
-            // One that has stopped meanwhile was seen to stop: its address comes back that way.
-            let in_use = found.is_some_and(|held| held.value.task.address == Some(*address));
-            let address = *address;
-            self.doubtful.pop();
-            if !in_use {
-                self.allocator.release(address, now_ms);
-            }
-        }
-        Ok(())
+impl Parts {
+    fn add(
+        &mut self,
+        spec: &NetworkSpec,
+        claimed: (NodeSubnet, Revision),
+        now_ms: u64,
+    ) -> Result<Arc<NodeAddresses>, AddressError> {
+        let (index, node) = (claimed.0.index, claimed.0.node.clone());
+        let found = self.unclaimed.remove(&index).unwrap_or_default();
+        let addresses = Arc::new(NodeAddresses::resume(spec, claimed, found, now_ms)?);
+        self.by_node.insert(node.clone(), index);
+        self.by_index.insert(index, Part { node, addresses: addresses.clone() });
+        Ok(addresses)
     }
+}
 
-    /// Has the store know how far addresses may be in use.
-    async fn write_cursor(&mut self, store: &dyn Store) -> Result<(), ObjectError> {
-        let Some(cursor) = self.unwritten else { return Ok(()) };
-        let revision = match self.revision {
-            Some(revision) => revision,
-            None => store.get(&keys::network()).await?.map_or(0, |entry| entry.revision),
-        };
-        let network = Network { reserved_until: cursor, ..self.network.clone() };
-        let key = network.key();
-        let bytes = network.encode().map_err(|source| ObjectError::Record { key: key.clone(), source })?;
-        // Whether a write that fails was done is not known: the next one asks.
-        self.revision = None;
-        self.revision = Some(store.put(&key, bytes, Expect::Revision(revision)).await?);
-        self.network = network;
-        self.unwritten = None;
-        Ok(())
+fn note_found(
+    found: &mut BTreeMap<u32, Found>,
+    spec: &NetworkSpec,
+    address: TaskAddress,
+    note: impl FnOnce(&mut Found),
+) {
+    if let Some(index) = Subnet::index_of(spec, address.v4.into()) {
+        note(found.entry(index).or_default());
     }
 }
 
@@ -197,8 +321,8 @@ fn came_back(object: &TaskObject) -> Option<(TaskAddress, u64)> {
     Some((address, task.stopped_at_ms.unwrap_or(object.updated_at_ms)))
 }
 
-/// Writes a new task's object, with an address of its own in it. What was begun is finished although its caller has given
-/// up: else an address would be taken, and nobody's.
+/// Writes a new task's object, with an address of its own in it: one of the node that it was placed on. What was begun is
+/// finished although its caller has given up: else an address would be taken, and nobody's.
 pub(crate) async fn create_task(
     context: &Arc<Context>,
     object: TaskObject,
@@ -217,8 +341,21 @@ pub(crate) async fn create_task(
     }
 }
 
-async fn create(context: &Context, mut object: TaskObject) -> Result<Held<TaskObject>, NoAddress> {
-    let address = context.addresses.take(&context.objects, context.now_ms()).await?;
+async fn create(context: &Context, object: TaskObject) -> Result<Held<TaskObject>, NoAddress> {
+    let id = object.task.id;
+    let created = write_with_address(context, object).await;
+    if created.is_err() {
+        context.objects.read_mut(|view| view.unplace(id));
+    }
+    created
+}
+
+async fn write_with_address(
+    context: &Context,
+    mut object: TaskObject,
+) -> Result<Held<TaskObject>, NoAddress> {
+    let node = object.task.node.as_ref().expect("a task is placed before it is made");
+    let address = context.addresses.take(&context.objects, node, context.now_ms()).await?;
     object.task.address = Some(address);
     let key = object.key();
     match context.objects.put(object, Expect::Absent).await {

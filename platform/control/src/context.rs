@@ -1,6 +1,7 @@
 //! What every part of `control` shares: its ports, its objects, and the few facts that live as long as the process.
 
 use crate::addresses::Addresses;
+use crate::alarms::Alarms;
 use crate::bill::Bill;
 use crate::entrance::FORWARDS_MAX;
 use crate::events::Events;
@@ -8,24 +9,27 @@ use crate::meters::{Accounts, Meters};
 use crate::objects::Objects;
 use crate::series::Series;
 use skiff_kit::clock::Clock;
-use skiff_kit::{Drain, random};
+use skiff_kit::random::{Random, SharedRandom};
+use skiff_kit::{Drain, Watermark};
 use skiff_net::Guard;
 use skiff_ports::flows::Flows;
 use skiff_ports::images::Images;
 use skiff_ports::journal::Journal;
 use skiff_ports::logs::Logs;
 use skiff_ports::network::NetworkSetup;
+use skiff_ports::nodes::Nodes;
 use skiff_ports::runtime::Runtime;
 use skiff_ports::series::SeriesLog;
 use skiff_ports::store::Store;
 use skiff_ports::usage::UsageLog;
+use skiff_ports::webhook::Webhooks;
 use skiff_types::{DeploymentId, Digest, TaskId};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{RwLock, Semaphore, watch};
+use tokio::sync::{RwLock, Semaphore};
 
 /// What `control` is told of the platform that it is part of.
 #[derive(Debug, Clone)]
@@ -79,8 +83,11 @@ pub struct Deps {
     pub usage: Arc<dyn UsageLog>,
     pub series: Arc<dyn SeriesLog>,
     pub journal: Arc<dyn Journal>,
+    pub nodes: Arc<dyn Nodes>,
+    pub webhooks: Arc<dyn Webhooks>,
     pub meters: Arc<dyn Meters>,
     pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
 }
 
 /// Shared by the entrance and the reconcilers.
@@ -92,15 +99,20 @@ pub(crate) struct Context {
     guard: Mutex<Guard>,
     pub(crate) images: Arc<dyn Images>,
     pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) nodes: Arc<dyn Nodes>,
     pub(crate) logs: Arc<dyn Logs>,
     pub(crate) flows: Arc<dyn Flows>,
     pub(crate) accounts: Accounts,
     pub(crate) bill: Bill,
     pub(crate) series: Series,
     pub(crate) events: Events,
+    pub(crate) alarms: Alarms,
+    pub(crate) webhooks: Arc<dyn Webhooks>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// What ids are made of.
+    pub(crate) random: SharedRandom,
     /// The view's generation that every living worker acts on; 0 until the first is.
-    pub(crate) acknowledged: watch::Sender<u64>,
+    pub(crate) acknowledged: Watermark,
     /// Held for reading while something is stored that no object names yet; for writing while the collector runs.
     pub(crate) keeping: RwLock<()>,
     /// Held while what is checked against other objects is checked and written, so that two can't take the same: routes,
@@ -125,7 +137,12 @@ impl Context {
         drain: Drain,
     ) -> Self {
         let guard = Guard::new(&config.network, &config.host_addresses);
-        objects.read_mut(|view| view.balancer.set_http_port(config.http.port()));
+        let random = SharedRandom::new(deps.random);
+        let nodes = deps.nodes.watch().borrow().clone();
+        objects.read_mut(|view| {
+            view.balancer.set_http_port(config.http.port());
+            view.set_nodes(&nodes);
+        });
         Self {
             config,
             objects,
@@ -133,14 +150,18 @@ impl Context {
             guard: Mutex::new(guard),
             images: deps.images,
             runtime: deps.runtime,
+            nodes: deps.nodes,
             logs: deps.logs,
             flows: deps.flows,
             bill: Bill::new(deps.meters.clone(), deps.usage),
             series: Series::new(deps.series),
-            events: Events::new(deps.journal, deps.clock.clone()),
+            events: Events::new(deps.journal, deps.clock.clone(), random.clone()),
+            alarms: Alarms::default(),
+            webhooks: deps.webhooks,
             accounts: Accounts::new(deps.meters),
             clock: deps.clock,
-            acknowledged: watch::Sender::new(0),
+            random,
+            acknowledged: Watermark::default(),
             keeping: RwLock::new(()),
             routing: tokio::sync::Mutex::new(()),
             forwards: Arc::new(Semaphore::new(FORWARDS_MAX)),
@@ -179,17 +200,17 @@ impl Context {
 
     /// An id for a task that is made now.
     pub(crate) fn new_task_id(&self) -> TaskId {
-        TaskId::from_parts(self.now_ms(), random::bytes())
+        TaskId::from_parts(self.now_ms(), self.random.bytes())
     }
 
     /// An id for a deployment that is asked for now.
     pub(crate) fn new_deployment_id(&self) -> DeploymentId {
-        DeploymentId::from_parts(self.now_ms(), random::bytes())
+        DeploymentId::from_parts(self.now_ms(), self.random.bytes())
     }
 
     /// Whether every living worker acts on a change of this generation.
     pub(crate) fn is_acknowledged(&self, generation: u64) -> bool {
-        *self.acknowledged.borrow() >= generation
+        self.acknowledged.get() >= generation
     }
 
     /// Since which generation of the view a program's native code is ready in this process's life, if it is.

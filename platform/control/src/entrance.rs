@@ -3,6 +3,7 @@
 //! It deliberately knows no HTTP. A call writes what is wanted and returns once that is durable; what follows from it
 //! is the reconcilers' business.
 
+mod alarms;
 mod balancer;
 mod definitions;
 mod events;
@@ -13,19 +14,23 @@ mod images;
 mod logs;
 mod metrics;
 mod page;
+mod placement;
 mod platform;
 mod rollouts;
+mod scaling;
 mod security_groups;
 mod services;
 mod tasks;
 mod usage;
 mod views;
 
+pub(crate) use events::wire;
 pub(crate) use forward::{FORWARDS_MAX, Forward};
 
 use crate::context::Context;
 use crate::error::ApiError;
 use skiff_api::{ErrorCode, TaskDefinitionReference};
+use skiff_kit::random::SharedRandom;
 use skiff_ports::store::Revision;
 use skiff_types::Namespace;
 use std::collections::BTreeMap;
@@ -80,6 +85,11 @@ impl Entrance {
     pub(crate) fn draining(&self) -> impl Future<Output = ()> + Send + use<> {
         let drain = self.context.drain.clone();
         async move { drain.begun().await }
+    }
+
+    /// What ids of calls are made of.
+    pub(crate) fn random(&self) -> SharedRandom {
+        self.context.random.clone()
     }
 
     /// Whether the platform itself listens at a port.

@@ -2,6 +2,7 @@
 
 use crate::addresses::NoAddress;
 use crate::objects::ObjectError;
+use crate::placement::NotMade;
 use skiff_api::ErrorCode;
 use skiff_ports::images::ImageError;
 use skiff_ports::runtime::{ForwardError, PrepareError};
@@ -78,6 +79,15 @@ impl From<NoAddress> for ApiError {
         match error {
             NoAddress::None(error) => Self::new(ErrorCode::ResourceExhausted, error.to_string()),
             NoAddress::Object(error) => error.into(),
+        }
+    }
+}
+
+impl From<NotMade> for ApiError {
+    fn from(error: NotMade) -> Self {
+        match error {
+            NotMade::NoPlace(_) => Self::new(ErrorCode::ResourceExhausted, error.to_string()),
+            NotMade::NoAddress(error) => error.into(),
         }
     }
 }

@@ -14,7 +14,7 @@ pub(crate) use happened::Happened;
 pub(crate) use reading::Reading;
 
 use skiff_kit::clock::Clock;
-use skiff_kit::random;
+use skiff_kit::random::SharedRandom;
 use skiff_ports::journal::{EventFilter, Journal, JournalQuery, Take};
 use skiff_ports::store::StoreError;
 use skiff_types::{Event, EventId};
@@ -44,6 +44,7 @@ const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) struct Events {
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
+    random: SharedRandom,
     recorded: Mutex<Recorded>,
     /// What the writer takes from; there is one.
     queue: tokio::sync::Mutex<mpsc::Receiver<Event>>,
@@ -60,11 +61,12 @@ struct Recorded {
 }
 
 impl Events {
-    pub(crate) fn new(journal: Arc<dyn Journal>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(journal: Arc<dyn Journal>, clock: Arc<dyn Clock>, random: SharedRandom) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         Self {
             journal,
             clock,
+            random,
             recorded: Mutex::new(Recorded { last: None, queue: sender }),
             queue: tokio::sync::Mutex::new(receiver),
             written: watch::Sender::new(None),
@@ -90,7 +92,7 @@ impl Events {
     pub(crate) fn record(&self, happened: Happened) {
         let now_ms = self.clock.unix_ms();
         let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = EventId::following(recorded.last, now_ms, random::bytes());
+        let id = EventId::following(recorded.last, now_ms, self.random.bytes());
         match recorded.queue.try_send(happened.into_event(id)) {
             Ok(()) => recorded.last = Some(id),
             Err(_) => {
@@ -119,6 +121,7 @@ impl Events {
             written += batch.len();
             while !batch.is_empty() && !self.append(&mut batch).await {
                 tokio::select! {
+                    biased;
                     () = tokio::time::sleep(RETRY_INTERVAL) => {}
                     () = &mut recorders => break 'writing,
                 }

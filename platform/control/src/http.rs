@@ -50,7 +50,7 @@ pub(crate) fn router(door: Door) -> Router {
     router
         .fallback(|| async { respond::failure(&ApiError::not_found("there is nothing under this path")) })
         .method_not_allowed_fallback(wrong_method)
-        .layer(axum::middleware::from_fn(request::with_id))
+        .layer(axum::middleware::from_fn_with_state(door.entrance.random(), request::with_id))
         .with_state(door)
 }
 

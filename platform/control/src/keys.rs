@@ -65,6 +65,26 @@ pub(crate) fn target_group(name: &QualifiedName) -> Key {
     key(["targetgroup", name.namespace.as_str(), name.name.as_str()])
 }
 
+/// `alarm.NAMESPACE.NAME`.
+pub(crate) fn alarm(name: &QualifiedName) -> Key {
+    key(["alarm", name.namespace.as_str(), name.name.as_str()])
+}
+
+/// `alarmnotes.NAMESPACE.NAME`: what Skiff notes of an alarm, apart from what its user said.
+pub(crate) fn alarm_notes(name: &QualifiedName) -> Key {
+    key(["alarmnotes", name.namespace.as_str(), name.name.as_str()])
+}
+
+/// `scaling.NAMESPACE.NAME`: what moves a service's count.
+pub(crate) fn scaling(service: &QualifiedName) -> Key {
+    key(["scaling", service.namespace.as_str(), service.name.as_str()])
+}
+
+/// `scalingnotes.NAMESPACE.NAME`: what Skiff notes of that, apart from what its user said.
+pub(crate) fn scaling_notes(service: &QualifiedName) -> Key {
+    key(["scalingnotes", service.namespace.as_str(), service.name.as_str()])
+}
+
 /// `certificate.NAME`: a certificate with its private key.
 pub(crate) fn certificate(name: &Name) -> Key {
     key(["certificate", name.as_str()])
@@ -73,6 +93,11 @@ pub(crate) fn certificate(name: &Name) -> Key {
 /// `network.platform`: the virtual network; there is one.
 pub(crate) fn network() -> Key {
     key(["network", "platform"])
+}
+
+/// `subnet.INDEX`: the part of the network that a node has; the index is padded, so that keys order as indexes do.
+pub(crate) fn node_subnet(index: u32) -> Key {
+    key(["subnet", &format!("{index:010}")])
 }
 
 /// `released.ID`: when addresses came back.
@@ -121,6 +146,7 @@ mod tests {
         assert_eq!(name_of(&service(&name)), Some(name.clone()));
         assert_eq!(name_of(&network()), None);
         assert_eq!(name_of(&target_group(&name)), Some(name.clone()));
+        assert_eq!(name_of(&alarm(&name)), name_of(&alarm_notes(&name)));
         assert_eq!(platform_name_of(&listener(&name.name)), Some(name.name.clone()));
         assert_eq!(platform_name_of(&certificate(&name.name)), Some(name.name.clone()));
         let long = image(&namespace, &"r".repeat(128), &"t".repeat(128));

@@ -263,6 +263,12 @@ pub(crate) fn render(context: &Context) -> Result<String, ApiError> {
             node.spans_dropped as f64,
         ),
         (
+            "skiff_guest_metric_values_dropped_total",
+            "Values that guests put for metrics of their own and that were dropped: there was no room for more series.",
+            MetricType::COUNTER,
+            context.series.values_dropped() as f64,
+        ),
+        (
             "skiff_services",
             "Services that there are.",
             MetricType::GAUGE,

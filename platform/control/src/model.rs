@@ -2,21 +2,25 @@
 //!
 //! They know neither how they lie on disk (`records`) nor how they look on the wire (`entrance::views`).
 
+mod alarm;
 mod balancer;
+mod scaling;
 
+pub(crate) use alarm::{Alarm, AlarmNotes, AlarmTransition, Delivery};
 pub(crate) use balancer::{
     Certificate, Declared, Imported, Listener, ListenerRule, TargetGroup, built_in_listener, built_in_name,
     groups_of, is_built_in,
 };
+pub(crate) use scaling::{Scaling, ScalingNotes, bounds_now};
 
 use skiff_api::LimitsSpec;
 use skiff_plan::idle::Asleep;
 use skiff_plan::rollout::Rollout;
 use skiff_ports::runtime::ComponentReport;
 use skiff_types::{
-    Command, DeploymentId, Digest, Group, ImageReference, Kind, Limits, Name, Namespace, NetworkSpec,
-    Program, QualifiedName, Rule, ServiceEventName, ServiceSpec, StopCode, Task, TaskAddress, TaskDefinition,
-    TaskDefinitionId, TaskId, TaskStatus,
+    Command, DeploymentId, Digest, Group, ImageReference, Kind, Limits, Name, Namespace, NetworkSpec, NodeId,
+    Placement, Program, QualifiedName, Rule, ServiceEventName, ServiceSpec, StopCode, Task, TaskAddress,
+    TaskDefinition, TaskDefinitionId, TaskId, TaskStatus,
 };
 
 /// An image's tag.
@@ -183,6 +187,8 @@ impl ServiceEvent {
 pub(crate) struct TaskObject {
     pub(crate) task: Task,
     pub(crate) kind: Kind,
+    /// Where a one-off task may run; of others, their service says it.
+    pub(crate) placement: Placement,
     pub(crate) updated_at_ms: u64,
 }
 
@@ -254,12 +260,25 @@ impl ReleasedAddresses {
     }
 }
 
-/// The virtual network: what it spans, and how far its addresses may have been given out.
+/// The virtual network: what it spans.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Network {
     /// Fixed when the platform first started.
     pub(crate) spec: NetworkSpec,
-    /// No address at or after this place was given since the cursor last went round; see `skiff_net::addresses`.
+    /// The cursor of the first node's subnet, as long as there was one node and its subnet had no object of its own.
     pub(crate) reserved_until: u32,
     pub(crate) created_at_ms: u64,
+}
+
+/// The part of the virtual network that a node has, and how far its addresses may have been given out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NodeSubnet {
+    /// Which part, counted from 0.
+    pub(crate) index: u32,
+    /// Whose it is, or was, if that node is gone.
+    pub(crate) node: NodeId,
+    /// No address at or after this place was given since the cursor last went round; see `skiff_net::addresses`.
+    pub(crate) reserved_until: u32,
+    /// When the node got it.
+    pub(crate) claimed_at_ms: u64,
 }

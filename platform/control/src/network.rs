@@ -7,7 +7,6 @@ use crate::keys;
 use crate::model::Network;
 use crate::records::{RecordError, Stored};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-pub(crate) use skiff_net::NODE_INDEX;
 use skiff_net::{AddressError, Subnet};
 use skiff_ports::store::{Expect, Revision, Store, StoreError};
 use skiff_types::NetworkSpec;
@@ -26,11 +25,13 @@ pub struct AskedNetwork {
     pub ipv4: Option<Ipv4Net>,
     /// Its IPv6 addresses.
     pub ipv6: Option<Ipv6Net>,
+    /// The prefix length of a node's IPv4 subnet.
+    pub node_prefix: Option<u8>,
 }
 
 impl From<NetworkSpec> for AskedNetwork {
     fn from(spec: NetworkSpec) -> Self {
-        Self { ipv4: Some(spec.ipv4), ipv6: Some(spec.ipv6) }
+        Self { ipv4: Some(spec.ipv4), ipv6: Some(spec.ipv6), node_prefix: Some(spec.node_prefix) }
     }
 }
 
@@ -49,6 +50,17 @@ pub enum NetworkError {
         asked: IpNet,
         /// The option that says so.
         option: &'static str,
+    },
+    /// Its nodes have parts of another size already.
+    #[error(
+        "each node has a /{kept} of the virtual network since the first start on this data folder, and can't have a \
+         /{asked}: leave out --node-prefix, or start on another folder with --data-dir"
+    )]
+    FixedPrefix {
+        /// What they have.
+        kept: u8,
+        /// What they are asked to have.
+        asked: u8,
     },
     /// This host has one of its addresses.
     #[error(
@@ -106,15 +118,23 @@ pub async fn establish_network(
     if let Some((kept, _)) = load(store).await? {
         fixed("--network", kept.spec.ipv4.into(), ipv4.map(IpNet::from))?;
         fixed("--network6", kept.spec.ipv6.into(), ipv6.map(IpNet::from))?;
+        let kept_prefix = kept.spec.node_prefix;
+        if let Some(asked) = asked.node_prefix.filter(|asked| *asked != kept_prefix) {
+            return Err(NetworkError::FixedPrefix { kept: kept_prefix, asked });
+        }
         if let Err(error) = check_overlap(&kept.spec, host) {
             warn!(%error, "the host's addresses have changed since the network was chosen");
         }
         return Ok(kept.spec);
     }
     let default = NetworkSpec::default();
-    let spec = NetworkSpec { ipv4: ipv4.unwrap_or(default.ipv4), ipv6: ipv6.unwrap_or(default.ipv6) };
+    let spec = NetworkSpec {
+        ipv4: ipv4.unwrap_or(default.ipv4),
+        ipv6: ipv6.unwrap_or(default.ipv6),
+        node_prefix: asked.node_prefix.unwrap_or(default.node_prefix),
+    };
     check_private(&spec)?;
-    Subnet::of_node(&spec, NODE_INDEX)?;
+    Subnet::of_node(&spec, 0)?;
     check_overlap(&spec, host)?;
     let network = Network { spec, reserved_until: 0, created_at_ms: now_ms };
     store.put(&keys::network(), network.encode()?, Expect::Absent).await?;
@@ -168,7 +188,7 @@ mod tests {
     use skiff_store::SqliteStore;
 
     fn asked(ipv4: &str) -> AskedNetwork {
-        AskedNetwork { ipv4: Some(ipv4.parse().unwrap()), ipv6: None }
+        AskedNetwork { ipv4: Some(ipv4.parse().unwrap()), ..AskedNetwork::default() }
     }
 
     fn store() -> (SqliteStore, tempfile::TempDir) {
@@ -188,6 +208,9 @@ mod tests {
         let error = establish_network(&store, &asked("10.2.0.0/16"), &[], 3).await.unwrap_err();
         assert!(matches!(error, NetworkError::Fixed { .. }));
         assert!(error.to_string().contains("is 10.1.0.0/16 since the first start"), "{error}");
+        let smaller_parts = AskedNetwork { node_prefix: Some(22), ..AskedNetwork::default() };
+        let error = establish_network(&store, &smaller_parts, &[], 3).await.unwrap_err();
+        assert!(error.to_string().contains("has a /16 of the virtual network since"), "{error}");
         // What the host becomes later is no reason not to start.
         let host = ["10.1.0.9".parse().unwrap()];
         assert_eq!(establish_network(&store, &AskedNetwork::default(), &host, 4).await.unwrap(), chosen);
@@ -201,7 +224,7 @@ mod tests {
         assert!(error.to_string().contains("10.64.0.0/10 overlaps with this host's own address 10.64.7.7"));
         let error = establish_network(&store, &asked("8.8.0.0/16"), &[], 1).await.unwrap_err();
         assert!(matches!(error, NetworkError::NotPrivate { option: "--network", .. }));
-        let public = AskedNetwork { ipv4: None, ipv6: Some("2001:db8::/48".parse().unwrap()) };
+        let public = AskedNetwork { ipv6: Some("2001:db8::/48".parse().unwrap()), ..AskedNetwork::default() };
         let error = establish_network(&store, &public, &[], 1).await.unwrap_err();
         assert!(matches!(error, NetworkError::NotPrivate { option: "--network6", .. }));
         assert!(load(&store).await.unwrap().is_none());

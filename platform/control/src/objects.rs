@@ -6,12 +6,12 @@
 use crate::records::{RecordError, Stored};
 use crate::view::{Held, View, Viewed};
 use futures::{StreamExt, TryStreamExt, stream};
-use skiff_kit::{Backoff, Drain};
+use skiff_kit::{Backoff, Drain, Watermark};
 use skiff_ports::store::{Entry, Expect, Key, Revision, Store, StoreError};
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 /// How often a change is tried again because somebody else changed the same object.
@@ -56,13 +56,17 @@ pub(crate) struct Wakes {
     pub(crate) tasks: Notify,
     pub(crate) assignments: Notify,
     pub(crate) collector: Notify,
+    /// Not by a change of the view, but whenever a second was measured, and when somebody says how a service is scaled.
+    pub(crate) scaling: Notify,
+    /// Whenever a second was measured.
+    pub(crate) alarms: Notify,
 }
 
 /// The store and its view.
 pub(crate) struct Objects {
     store: Arc<dyn Store>,
     view: RwLock<View>,
-    generation: watch::Sender<u64>,
+    generation: Watermark,
     pub(crate) wakes: Wakes,
 }
 
@@ -71,7 +75,7 @@ impl Objects {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         let mut view = View::default();
         view.generation = FIRST_GENERATION;
-        let generation = watch::Sender::new(view.generation);
+        let generation = Watermark::new(view.generation);
         Self { store, view: RwLock::new(view), generation, wakes: Wakes::default() }
     }
 
@@ -85,9 +89,9 @@ impl Objects {
         look(&mut self.view.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Yields the view's generation whenever it has moved on.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.generation.subscribe()
+    /// The view's generation, for who waits until it has moved on.
+    pub(crate) fn generation(&self) -> &Watermark {
+        &self.generation
     }
 
     /// An object as the store has it now.
@@ -108,7 +112,7 @@ impl Objects {
     pub(crate) async fn put<T: Viewed>(&self, value: T, expect: Expect) -> Result<Held<T>, ObjectError> {
         let key = value.key();
         let bytes = value.encode().map_err(|source| ObjectError::Record { key: key.clone(), source })?;
-        let revision = self.store.put(&key, bytes, expect).await?;
+        let revision = self.store.put_with(&key, bytes, expect, value.durability()).await?;
         Ok(self.take_in(&key, revision, value))
     }
 
@@ -196,6 +200,7 @@ impl Objects {
             }
         };
         tokio::select! {
+            biased;
             () = drain.begun() => {}
             () = following => {}
         }
@@ -252,7 +257,7 @@ impl Objects {
             (changed, view.generation)
         });
         if changed {
-            self.generation.send_replace(generation);
+            self.generation.rise_to(generation);
             self.wakes.services.notify_one();
             self.wakes.tasks.notify_one();
             self.wakes.assignments.notify_one();

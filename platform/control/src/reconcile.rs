@@ -9,18 +9,26 @@
 //! | `events` | that a task's object says what became of its program |
 //! | `collector` | that nothing is kept that nobody needs |
 //! | `idle` | that a service that nobody asks sleeps, and wakes when somebody does |
+//! | `scaling` | that a service has the count that its metrics, its alarms and the clock ask for |
+//! | `nodes` | that what was on a node that is gone ends, and that each node has what is to run on all |
 //! | `series` | that what services and tasks do is measured, and on the disk in a bounded space |
+//! | `alarms` | that each alarm is in the state that its datapoints say, and its changes are posted |
+//! | `guest_metrics` | that values that guests put are in the series |
 //! | `usage` | that what was used is on the disk, in a bounded space |
 //!
 //! What they record on the stream of events, a writer beside them takes to the journal; it ends when they have.
 //!
 //! They meet in the store alone, so each may stop between any two writes and another process may go on.
 
+mod alarms;
 mod assignments;
 mod collector;
 mod events;
+mod guest_metrics;
 mod idle;
+mod nodes;
 mod resume;
+mod scaling;
 mod series;
 mod services;
 mod tasks;
@@ -55,7 +63,12 @@ pub(crate) fn start(context: &Arc<Context>) {
         spawn(context, collector::run(context.clone())),
         spawn(context, idle::put_to_sleep(context.clone())),
         spawn(context, idle::wake(context.clone())),
+        spawn(context, nodes::run(context.clone())),
         spawn(context, series::run(context.clone())),
+        spawn(context, scaling::run(context.clone())),
+        spawn(context, alarms::evaluate(context.clone())),
+        spawn(context, alarms::post_changes(context.clone())),
+        spawn(context, guest_metrics::run(context.clone())),
         spawn(context, usage::run(context.clone())),
     ];
     spawn(context, write_events(context.clone(), reconcilers));

@@ -3,26 +3,30 @@
 //! It deliberately does not read or write the store. A record that can't be read is an error that says why; what to
 //! do about it is the reader's business, and deleting it never is.
 
+mod alarm;
 mod balancer;
 mod deployment;
 mod network;
+mod placement;
+mod scaling;
 
 use crate::keys;
 use crate::model::{Definition, Image, Service, ServiceEvent, ServiceNotes, TaskObject};
 use bytes::Bytes;
 use deployment::{DeploymentConfigurationRecord, RolloutRecord};
+use placement::PlacementRecord;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use skiff_api::LimitsSpec;
 use skiff_plan::idle::Asleep;
 use skiff_plan::rollout::Rollout;
 use skiff_ports::runtime::{ComponentReport, Initialization};
-use skiff_ports::store::Key;
+use skiff_ports::store::{Durability, Key};
 use skiff_types::{
     Command, CpuUnits, DEFAULT_STOP_TIMEOUT, DeploymentId, Digest, Group, Health, HealthCheck, HostPattern,
-    ImageReference, Kind, Limits, Listen, MemorySize, Name, Namespace, PathPrefix, QualifiedName, Restart,
-    Reuse, ScaleToZero, ServiceEventName, ServiceSpec, Span, StopCode, StoppedReason, Task, TaskAddress,
-    TaskDefinition, TaskDefinitionId, TaskId, TaskStatus, WasiGeneration,
+    ImageReference, Kind, Limits, Listen, MemorySize, Name, Namespace, NodeId, PathPrefix, QualifiedName,
+    Restart, Reuse, ScaleToZero, ServiceEventName, ServiceSpec, Span, StopCode, StoppedReason, Task,
+    TaskAddress, TaskDefinition, TaskDefinitionId, TaskId, TaskStatus, WasiGeneration,
 };
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -53,6 +57,11 @@ pub(crate) trait Stored: Clone + Send + Sync + 'static {
 
     /// Where it lies.
     fn key(&self) -> Key;
+
+    /// What a write of it as it is is to outlive.
+    fn durability(&self) -> Durability {
+        Durability::Drive
+    }
 
     /// Its record's bytes.
     fn encode(&self) -> Result<Bytes, RecordError> {
@@ -101,6 +110,8 @@ macro_rules! record {
         }
     };
 }
+
+use record;
 
 record!(
     ImageRecord = Image {
@@ -170,6 +181,8 @@ record!(SpecRecord = ServiceSpec {
     deployment: DeploymentConfigurationRecord,
     #[serde(default)]
     scale_to_zero: ScaleToZero,
+    #[serde(default, skip_serializing_if = "PlacementRecord::is_nothing")]
+    placement: PlacementRecord,
 });
 
 record!(EventRecord = ServiceEvent {
@@ -399,8 +412,12 @@ pub(crate) struct TaskRecord {
     namespace: Namespace,
     definition: TaskDefinitionId,
     kind: Kind,
+    #[serde(default, skip_serializing_if = "PlacementRecord::is_nothing")]
+    placement: PlacementRecord,
     group: Group,
     overrides: Option<CommandRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    node: Option<NodeId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     address: Option<AddressRecord>,
     status: TaskStatus,
@@ -438,8 +455,10 @@ impl From<&TaskObject> for TaskRecord {
             namespace: task.namespace.clone(),
             definition: task.definition.clone(),
             kind: object.kind,
+            placement: object.placement.clone().into(),
             group: task.group.clone(),
             overrides: task.overrides.as_ref().map(CommandRecord::from),
+            node: task.node.clone(),
             address: task.address.as_ref().map(AddressRecord::from),
             status: task.status,
             stop: task.stop.as_ref().map(StopRecord::from),
@@ -469,6 +488,7 @@ impl From<TaskRecord> for TaskObject {
             definition: record.definition,
             group: record.group,
             overrides: record.overrides.map(Command::from),
+            node: record.node,
             address: record.address.map(TaskAddress::from),
             status: record.status,
             stop: record.stop.map(StoppedReason::from),
@@ -486,7 +506,8 @@ impl From<TaskRecord> for TaskObject {
                 .or_else(|| ready_once_started(record.health, record.started_at_ms)),
             stopped_at_ms: record.stopped_at_ms,
         };
-        Self { task, kind: record.kind, updated_at_ms: record.updated_at_ms }
+        let (kind, placement) = (record.kind, record.placement.into());
+        Self { task, kind, placement, updated_at_ms: record.updated_at_ms }
     }
 }
 
@@ -532,6 +553,16 @@ impl Stored for TaskObject {
 
     fn key(&self) -> Key {
         keys::task(&self.task.namespace, self.task.id)
+    }
+
+    /// No program outlives the machine's power, and a service has its tasks begin anew then, however far they were known to be:
+    /// until one is to stop, its steps are the platform's own, acknowledged to nobody, and wait for no drive; so a service that
+    /// a request waits for wakes at once. That it is to stop may be a user's word, and a one-off task may not begin twice.
+    fn durability(&self) -> Durability {
+        match self.task.group {
+            Group::Service(_) if self.task.stop.is_none() => Durability::System,
+            Group::Service(_) | Group::Family(_) => Durability::Drive,
+        }
     }
 }
 

@@ -8,23 +8,30 @@
 //!
 //! Bounds: the newest 15 to 16 minutes of a series take 32 KiB where a second has a single value, some 300 bytes more for each
 //! second of many values as latencies lie, and 2.6 MB where every sketch is full. Of tasks that work [`TASKS_SAMPLED_MAX`]
-//! are sampled, and those of tasks that are gone are forgotten; of custom series there are [`SERIES_MAX`].
+//! are sampled, and those of tasks that are gone are forgotten; of custom series there are [`SERIES_MAX`], of which guests
+//! have so many by service or family, and by namespace, as [`guests`] says.
 
+mod guests;
 mod latency;
 mod sampler;
 
 pub(crate) use sampler::Sampler;
 
+use guests::Sources;
 use skiff_plan::series::{Periods, Ring, SERIES_MAX, kept_from_ms};
+use skiff_ports::metrics::GuestMetrics;
 use skiff_ports::series::{SeriesLog, SeriesPoint, SeriesQuery};
 use skiff_ports::store::StoreError;
 use skiff_types::{Datum, MetricOf, Resolution, SeriesId, Statistic, TaskId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Who asked for a series gets its values for this long even if nothing moves, in milliseconds.
 const ASKED_MS: u64 = 15 * 60_000;
+/// A look so much before the one before it tells that the clock was put back, in milliseconds.
+const PUT_BACK_MS: u64 = 5_000;
 /// Tasks that are sampled by themselves at a time.
 const TASKS_SAMPLED_MAX: usize = 2_000;
 
@@ -34,6 +41,8 @@ pub(crate) struct Series {
     kept: Mutex<Kept>,
     /// Held from before points are taken to be written until they are on the disk.
     writing: tokio::sync::Mutex<()>,
+    /// Values of guests that there was no room for, here or on their way.
+    values_dropped: AtomicU64,
 }
 
 /// What is in memory.
@@ -43,10 +52,14 @@ struct Kept {
     series: BTreeMap<SeriesId, One>,
     /// How many of them are custom ones.
     custom: usize,
+    /// Whose guests put them.
+    sources: Sources,
     /// Until when what somebody asked for is wanted even if nothing moves.
     asked: HashMap<SeriesId, u64>,
     /// Seconds before this time are not in memory; a whole minute.
     horizon_ms: u64,
+    /// When Skiff measured last.
+    measured_ms: u64,
 }
 
 /// One series.
@@ -59,6 +72,16 @@ struct One {
     unwritten_s: BTreeSet<u64>,
     /// When minutes begin that are not on the disk as they are here.
     minutes_ms: BTreeSet<u64>,
+}
+
+impl One {
+    fn forget_from(&mut self, from_s: u64) {
+        self.ring.forget_from(from_s);
+        self.unwritten_s.split_off(&from_s);
+        let from_ms = from_s * Resolution::Second.span_ms();
+        self.minutes_ms.split_off(&from_ms);
+        self.last_ms = self.last_ms.min(from_ms.saturating_sub(Resolution::Second.span_ms()));
+    }
 }
 
 /// Custom series would be more than there may be.
@@ -87,27 +110,41 @@ pub(crate) enum ValuesError {
 impl Series {
     /// Without a past.
     pub(crate) fn new(log: Arc<dyn SeriesLog>) -> Self {
-        Self { log, kept: Mutex::default(), writing: tokio::sync::Mutex::default() }
+        Self {
+            log,
+            kept: Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
+            values_dropped: AtomicU64::default(),
+        }
     }
 
     /// Takes up what the log has, before anything is put.
     pub(crate) async fn take_up(&self, now_ms: u64) -> Result<(), StoreError> {
-        let (known, seconds) = (self.log.list().await?, self.log.seconds().await?);
+        let known = self.log.list().await?;
         // A minute on the disk has its seconds there for as long as they are kept.
         let mut kept = Kept { horizon_ms: kept_from_ms(Resolution::Second, now_ms), ..Kept::default() };
         let mut written_ms = HashMap::new();
         for known in known {
             let one = kept.one(&known.series);
             one.last_ms = known.last_second_ms.max(known.last_minute_ms);
+            let measured_ms = if is_custom(&known.series) { 0 } else { one.last_ms };
+            kept.measured_ms = kept.measured_ms.max(measured_ms);
             written_ms.insert(known.series, known.last_minute_ms);
         }
-        for point in seconds {
-            let minute_ms = Resolution::Minute.start_ms(point.at_ms);
-            kept.horizon_ms = kept.horizon_ms.min(minute_ms);
-            let one = kept.one(&point.series);
-            one.ring.add(seconds_of(point.at_ms), &point.datum);
-            if written_ms.get(&point.series).is_none_or(|written_ms| minute_ms > *written_ms) {
-                one.minutes_ms.insert(minute_ms);
+        // A minute at a time: all of them are many more than are to be in memory twice.
+        let mut from_ms = 0;
+        loop {
+            let points = self.log.seconds(from_ms).await?;
+            let Some(last) = points.last() else { break };
+            from_ms = last.at_ms + Resolution::Second.span_ms();
+            for point in points {
+                let minute_ms = Resolution::Minute.start_ms(point.at_ms);
+                kept.horizon_ms = kept.horizon_ms.min(minute_ms);
+                let one = kept.one(&point.series);
+                one.ring.add(seconds_of(point.at_ms), &point.datum);
+                if written_ms.get(&point.series).is_none_or(|written_ms| minute_ms > *written_ms) {
+                    one.minutes_ms.insert(minute_ms);
+                }
             }
         }
         *self.kept() = kept;
@@ -117,6 +154,7 @@ impl Series {
     /// Takes in what Skiff measured in the second that `at_ms` falls into.
     pub(crate) fn put(&self, at_ms: u64, points: &[(SeriesId, Datum)]) {
         let mut kept = self.kept();
+        kept.measured_at(at_ms);
         points.iter().for_each(|(series, datum)| kept.add(series, at_ms, datum));
     }
 
@@ -133,6 +171,26 @@ impl Series {
         Ok(())
     }
 
+    /// Takes in what guests put, each point by itself; says how many values were dropped, here and on their way.
+    pub(crate) fn put_of_guests(&self, came: GuestMetrics, now_ms: u64) -> u64 {
+        let GuestMetrics { points, mut dropped } = came;
+        let mut kept = self.kept();
+        for point in points {
+            let count = point.count();
+            match point.values().filter(|(series, ..)| kept.has_room_for(series)) {
+                Some((series, at_ms, datum)) => kept.add(&series, at_ms.min(now_ms), &datum),
+                None => dropped = dropped.saturating_add(count),
+            }
+        }
+        self.values_dropped.fetch_add(dropped, Relaxed);
+        dropped
+    }
+
+    /// How many values of guests were dropped since the start.
+    pub(crate) fn values_dropped(&self) -> u64 {
+        self.values_dropped.load(Relaxed)
+    }
+
     /// What a statistic says of the periods of a series that what is between the two times falls into, oldest first: when each
     /// begins, and its value if anything came. Periods without whole minutes have none where seconds are no longer kept.
     ///
@@ -145,8 +203,31 @@ impl Series {
         from_ms: u64,
         to_ms: u64,
     ) -> Result<Vec<(u64, Option<f64>)>, ValuesError> {
-        let mut periods = Periods::new(period_ms, from_ms, to_ms).ok_or(ValuesError::Periods)?;
-        let horizon_ms = self.kept().ask(series, to_ms, &mut periods);
+        let periods = Periods::new(period_ms, from_ms, to_ms).ok_or(ValuesError::Periods)?;
+        self.fill(series, statistic, periods, to_ms).await
+    }
+
+    /// The same of the last `count` periods up to `end_ms`, which need not begin at a multiple of their length.
+    pub(crate) async fn latest(
+        &self,
+        series: &SeriesId,
+        statistic: Statistic,
+        period_ms: u64,
+        end_ms: u64,
+        count: u32,
+    ) -> Result<Vec<(u64, Option<f64>)>, ValuesError> {
+        let periods = Periods::until(period_ms, end_ms, count).ok_or(ValuesError::Periods)?;
+        self.fill(series, statistic, periods, end_ms).await
+    }
+
+    async fn fill(
+        &self,
+        series: &SeriesId,
+        statistic: Statistic,
+        mut periods: Periods,
+        asked_ms: u64,
+    ) -> Result<Vec<(u64, Option<f64>)>, ValuesError> {
+        let horizon_ms = self.kept().fill(series, asked_ms, &mut periods);
         let (from_ms, to_ms) = (periods.from_ms(), periods.to_ms().min(horizon_ms));
         if from_ms < to_ms && periods.have_whole_minutes() {
             let resolution = Resolution::Minute;
@@ -156,6 +237,11 @@ impl Series {
             }
         }
         Ok(periods.values(statistic))
+    }
+
+    /// Has a series measured for a while even if nothing moves, as if somebody had asked for its values.
+    pub(crate) fn ask(&self, series: &SeriesId, now_ms: u64) {
+        self.kept().ask(series, now_ms);
     }
 
     /// The series that are such, each with when its newest point begins.
@@ -218,8 +304,25 @@ impl Kept {
     fn one(&mut self, series: &SeriesId) -> &mut One {
         if !self.series.contains_key(series) && is_custom(series) {
             self.custom += 1;
+            self.sources.came(series);
         }
         self.series.entry(series.clone()).or_default()
+    }
+
+    /// Whether a guest may put values of a series.
+    fn has_room_for(&self, series: &SeriesId) -> bool {
+        let may_be_made = || self.custom < SERIES_MAX && self.sources.have_room_for(series);
+        self.series.contains_key(series) || may_be_made()
+    }
+
+    /// Where the clock was put back, what was measured later than now is no more of that time, when it comes again.
+    fn measured_at(&mut self, at_ms: u64) {
+        if at_ms.saturating_add(PUT_BACK_MS) < self.measured_ms {
+            let later_s = seconds_of(at_ms) + 1;
+            let measured = self.series.iter_mut().filter(|(series, _)| !is_custom(series));
+            measured.for_each(|(_, one)| one.forget_from(later_s));
+        }
+        self.measured_ms = at_ms;
     }
 
     fn add(&mut self, series: &SeriesId, at_ms: u64, datum: &Datum) {
@@ -233,12 +336,17 @@ impl Kept {
         one.minutes_ms.insert(Resolution::Minute.start_ms(at_ms));
     }
 
-    /// Fills in what is in memory; says since when that is.
-    fn ask(&mut self, series: &SeriesId, at_ms: u64, periods: &mut Periods) -> u64 {
+    /// Notes that somebody asks for a series.
+    fn ask(&mut self, series: &SeriesId, at_ms: u64) {
         // Custom ones come by themselves or not at all.
         if !is_custom(series) {
             self.asked.insert(series.clone(), at_ms.saturating_add(ASKED_MS));
         }
+    }
+
+    /// Fills in what is in memory; says since when that is.
+    fn fill(&mut self, series: &SeriesId, asked_ms: u64, periods: &mut Periods) -> u64 {
+        self.ask(series, asked_ms);
         if let Some(one) = self.series.get(series) {
             let from_s = seconds_of(periods.from_ms().max(self.horizon_ms));
             for (at_s, datum) in one.ring.between(from_s, seconds_of(periods.to_ms())) {
@@ -290,7 +398,7 @@ impl Kept {
         let known_from_ms = kept_from_ms(Resolution::Minute, now_ms);
         self.horizon_ms = before_ms;
         let before_s = seconds_of(before_ms);
-        let custom = &mut self.custom;
+        let (custom, sources) = (&mut self.custom, &mut self.sources);
         let mut gone = Vec::new();
         self.series.retain(|series, one| {
             one.ring.forget_before(before_s);
@@ -300,6 +408,7 @@ impl Kept {
             let is_kept = !one.ring.is_empty() || (one.last_ms >= known_from_ms && !is_gone);
             if !is_kept && is_custom(series) {
                 *custom -= 1;
+                sources.left(series);
             }
             if !is_kept && is_gone {
                 gone.push(series.clone());

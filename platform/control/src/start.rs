@@ -1,7 +1,9 @@
 //! Start and stop of the control plane.
 
+mod api;
 mod calls;
 
+pub use api::Api;
 pub use calls::CallError;
 
 use crate::addresses::Addresses;
@@ -9,14 +11,15 @@ use crate::context::{Config, Context, Deps};
 use crate::entrance::Entrance;
 use crate::http::{Door, router, serve};
 use crate::model::{
-    Certificate, Definition, Image, Listener, ListenerRule, SecurityGroup, Service, ServiceNotes,
-    TargetGroup, TaskObject,
+    Alarm, AlarmNotes, Certificate, Definition, Image, Listener, ListenerRule, Scaling, ScalingNotes,
+    SecurityGroup, Service, ServiceNotes, TargetGroup, TaskObject,
 };
 use crate::network::{NetworkError, establish_network};
 use crate::objects::Objects;
 use crate::reconcile;
 use crate::view::Viewed;
 use skiff_kit::Drain;
+use skiff_kit::random::SharedRandom;
 use skiff_ports::store::StoreError;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -40,10 +43,16 @@ pub enum StartError {
     Listener(#[source] std::io::Error),
 }
 
-/// A control plane that runs. Dropping it stops nothing; see [`Handle::shutdown`]. Cheap to clone.
+/// A control plane that runs, without a socket. Dropping it stops nothing; see [`Plane::shutdown`]. Cheap to clone.
+#[derive(Clone)]
+pub struct Plane {
+    context: Arc<Context>,
+}
+
+/// A control plane that runs, and serves the API. Dropping it stops nothing; see [`Handle::shutdown`]. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
-    context: Arc<Context>,
+    plane: Plane,
     api: SocketAddr,
 }
 
@@ -52,33 +61,84 @@ pub struct Handle {
 /// Returns as soon as calls are taken; [`Handle::ready`] waits for the workers.
 pub async fn start(config: Config, deps: Deps, api: TcpListener) -> Result<Handle, StartError> {
     let address = api.local_addr().map_err(StartError::Listener)?;
-    let now_ms = deps.clock.unix_ms();
-    establish_network(&*deps.store, &config.network.spec.into(), &[], now_ms).await?;
-    let (objects, drain) = (Arc::new(Objects::new(deps.store.clone())), Drain::new());
-    follow::<Image>(&objects, &drain).await?;
-    follow::<Definition>(&objects, &drain).await?;
-    follow::<SecurityGroup>(&objects, &drain).await?;
-    follow::<TargetGroup>(&objects, &drain).await?;
-    follow::<Certificate>(&objects, &drain).await?;
-    follow::<Listener>(&objects, &drain).await?;
-    follow::<ListenerRule>(&objects, &drain).await?;
-    follow::<Service>(&objects, &drain).await?;
-    follow::<ServiceNotes>(&objects, &drain).await?;
-    follow::<TaskObject>(&objects, &drain).await?;
-    let addresses = Addresses::open(deps.store.clone(), &objects, now_ms).await?;
-    let context = Arc::new(Context::new(config, deps, objects, addresses, drain));
-    context.events.take_up().await?;
-    context.series.take_up(now_ms).await?;
-    reconcile::resume(&context).await.map_err(|error| StartError::Resume(error.into()))?;
-    reconcile::start(&context);
-    let entrance = Entrance::new(context.clone());
-    let door = Door { entrance, token: context.config.token.clone(), address };
-    let (token, drain) = (context.drain.token(), context.drain.clone());
+    let plane = Plane::start(config, deps).await?;
+    let (router, drain) = (router(plane.door(address)), plane.context.drain.clone());
+    let token = drain.token();
     tokio::spawn(async move {
-        serve(api, router(door), drain).await;
+        serve(api, router, drain).await;
         drop(token);
     });
-    Ok(Handle { context, api: address })
+    Ok(Handle { plane, api: address })
+}
+
+impl Plane {
+    /// Takes up what the store says, and starts the reconcilers.
+    ///
+    /// All that it does follows from what its ports say and from the runtime that it is started in: it reads no other clock
+    /// than tokio's and the port's, no other randomness than the port's, and asks nothing of the operating system.
+    pub async fn start(config: Config, deps: Deps) -> Result<Self, StartError> {
+        let now_ms = deps.clock.unix_ms();
+        establish_network(&*deps.store, &config.network.spec.into(), &[], now_ms).await?;
+        let (objects, drain) = (Arc::new(Objects::new(deps.store.clone())), Drain::new());
+        let started = Self::start_on(config, deps, objects, &drain, now_ms).await;
+        if started.is_err() {
+            // Nobody is left who could stop what keeps the view true.
+            drain.begin();
+        }
+        started
+    }
+
+    async fn start_on(
+        config: Config,
+        deps: Deps,
+        objects: Arc<Objects>,
+        drain: &Drain,
+        now_ms: u64,
+    ) -> Result<Self, StartError> {
+        follow::<Image>(&objects, drain).await?;
+        follow::<Definition>(&objects, drain).await?;
+        follow::<SecurityGroup>(&objects, drain).await?;
+        follow::<TargetGroup>(&objects, drain).await?;
+        follow::<Certificate>(&objects, drain).await?;
+        follow::<Listener>(&objects, drain).await?;
+        follow::<ListenerRule>(&objects, drain).await?;
+        follow::<Service>(&objects, drain).await?;
+        follow::<ServiceNotes>(&objects, drain).await?;
+        follow::<Scaling>(&objects, drain).await?;
+        follow::<ScalingNotes>(&objects, drain).await?;
+        follow::<TaskObject>(&objects, drain).await?;
+        follow::<Alarm>(&objects, drain).await?;
+        follow::<AlarmNotes>(&objects, drain).await?;
+        let random = SharedRandom::new(deps.random.clone());
+        let addresses = Addresses::open(deps.store.clone(), random, &objects, now_ms).await?;
+        let context = Arc::new(Context::new(config, deps, objects, addresses, drain.clone()));
+        context.events.take_up().await?;
+        context.series.take_up(now_ms).await?;
+        reconcile::resume(&context).await.map_err(|error| StartError::Resume(error.into()))?;
+        reconcile::start(&context);
+        Ok(Self { context })
+    }
+
+    /// The API, as a client in this process calls it.
+    pub fn api(&self) -> Api {
+        Api::new(router(self.door(SocketAddr::from(([0, 0, 0, 0], 0)))))
+    }
+
+    fn door(&self, address: SocketAddr) -> Door {
+        let entrance = Entrance::new(self.context.clone());
+        Door { entrance, token: self.context.config.token.clone(), address }
+    }
+
+    /// Ends once the workers act on the first version.
+    pub async fn ready(&self) {
+        self.context.acknowledged.reached(1).await;
+    }
+
+    /// Stops the reconcilers once calls under way are finished; every object stays as it is. Says whether all ended within
+    /// `timeout`.
+    pub async fn shutdown(&self, timeout: Duration) -> bool {
+        self.context.drain.finish(timeout).await
+    }
 }
 
 /// Lists one type of objects and keeps the list true.
@@ -100,25 +160,23 @@ impl Handle {
 
     /// Ends once the workers act on the first version.
     pub async fn ready(&self) {
-        let mut acknowledged = self.context.acknowledged.subscribe();
-        // The sender lives in the context that `self` holds.
-        let _ = acknowledged.wait_for(|generation| *generation > 0).await;
+        self.plane.ready().await;
     }
 
     /// Takes in which addresses the host has now, where it explains what rules allow.
     pub fn set_host_addresses(&self, addresses: &[IpAddr]) {
-        self.context.set_host_addresses(addresses);
+        self.plane.context.set_host_addresses(addresses);
     }
 
     /// To be called before the node is told to stop. Says from now on, to who asks after the platform's health, that it is
     /// shutting down; starts no task in another's place, and takes the end of what was to go on for the platform's own.
     pub fn wind_down(&self) {
-        self.context.wind_down();
+        self.plane.context.wind_down();
     }
 
     /// Takes no more calls, finishes those under way, and stops the reconcilers; every object stays as it is. Says
     /// whether all ended within `timeout`.
     pub async fn shutdown(&self, timeout: Duration) -> bool {
-        self.context.drain.finish(timeout).await
+        self.plane.shutdown(timeout).await
     }
 }

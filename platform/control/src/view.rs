@@ -5,23 +5,31 @@
 //! What always holds: an object is only ever replaced by a later revision of itself, and every change has a
 //! *generation* of its own: who has seen a generation has seen every change up to it.
 
+mod alarms;
 mod askers;
 mod balancer;
+mod nodes;
+mod scaling;
 
 pub(crate) use balancer::{ToTell, User};
 
 use crate::keys;
 use crate::meters::Owner;
-use crate::model::{Definition, Image, SecurityGroup, Service, ServiceNotes, TaskObject};
+use crate::model::{
+    Definition, Image, Scaling, ScalingNotes, SecurityGroup, Service, ServiceNotes, TaskObject,
+};
 use crate::records::Stored;
+use alarms::Alarms;
 use askers::Askers;
 use balancer::Balancer;
+use nodes::NodesView;
 use skiff_plan::rollout::Rollout;
 use skiff_plan::security_groups;
+use skiff_plan::shift::Shift;
 use skiff_ports::store::{Key, Revision};
 use skiff_types::{
-    DEFAULT_GROUP, Group, Name, Namespace, QualifiedName, Restart, Rule, Task, TaskAddress, TaskDefinitionId,
-    TaskId, TaskStatus,
+    DEFAULT_GROUP, Group, Name, Namespace, QualifiedName, Restart, RolloutState, Rule, Task, TaskAddress,
+    TaskDefinitionId, TaskId, TaskStatus,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::{Excluded, Included};
@@ -96,6 +104,13 @@ pub(crate) struct View {
     pub(crate) security_groups: Table<SecurityGroup>,
     /// Listeners, rules, target groups.
     pub(crate) balancer: Balancer,
+    /// The nodes, and which tasks are where.
+    pub(crate) nodes: NodesView,
+    /// Alarms, and what is noted of them.
+    pub(crate) alarms: Alarms,
+    /// What moves the counts of services' tasks, and what is noted of that.
+    pub(crate) scaling: Table<Scaling>,
+    pub(crate) scaling_notes: Table<ScalingNotes>,
     /// Keys of records that can't be read. What they need must not be collected.
     pub(crate) unreadable: BTreeSet<Key>,
     /// Services of which something changed since their reconciler last looked.
@@ -222,6 +237,13 @@ impl View {
     /// How far a service's present deployment is, if it has begun.
     pub(crate) fn rollout_of(&self, service: &Service) -> Option<&Rollout> {
         self.notes.get(&keys::service_status(&service.name()))?.value.rollout_of(service)
+    }
+
+    /// How a service's weight moves, if it does: as long as its present deployment has not begun, that of the one before.
+    pub(crate) fn shift_of(&self, service: &Service) -> Option<&Shift> {
+        let notes = &self.notes.get(&keys::service_status(&service.name()))?.value;
+        let is_its = notes.service_created_at_ms == service.created_at_ms;
+        notes.rollout.as_ref().filter(|_| is_its)?.shift.as_ref()
     }
 
     /// The revision that a service goes to: what its user said, or what Skiff rolled that back to.
@@ -397,8 +419,11 @@ impl Viewed for Definition {
         &mut view.definitions
     }
 
-    fn index(view: &mut View, _: &Key, _: Option<&Self>, after: Option<&Self>) {
+    fn index(view: &mut View, key: &Key, _: Option<&Self>, after: Option<&Self>) {
         view.definition_went |= after.is_none();
+        if after.is_some() {
+            view.note_size(key);
+        }
     }
 }
 
@@ -439,10 +464,11 @@ impl Viewed for ServiceNotes {
             view.note_idler(&notes.service);
             view.services_to_look_at.insert(notes.service.clone());
         }
-        if goes_to(before) != goes_to(after) || asleep(before) != asleep(after) {
+        let leads = |notes| (goes_to(notes), weights(notes));
+        if leads(before) != leads(after) || asleep(before) != asleep(after) {
             view.owners_to_assign.insert(Owner { name: notes.service.clone(), in_service: true });
         }
-        if after.is_some() && !notes.completed {
+        if after.is_some_and(is_deploying) {
             view.deploying.insert(notes.service.clone());
         } else {
             view.deploying.remove(&notes.service);
@@ -453,6 +479,18 @@ impl Viewed for ServiceNotes {
 /// The revision that a service goes to by what was noted of it.
 fn goes_to(notes: Option<&ServiceNotes>) -> Option<&TaskDefinitionId> {
     Some(&notes?.rollout.as_ref()?.definition)
+}
+
+/// Between which revisions a service's requests are divided, and how, by what was noted of it.
+fn weights(notes: Option<&ServiceNotes>) -> Option<(&TaskDefinitionId, &TaskDefinitionId, u16)> {
+    let shift = notes?.rollout.as_ref()?.shift.as_ref()?;
+    Some((&shift.blue, &shift.green, shift.percent))
+}
+
+/// Whether a service's deployment is yet to be seen to be complete; one that has failed never is.
+fn is_deploying(notes: &ServiceNotes) -> bool {
+    let has_failed = notes.rollout.as_ref().is_some_and(|rollout| rollout.state == RolloutState::Failed);
+    !notes.completed && !has_failed
 }
 
 impl Viewed for TaskObject {
@@ -482,6 +520,7 @@ impl Viewed for TaskObject {
             view.services_to_look_at.insert(object.owner());
         }
         view.owners_to_assign.insert(Owner { name: object.owner(), in_service: object.in_service() });
+        view.note_place(key, before, after);
         let (had, has) = (before.and_then(Self::address_in_use), after.and_then(Self::address_in_use));
         view.addresses_left.extend(had.filter(|_| had != has));
         let settled = after.is_none_or(|object| match object.task.status {
@@ -530,6 +569,7 @@ mod tests {
                 listen: vec![],
                 deployment: skiff_types::DeploymentConfiguration::default(),
                 scale_to_zero: skiff_types::ScaleToZero::Never,
+                placement: skiff_types::Placement::default(),
             },
             created_at_ms: 0,
             updated_at_ms,

@@ -36,6 +36,7 @@ fn route(number: u32, targets: u32) -> Route {
         paths: vec!["/".parse().expect("a path"), "/api/v1".parse().expect("a path")],
         listen: Vec::new(),
         targets: (0..targets).map(target).collect(),
+        split: None,
         wakes: false,
     }
 }

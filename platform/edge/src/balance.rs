@@ -179,6 +179,12 @@ impl Edge {
         Aim { stuck_to: self.stuck_to(headers, aim.stickiness, aim.label()), ..aim }
     }
 
+    /// The same, where it falls to one of two revisions by their weight; `host` is a request's, normalised.
+    pub(crate) fn divide(&self, aim: Aim, host: Option<&str>) -> Aim {
+        let side = aim.group.side(host, self.chance());
+        Aim { side, ..aim }
+    }
+
     fn aim_at_group(&self, name: &QualifiedName) -> Result<Aim, Refusal> {
         let find = |service: &QualifiedName| {
             self.service(service).ok_or_else(|| Refusal::NoGroup { name: service.to_string() })

@@ -118,7 +118,7 @@ impl Edge {
         if listener.has_services()
             && let Some(service) = self.find(asked.host, path)
         {
-            let aim = self.aim_at_service(service, Some(asked.headers));
+            let aim = self.divide(self.aim_at_service(service, Some(asked.headers)), Some(asked.host));
             return Decided { ground: Ground::SERVICE, rule: None, decision: Ok(Decision::Forward(aim)) };
         }
         match &*listener.spec() {
@@ -133,7 +133,10 @@ impl Edge {
 
     fn carry_out(&self, by: By, action: &Action, listener: &Listener, asked: &Asked<'_>) -> Decided {
         let decision = match action {
-            Action::Forward(forward) => self.aim(forward, Some(asked.headers)).map(Decision::Forward),
+            Action::Forward(forward) => {
+                let aim = self.aim(forward, Some(asked.headers));
+                aim.map(|aim| Decision::Forward(self.divide(aim, Some(asked.host))))
+            }
             Action::Redirect(redirect) => {
                 let forwarded = listener.forwarded();
                 let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();

@@ -11,9 +11,11 @@
 mod choice;
 mod outcome;
 mod pools;
+mod side;
 
 pub(crate) use choice::{ATTEMPTS_MAX, Load, Tried};
 pub(crate) use outcome::Outcome;
+pub(crate) use side::Side;
 
 use crate::chance::Chance;
 use crate::daemon::{Pool, Speaks};
@@ -25,7 +27,7 @@ use skiff_kit::clock::monotonic_ns;
 use skiff_ledger::{Ledger, Meter, TargetState, TaskSlot};
 use skiff_ports::connect::Destination;
 use skiff_ports::snapshot::{self, Route};
-use skiff_types::{Algorithm, Limit, QualifiedName, Span, TargetGroupSpec, TargetHealthCheck, TaskId};
+use skiff_types::{Algorithm, Limit, QualifiedName, Span, Split, TargetGroupSpec, TargetHealthCheck, TaskId};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -52,14 +54,18 @@ pub(crate) struct Settings {
 pub(crate) struct Group {
     /// `NAMESPACE/NAME`.
     pub(crate) label: Box<str>,
+    /// Where what comes is divided, those of green behind the others.
     pub(crate) targets: Box<[Target]>,
     pub(crate) settings: Rc<Settings>,
     /// For requests that are tried again.
     pub(crate) budget: Rc<Budget>,
     /// The service that is woken where a request finds no target here, if it is one that sleeps.
     pub(crate) wakes: Option<QualifiedName>,
+    /// How what comes is divided among its targets, where they are of two revisions that share it by weight.
+    split: Option<Rc<Split>>,
     is_service: bool,
-    turn: Cell<usize>,
+    /// Whose turn it is: of all or those of blue, and of those of green.
+    turns: [Cell<usize>; 2],
     /// The same targets, spoken to in other ways, where groups of other names ask for that.
     others: RefCell<Vec<Rc<Self>>>,
 }
@@ -71,6 +77,8 @@ pub(crate) struct Target {
     pub(crate) label: Box<str>,
     /// A number for it that is the same in every worker, and after a restart.
     pub(crate) key: u64,
+    /// It is of the revision that comes, where what comes is divided.
+    pub(crate) is_green: bool,
     /// A task's; who is only known by an address has none.
     pub(crate) slot: Option<TaskSlot>,
     /// An address's, once the worker was told of it; a task has none.
@@ -90,6 +98,7 @@ pub(crate) enum Way {
 /// A target that is to be one of a group.
 struct Seed {
     label: Box<str>,
+    is_green: bool,
     slot: Option<TaskSlot>,
     meter: Option<Meter>,
     reached: Reached,
@@ -107,6 +116,8 @@ pub(crate) struct Aim {
     pub(crate) algorithm: Algorithm,
     /// The target group's own name, where it is another than that of the service which it is.
     pub(crate) named: Option<Rc<str>>,
+    /// Whose targets come into question.
+    pub(crate) side: Side,
     /// How long the client stays with its target.
     pub(crate) stickiness: Option<Span>,
     /// The key of the target that it is to stay with: the first that is tried, if that may be chosen.
@@ -161,6 +172,7 @@ impl Group {
     ) -> Self {
         let seed = |target: &snapshot::Target| Seed {
             label: target.task.to_string().into(),
+            is_green: route.split.as_ref().is_some_and(|split| split.green.contains(&target.task)),
             slot: Some(ledger.task(target.slot)),
             meter: None,
             reached: match target.port {
@@ -168,11 +180,15 @@ impl Group {
                 Some(port) => Reached::At(Destination::Task { task: target.task, port }),
             },
         };
-        let seeds: Vec<Seed> = route.targets.iter().map(seed).collect();
+        let mut seeds: Vec<Seed> = route.targets.iter().map(seed).collect();
+        seeds.sort_by_key(|seed| seed.is_green);
+        // Who has no target of either side here divides nothing.
+        let is_divided = [true, false].iter().all(|side| seeds.iter().any(|seed| seed.is_green == *side));
+        let split = route.split.clone().filter(|_| is_divided).map(Rc::new);
         let mut pools = Pools::of(before, worker);
         let label = route.service.to_string().into();
         let group = Self::new(label, &seeds, settings, (true, before), &mut pools);
-        let group = Self { wakes: route.wakes.then(|| route.service.clone()), ..group };
+        let group = Self { wakes: route.wakes.then(|| route.service.clone()), split, ..group };
         if let Some(before) = before {
             group.has_others_of(before, &mut pools);
         }
@@ -192,6 +208,7 @@ impl Group {
         let seeds: Vec<Seed> = addresses
             .map(|(label, destination, meter)| Seed {
                 label,
+                is_green: false,
                 slot: None,
                 meter,
                 reached: Reached::At(destination),
@@ -209,7 +226,7 @@ impl Group {
         let mut pools = Pools::of(Some(self), worker);
         let group =
             Self::new(self.label.clone(), &seeds, settings, (self.is_service, Some(self)), &mut pools);
-        let group = Self { wakes: self.wakes.clone(), ..group };
+        let group = Self { wakes: self.wakes.clone(), split: self.split.clone(), ..group };
         group.has_others_of(self, &mut pools);
         pools.close();
         group
@@ -233,8 +250,9 @@ impl Group {
             settings: settings.clone(),
             budget: before.map_or_else(Rc::default, |before| before.budget.clone()),
             wakes: None,
+            split: None,
             is_service,
-            turn: Cell::new(0),
+            turns: Default::default(),
             others: RefCell::default(),
         }
     }
@@ -265,7 +283,7 @@ impl Group {
         let seeds: Vec<Seed> = self.targets.iter().map(Seed::of).collect();
         let settings = Rc::new(Settings { speaks, ..(*self.settings).clone() });
         let group = Self::new(self.label.clone(), &seeds, &settings, (self.is_service, Some(self)), pools);
-        Self { wakes: self.wakes.clone(), ..group }
+        Self { wakes: self.wakes.clone(), split: self.split.clone(), ..group }
     }
 
     /// It is there no more: what its targets have goes on for as long as it said where they are addresses, and no
@@ -298,6 +316,7 @@ impl Seed {
     fn of(target: &Target) -> Self {
         Self {
             label: target.label.clone(),
+            is_green: target.is_green,
             slot: target.slot.clone(),
             meter: target.meter.clone(),
             reached: match &target.way {
@@ -308,10 +327,11 @@ impl Seed {
     }
 
     fn target(&self, speaks: Speaks, pools: &mut Pools) -> Target {
-        let Self { label, slot, meter, reached } = self;
+        let Self { label, is_green, slot, meter, reached } = self;
         Target {
             label: label.clone(),
             key: key_of(label),
+            is_green: *is_green,
             slot: slot.clone(),
             meter: meter.clone(),
             way: match reached {
@@ -403,6 +423,7 @@ impl Aim {
         Self {
             algorithm: settings.algorithm,
             named: None,
+            side: Side::default(),
             stickiness: settings.stickiness,
             stuck_to: None,
             among: None,
@@ -419,13 +440,14 @@ impl Aim {
 
     /// The target that is tried first: the one that the client is to stay with, if that may be chosen.
     pub(crate) fn first(&self, load: Load, chance: &Chance) -> Option<usize> {
-        let stuck_to = self.stuck_to.and_then(|key| self.group.find(key));
+        let stuck_to = self.stuck_to.and_then(|key| self.group.find(key, self.side));
         stuck_to.or_else(|| self.next(load, &Tried::default(), chance))
     }
 
     /// The target that is tried when these were.
     pub(crate) fn next(&self, load: Load, tried: &Tried, chance: &Chance) -> Option<usize> {
-        self.group.choose(self.algorithm, load, tried, chance)
+        let choose = |side| self.group.choose((self.algorithm, side), load, tried, chance);
+        choose(self.side).or_else(|| choose(self.side.instead()?))
     }
 }
 

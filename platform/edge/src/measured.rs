@@ -1,7 +1,7 @@
 //! What `benches/inside.rs` measures of the parts that are private to this crate. Nothing else uses it.
 
 use crate::chance::Chance;
-use crate::group::{Load, Tried};
+use crate::group::{Load, Side, Tried};
 use crate::headers::{self, Forwarded, RequestIds};
 use crate::routing::Table;
 use crate::trace::Trace;
@@ -24,7 +24,8 @@ impl Routing {
     /// Looks a host and a path up, and picks a target of the service: its place, if there is one.
     pub fn target(&self, host: &str, path: &str) -> Option<usize> {
         let service = self.0.find(host, path)?;
-        service.choose(service.settings.algorithm, Load::Requests, &Tried::default(), &self.1)
+        let how = (service.settings.algorithm, Side::Any);
+        service.choose(how, Load::Requests, &Tried::default(), &self.1)
     }
 }
 

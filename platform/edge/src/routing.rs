@@ -232,7 +232,7 @@ mod tests {
     use super::*;
     use crate::chance::Chance;
     use crate::daemon::Speaks;
-    use crate::group::{Load, Tried};
+    use crate::group::{Load, Side, Tried};
     use skiff_ports::snapshot;
     use skiff_types::{Algorithm, HostPattern, PathPrefix, QualifiedName, TargetProtocol, TaskId};
 
@@ -248,6 +248,7 @@ mod tests {
             paths: paths.iter().map(|path| path.parse().unwrap()).collect(),
             listen: Vec::new(),
             targets: slots.iter().map(task).collect(),
+            split: None,
             wakes: false,
         }
     }
@@ -260,11 +261,21 @@ mod tests {
     }
 
     fn pick(group: &Group) -> Option<usize> {
-        group.choose(group.settings.algorithm, Load::Requests, &Tried::default(), &Chance::new(1))
+        group.choose(
+            (group.settings.algorithm, Side::Any),
+            Load::Requests,
+            &Tried::default(),
+            &Chance::new(1),
+        )
     }
 
     fn pick_for_connection(group: &Group) -> Option<usize> {
-        group.choose(group.settings.algorithm, Load::Connections, &Tried::default(), &Chance::new(1))
+        group.choose(
+            (group.settings.algorithm, Side::Any),
+            Load::Connections,
+            &Tried::default(),
+            &Chance::new(1),
+        )
     }
 
     fn by(algorithm: Algorithm) -> Rc<Settings> {

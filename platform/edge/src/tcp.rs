@@ -64,10 +64,10 @@ impl Leads {
         match self {
             Self::ToService(name) => {
                 let group = edge.service(name).ok_or_else(|| TcpError::NoService(name.clone()))?;
-                Ok(Aim::at(group))
+                Ok(edge.divide(Aim::at(group), None))
             }
             Self::As(listener) => match listener.spec().as_ref().map(|spec| &spec.default_action) {
-                Some(Action::Forward(forward)) => Ok(edge.aim(forward, None)?),
+                Some(Action::Forward(forward)) => Ok(edge.divide(edge.aim(forward, None)?, None)),
                 Some(Action::Redirect(_) | Action::FixedResponse(_)) | None => Err(TcpError::NotForwarded),
             },
         }

@@ -1,5 +1,5 @@
-//! Small tools that every part above needs: clocks, randomness, backoff, drain, the token bucket, log files that
-//! rotate, the host's addresses.
+//! Small tools that every part above needs: clocks, randomness, backoff, drain, the token bucket, watermarks, log
+//! files that rotate, the host's addresses.
 //!
 //! Nothing here knows what a task is.
 
@@ -11,9 +11,11 @@ mod drain;
 mod host_addresses;
 mod rotated_file;
 mod token_bucket;
+mod watermark;
 
 pub use backoff::Backoff;
 pub use drain::Drain;
 pub use host_addresses::{host_addresses, host_addresses_later};
 pub use rotated_file::RotatedFile;
 pub use token_bucket::TokenBucket;
+pub use watermark::Watermark;

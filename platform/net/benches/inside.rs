@@ -27,7 +27,7 @@ const PIECE_BYTES: usize = 64 << 10;
 const WITHOUT_RATE: u64 = u64::MAX;
 
 fn decisions(criterion: &mut Criterion) {
-    let setup = NetworkSetup { spec: NetworkSpec::default(), own_doors: vec![] };
+    let setup = NetworkSetup { spec: NetworkSpec::default(), own_doors: vec![], node_index: 0 };
     let guard = Guard::new(&setup, &[]);
     let most = format!("{GROUPS_OF_TASK_MAX} groups of {RULES_MAX} rules, the last of which allows it");
     for (what, groups, rules) in

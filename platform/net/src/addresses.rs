@@ -16,23 +16,21 @@
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use skiff_types::{NetworkSpec, TaskAddress};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
 /// How long an address that came back is given to nobody, in milliseconds.
 pub const QUARANTINE_MS: u64 = 600_000;
-/// This node among those that share the network. There is one.
-pub const NODE_INDEX: u32 = 0;
 /// The first places of each subnet: the platform's own.
 pub const PLATFORM_PLACES: u32 = 16;
 /// The one of them that it connects to tasks from, and is connected to.
 const PLATFORM_PLACE: u32 = 1;
 /// The shortest prefix of a node's IPv4 subnet.
-const PREFIX_V4: u8 = 16;
-/// The shortest prefix of a node's IPv6 subnet.
+const PREFIX_V4_MIN: u8 = 16;
+/// The prefix of a node's IPv6 subnet.
 const PREFIX_V6: u8 = 64;
 /// Places in a subnet at most.
-const PLACES_MAX: u32 = 1 << (32 - PREFIX_V4);
+const PLACES_MAX: u32 = 1 << (32 - PREFIX_V4_MIN);
 /// Places in a subnet at least.
 const PLACES_MIN: u32 = 32;
 /// Places that one write of the cursor is good for, at most.
@@ -63,7 +61,7 @@ pub enum AddressError {
         /// How many there can be.
         nodes: u64,
         /// What each takes.
-        each: &'static str,
+        each: String,
     },
     /// Every address is taken.
     #[error(
@@ -87,7 +85,7 @@ pub enum AddressError {
 /// A node's part of the virtual network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subnet {
-    /// Its IPv4 addresses: a /16, or all there are if those are fewer.
+    /// Its IPv4 addresses: a /16 unless the network says otherwise, or all there are if those are fewer.
     pub ipv4: Ipv4Net,
     /// Its IPv6 addresses: a /64, or all there are if those are fewer.
     pub ipv6: Ipv6Net,
@@ -122,18 +120,20 @@ impl Subnet {
     /// If the network has no such part, or is too small.
     pub fn of_node(spec: &NetworkSpec, node_index: u32) -> Result<Self, AddressError> {
         let (node, ipv4, ipv6) = (u64::from(node_index), spec.ipv4, spec.ipv6);
-        let no_subnet = |network: IpNet, nodes: u64, each: &'static str| {
+        let no_subnet = |network: IpNet, nodes: u64, each: String| {
             Err(AddressError::NoSubnet { network, node: node_index, nodes, each })
         };
-        let length_v4 = ipv4.prefix_len().max(PREFIX_V4);
+        let length_v4 = length_v4(spec);
         let nodes = 1_u64 << (length_v4 - ipv4.prefix_len());
         if node >= nodes {
-            return no_subnet(ipv4.into(), nodes, "an IPv4 /16, or all of a smaller network");
+            let each = format!("an IPv4 /{length_v4}, or all of a smaller network");
+            return no_subnet(ipv4.into(), nodes, each);
         }
         let length_v6 = ipv6.prefix_len().max(PREFIX_V6);
         let nodes = 1_u64.checked_shl(u32::from(length_v6 - ipv6.prefix_len())).unwrap_or(u64::MAX);
         if node >= nodes {
-            return no_subnet(ipv6.into(), nodes, "an IPv6 /64, or all of a smaller network");
+            let each = format!("an IPv6 /{PREFIX_V6}, or all of a smaller network");
+            return no_subnet(ipv6.into(), nodes, each);
         }
         if places(32 - length_v4) < PLACES_MIN {
             return Err(AddressError::TooSmall { network: ipv4.into() });
@@ -147,6 +147,22 @@ impl Subnet {
             ipv4: Ipv4Net::new(Ipv4Addr::from_bits(v4), length_v4).expect("as long as IPv4 allows"),
             ipv6: Ipv6Net::new(Ipv6Addr::from_bits(v6), length_v6).expect("as long as IPv6 allows"),
         })
+    }
+
+    /// The node, counted from 0, whose part of the network has this address, whether or not there is one; `None` of an address
+    /// that is none of the network's.
+    pub fn index_of(spec: &NetworkSpec, address: IpAddr) -> Option<u32> {
+        match address.to_canonical() {
+            IpAddr::V4(address) if spec.ipv4.contains(&address) => {
+                Some((address.to_bits() - spec.ipv4.network().to_bits()) >> (32 - length_v4(spec)))
+            }
+            IpAddr::V6(address) if spec.ipv6.contains(&address) => {
+                let length_v6 = spec.ipv6.prefix_len().max(PREFIX_V6);
+                let index = (address.to_bits() - spec.ipv6.network().to_bits()) >> (128 - length_v6);
+                u32::try_from(index).ok()
+            }
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        }
     }
 
     /// The address that the platform itself connects to tasks from, and where they reach its internal listeners.
@@ -173,6 +189,11 @@ impl Subnet {
         let place = address.v4.to_bits().wrapping_sub(self.ipv4.network().to_bits());
         self.places_of_tasks().contains(&place).then_some(place)
     }
+}
+
+/// The prefix length of each node's IPv4 subnet.
+fn length_v4(spec: &NetworkSpec) -> u8 {
+    spec.ipv4.prefix_len().max(spec.node_prefix.clamp(PREFIX_V4_MIN, 32))
 }
 
 /// How many places so many bits can tell apart.
@@ -234,6 +255,11 @@ impl Allocator {
         });
         self.reserved_until = reserve.unwrap_or(self.reserved_until);
         Ok(Allocated { address: self.subnet.address(place), reserve })
+    }
+
+    /// Whether no task has any of its addresses.
+    pub fn is_unused(&self) -> bool {
+        !self.free_at_ms.contains(&IN_USE)
     }
 
     /// Takes back the address of a task that has it no more; once for each task.

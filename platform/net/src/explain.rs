@@ -159,7 +159,7 @@ mod tests {
 
     fn guard() -> Guard {
         let own_doors = vec!["0.0.0.0:8081".parse().unwrap()];
-        let setup = NetworkSetup { spec: NetworkSpec::default(), own_doors };
+        let setup = NetworkSetup { spec: NetworkSpec::default(), node_index: 0, own_doors };
         Guard::new(&setup, &["198.41.0.4".parse().unwrap()])
     }
 

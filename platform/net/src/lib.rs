@@ -73,7 +73,7 @@ mod stream;
 mod udp;
 mod wires;
 
-pub use addresses::{AddressError, Allocated, Allocator, NODE_INDEX, PLATFORM_PLACES, QUARANTINE_MS, Subnet};
+pub use addresses::{AddressError, Allocated, Allocator, PLATFORM_PLACES, QUARANTINE_MS, Subnet};
 pub use calls::CallFlow;
 pub use config::{Config, Deps, FlowLog, Limits};
 pub use duplex::Duplex;

@@ -8,7 +8,7 @@
 //! What always holds: no flow is judged by half of a change; nothing is called while something is borrowed that it might
 //! want.
 
-use crate::addresses::{AddressError, NODE_INDEX, Subnet};
+use crate::addresses::{AddressError, Subnet};
 use crate::calls::Pairs;
 use crate::config::{Config, Deps, FlowLog, Limits};
 use crate::error::NetError;
@@ -112,7 +112,7 @@ impl Network {
         }
         let Deps { ledger, resolver, flow_log, wires } = deps;
         let guard = Guard::new(&config.setup, &config.host_addresses);
-        let platform = Subnet::of_node(&config.setup.spec, NODE_INDEX)?.platform();
+        let platform = Subnet::of_node(&config.setup.spec, config.setup.node_index)?.platform();
         let interval = config.limits.flow_record_interval;
         let inner = Rc::new_cyclic(|this| Inner {
             this: this.clone(),

@@ -294,7 +294,7 @@ mod tests {
         let own_doors = doors.iter().map(|door| door.parse().unwrap()).collect();
         let host = ["127.0.0.1", "192.168.1.5", "198.41.0.4", "::1", "2a00::5"]
             .map(|host| host.parse::<IpAddr>().unwrap());
-        Guard::new(&NetworkSetup { spec: NetworkSpec::default(), own_doors }, &host)
+        Guard::new(&NetworkSetup { spec: NetworkSpec::default(), node_index: 0, own_doors }, &host)
     }
 
     fn class(guard: &Guard, address: &str, port: u16) -> Class {

@@ -9,8 +9,8 @@ use crate::spawner::Spawner;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use skiff_ports::images::Images;
+use skiff_ports::native::NativeCode;
 use skiff_ports::runtime::{ComponentReport, PrepareError};
-use skiff_sandbox::cache::NativeCache;
 use skiff_types::{Digest, Program};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -36,7 +36,7 @@ pub(crate) struct Compiler(Arc<Inner>);
 
 struct Inner {
     images: Arc<dyn Images>,
-    cache: NativeCache,
+    cache: Arc<dyn NativeCode>,
     reports: PathBuf,
     scratch: PathBuf,
     spawner: Spawner,
@@ -51,7 +51,7 @@ impl Compiler {
     /// Works in two folders below `dir`, which it makes: one for what is kept, one for what is in the making.
     pub(crate) fn new(
         dir: &Path,
-        cache: NativeCache,
+        cache: Arc<dyn NativeCode>,
         images: Arc<dyn Images>,
         spawner: Spawner,
         at_once: usize,

@@ -9,7 +9,9 @@
 
 mod child;
 mod compile;
+mod desk;
 mod flows;
+mod guest_metrics;
 mod listeners;
 mod logs;
 mod lost_lines;
@@ -27,6 +29,7 @@ pub mod wire;
 mod world;
 
 pub use child::die_with;
+pub use desk::Desk;
 pub use flows::FlowLog;
 pub use logs::LogFiles;
 pub use lost_lines::LostLines;

@@ -1,7 +1,9 @@
 //! The node: configuration, construction, the runtime port, and the port of the flow log.
 
 use crate::compile::Compiler;
+use crate::desk;
 use crate::flows::FlowLog;
+use crate::guest_metrics::GuestMetricQueue;
 use crate::listeners::{Listeners, asked_by_listeners, asked_by_service};
 use crate::logs::LogFiles;
 use crate::meters::{MeterAccounts, Meters};
@@ -21,19 +23,18 @@ use futures::stream::BoxStream;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use skiff_kit::Drain;
 use skiff_ledger::{Ledger, Totals};
-use skiff_ports::balancer::BalancerChange;
 use skiff_ports::cookie::CookieKey;
 use skiff_ports::flows::{FlowQuery, FlowRecord, Flows, InterfaceState};
 use skiff_ports::images::Images;
+use skiff_ports::metrics::GuestMetrics;
+use skiff_ports::native::NativeCode;
 use skiff_ports::network::NetworkSetup;
 use skiff_ports::runtime::{
-    ColdStart, ComponentReport, DesiredChange, DesiredRoute, DesiredTask, ForwardError, PrepareError,
-    Runtime, TargetReading, TaskEvent,
+    ColdStart, ComponentReport, DesiredChange, ForwardError, PrepareError, Runtime, TargetReading, TaskEvent,
 };
-use skiff_ports::snapshot::{Assignment, Route, Target, Version};
+use skiff_ports::snapshot::Version;
 use skiff_ports::spans::SampleShare;
-use skiff_sandbox::cache::NativeCache;
-use skiff_types::{Charge, Digest, Name, Program, QualifiedName, StopCode, StoppedReason, TaskId};
+use skiff_types::{Charge, Digest, Name, Program, QualifiedName, TaskId};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, TcpListener};
@@ -113,6 +114,7 @@ pub(crate) struct Shared {
     pub(crate) logs: LogFiles,
     pub(crate) flows: FlowLog,
     pub(crate) spans: SpanQueue,
+    pub(crate) guest_metrics: GuestMetricQueue,
     books: Mutex<Books>,
     changes: watch::Sender<u64>,
     events: mpsc::UnboundedSender<TaskEvent>,
@@ -133,7 +135,7 @@ impl Node {
     pub fn start(
         config: Config,
         listener: TcpListener,
-        cache: NativeCache,
+        cache: Arc<dyn NativeCode>,
         images: Arc<dyn Images>,
         logs: LogFiles,
         flows: FlowLog,
@@ -167,6 +169,7 @@ impl Node {
             logs,
             flows,
             spans: SpanQueue::new(),
+            guest_metrics: GuestMetricQueue::default(),
             books: Mutex::default(),
             changes: watch::Sender::new(0),
             events,
@@ -310,6 +313,10 @@ impl Runtime for Node {
         }
     }
 
+    async fn next_metrics(&self) -> GuestMetrics {
+        self.shared.guest_metrics.next().await
+    }
+
     async fn prepare(&self, program: &Program) -> Result<ComponentReport, PrepareError> {
         self.shared.compiler.prepare(program).await
     }
@@ -363,42 +370,17 @@ impl Flows for Node {
 
 impl Shared {
     fn assign(&self, change: DesiredChange) -> Version {
+        let mut asked: Vec<_> = asked_by_listeners(&change.balancer).collect();
+        let routes = change.routes.iter();
+        asked.extend(routes.map(|route| asked_by_service(route.service.clone(), &route.listen)));
+        asked.extend(change.withdrawn.iter().map(|service| asked_by_service(service.clone(), &[])));
         let mut world = self.world.lock().expect("no holder panics");
         let mut slots = self.slots.lock().expect("no holder panics");
-        let version = world.version + 1;
-        for task in change.ended {
-            slots.release(task, version);
-            world.end(task);
+        let mut meters = self.meters.lock().expect("no holder panics");
+        for refused in desk::assign(&mut world, &mut slots, &mut meters, change) {
+            let _ = self.events.send(refused);
         }
-        for DesiredTask { id, owner, in_service, spec, life } in change.tasks {
-            if world.has(id) {
-                continue;
-            }
-            let Some(slot) = slots.take(id, &owner, in_service) else {
-                let message = format!(
-                    "this node has {} tasks, the most that it can account for; stop tasks or scale services in",
-                    skiff_ledger::SLOTS
-                );
-                let reason = StoppedReason { code: StopCode::TaskFailedToStart, message };
-                let _ = self.events.send(TaskEvent::Ended { task: id, life, exit_code: None, reason });
-                continue;
-            };
-            world.run(Assignment { task: id, owner, in_service, spec, slot, life });
-        }
-        let mut asked: Vec<_> = asked_by_listeners(&change.balancer).collect();
-        for DesiredRoute { service, hosts, paths, listen, targets, wakes } in change.routes {
-            let target =
-                |task| slots.get(task).map(|slot| Target { task, slot, port: world.daemon_port(task) });
-            let targets = targets.into_iter().filter_map(target).collect();
-            asked.push(asked_by_service(service.clone(), &listen));
-            world.route(Route { service, hosts, paths, listen, targets, wakes });
-        }
-        change.withdrawn.iter().for_each(|service| world.withdraw(service));
-        asked.extend(change.withdrawn.into_iter().map(|service| asked_by_service(service, &[])));
-        let meters = self.meters.lock().expect("no holder panics").assign(&change.balancer, version);
-        world.balance(BalancerChange { meters, ..change.balancer });
-        world.connect(change.network);
-        world.version = version;
+        let version = world.version;
         self.version.send_replace(version);
         // Behind the version, so that no worker accepts what it does not know the way of.
         self.listeners.change(asked);
@@ -472,12 +454,11 @@ impl Shared {
     pub(crate) fn task_event(&self, event: TaskEvent) {
         if let TaskEvent::Ended { task, life, .. } = &event {
             let mut world = self.world.lock().expect("no holder panics");
-            let here = world.life(*task);
-            if here.is_some_and(|here| here != *life) || !world.has_ended(*task) {
+            let before = world.version;
+            if !world.take_in_end(*task, *life) {
                 return;
             }
-            if here.is_some() {
-                world.version += 1;
+            if world.version != before {
                 self.version.send_replace(world.version);
             }
         }

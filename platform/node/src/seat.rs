@@ -354,6 +354,7 @@ async fn listen(
             FromWorker::Logs(batch) => shared.logs.write(batch),
             FromWorker::Flows { records, lost } => shared.flows.write(records, lost),
             FromWorker::Spans { records, lost } => shared.spans.write(records, lost),
+            FromWorker::Metrics { points, dropped } => shared.guest_metrics.write(points, dropped),
             FromWorker::InterfaceState { request, state } => {
                 let mut seat = shared.seats[worker].lock().expect("no holder panics");
                 if let Some(reply) = seat.looking.remove(&request) {

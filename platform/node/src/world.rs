@@ -142,6 +142,17 @@ impl World {
         is_news
     }
 
+    /// A task ended by itself in one of its lives, as a version of its own if it is here; false if that was known, or it lives
+    /// anew since.
+    pub(crate) fn take_in_end(&mut self, task: TaskId, life: u32) -> bool {
+        let here = self.life(task);
+        if here.is_some_and(|here| here != life) || !self.has_ended(task) {
+            return false;
+        }
+        self.version += Version::from(here.is_some());
+        true
+    }
+
     /// Sends requests where the route says.
     pub(crate) fn route(&mut self, route: Route) {
         self.note_route(&route.service);

@@ -24,6 +24,7 @@ fn task(number: u64, status: TaskStatus) -> Task {
         definition: "hello:1".parse().expect("a definition"),
         group: Group::Service("hello".parse().expect("a name")),
         overrides: None,
+        node: None,
         address: None,
         status,
         stop: stopped.then_some(reason),
@@ -54,6 +55,7 @@ fn services(criterion: &mut Criterion) {
             name: &name,
             definition: &first,
             completed: None,
+            blue: None,
             desired: count,
             configuration: &configuration,
             is_paused: false,
@@ -92,9 +94,10 @@ fn routing_tables(criterion: &mut Criterion) {
             (0..count).map(|number| format!("default/s{number}").parse().expect("a name")).collect();
         let routed = |name| routes::Routed {
             service: name,
-            wishes: routes::Wishes { hosts: &[], paths: &[], listen: &[] },
+            wishes: routes::Wishes { hosts: &[], paths: &[], listen: &[], test_hosts: &[] },
             created_at_ms: NOW_MS,
             targets: vec![TaskId::from_parts(NOW_MS, [1; 10])],
+            split: None,
             wakes: false,
         };
         let routed: Vec<_> = names.iter().map(routed).collect();
@@ -225,15 +228,22 @@ fn members(group: u64) -> Vec<TaskId> {
     numbers.map(|number| task(number, TaskStatus::Running).id).collect()
 }
 
+/// All groups, with their tasks.
+fn groups() -> Vec<(TaskGroup, Vec<TaskId>)> {
+    let group = |number| {
+        let name = format!("s{number}").parse().expect("a name");
+        let group = TaskGroup { namespace: Namespace::default(), group: Group::Service(name) };
+        (group, members(number))
+    };
+    (0..GROUPS).map(group).collect()
+}
+
+fn size() -> TaskSize {
+    TaskSize { cpu: CpuUnits::new(128).expect("a size"), memory: MemorySize::from_mib(256) }
+}
+
 fn placing(criterion: &mut Criterion) {
-    let groups: Vec<(TaskGroup, Vec<TaskId>)> = (0..GROUPS)
-        .map(|number| {
-            let name = format!("s{number}").parse().expect("a name");
-            let group = TaskGroup { namespace: Namespace::default(), group: Group::Service(name) };
-            (group, members(number))
-        })
-        .collect();
-    let size = TaskSize { cpu: CpuUnits::new(128).expect("a size"), memory: MemorySize::from_mib(256) };
+    let (groups, size) = (groups(), size());
     for strategies in [&["spread(attribute:zone)", "spread(instance)"][..], &["binpack(memory)"], &["random"]]
     {
         let what = strategies.join(", ");
@@ -273,5 +283,69 @@ fn placing(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, services, tasks, routing_tables, kept, choosing, changing, placing);
+/// What each of some services is to do, and a place for each task that it starts: as many as were started.
+fn pass(
+    wanted: &service::Wanted<'_>,
+    services: &[(&TaskGroup, Vec<Task>)],
+    placement: &Placement,
+    nodes: &mut Nodes,
+) -> usize {
+    let (known, size, mut started) = (service::Known::default(), size(), 0);
+    for (group, tasks) in services {
+        let tasks: Vec<&Task> = tasks.iter().collect();
+        for action in service::plan(wanted, &known, &tasks, NOW_MS).actions {
+            assert!(matches!(action, service::Action::Start { .. }), "{action:?}");
+            nodes.release(&tasks[0].id);
+            let wanted = Wanted { group, size, placement };
+            placement::place(&wanted, tasks[0].id, 7, nodes).expect("there is room");
+            started += 1;
+        }
+    }
+    started
+}
+
+fn passes(criterion: &mut Criterion) {
+    let groups = groups();
+    let name: Name = "hello".parse().expect("a name");
+    let definition: TaskDefinitionId = "hello:1".parse().expect("a definition");
+    let (configuration, placement) = (DeploymentConfiguration::default(), Placement::default());
+    let wanted = service::Wanted {
+        name: &name,
+        definition: &definition,
+        completed: None,
+        blue: None,
+        desired: TASKS_PER_GROUP as u32,
+        configuration: &configuration,
+        is_paused: false,
+        is_failed: false,
+    };
+    for (what, first_is) in [("at rest", TaskStatus::Running), ("that each lost a task", TaskStatus::Stopped)]
+    {
+        let members_of = |number: u64| -> Vec<Task> {
+            let first = number * TASKS_PER_GROUP;
+            let status = |number| if number == first { first_is } else { TaskStatus::Running };
+            (first..first + TASKS_PER_GROUP).map(|number| task(number, status(number))).collect()
+        };
+        let services: Vec<(&TaskGroup, Vec<Task>)> =
+            groups.iter().zip(0..).map(|((group, _), number)| (group, members_of(number))).collect();
+        let mut nodes = cluster();
+        for (group, tasks) in &groups {
+            let wanted = Wanted { group, size: size(), placement: &placement };
+            assert_eq!(placement::place_all(&wanted, tasks, 7, &mut nodes).no_place, None);
+        }
+        for count in [1, GROUPS as usize] {
+            let services = &services[..count];
+            let lost = if first_is == TaskStatus::Stopped { count } else { 0 };
+            assert_eq!(pass(&wanted, services, &placement, &mut nodes), lost);
+            let tasks = count as u64 * TASKS_PER_GROUP;
+            let name =
+                format!("plan/a pass over {count} services {what}, {tasks} of 100000 tasks on {NODES} nodes");
+            criterion.bench_function(&name, |bencher| {
+                bencher.iter(|| pass(black_box(&wanted), services, &placement, &mut nodes));
+            });
+        }
+    }
+}
+
+criterion_group!(benches, services, tasks, routing_tables, kept, choosing, changing, placing, passes);
 criterion_main!(benches);

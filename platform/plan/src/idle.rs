@@ -81,6 +81,7 @@ mod tests {
             definition: "hello:1".parse().unwrap(),
             group: Group::Service("hello".parse().unwrap()),
             overrides: None,
+            node: None,
             address: None,
             status,
             stop: None,

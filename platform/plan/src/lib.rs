@@ -22,6 +22,7 @@ pub mod series;
 pub mod service;
 pub mod share;
 pub mod shed;
+pub mod shift;
 pub mod target_health;
 pub mod target_use;
 pub mod usage;

@@ -83,7 +83,7 @@ pub fn next(task: &Task, known: &Known, now_ms: u64) -> Step {
 }
 
 /// Whether a task that is to stop has something to finish before: an `http` task its requests, a daemon its connections,
-/// unless its program is gone.
+/// unless its program is gone. What was on a node that is gone finishes nothing.
 fn finishes(task: &Task, known: &Known) -> bool {
     let runs = task.stop.as_ref().is_some_and(|stop| match stop.code {
         StopCode::UserInitiated | StopCode::ServiceSchedulerInitiated | StopCode::Unhealthy => {
@@ -94,9 +94,11 @@ fn finishes(task: &Task, known: &Known) -> bool {
         | StopCode::Trapped
         | StopCode::OutOfMemory
         | StopCode::WorkerLost
+        | StopCode::NodeLost
         | StopCode::PlatformStopped => false,
     });
-    known.kind == Kind::Http || (known.daemon && runs)
+    let is_lost = task.stop.as_ref().is_some_and(|stop| stop.code == StopCode::NodeLost);
+    !is_lost && (known.kind == Kind::Http || (known.daemon && runs))
 }
 
 /// What becomes of a task that no worker has any more.
@@ -121,6 +123,7 @@ fn begins_anew(task: &Task, code: StopCode, restart: Restart) -> bool {
             | StopCode::Trapped
             | StopCode::OutOfMemory
             | StopCode::WorkerLost
+            | StopCode::NodeLost
             | StopCode::PlatformStopped
             | StopCode::Unhealthy,
         )
@@ -292,6 +295,7 @@ mod tests {
             definition: "hello:1".parse().unwrap(),
             group: Group::Family("hello".parse().unwrap()),
             overrides: None,
+            node: None,
             address: None,
             status,
             stop: stop.then(|| StoppedReason { code: StopCode::UserInitiated, message: String::new() }),
@@ -380,9 +384,12 @@ mod tests {
             assert_eq!(path_of(ending(code, None), known), in_order, "{code}");
             assert_eq!(path_of(ending(code, Some(0)), known), [Deprovisioning, Stopped], "{code}");
         }
-        for code in [StopCode::Exited, StopCode::Trapped, StopCode::WorkerLost] {
+        for code in [StopCode::Exited, StopCode::Trapped, StopCode::WorkerLost, StopCode::NodeLost] {
             assert_eq!(path_of(ending(code, None), known), [Deprovisioning, Stopped], "{code}");
         }
+        let http = Known { kind: Kind::Http, ..known };
+        assert_eq!(path_of(ending(StopCode::WorkerLost, None), http), in_order);
+        assert_eq!(path_of(ending(StopCode::NodeLost, None), http), [Deprovisioning, Stopped]);
         let full = Known { outstanding: 1, drain_until_ms: 100, ..known };
         let draining = Task { status: Stopping, ..ending(StopCode::UserInitiated, None) };
         assert_eq!(next(&draining, &full, 99), Step::Drain(100));

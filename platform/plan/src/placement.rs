@@ -73,6 +73,11 @@ pub fn place_all(wanted: &Wanted<'_>, tasks: &[TaskId], chance: u64, nodes: &mut
     Places { nodes: placed, no_place: None }
 }
 
+/// How many nodes come into question for tasks with this placement, whether or not they have room.
+pub fn admitting(placement: &Placement, nodes: &mut Nodes) -> u32 {
+    nodes.pool(placement).members().len() as u32
+}
+
 fn place_next(
     wanted: &Wanted<'_>,
     task: TaskId,

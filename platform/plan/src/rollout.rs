@@ -2,15 +2,17 @@
 //!
 //! It deliberately starts and stops nothing: `service` plans the tasks of the revision that is said here. A rollout is
 //! kept with what else is noted of the service, and written before anything is done by it: so whoever comes after a crash
-//! decides on from there.
+//! decides on from there. How weight moves between the revisions, where it does, is [`crate::shift`]'s.
 //!
 //! What always holds: what was decided and noted decides nothing more; a failure counts once; a rollout that rolls back is
-//! not itself given up, since there is nothing better; and each other one ends, if its circuit breaker is on and its tasks
-//! serve or fail.
+//! not itself given up, since there is nothing better, nor halted; and each other one ends, if its circuit breaker is on, its
+//! tasks serve or fail, and its user does not halt it.
 
 use crate::service::{Known, Stuck, ended_by_itself, ran_well};
+use crate::shift::{self, Shift, Stage};
 use skiff_types::{
-    CircuitBreaker, DeploymentId, Kind, RolloutState, StopCode, StoppedReason, Task, TaskDefinitionId, TaskId,
+    CircuitBreaker, DeploymentId, Kind, Name, RolloutState, StopCode, StoppedReason, Task, TaskDefinitionId,
+    TaskId,
 };
 use std::collections::BTreeSet;
 
@@ -52,6 +54,12 @@ pub struct Rollout {
     pub changed_at_ms: u64,
     /// The revision that failed, where this one rolls back from it.
     pub rolled_back_from: Option<TaskDefinitionId>,
+    /// Its user halted it, and it is under way.
+    pub is_paused: bool,
+    /// Alarms that were in `ALARM` when it began: nothing is decided by them.
+    pub unwatched: Vec<Name>,
+    /// How its weight moves, where it does: while it is under way, and of one that failed.
+    pub shift: Option<Shift>,
 }
 
 /// What a service's user asked for.
@@ -65,10 +73,14 @@ pub struct Asked<'a> {
     pub desired: u32,
     /// What becomes of it when its tasks fail.
     pub circuit_breaker: CircuitBreaker,
-    /// It is to take no step, and is not given up meanwhile.
+    /// It is to take no step; no failed task gives it up meanwhile, but an alarm does.
     pub is_paused: bool,
     /// It is to be given up now.
     pub is_aborted: bool,
+    /// How requests come to its revision.
+    pub strategy: skiff_types::Strategy,
+    /// Those of its alarms that are in `ALARM` now.
+    pub raised: &'a [Name],
 }
 
 /// What there is of a service.
@@ -80,6 +92,8 @@ pub struct Seen<'a> {
     pub known: &'a Known,
     /// Whether all tasks that there are to be are of this revision and serve, and none of another runs.
     pub is_complete: &'a dyn Fn(&TaskDefinitionId) -> bool,
+    /// Whether all tasks that there are to be are of this revision and serve, whatever else runs.
+    pub is_whole: &'a dyn Fn(&TaskDefinitionId) -> bool,
     /// Whether the revision to roll back to is still registered.
     pub can_go_back: bool,
     /// Now, in milliseconds since 1970.
@@ -124,18 +138,45 @@ impl Rollout {
             began_at_ms: now_ms,
             changed_at_ms: now_ms,
             rolled_back_from: None,
+            is_paused: false,
+            unwatched: asked.raised.to_vec(),
+            shift: None,
         }
     }
 
-    /// The last revision that completed, this one included; one that is rolled back to did before.
+    /// The last revision that completed, this one included; one that is rolled back to did before, and one that all requests
+    /// went to for as long as it was to be looked at has but to see the one before it off.
     pub fn last_completed(&self) -> Option<&TaskDefinitionId> {
         match self.state {
             RolloutState::Completed => Some(&self.definition),
-            RolloutState::InProgress | RolloutState::Failed if self.rolled_back_from.is_some() => {
+            RolloutState::InProgress | RolloutState::Failed
+                if self.rolled_back_from.is_some() || self.stage() == Some(Stage::CleanUp) =>
+            {
                 Some(&self.definition)
             }
             RolloutState::InProgress | RolloutState::Failed => self.completed.as_ref(),
         }
+    }
+
+    /// The revision that is to be whole beside its own: as long as requests may go to either.
+    pub fn blue(&self) -> Option<&TaskDefinitionId> {
+        let shift = self.shift.as_ref()?;
+        let is_kept = match self.state {
+            RolloutState::InProgress => shift.stage == Stage::Forward,
+            RolloutState::Failed => true,
+            RolloutState::Completed => false,
+        };
+        is_kept.then_some(&shift.blue)
+    }
+
+    fn stage(&self) -> Option<Stage> {
+        self.shift.as_ref().map(|shift| shift.stage)
+    }
+
+    /// When it is to be looked at again although nothing has changed, in milliseconds since 1970.
+    pub fn again_at_ms(&self, strategy: &skiff_types::Strategy) -> Option<u64> {
+        let shift = self.shift.as_ref().filter(|_| self.state == RolloutState::InProgress)?;
+        shift.next_at_ms(strategy)
     }
 
     /// Says what holds it up, or that nothing does any more. Why it rolls back stays said.
@@ -170,7 +211,33 @@ impl Rollout {
             began_at_ms: seen.now_ms,
             changed_at_ms: seen.now_ms,
             rolled_back_from: Some(self.definition.clone()),
+            is_paused: false,
+            unwatched: vec![],
+            shift: self.shift.clone().and_then(Shift::back),
         }
+    }
+
+    /// The shift by which one begins that is to move weight: where a revision that completed serves.
+    fn shift_that_begins(&self, asked: &Asked<'_>, seen: &Seen<'_>) -> Option<Shift> {
+        let blue = self.completed.as_ref().filter(|_| seen.can_go_back && asked.desired > 0)?;
+        let serves = |task: &&Task| task.definition == *blue && !task.is_stopping();
+        let is_rolling = asked.strategy == skiff_types::Strategy::Rolling;
+        let moves = !is_rolling && seen.tasks.iter().any(serves);
+        moves.then(|| Shift::begin(blue.clone(), self.definition.clone(), seen.now_ms))
+    }
+
+    /// Has its weight move on, if it is time.
+    fn advance(&mut self, asked: &Asked<'_>, seen: &Seen<'_>) {
+        if let Some(shift) = self.shift.as_mut().filter(|_| self.state == RolloutState::InProgress) {
+            let is_whole = (seen.is_whole)(&shift.green);
+            let (strategy, is_paused) = (asked.strategy, asked.is_paused);
+            shift.advance(&shift::Seen { strategy, is_whole, is_paused, now_ms: seen.now_ms });
+        }
+    }
+
+    /// The first of its alarms that is in `ALARM` and was not when it began.
+    fn raised<'a>(&self, asked: &Asked<'a>) -> Option<&'a Name> {
+        asked.raised.iter().find(|alarm| !self.unwatched.contains(alarm))
     }
 
     /// Counts the tasks of its revision that failed and were not counted yet; a task that succeeded after all of them makes
@@ -194,9 +261,11 @@ impl Rollout {
         self.counted.sort_unstable();
     }
 
-    /// Whether a task's end speaks against its revision: not if it ran well first, nor if it was lost with its worker.
+    /// Whether a task's end speaks against its revision: not if it ran well first, nor if it was lost with its worker or its
+    /// node.
     fn has_failed(&self, task: &Task, now_ms: u64) -> bool {
-        let failed = |stop: &StoppedReason| ended_by_itself(stop.code) && stop.code != StopCode::WorkerLost;
+        let is_lost = |code: StopCode| matches!(code, StopCode::WorkerLost | StopCode::NodeLost);
+        let failed = |stop: &StoppedReason| ended_by_itself(stop.code) && !is_lost(stop.code);
         let ran_well = ran_well(task, task.stopped_at_ms.unwrap_or(now_ms));
         self.is_of(task) && task.stop.as_ref().is_some_and(failed) && !ran_well
     }
@@ -219,6 +288,12 @@ impl Rollout {
         self.state = state;
         self.reason = reason;
         self.changed_at_ms = now_ms;
+        self.is_paused = false;
+        self.shift = match state {
+            // Its tasks stay as they are, and no request goes there.
+            RolloutState::Failed => self.shift.take().and_then(Shift::back),
+            RolloutState::InProgress | RolloutState::Completed => None,
+        };
     }
 }
 
@@ -226,16 +301,28 @@ impl Rollout {
 pub fn next(before: Option<&Rollout>, asked: &Asked<'_>, seen: &Seen<'_>) -> Rollout {
     match before {
         Some(rollout) if rollout.for_ == asked.deployment => judged(rollout.clone(), asked, seen),
-        before => judged(Rollout::begin(before, asked, seen.now_ms), asked, seen),
+        before => {
+            let mut rollout = Rollout::begin(before, asked, seen.now_ms);
+            rollout.shift = rollout.shift_that_begins(asked, seen);
+            judged(rollout, asked, seen)
+        }
     }
 }
 
 fn judged(mut rollout: Rollout, asked: &Asked<'_>, seen: &Seen<'_>) -> Rollout {
     if rollout.state == RolloutState::InProgress {
         rollout.count(seen);
+        rollout.is_paused = asked.is_paused && rollout.rolled_back_from.is_none();
     }
     match verdict(&rollout, asked, seen) {
-        Verdict::GoOn => {}
+        Verdict::GoOn => {
+            let stage = rollout.stage();
+            rollout.advance(asked, seen);
+            if rollout.stage() != stage {
+                // Where nothing of the revision before runs any more, there is nothing to see off.
+                return judged(rollout, asked, seen);
+            }
+        }
         Verdict::Complete => {
             let says_why = rollout.rolled_back_from.is_some();
             let reason = if says_why { rollout.reason.clone() } else { String::new() };
@@ -267,7 +354,23 @@ pub fn verdict(rollout: &Rollout, asked: &Asked<'_>, seen: &Seen<'_>) -> Verdict
             (false, true) => Verdict::Fail { reason: format!("its user aborted it; {NOTHING_BEFORE}") },
             (false, false) => Verdict::GoOn,
         }
-    } else if in_progress && (seen.is_complete)(&rollout.definition) {
+    } else if is_judged
+        && in_progress
+        && rollout.stage() != Some(Stage::CleanUp)
+        && let Some(alarm) = rollout.raised(asked)
+    {
+        let reason = format!("the alarm {alarm} is in ALARM");
+        match asked.circuit_breaker {
+            CircuitBreaker::Stop => Verdict::Fail { reason },
+            CircuitBreaker::Off | CircuitBreaker::RollBack if can_go_back => Verdict::RollBack { reason },
+            CircuitBreaker::Off | CircuitBreaker::RollBack => {
+                Verdict::Fail { reason: format!("{reason}; {NOTHING_BEFORE}") }
+            }
+        }
+    } else if in_progress
+        && rollout.stage() != Some(Stage::Forward)
+        && (seen.is_complete)(&rollout.definition)
+    {
         Verdict::Complete
     } else if is_judged && in_progress && !asked.is_paused && rollout.failed_tasks >= threshold {
         let reason = tripped(rollout, seen);

@@ -5,7 +5,7 @@
 //! What always holds: a host and path leads to one service, and so does a listener; where two ask for it, the one that was
 //! made first has it.
 
-use skiff_types::{HostPattern, Listen, PathPrefix, QualifiedName, RouteError, ServiceSpec, TaskId};
+use skiff_types::{HostPattern, Listen, PathPrefix, QualifiedName, RouteError, ServiceSpec, Split, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which hosts a route takes.
@@ -35,11 +35,14 @@ pub struct Wishes<'a> {
     pub paths: &'a [PathPrefix],
     /// The listeners that were named.
     pub listen: &'a [Listen],
+    /// The hosts, beside those, that lead to the revision that comes while there is one.
+    pub test_hosts: &'a [HostPattern],
 }
 
 impl<'a> From<&'a ServiceSpec> for Wishes<'a> {
     fn from(spec: &'a ServiceSpec) -> Self {
-        Self { hosts: &spec.hosts, paths: &spec.paths, listen: &spec.listen }
+        let test_hosts = &spec.deployment.test_hosts;
+        Self { hosts: &spec.hosts, paths: &spec.paths, listen: &spec.listen, test_hosts }
     }
 }
 
@@ -54,6 +57,8 @@ pub struct Routed<'a> {
     pub created_at_ms: u64,
     /// Its tasks that take requests or connections.
     pub targets: Vec<TaskId>,
+    /// How requests are divided among them, where two revisions share them by weight.
+    pub split: Option<Split>,
     /// Whether a request that finds none of them has one started, and waits for it.
     pub wakes: bool,
 }
@@ -72,6 +77,8 @@ pub struct ServiceRoute {
     pub listen: Vec<Listen>,
     /// The tasks behind it; empty if none takes requests or connections at present.
     pub targets: Vec<TaskId>,
+    /// How requests are divided among them, where two revisions share them by weight.
+    pub split: Option<Split>,
     /// Whether a request that finds none of them has one started, and waits for it.
     pub wakes: bool,
 }
@@ -94,14 +101,15 @@ pub fn default_host(service: &QualifiedName) -> HostPattern {
 }
 
 /// The hosts and the paths that a service answers on. No path is no answer; no host is one: with listeners alone a service
-/// takes no requests.
+/// takes no requests. Test hosts stand beside all others.
 pub fn effective(service: &QualifiedName, wishes: Wishes<'_>) -> (Vec<Host>, Vec<PathPrefix>) {
-    let effective_hosts = match (wishes.hosts, wishes.paths) {
+    let mut effective_hosts: Vec<Host> = match (wishes.hosts, wishes.paths) {
         ([], []) if !wishes.listen.is_empty() => vec![],
         ([], []) => vec![Host::Pattern(default_host(service))],
         ([], _) => vec![Host::Any],
         (hosts, _) => hosts.iter().cloned().map(Host::Pattern).collect(),
     };
+    effective_hosts.extend(wishes.test_hosts.iter().cloned().map(Host::Pattern));
     let effective_paths = match wishes.paths {
         [] => vec!["/".parse().expect("a path")],
         paths => paths.to_vec(),
@@ -161,8 +169,8 @@ pub fn table(mut services: Vec<Routed<'_>>) -> Vec<ServiceRoute> {
         let mut listen = routed.wishes.listen.to_vec();
         listen.retain(|listen| listened.insert(*listen));
         let service = routed.service.clone();
-        let Routed { targets, wakes, .. } = routed;
-        table.push(ServiceRoute { service, hosts, paths, listen, targets, wakes });
+        let Routed { targets, split, wakes, .. } = routed;
+        table.push(ServiceRoute { service, hosts, paths, listen, targets, split, wakes });
     }
     table
 }
@@ -181,11 +189,12 @@ mod tests {
         hosts: &'a [HostPattern],
         paths: &'a [PathPrefix],
     ) -> Routed<'a> {
-        Routed { service, wishes: wishes_of(hosts, paths), created_at_ms: 0, targets: vec![], wakes: false }
+        let wishes = wishes_of(hosts, paths);
+        Routed { service, wishes, created_at_ms: 0, targets: vec![], split: None, wakes: false }
     }
 
     fn wishes_of<'a>(hosts: &'a [HostPattern], paths: &'a [PathPrefix]) -> Wishes<'a> {
-        Wishes { hosts, paths, listen: &[] }
+        Wishes { hosts, paths, listen: &[], test_hosts: &[] }
     }
 
     #[test]
@@ -203,6 +212,19 @@ mod tests {
         );
         let (hosts, paths) = effective(&name("default/hello"), wishes_of(&["a.b".parse().unwrap()], &[]));
         assert_eq!((hosts, paths), (vec![host("a.b")], vec![root]));
+    }
+
+    #[test]
+    fn test_hosts_stand_beside_all_others_and_are_taken_once_too() {
+        let (first, second) = (name("default/first"), name("default/second"));
+        let test_hosts = ["green.example".parse().unwrap()];
+        let tested = Wishes { test_hosts: &test_hosts, ..wishes_of(&[], &[]) };
+        let (hosts, _) = effective(&first, tested);
+        let expected = ["first.localhost", "green.example"].map(|host| Host::Pattern(host.parse().unwrap()));
+        assert_eq!(hosts, expected);
+        let holder = Routed { wishes: tested, ..routed(&first, &[], &[]) };
+        let error = check(&routed(&second, &test_hosts, &[]), &[holder]).unwrap_err();
+        assert_eq!(error.route, "green.example/");
     }
 
     #[test]
@@ -226,7 +248,7 @@ mod tests {
     }
 
     fn with<'a>(service: &'a QualifiedName, listen: &'a [Listen]) -> Routed<'a> {
-        Routed { wishes: Wishes { hosts: &[], paths: &[], listen }, ..routed(service, &[], &[]) }
+        Routed { wishes: Wishes { listen, ..wishes_of(&[], &[]) }, ..routed(service, &[], &[]) }
     }
 
     #[test]
@@ -245,7 +267,7 @@ mod tests {
         assert_eq!((table[1].hosts.as_slice(), table[1].listen.as_slice()), (&[][..], &[other][..]));
 
         let hosts = ["a.example".parse().unwrap()];
-        let named = Wishes { hosts: &hosts, paths: &[], listen: &one };
+        let named = Wishes { listen: &one, ..wishes_of(&hosts, &[]) };
         let (hosts, _) = effective(&first, named);
         assert_eq!(hosts.len(), 1, "hosts that are named stand beside listeners");
     }
@@ -279,6 +301,7 @@ mod tests {
                     wishes: Wishes { listen: &listen[..l], ..wishes_of(&hosts[..h.min(3)], &paths[..p.min(3)]) },
                     created_at_ms,
                     targets: vec![],
+                    split: None,
                     wakes: false,
                 })
                 .collect();

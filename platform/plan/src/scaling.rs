@@ -11,8 +11,8 @@
 //! <https://docs.aws.amazon.com/autoscaling/application/userguide/>
 //!
 //! It deliberately starts and stops nothing, and what it must remember ([`Memory`]) is handed in and out, so that who kills the
-//! platform between two decisions changes none of them. By a metric it neither brings a service to zero tasks nor back, since
-//! nothing is measured of one that has none.
+//! platform between two decisions changes none of them. By a metric or an alarm it neither brings a service to zero tasks nor
+//! back, since nothing is measured of one that has none.
 //!
 //! What always holds: the count is within the bounds, unless tasks are protected and it was above them; missing data takes no
 //! task away; of what is decided and carried out, the same data decides nothing more.
@@ -21,7 +21,7 @@ mod scheduled;
 mod step;
 mod tracking;
 
-pub use tracking::{CALM_MIN_S, POINTS_MAX, Point, hold};
+pub use tracking::{CALM_MIN_S, POINTS_MAX, Point, hold, looks_back_s};
 
 use skiff_types::{AlarmState, Bounds, MetricValue, Name, Policy, ScalingSpec, Schedule, ServiceSpec, Zone};
 use std::collections::BTreeMap;
@@ -39,8 +39,8 @@ pub struct Observed {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Signal {
     /// Of target tracking: the metric second by second, the oldest first, the last one of the second that has just ended; `None`
-    /// where it was not measured. A second in which tasks ran and nothing came is a point of 0. [`POINTS_MAX`] are enough. For a
-    /// metric that is put less often there is [`hold`].
+    /// where it was not measured. A second in which tasks ran and nothing came is a point of 0. How many are enough, says
+    /// [`looks_back_s`]. For a metric that is put less often there is [`hold`].
     Points(Vec<Option<Point>>),
     /// Of step scaling: the alarm as it was evaluated last.
     Alarm(AlarmSignal),
@@ -163,6 +163,7 @@ pub fn decide(spec: &ScalingSpec, observed: &Observed, memory: &Memory, now_ms: 
         })
         .collect();
     let (wanted, why) = count(&casts, observed.desired);
+    let wanted = wanted.max(u32::from(observed.desired > 0));
     let (min, max) = bounds(spec, memory.bounds);
     let mut desired = wanted.clamp(min, max);
     if spec.scale_in_protected {
@@ -171,19 +172,19 @@ pub fn decide(spec: &ScalingSpec, observed: &Observed, memory: &Memory, now_ms: 
     remember(&mut memory, &casts, observed, desired, now_ms);
     let reason = (desired != observed.desired).then(|| {
         let bounded = format!("its bounds are {min} and {max} tasks");
-        let why = match why {
+        match why {
             Some(why) if desired == wanted => why,
             Some(why) if is_on_the_way(observed.desired, desired, wanted) => format!("{why}; {bounded}"),
             Some(_) | None => bounded,
-        };
-        format!("{} to {desired} tasks: {why}", observed.desired)
+        }
     });
     let again = casts.iter().filter_map(|(_, (_, again_at_ms))| *again_at_ms).chain(due_ms);
     Decision { desired, reason, again_at_ms: again.min(), memory }
 }
 
-/// The fewest and the most tasks: what schedules say, else the specification. Where they contradict each other, the fewest hold.
-fn bounds(spec: &ScalingSpec, scheduled: Bounds) -> (u32, u32) {
+/// The fewest and the most tasks: what schedules say ([`Memory::bounds`]), else the specification. Where they contradict each
+/// other, the fewest hold.
+pub fn bounds(spec: &ScalingSpec, scheduled: Bounds) -> (u32, u32) {
     let min = scheduled.min.unwrap_or(spec.min).min(ServiceSpec::DESIRED_MAX);
     let max = scheduled.max.unwrap_or(spec.max).min(ServiceSpec::DESIRED_MAX);
     (min, max.max(min))
@@ -194,7 +195,8 @@ fn vote(policy: &Policy, signal: Option<&Signal>, desired: u32, memory: &Memory,
         (Policy::TargetTracking(tracking), Some(Signal::Points(points))) => {
             tracking::vote(tracking, points, desired, memory, now_ms)
         }
-        (Policy::Step(step), Some(Signal::Alarm(alarm))) => {
+        // As of tracking: of a service without tasks an alarm knows nothing.
+        (Policy::Step(step), Some(Signal::Alarm(alarm))) if desired > 0 => {
             step::vote(step, alarm, desired, &memory.of(&step.name), now_ms)
         }
         // What it follows is not known.

@@ -69,7 +69,11 @@ impl Due {
                 let moment = civil(*local).and_then(|local| first(&zone, local));
                 Self::Once(moment.ok_or_else(never)?)
             }
-            Schedule::Rate(rate) => Self::Every { ms: rate.ms() },
+            Schedule::Rate(rate) => {
+                // It has no need of one, but what is said is to be true.
+                named()?;
+                Self::Every { ms: rate.ms() }
+            }
             Schedule::Cron(cron) => {
                 Self::Calendar { pattern: Box::new(pattern(cron).ok_or_else(never)?), zone: named()? }
             }

@@ -17,6 +17,10 @@ pub const MINUTES_KEPT_MS: u64 = 15 * 86_400_000;
 pub const WRITE_INTERVAL_MS: u64 = 5_000;
 /// The most series of custom metrics.
 pub const SERIES_MAX: usize = 10_000;
+/// The most of them that guests of one service, or of one family, put.
+pub const SERIES_OF_SOURCE_MAX: usize = 200;
+/// The most of them that guests of one namespace put, however many services there are in it.
+pub const SERIES_OF_GUESTS_MAX: usize = 2_000;
 /// The most periods of one answer: as many as there are minutes.
 pub const PERIODS_MAX: u64 = MINUTES_KEPT_MS / Resolution::Minute.span_ms();
 
@@ -113,6 +117,16 @@ impl Ring {
         }
     }
 
+    /// Forgets the points of the seconds from `from_s` on.
+    pub fn forget_from(&mut self, from_s: u64) {
+        while self.runs.back().is_some_and(|run| run.start_s >= from_s) {
+            self.runs.pop_back();
+        }
+        if let Some(run) = self.runs.back_mut().filter(|run| run.end_s() > from_s) {
+            run.length_s = from_s - run.start_s;
+        }
+    }
+
     /// Puts the point of a second that has none yet before the run at `index`.
     fn insert(&mut self, index: usize, at_s: u64, datum: &Datum) {
         let point = Point::of(datum);
@@ -193,9 +207,21 @@ impl Periods {
         (count <= PERIODS_MAX).then(|| Self { period_ms, first_ms, data: vec![None; count as usize] })
     }
 
-    /// Whether a point of a minute falls into one period.
+    /// The last `count` periods up to `end_ms`, which may begin at any second. None if they were more than [`PERIODS_MAX`], began
+    /// before 1970, or a period or their end has no whole seconds.
+    pub fn until(period_ms: u64, end_ms: u64, count: u32) -> Option<Self> {
+        let is_whole = |ms: u64| ms.is_multiple_of(Resolution::Second.span_ms());
+        if period_ms == 0 || !is_whole(period_ms) || !is_whole(end_ms) || u64::from(count) > PERIODS_MAX {
+            return None;
+        }
+        let first_ms = end_ms.checked_sub(period_ms.checked_mul(u64::from(count))?)?;
+        Some(Self { period_ms, first_ms, data: vec![None; count as usize] })
+    }
+
+    /// Whether each point of a minute falls into one period.
     pub fn have_whole_minutes(&self) -> bool {
-        self.period_ms.is_multiple_of(Resolution::Minute.span_ms())
+        let is_whole = |ms: u64| ms.is_multiple_of(Resolution::Minute.span_ms());
+        is_whole(self.period_ms) && is_whole(self.first_ms)
     }
 
     /// When the first of them begins.

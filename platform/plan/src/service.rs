@@ -8,9 +8,12 @@
 //! but while no other serves, an unhealthy `http` task stays until one does, as far as there is room for those that are to
 //! replace it, since the load balancer rather sends requests to it than to nobody.
 //!
+//! While weight moves from one revision (blue) to another (green), both are kept whole, each by itself: what is of neither is
+//! replaced by blue's, and green serves in nobody's stead.
+//!
 //! What always holds: of the tasks that serve, none is stopped for a newer revision by which fewer than the minimum would
-//! serve; nothing is started by which there would be more than the maximum, those that end apart; what was planned and
-//! carried out plans nothing more.
+//! serve; nothing is started by which there would be more than the maximum, those that end apart, or while both revisions are
+//! kept whole more than twice the desired count, if that is more; what was planned and carried out plans nothing more.
 
 use skiff_types::{
     DeploymentConfiguration, Health, Kind, Name, StopCode, StoppedReason, Task, TaskDefinitionId, TaskId,
@@ -21,8 +24,14 @@ use skiff_types::{
 pub const BACKOFF_FIRST_MS: u64 = 100;
 /// The longest wait before a task is started again, in milliseconds.
 pub const BACKOFF_MOST_MS: u64 = 300_000;
+/// A program that nobody checks serves in the stead of others once it has stayed up for so long, in milliseconds.
+pub const STAYS_UP_MS: u64 = 1_000;
 /// A task that was ready this long ago had started well: the wait after it is the first one again; in milliseconds.
 pub const RAN_WELL_MS: u64 = 30_000;
+
+/// The tasks that there are at most while two revisions are kept whole, in percent of the desired count, unless more are
+/// allowed at any time.
+const BOTH_PERCENT: u16 = 200;
 
 /// What is to be done for a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +64,8 @@ pub struct Wanted<'a> {
     /// The last revision that completed: what takes the place of lost tasks while the service may not go on to
     /// `definition`.
     pub completed: Option<&'a TaskDefinitionId>,
+    /// The revision that is to be whole beside `definition`, while requests may go to either.
+    pub blue: Option<&'a TaskDefinitionId>,
     /// How many tasks; of a service that is to go none.
     pub desired: u32,
     /// How it goes from one revision to the next.
@@ -78,7 +89,7 @@ pub struct Known {
 /// What is to be done now, and when to look again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// What is to be done, in any order.
+    /// What is to be done, in any order but that what is to stop makes room for what is to start.
     pub actions: Vec<Action>,
     /// Look again then, in milliseconds since 1970, if nothing has changed.
     pub again_at_ms: Option<u64>,
@@ -98,18 +109,10 @@ pub fn plan(wanted: &Wanted<'_>, known: &Known, tasks: &[&Task], now_ms: u64) ->
     let judge = Judge { wanted, known, now_ms };
     let living: Vec<&Task> = tasks.iter().copied().filter(|task| !task.is_stopping()).collect();
     let again_at_ms = judge.again_at_ms(&living);
-    let (sick, rest): (Vec<&Task>, Vec<&Task>) =
-        living.into_iter().partition(|task| judge.is_unhealthy(task));
-    let sick_count = sick.len();
-    let sick = all_but_newest(sick, judge.spared_max(&rest));
-    let spared = sick_count - sick.len();
-    let mut actions: Vec<Action> = sick.into_iter().map(stop_unhealthy).collect();
-    let mut stuck = None;
-    if wanted.is_paused || wanted.is_failed {
-        judge.stand(&rest, spared, tasks, &mut actions);
-    } else {
-        stuck = judge.roll(&rest, spared, tasks, &mut actions);
-    }
+    let (actions, stuck) = match wanted.blue {
+        Some(blue) => (judge.keep_both(blue, living, tasks), None),
+        None => judge.keep(living, tasks),
+    };
     Plan { actions, again_at_ms, stuck }
 }
 
@@ -187,6 +190,68 @@ impl Judge<'_> {
         let is_served = others.iter().any(|task| self.known.is_proven(task, self.now_ms));
         let room = self.most() - self.desired();
         if self.is_http() && !is_served { room.min(self.desired()) } else { 0 }
+    }
+
+    /// What is to be done for these tasks; why the deployment can't go on, if that is so.
+    fn keep(&self, living: Vec<&Task>, all: &[&Task]) -> (Vec<Action>, Option<Stuck>) {
+        let (sick, rest): (Vec<&Task>, Vec<&Task>) =
+            living.into_iter().partition(|task| self.is_unhealthy(task));
+        let sick_count = sick.len();
+        let sick = all_but_newest(sick, self.spared_max(&rest));
+        let spared = sick_count - sick.len();
+        let mut actions: Vec<Action> = sick.into_iter().map(stop_unhealthy).collect();
+        let mut stuck = None;
+        if self.wanted.is_paused || self.wanted.is_failed {
+            self.stand(&rest, spared, all, &mut actions);
+        } else {
+            stuck = self.roll(&rest, spared, all, &mut actions);
+        }
+        (actions, stuck)
+    }
+
+    /// Blue is kept whole as if nobody deployed anything else, and green beside it, as far as there is room; a deployment that
+    /// has failed starts no more of it. That its user halted it holds its weight, not its tasks.
+    fn keep_both(&self, blue: &TaskDefinitionId, living: Vec<&Task>, all: &[&Task]) -> Vec<Action> {
+        let configuration = DeploymentConfiguration {
+            max_percent: self.wanted.configuration.max_percent.max(BOTH_PERCENT),
+            ..self.wanted.configuration.clone()
+        };
+        let wanted = Wanted {
+            definition: blue,
+            completed: Some(blue),
+            blue: None,
+            configuration: &configuration,
+            is_paused: false,
+            is_failed: false,
+            ..*self.wanted
+        };
+        let serving = Judge { wanted: &wanted, known: self.known, now_ms: self.now_ms };
+        let (green, rest): (Vec<&Task>, Vec<&Task>) =
+            living.into_iter().partition(|task| self.is_current(task));
+        let (sick, green): (Vec<&Task>, Vec<&Task>) =
+            green.into_iter().partition(|task| self.is_unhealthy(task));
+        let surplus = green.len().saturating_sub(self.desired());
+        let missing = self.desired().saturating_sub(green.len());
+        let green_count = green.len() - surplus;
+        let rest_count = rest.len();
+
+        let (mut actions, _) = serving.keep(rest, all);
+        let stops = actions.iter().filter(|action| matches!(action, Action::Stop { .. })).count();
+        let mut room = serving.most().saturating_sub(rest_count - stops + green_count);
+        actions.retain(|action| match action {
+            Action::Start { .. } => {
+                let has_room = room > 0;
+                room = room.saturating_sub(1);
+                has_room
+            }
+            Action::Stop { .. } => true,
+        });
+        actions.extend(sick.into_iter().map(stop_unhealthy));
+        self.stop_scaled_in(first_to_go(green).take(surplus).collect(), &mut actions);
+        if !self.wanted.is_failed {
+            self.start(self.wanted.definition, missing.min(room), all, &mut actions);
+        }
+        actions
     }
 
     /// The deployment takes the steps that its bounds allow; why it can't go on, if that is so.
@@ -332,9 +397,13 @@ impl Judge<'_> {
 }
 
 impl Known {
-    /// When it is known of a task at the latest whether it is healthy.
+    /// When it is known of a task at the latest whether it is healthy; of a program that nobody checks, whether it stays up.
     fn known_at_ms(&self, task: &Task, now_ms: u64) -> u64 {
-        task.started_at_ms.unwrap_or(now_ms).saturating_add(self.checked_within_ms)
+        let within_ms = match self.kind {
+            Some(Kind::Command) if task.health == Health::Unchecked => STAYS_UP_MS,
+            Some(Kind::Command | Kind::Http) | None => self.checked_within_ms,
+        };
+        task.started_at_ms.unwrap_or(now_ms).saturating_add(within_ms)
     }
 
     /// Whether a task may serve in the stead of others: it is ready, and nobody is yet to find out whether it is healthy.
@@ -374,6 +443,7 @@ pub fn ended_by_itself(code: StopCode) -> bool {
         | StopCode::Trapped
         | StopCode::OutOfMemory
         | StopCode::WorkerLost
+        | StopCode::NodeLost
         | StopCode::Unhealthy => true,
         StopCode::UserInitiated | StopCode::ServiceSchedulerInitiated | StopCode::PlatformStopped => false,
     }

@@ -1,6 +1,6 @@
 //! One bar for each of some things, with the spread of what was measured.
 
-use crate::{PlotError, Svg, WIDTH, text_width, three_digits};
+use crate::{PlotError, Svg, WIDTH, number, text_width};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -58,7 +58,7 @@ fn draw(text: &mut String, axis: &str, bars: &[Bar]) -> Result<(), Box<dyn std::
         SegmentValue::Exact(place) | SegmentValue::CenterOf(place) => at(*place).to_owned(),
         SegmentValue::Last => String::new(),
     };
-    let number_of = |value: &f64| three_digits(*value);
+    let number_of = |value: &f64| number(*value);
     let mut mesh = chart.configure_mesh();
     mesh.disable_y_mesh().x_desc(axis).x_labels(8).y_labels(bars.len());
     mesh.x_label_formatter(&number_of).y_label_formatter(&name_of).draw()?;
@@ -73,9 +73,9 @@ fn draw(text: &mut String, axis: &str, bars: &[Bar]) -> Result<(), Box<dyn std::
             [(bar.low, middle.clone()), (bar.high, middle.clone())],
             BLACK,
         )])?;
-        let number = (bar.high.max(bar.value) + right * 0.01, middle);
+        let beside = (bar.high.max(bar.value) + right * 0.01, middle);
         let style = ("sans-serif", 13).into_font().color(&BLACK).pos(Pos::new(HPos::Left, VPos::Center));
-        chart.draw_series([Text::new(three_digits(bar.value), number, style)])?;
+        chart.draw_series([Text::new(number(bar.value), beside, style)])?;
     }
     root.present()?;
     Ok(())

@@ -3,7 +3,7 @@
 //! Values stand on a logarithmic axis, and so do the shares that are larger: the way from 99% to 99.9% is as long as that
 //! from 90% to 99%, as in the plots of HdrHistogram. That is where tails can be seen.
 
-use crate::{PlotError, Svg, WIDTH, three_digits};
+use crate::{PlotError, Svg, WIDTH, number};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -86,7 +86,7 @@ fn draw(
         .y_label_area_size(AXIS_WIDTH)
         .x_label_area_size(44)
         .build_cartesian_2d((least * 0.9..largest * 1.1).log_scale(), 0.0..top * 1.02)?;
-    let number_of = |value: &f64| three_digits(*value);
+    let number_of = |value: &f64| number(*value);
     let percent_of = |nines: &f64| percent(*nines);
     let mut mesh = chart.configure_mesh();
     mesh.x_desc(axis).y_desc("of all are no larger").light_line_style(WHITE).x_labels(8);

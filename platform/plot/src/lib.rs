@@ -58,14 +58,18 @@ fn text_width(text: &str) -> u32 {
     (text.chars().count() as u32 * LETTER).min(WIDTH / 2)
 }
 
-/// A number with three digits, as axes and bars show it.
-fn three_digits(value: f64) -> String {
-    match value.abs() {
-        0.0 => "0".to_owned(),
-        size if size >= 99.95 => format!("{value:.0}"),
-        size if size >= 9.995 => format!("{value:.1}"),
-        size if size >= 0.995 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
+/// A number with three digits, as axes and bars show it: `0.000412`, `1.23`, `12346`, and `1.23e9` where it would be long.
+pub fn number(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let short = format!("{value:.2e}");
+    match short.rsplit_once('e').map(|(_, exponent)| exponent.parse::<i32>()) {
+        Some(Ok(exponent @ -6..=6)) => {
+            let decimals = usize::try_from(2 - exponent).unwrap_or(0);
+            format!("{value:.decimals$}")
+        }
+        Some(_) | None => short,
     }
 }
 
@@ -75,7 +79,9 @@ mod tests {
 
     #[test]
     fn numbers_have_three_digits() {
-        let shown = [0.0, 0.1234, 1.234, 12.34, 123.4, 12_345.6].map(three_digits);
-        assert_eq!(shown, ["0", "0.123", "1.23", "12.3", "123", "12346"]);
+        let shown = [0.0, 0.1234, 1.234, 12.34, 123.4, 12_345.6, 0.9996, -0.5].map(number);
+        assert_eq!(shown, ["0", "0.123", "1.23", "12.3", "123", "12346", "1.00", "-0.500"]);
+        let shown = [0.000_812_3, 0.000_001_5, 4e-8, 1e7, -1.234e300, f64::MAX].map(number);
+        assert_eq!(shown, ["0.000812", "0.00000150", "4.00e-8", "1.00e7", "-1.23e300", "1.80e308"]);
     }
 }

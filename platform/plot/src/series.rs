@@ -2,7 +2,7 @@
 //!
 //! It deliberately knows no time zone and no calendar: who asks says how a moment is written.
 
-use crate::{PlotError, Svg, WIDTH, text_width, three_digits};
+use crate::{PlotError, Svg, WIDTH, number, text_width};
 use plotters::prelude::*;
 
 /// Values at moments, in milliseconds since 1970, oldest first; none where there are none.
@@ -16,26 +16,43 @@ const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇',
 /// What stands for a column without a value, at the bottom.
 const NONE: char = '·';
 
-/// What is between the least and the largest value, 0 among it.
+/// Values that are larger, or smaller than its inverse, are drawn by a unit of their own, so that what lies between two of
+/// them is a number too.
+const PLAIN_MAX: f64 = 1e100;
+
+/// What is between the least and the largest value, 0 among it, in units.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Scale {
     low: f64,
     high: f64,
+    unit: f64,
 }
 
 impl Scale {
     /// None if there are no values, or one that is no number.
     fn of(points: &Moments) -> Option<Self> {
         let values = || points.iter().filter_map(|(_, value)| *value);
-        let is_sound = values().next().is_some() && values().all(f64::is_finite);
-        let (low, high) = (values().fold(0.0, f64::min), values().fold(0.0, f64::max));
+        if values().next().is_none() || !values().all(f64::is_finite) {
+            return None;
+        }
+        let unit = match values().map(f64::abs).fold(0.0, f64::max) {
+            largest if largest > PLAIN_MAX => PLAIN_MAX,
+            largest if largest > 0.0 && largest < 1.0 / PLAIN_MAX => 1.0 / PLAIN_MAX,
+            _ => 1.0,
+        };
+        let (low, high) = (values().fold(0.0, f64::min) / unit, values().fold(0.0, f64::max) / unit);
         let high = if low == high { low + 1.0 } else { high };
-        (is_sound && (high - low).is_finite()).then_some(Self { low, high })
+        Some(Self { low, high, unit })
     }
 
     /// Where a value is between the least and the largest, from 0 to 1.
     fn place(self, value: f64) -> f64 {
-        (value - self.low) / (self.high - self.low)
+        (value / self.unit - self.low) / (self.high - self.low)
+    }
+
+    /// So many units as a number.
+    fn label(self, units: f64) -> String {
+        number((units * self.unit).clamp(f64::MIN, f64::MAX))
     }
 }
 
@@ -61,9 +78,9 @@ fn draw(
     let root = SVGBackend::with_string(text, (WIDTH, HEIGHT)).into_drawing_area();
     root.fill(&WHITE)?;
     let (from, to) = (moment(points.first()), moment(points.last()));
-    let number_of = |value: &f64| three_digits(*value);
+    let number_of = |units: &f64| scale.label(*units);
     let moment_of = |moment: &f64| time_of(*moment as u64);
-    let labels_width = text_width(&three_digits(scale.high)).max(text_width(&three_digits(scale.low))) + 24;
+    let labels_width = text_width(&scale.label(scale.high)).max(text_width(&scale.label(scale.low))) + 24;
     let mut chart = ChartBuilder::on(&root)
         .margin(14)
         .y_label_area_size(labels_width)
@@ -77,7 +94,7 @@ fn draw(
     mesh.x_label_formatter(&moment_of).y_label_formatter(&number_of).draw()?;
     for run in points.split(|(_, value)| value.is_none()).filter(|run| !run.is_empty()) {
         let line: Vec<(f64, f64)> =
-            run.iter().filter_map(|(at_ms, value)| Some((*at_ms as f64, (*value)?))).collect();
+            run.iter().filter_map(|(at_ms, value)| Some((*at_ms as f64, (*value)? / scale.unit))).collect();
         if let [point] = line[..] {
             chart.draw_series([Circle::new(point, 2, COLOR.filled())])?;
         } else {
@@ -98,9 +115,9 @@ pub fn in_letters(points: &Moments, columns: usize, rows: usize, time_of: impl F
     let Some(scale) = Scale::of(points) else { return String::new() };
     let rows = rows.max(2);
     let label_of =
-        |row: usize| three_digits(scale.low + (scale.high - scale.low) * (row + 1) as f64 / rows as f64);
+        |row: usize| scale.label(scale.low + (scale.high - scale.low) * (row + 1) as f64 / rows as f64);
     // The top, the middle and the bottom are named.
-    let bottom = three_digits(scale.low);
+    let bottom = scale.label(scale.low);
     let labels: Vec<String> = (0..rows)
         .rev()
         .map(|row| if row + 1 == rows || row + 1 == rows / 2 { label_of(row) } else { String::new() })
@@ -170,6 +187,18 @@ mod tests {
     fn what_lies_below_zero_has_a_scale_too() {
         let text = letters(&[Some(-2.0), Some(-1.0)], 9, 2);
         assert_eq!(text, "    0 ┤\n-1.00 ┤ █\n-2.00 ┼──\n       0s 1s");
+    }
+
+    #[test]
+    fn the_largest_and_the_smallest_numbers_are_drawn() {
+        let text = letters(&[Some(f64::MIN), Some(f64::MAX)], 30, 2);
+        assert!(text.starts_with(" 1.80e308 ┤") && text.contains("-1.80e308 ┼"), "{text}");
+        let text = letters(&[Some(0.0), Some(4e-320)], 30, 2);
+        assert!(text.starts_with("4.00e-320 ┤"), "{text}");
+        for values in [[f64::MIN, f64::MAX], [0.0, 4e-320], [-1e200, 1.0]] {
+            let svg = over_time("a", &moments(&values.map(Some)), |_| String::new()).unwrap();
+            assert!(!svg.as_str().contains("NaN") && !svg.as_str().contains("inf"), "{values:?}");
+        }
     }
 
     #[test]

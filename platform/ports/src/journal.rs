@@ -14,8 +14,8 @@ pub trait Journal: Send + Sync {
     /// The events asked for, oldest first.
     async fn read(&self, query: JournalQuery) -> Result<Vec<Event>, StoreError>;
 
-    /// Forgets what happened before `before_ms`, in milliseconds since 1970, and the oldest if more than `events_max` are
-    /// left.
+    /// Forgets what happened before `before_ms`, in milliseconds since 1970; and if more than `events_max` are left, the oldest
+    /// of those services that have the most, so that one that has much to tell pushes no other out.
     async fn forget(&self, before_ms: u64, events_max: u32) -> Result<(), StoreError>;
 }
 
@@ -44,12 +44,12 @@ pub enum Take {
 pub struct EventFilter {
     /// Only those of this namespace.
     pub namespace: Option<Namespace>,
-    /// Only those about a service of this name, or about its tasks.
-    pub service: Option<Name>,
+    /// Only those about services of these names, or about their tasks; where there are none, of all.
+    pub services: Vec<Name>,
     /// Only those about this task.
     pub task: Option<TaskId>,
-    /// Only those of this type.
-    pub event_type: Option<EventType>,
+    /// Only those of these types; where there are none, of all.
+    pub types: Vec<EventType>,
     /// Only what happened at or after this time, in milliseconds since 1970.
     pub since_ms: Option<u64>,
 }

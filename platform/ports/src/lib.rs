@@ -6,6 +6,7 @@
 //! | [`images::Images`] | `control`, `node` | `registry` |
 //! | [`runtime::Runtime`] | `control` | `node`, and in simulation `sim` |
 //! | [`logs::Logs`] | `control` | `node` |
+//! | [`native::NativeCode`] | `node` | `sandbox` |
 //! | [`flows::Flows`] | `control` | `node` |
 //! | [`invoke::Invoke`] | `edge` | `sandbox`, wired in `worker` |
 //! | [`connect::Connect`] | `edge`, `worker` | `worker`, over `net` |
@@ -13,8 +14,11 @@
 //! | [`usage::UsageLog`] | `control` | `store` |
 //! | [`journal::Journal`] | `control` | `store` |
 //! | [`series::SeriesLog`] | `control` | `store` |
+//! | [`nodes::Nodes`] | `control` | `server`, and in simulation `sim` |
 //! | [`spans::SpanSink`] | `edge` | `worker` |
+//! | [`metrics::MetricSink`] | `host-metrics` | `worker` |
 //! | [`wake::Wake`] | `host-net` | `edge`, wired in `worker` |
+//! | [`webhook::Webhooks`] | `control` | `server`, and in simulation `sim` |
 //!
 //! [`snapshot`], [`network`], [`balancer`], [`tls`] and [`cookie`] are what a worker must know. Bodies cross as `http` types with one
 //! concrete [`body::Body`].
@@ -30,7 +34,10 @@ pub mod invoke;
 pub mod journal;
 pub mod lease;
 pub mod logs;
+pub mod metrics;
+pub mod native;
 pub mod network;
+pub mod nodes;
 pub mod runtime;
 pub mod series;
 pub mod snapshot;
@@ -39,3 +46,4 @@ pub mod store;
 pub mod tls;
 pub mod usage;
 pub mod wake;
+pub mod webhook;

@@ -66,6 +66,8 @@ impl NetworkChange {
 pub struct NetworkSetup {
     /// What the virtual network spans.
     pub spec: NetworkSpec,
+    /// Which part of it is this node's, counted from 0.
+    pub node_index: u32,
     /// Where the platform itself listens: reached by no guest unless a rule names the very address and port.
     pub own_doors: Vec<SocketAddr>,
 }

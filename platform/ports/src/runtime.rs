@@ -1,13 +1,14 @@
 //! The runtime port: what carries tasks out on a node.
 
 use crate::balancer::BalancerChange;
+use crate::metrics::GuestMetrics;
 use crate::network::GroupRules;
 use crate::snapshot::{HostMatch, TaskSpec, Version};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use skiff_types::{
-    Digest, Kind, Listen, Name, PathPrefix, Program, QualifiedName, StoppedReason, TargetHealth, TaskAddress,
-    TaskId, WasiGeneration,
+    Digest, Kind, Listen, Name, NodeId, PathPrefix, Program, QualifiedName, Split, StoppedReason,
+    TargetHealth, TaskAddress, TaskId, WasiGeneration,
 };
 use std::collections::BTreeSet;
 use std::os::unix::net::UnixStream;
@@ -29,6 +30,12 @@ pub trait Runtime: Send + Sync {
     /// The next service that a request waits for which found no task of it; waits for one. Where the request goes on waiting
     /// it is said again and again, so what is lost is no loss. One caller only.
     async fn next_wanted(&self) -> QualifiedName;
+
+    /// The next values that guests put for metrics of their own; waits for some. One caller only. Where tasks have no guests
+    /// that could, there are never any.
+    async fn next_metrics(&self) -> GuestMetrics {
+        std::future::pending().await
+    }
 
     /// Checks a program's component, and compiles it (and initialises it before, where it is a snapshot) unless its
     /// native code is kept already. Takes a `skiff compile` child.
@@ -148,6 +155,8 @@ pub struct DesiredTask {
     pub in_service: bool,
     pub spec: Arc<TaskSpec>,
     pub life: u32,
+    /// Where it runs.
+    pub node: NodeId,
 }
 
 /// A service's routes and the tasks behind them; see [`crate::snapshot::Route`].
@@ -159,6 +168,7 @@ pub struct DesiredRoute {
     pub paths: Vec<PathPrefix>,
     pub listen: Vec<Listen>,
     pub targets: Vec<TaskId>,
+    pub split: Option<Split>,
     pub wakes: bool,
 }
 

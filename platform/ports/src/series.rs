@@ -14,8 +14,9 @@ pub trait SeriesLog: Send + Sync {
     /// The points of one series, oldest first, each with when it begins.
     async fn read(&self, query: SeriesQuery) -> Result<Vec<(u64, Datum)>, StoreError>;
 
-    /// All points of a second.
-    async fn seconds(&self) -> Result<Vec<SeriesPoint>, StoreError>;
+    /// The points of a second that begin at `from_ms` or later, in milliseconds since 1970, oldest first: those within a
+    /// minute of the first of them. None where there are no more.
+    async fn seconds(&self, from_ms: u64) -> Result<Vec<SeriesPoint>, StoreError>;
 
     /// All series, each with the newest time it has a point of.
     async fn list(&self) -> Result<Vec<KnownSeries>, StoreError>;

@@ -5,7 +5,7 @@ use crate::balancer::BalancerChange;
 use crate::network::NetworkChange;
 use serde::{Deserialize, Serialize};
 use skiff_types::{
-    Command, Digest, HealthCheck, HostPattern, Kind, Limits, Listen, PathPrefix, QualifiedName,
+    Command, Digest, HealthCheck, HostPattern, Kind, Limits, Listen, PathPrefix, QualifiedName, Split,
     TaskDefinitionId, TaskId, WasiGeneration,
 };
 use std::sync::Arc;
@@ -88,6 +88,9 @@ pub struct Route {
     pub listen: Vec<Listen>,
     /// Its tasks that take requests or connections, each with its ledger slot; empty if none does at present.
     pub targets: Vec<Target>,
+    /// How requests and connections are divided among them, where two revisions share them by weight. Those of its tasks that
+    /// are not here do not count.
+    pub split: Option<Split>,
     /// Whether a request that finds none waits for one: the service sleeps when nobody asks it, and is woken by being asked.
     pub wakes: bool,
 }

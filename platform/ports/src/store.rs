@@ -112,6 +112,16 @@ pub enum Expect {
     Revision(Revision),
 }
 
+/// What a write outlives, once it returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The machine's power: it is on the drive.
+    Drive,
+    /// The process, however it ends, but perhaps not the machine's power. Where that loses it, it loses all later writes that
+    /// no [`Durability::Drive`] came after, too; and none before.
+    System,
+}
+
 /// A key's latest state, as a watch yields it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
@@ -175,7 +185,7 @@ pub enum StoreError {
     Closed,
 }
 
-/// Keeps objects. A write is durable, and seen by every later read, once it returns.
+/// Keeps objects. A write is on the drive, unless less is asked for, and seen by every later read, once it returns.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// The key's entry.
@@ -183,6 +193,17 @@ pub trait Store: Send + Sync {
 
     /// Writes a value if `expect` holds; returns the write's revision.
     async fn put(&self, key: &Key, value: Bytes, expect: Expect) -> Result<Revision, StoreError>;
+
+    /// The same, but it need outlive no more than `durability` says: a store may do that sooner, and need not.
+    async fn put_with(
+        &self,
+        key: &Key,
+        value: Bytes,
+        expect: Expect,
+        _durability: Durability,
+    ) -> Result<Revision, StoreError> {
+        self.put(key, value, expect).await
+    }
 
     /// Deletes a key if `expect` holds; returns the write's revision. Deleting what does not exist is a conflict,
     /// except with [`Expect::Any`] or [`Expect::Absent`], where it changes nothing and returns the store's revision.

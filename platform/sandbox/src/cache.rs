@@ -8,6 +8,7 @@
 //! The supervisor holds the key and the cache; compile children and workers hold neither.
 
 use rustix::fs::{MemfdFlags, SealFlags};
+use skiff_ports::native::NativeCode;
 use skiff_types::Digest;
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -129,6 +130,24 @@ impl NativeCache {
             .filter(|path| path.to_string_lossy().ends_with(ENDING) && !stays.contains(path))
             .filter(|path| std::fs::remove_file(path).is_ok())
             .count()
+    }
+}
+
+impl NativeCode for NativeCache {
+    fn contains(&self, program: &Digest) -> bool {
+        Self::contains(self, program)
+    }
+
+    fn store(&self, program: &Digest, native: &[u8]) -> io::Result<()> {
+        Self::store(self, program, native)
+    }
+
+    fn load(&self, program: &Digest) -> io::Result<Option<OwnedFd>> {
+        Self::load(self, program)
+    }
+
+    fn keep(&self, programs: &BTreeSet<Digest>) -> usize {
+        Self::keep(self, programs)
     }
 }
 

@@ -86,6 +86,11 @@ impl Guest {
         &self.account.owner
     }
 
+    /// Whether that is a service.
+    pub fn in_service(&self) -> bool {
+        self.account.in_service
+    }
+
     /// Its quotas.
     pub fn limits(&self) -> &Limits {
         &self.account.spec.limits

@@ -23,6 +23,7 @@ pub mod engine;
 
 mod account;
 mod admission;
+mod beside;
 mod call;
 mod capability;
 mod code;

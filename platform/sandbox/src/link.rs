@@ -1,5 +1,6 @@
 //! Engines and linkers of a worker: one pair for each flavour of component, linked once.
 
+use crate::beside;
 use crate::capability::Capabilities;
 use crate::engine::{EngineError, Flavour, MemoryStart, PoolSize, Slots, mapped_sandboxes, pooled_engine};
 use crate::outgoing_handler;
@@ -104,6 +105,7 @@ pub(crate) fn linker<T: WasiView + WasiHttpView + 'static>(
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     types::add_to_linker::<_, WasiHttp>(&mut linker, &types::LinkOptions::default(), T::http)?;
     outgoing_handler::add_to_linker(&mut linker)?;
+    beside::link(&mut linker)?;
     if generation == WasiGeneration::P3 {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;

@@ -65,27 +65,37 @@ pub(crate) const WASI_0_3: &[&str] = &[
     "wasi:sockets/types",
 ];
 
+/// What Skiff has beside WASI, of version 0.1, for components of both generations: capabilities of the worker's, which are tested
+/// by who links them (`host-metrics`).
+pub(crate) const SKIFF_0_1: &[&str] = &["skiff:metrics/custom"];
+
 /// Splits `wasi:http/types@0.2.3` into the interface and its generation; `None` for a version that is no release of
 /// WASI 0.2 or 0.3.
 pub(crate) fn released(name: &str) -> Option<(&str, WasiGeneration)> {
     let (interface, version) = name.split_once('@')?;
-    let patch = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
     match version {
-        _ if version.strip_prefix("0.2.").is_some_and(patch) => Some((interface, WasiGeneration::P2)),
-        _ if version.strip_prefix("0.3.").is_some_and(patch) => Some((interface, WasiGeneration::P3)),
+        _ if is_patch_of(version, "0.2.") => Some((interface, WasiGeneration::P2)),
+        _ if is_patch_of(version, "0.3.") => Some((interface, WasiGeneration::P3)),
         _ => None,
     }
+}
+
+/// Whether `version` is `minor` with a number behind it.
+fn is_patch_of(version: &str, minor: &str) -> bool {
+    let patch = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
+    version.strip_prefix(minor).is_some_and(patch)
 }
 
 /// Why `import` can't be had, as a sentence; `None` if it is offered.
 pub(crate) fn refusal(import: &str) -> Option<String> {
     const ALL: &str = "Skiff offers all of WASI 0.2 and 0.3 (wasi:cli, wasi:clocks, wasi:filesystem, wasi:http, \
-                       wasi:io in 0.2, wasi:random, wasi:sockets) and nothing else so far";
+                       wasi:io in 0.2, wasi:random, wasi:sockets), skiff:metrics 0.1, and nothing else so far";
     let (interface, version) = import.split_once('@').unwrap_or((import, ""));
     let known = |list: &[&str]| list.contains(&interface);
     match released(import) {
         Some((_, WasiGeneration::P2)) if known(WASI_0_2) => None,
         Some((_, WasiGeneration::P3)) if known(WASI_0_3) => None,
+        _ if SKIFF_0_1.contains(&interface) && is_patch_of(version, "0.1.") => None,
         Some((_, generation)) if interface.starts_with("wasi:") => Some(format!(
             "the component imports {import}, which WASI {generation} as Skiff offers it does not have; {ALL}"
         )),
@@ -183,6 +193,9 @@ mod tests {
         let text = refusal("wasi:keyvalue/store@0.2.0").unwrap();
         assert!(text.contains("wasi:keyvalue/store@0.2.0") && text.contains("wasi:http"), "{text}");
         assert!(refusal("wasi:cli/stdout@0.3.0-rc-2025-09-16").unwrap().contains("no release"));
+        assert_eq!(refusal("skiff:metrics/custom@0.1.0"), None);
+        let text = refusal("skiff:metrics/custom@0.2.0").unwrap();
+        assert!(text.contains("skiff:metrics/custom@0.2.0") && text.contains("skiff:metrics 0.1"), "{text}");
         assert!(refusal("acme:secret/api@1.0.0").unwrap().contains("acme:secret/api@1.0.0"));
     }
 

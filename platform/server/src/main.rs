@@ -5,10 +5,13 @@
 mod data_dir;
 mod machine;
 mod meters;
+mod nodes;
 mod otlp;
+mod outgoing;
 mod secrets;
 mod tls;
 mod up;
+mod webhook;
 
 use anyhow::Context;
 use clap::Parser;

@@ -6,20 +6,24 @@
 use crate::data_dir::DataDir;
 use crate::machine;
 use crate::meters::NodeMeters;
+use crate::nodes;
 use crate::otlp::Export;
 use crate::secrets::Secrets;
 use crate::tls::{self, Https};
+use crate::webhook::HttpWebhooks;
 use anyhow::{Context, bail};
 use rustix::net::sockopt;
 use skiff_cli::connection::ConnectionFile;
 use skiff_cli::{AccessLog, AccessLogFormat, Tls, UpArgs};
 use skiff_control::{AskedNetwork, Handle};
 use skiff_kit::clock::{self, SystemClock};
+use skiff_kit::random::SystemRandom;
 use skiff_node::wire::{self, WorkerRoom};
 use skiff_node::{FlowLog, LogFiles, Node};
 use skiff_plan::capacity::{Asked, Capacity, capacity};
 use skiff_ports::images::Images;
 use skiff_ports::network::NetworkSetup;
+use skiff_ports::nodes::FixedNodes;
 use skiff_registry::LocalImages;
 use skiff_sandbox::cache::NativeCache;
 use skiff_store::{SqliteJournal, SqliteSeries, SqliteStore, SqliteUsage};
@@ -123,7 +127,10 @@ impl Platform {
         );
         let host_addresses = skiff_kit::host_addresses().context("the host's addresses can't be read")?;
         let spec = network(args, &store, &host_addresses).await?;
-        let network = NetworkSetup { spec, own_doors: vec![http_address, api_address] };
+        let this = nodes::this_node(args, cores()?, machine.memory_bytes)?;
+        let node_index = skiff_control::establish_node(&*store, &this.id, clock::unix_ms()).await?;
+        let own_doors = vec![http_address, api_address];
+        let network = NetworkSetup { spec, node_index, own_doors };
         let images: Arc<dyn Images> = Arc::new(LocalImages::open(&folder("images")?)?);
         let logs_dir = folder("logs")?;
         let logs = LogFiles::open(&logs_dir).context("the folder of the logs can't be used")?;
@@ -153,7 +160,7 @@ impl Platform {
             cookie_key: secrets.cookie_key,
             spans: args.otlp.as_ref().map(|_| args.otlp_sample),
         };
-        let node = Node::start(config, http, cache, images.clone(), logs.clone(), flows)?;
+        let node = Node::start(config, http, Arc::new(cache), images.clone(), logs.clone(), flows)?;
         let export = Export::start(args, node.spans())?;
         let control = skiff_control::start(
             skiff_control::Config {
@@ -173,8 +180,11 @@ impl Platform {
                 usage,
                 journal,
                 series,
+                nodes: Arc::new(FixedNodes::new(vec![this])),
+                webhooks: Arc::new(HttpWebhooks::new()),
                 meters: Arc::new(NodeMeters { node: node.clone(), started }),
                 clock: Arc::new(SystemClock),
+                random: Arc::new(SystemRandom),
             },
             tokio::net::TcpListener::from_std(api)?,
         )
@@ -321,7 +331,7 @@ async fn network(
     store: &SqliteStore,
     host_addresses: &[IpAddr],
 ) -> anyhow::Result<NetworkSpec> {
-    let asked = AskedNetwork { ipv4: args.network, ipv6: args.network6 };
+    let asked = AskedNetwork { ipv4: args.network, ipv6: args.network6, node_prefix: args.node_prefix };
     Ok(skiff_control::establish_network(store, &asked, host_addresses, clock::unix_ms()).await?)
 }
 

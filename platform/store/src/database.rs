@@ -3,13 +3,13 @@
 //! The connection holds the file exclusively, from the opening to the end: a store has one owner, and SQLite then
 //! needs no memory shared between processes beside its write-ahead log. It knows nothing of expectations or watches.
 //!
-//! What always holds: a [`Database::write`] that returned `Ok` is on the disk, whole; one that did not is not seen by
-//! this process.
+//! What always holds: a [`Database::write`] that returned `Ok` is whole, and as durable as was asked for; one that did not is
+//! not seen by this process. What is synced is the log as far as it goes, so that it syncs all writes before, too.
 
 use crate::mirror::{Commit, Mirror};
 use crate::schema;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
-use skiff_ports::store::{Change, Key, StoreError};
+use skiff_ports::store::{Change, Durability, Key, StoreError};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -31,7 +31,7 @@ const COMPACTED: &str = "UPDATE compacted SET revision = ?1 WHERE id = 0";
 pub(crate) struct Tuning {
     /// The SQLite VFS to go through; the operating system's if `None`.
     pub vfs: Option<&'static str>,
-    /// SQLite's `synchronous`.
+    /// SQLite's `synchronous` of what is to be on the drive.
     pub synchronous: &'static str,
     /// Pages in the write-ahead log at which it is copied into the database.
     pub checkpoint_pages: u32,
@@ -45,6 +45,15 @@ impl Default for Tuning {
     }
 }
 
+/// SQLite's `synchronous` of what need not be on the drive yet.
+const UNSYNCED: &str = "NORMAL";
+/// While there is no pause to copy the log into the database, it may grow to this many times the pages at which it is.
+const LOG_GROWTH_MAX: u32 = 4;
+/// Pages of the log that a change takes beside its value, about; and a transaction as many more.
+const PAGES_PER_CHANGE: usize = 3;
+/// Bytes of a page.
+const PAGE_BYTES: usize = 4_096;
+
 /// A file that holds something else than what this program wrote.
 #[derive(Debug, thiserror::Error)]
 #[error("the database holds {0}")]
@@ -53,6 +62,13 @@ struct Damaged(String);
 /// The open file.
 pub(crate) struct Database {
     connection: Connection,
+    /// SQLite's `synchronous` of what is to be on the drive, and as it is now.
+    synced: &'static str,
+    synchronous: &'static str,
+    /// Pages of the log at which it is copied into the database.
+    log_pages_max: usize,
+    /// Pages that were written to the log since, about.
+    log_pages: usize,
 }
 
 impl Database {
@@ -69,15 +85,25 @@ impl Database {
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(storage)?;
         schema::refuse_newer(&connection, schema::MIGRATIONS)?;
         configure(&connection, tuning).map_err(storage)?;
+        // The writer does that when it has the time.
+        let pages = tuning.checkpoint_pages.saturating_mul(LOG_GROWTH_MAX);
+        connection.pragma_update(None, "wal_autocheckpoint", pages).map_err(storage)?;
         schema::upgrade(&mut connection, schema::MIGRATIONS)?;
         // SQLite does not sync the removal of the journal that it needs before the write-ahead log is on.
         sync_parent(path).map_err(storage)?;
         let mirror = load(&connection)?;
-        Ok((Self { connection }, mirror))
+        let synchronous = tuning.synchronous;
+        let log_pages_max = tuning.checkpoint_pages as usize;
+        let database = Self { connection, synced: synchronous, synchronous, log_pages_max, log_pages: 0 };
+        Ok((database, mirror))
     }
 
     /// Writes what a batch came to, in one transaction.
-    pub(crate) fn write(&mut self, commit: &Commit) -> rusqlite::Result<()> {
+    pub(crate) fn write(&mut self, commit: &Commit, durability: Durability) -> rusqlite::Result<()> {
+        self.sync_as(durability)?;
+        let bytes = commit.changes.iter().map(|change| change.value.as_ref().map_or(0, |value| value.len()));
+        let changes = commit.changes.len() + commit.forgotten.len() + 1;
+        self.log_pages += bytes.sum::<usize>() / PAGE_BYTES + changes * PAGES_PER_CHANGE;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         {
             let mut put = transaction.prepare_cached(PUT)?;
@@ -93,6 +119,29 @@ impl Database {
             }
         }
         transaction.commit()
+    }
+
+    fn sync_as(&mut self, durability: Durability) -> rusqlite::Result<()> {
+        let wanted = match durability {
+            Durability::Drive => self.synced,
+            Durability::System => UNSYNCED,
+        };
+        if self.synchronous != wanted {
+            self.connection.pragma_update(None, "synchronous", wanted)?;
+            self.synchronous = wanted;
+        }
+        Ok(())
+    }
+
+    /// Whether the log is to be copied into the database as soon as there is the time.
+    pub(crate) fn is_log_long(&self) -> bool {
+        self.log_pages >= self.log_pages_max
+    }
+
+    /// Copies the write-ahead log into the database, so that it begins anew.
+    pub(crate) fn copy_log(&mut self) -> rusqlite::Result<()> {
+        self.log_pages = 0;
+        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
     }
 
     /// Copies the write-ahead log into the database and closes the file.

@@ -33,11 +33,13 @@ const MIGRATIONS: &[&str] = &[
         record TEXT NOT NULL
     ) STRICT;
     CREATE INDEX event_by_time ON event (at_ms);",
+    "CREATE INDEX event_by_service ON event (namespace, service, id);",
 ];
 
-/// The events of a filter; a parameter that is empty leaves all.
-const SUCH: &str = "id > ?1 AND at_ms >= ?2 AND (?3 = '' OR namespace = ?3) AND (?4 = '' OR service = ?4)
-    AND (?5 = '' OR task = ?5) AND (?6 = '' OR type = ?6)";
+/// The events of a filter; a parameter that is empty leaves all. Those of several words are as [`words`] has them.
+const SUCH: &str = "id > ?1 AND at_ms >= ?2 AND (?3 = '' OR namespace = ?3)
+    AND (?4 = '' OR instr(?4, ',' || service || ',') > 0) AND (?5 = '' OR task = ?5)
+    AND (?6 = '' OR instr(?6, ',' || type || ',') > 0)";
 
 /// The journal. Cheap to clone.
 #[derive(Clone)]
@@ -88,7 +90,7 @@ fn read(transaction: &Transaction<'_>, query: &JournalQuery) -> rusqlite::Result
         Take::Oldest(most) => ("ASC", most),
         Take::Newest(most) => ("DESC", most),
     };
-    let EventFilter { namespace, service, task, event_type, since_ms } = &query.filter;
+    let EventFilter { namespace, services, task, types, since_ms } = &query.filter;
     let statement =
         format!("SELECT id, at_ms, namespace, record FROM event WHERE {SUCH} ORDER BY id {order} LIMIT ?7");
     let mut statement = transaction.prepare_cached(&statement)?;
@@ -97,9 +99,9 @@ fn read(transaction: &Transaction<'_>, query: &JournalQuery) -> rusqlite::Result
             text(query.after.as_ref()),
             since_ms.map_or(0, |since_ms| i64::try_from(since_ms).unwrap_or(i64::MAX)),
             text(namespace.as_ref()),
-            text(service.as_ref()),
+            words(services),
             text(task.as_ref()),
-            text(event_type.as_ref()),
+            words(types),
             most,
         ],
         event,
@@ -114,6 +116,13 @@ fn read(transaction: &Transaction<'_>, query: &JournalQuery) -> rusqlite::Result
 fn forget(transaction: &Transaction<'_>, before_ms: u64, events_max: u32) -> rusqlite::Result<()> {
     let before_ms = i64::try_from(before_ms).unwrap_or(i64::MAX);
     transaction.prepare_cached("DELETE FROM event WHERE at_ms < ?1")?.execute([before_ms])?;
+    let services = services(transaction)?;
+    if let Some(share) = share(services.iter().map(|service| service.events).collect(), events_max) {
+        for service in services.iter().filter(|service| service.events > share) {
+            service.forget_all_but(transaction, share)?;
+        }
+    }
+    // Where there are more services than events may be.
     let newest_too_many: Option<String> = transaction
         .prepare_cached("SELECT id FROM event ORDER BY id DESC LIMIT 1 OFFSET ?1")?
         .query_row([events_max], |row| row.get(0))
@@ -124,9 +133,61 @@ fn forget(transaction: &Transaction<'_>, before_ms: u64, events_max: u32) -> rus
     Ok(())
 }
 
+/// A service, or all of a namespace that is about none, and how many events there are of it.
+struct Noted {
+    namespace: String,
+    service: String,
+    events: u32,
+}
+
+impl Noted {
+    fn forget_all_but(&self, transaction: &Transaction<'_>, newest: u32) -> rusqlite::Result<()> {
+        let Self { namespace, service, events: _ } = self;
+        transaction
+            .prepare_cached(
+                "DELETE FROM event WHERE namespace = ?1 AND service = ?2 AND id <= (
+                    SELECT id FROM event WHERE namespace = ?1 AND service = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3
+                )",
+            )?
+            .execute(params![namespace, service, newest])
+            .map(drop)
+    }
+}
+
+fn services(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<Noted>> {
+    let counts = "SELECT namespace, service, count(*) FROM event GROUP BY namespace, service";
+    let noted = |row: &Row<'_>| -> rusqlite::Result<Noted> {
+        Ok(Noted { namespace: row.get(0)?, service: row.get(1)?, events: row.get(2)? })
+    };
+    let mut statement = transaction.prepare_cached(counts)?;
+    statement.query_map([], noted)?.collect()
+}
+
+/// How many events each may keep so that all have `most` together, if they have more: who has few keeps them, whatever
+/// others have. 1 at least.
+fn share(mut counts: Vec<u32>, most: u32) -> Option<u32> {
+    counts.sort_unstable();
+    let mut left = most;
+    for (place, count) in counts.iter().enumerate() {
+        let each = left / u32::try_from(counts.len() - place).unwrap_or(u32::MAX);
+        if *count > each {
+            return Some(each.max(1));
+        }
+        left -= count;
+    }
+    None
+}
+
 /// The text that a column has for it; empty for nothing.
 fn text(value: Option<&impl ToString>) -> String {
     value.map(ToString::to_string).unwrap_or_default()
+}
+
+/// `,a,b,`, in which a word with its commas is found only if it is one of them; no name and no type has a comma. Empty for
+/// none.
+fn words(values: &[impl ToString]) -> String {
+    let each = values.iter().map(|value| format!("{},", value.to_string()));
+    if values.is_empty() { String::new() } else { format!(",{}", each.collect::<String>()) }
 }
 
 fn event(row: &Row<'_>) -> rusqlite::Result<Event> {

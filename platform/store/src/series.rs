@@ -52,6 +52,8 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX minute_by_time ON minute (at);",
 ];
 
+/// Places of seconds from the first of a minute to that of the next.
+const SECONDS_OF_MINUTE: i64 = (Resolution::Minute.span_ms() / Resolution::Second.span_ms()) as i64;
 /// Bytes of a bucket of a sketch.
 const BUCKET_BYTES: usize = size_of::<i16>() + size_of::<u64>();
 
@@ -84,8 +86,8 @@ impl SeriesLog for SqliteSeries {
         self.file.transact(move |transaction| read(transaction, &query)).await
     }
 
-    async fn seconds(&self) -> Result<Vec<SeriesPoint>, StoreError> {
-        self.file.transact(seconds).await
+    async fn seconds(&self, from_ms: u64) -> Result<Vec<SeriesPoint>, StoreError> {
+        self.file.transact(move |transaction| seconds(transaction, from_ms)).await
     }
 
     async fn list(&self) -> Result<Vec<KnownSeries>, StoreError> {
@@ -167,18 +169,27 @@ fn read(transaction: &Transaction<'_>, query: &SeriesQuery) -> rusqlite::Result<
     statement.query_map(params![id, from, to], point)?.collect()
 }
 
-fn seconds(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<SeriesPoint>> {
-    let known = ids(transaction)?;
-    let mut statement = transaction
-        .prepare("SELECT series, at, count, sum, min, max, sketch FROM second ORDER BY series, at")?;
+fn seconds(transaction: &Transaction<'_>, from_ms: u64) -> rusqlite::Result<Vec<SeriesPoint>> {
+    let resolution = Resolution::Second;
+    let from = place(resolution, from_ms.saturating_add(resolution.span_ms() - 1));
+    let first: Option<i64> = transaction
+        .prepare_cached("SELECT min(at) FROM second WHERE at >= ?1")?
+        .query_row([from], |row| row.get(0))?;
+    let Some(first) = first else { return Ok(Vec::new()) };
+    let mut statement = transaction.prepare_cached(
+        "SELECT series, at, count, sum, min, max, sketch FROM second WHERE at >= ?1 AND at < ?2 ORDER BY at, series",
+    )?;
+    let mut known: HashMap<i64, SeriesId> = HashMap::new();
     let point = |row: &Row<'_>| -> rusqlite::Result<SeriesPoint> {
-        let series =
-            known.get(&row.get::<_, i64>(0)?).ok_or_else(|| damaged(0, Damaged("a series")))?.clone();
-        let resolution = Resolution::Second;
+        let id: i64 = row.get(0)?;
+        let series = match known.get(&id) {
+            Some(series) => series.clone(),
+            None => known.entry(id).or_insert(with_id(transaction, id)?).clone(),
+        };
         let at_ms = row.get::<_, i64>(1)? as u64 * resolution.span_ms();
         Ok(SeriesPoint { series, resolution, at_ms, datum: datum(row, 2)? })
     };
-    statement.query_map([], point)?.collect()
+    statement.query_map([first, first + SECONDS_OF_MINUTE], point)?.collect()
 }
 
 fn list(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<KnownSeries>> {
@@ -204,14 +215,27 @@ fn list(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<KnownSeries>> {
 /// All series by their rows.
 fn ids(transaction: &Transaction<'_>) -> rusqlite::Result<HashMap<i64, SeriesId>> {
     let mut statement = transaction.prepare("SELECT id, owner, metric, dimensions FROM series")?;
-    let series = |row: &Row<'_>| -> rusqlite::Result<(i64, SeriesId)> {
-        let text = |column: usize| row.get::<_, String>(column);
-        let of = text(1)?.parse::<MetricOf>().map_err(|error| damaged(1, error))?;
-        let metric = text(2)?.parse::<MetricName>().map_err(|error| damaged(2, error))?;
-        let dimensions = text(3)?.parse::<Dimensions>().map_err(|error| damaged(3, error))?;
-        Ok((row.get(0)?, SeriesId { of, metric, dimensions }))
-    };
-    statement.query_map([], series)?.collect()
+    statement.query_map([], |row| Ok((row.get(0)?, series(row, 1)?)))?.collect()
+}
+
+/// The series of a row.
+fn with_id(transaction: &Transaction<'_>, id: i64) -> rusqlite::Result<SeriesId> {
+    let known = transaction
+        .prepare_cached("SELECT owner, metric, dimensions FROM series WHERE id = ?1")?
+        .query_row([id], |row| series(row, 0))
+        .optional()?;
+    known.ok_or_else(|| damaged(0, Damaged("a series")))
+}
+
+/// The series in a row's columns from `first` on.
+fn series(row: &Row<'_>, first: usize) -> rusqlite::Result<SeriesId> {
+    let text = |column: usize| row.get::<_, String>(column);
+    let (metric, dimensions) = (first + 1, first + 2);
+    Ok(SeriesId {
+        of: text(first)?.parse::<MetricOf>().map_err(|error| damaged(first, error))?,
+        metric: text(metric)?.parse::<MetricName>().map_err(|error| damaged(metric, error))?,
+        dimensions: text(dimensions)?.parse::<Dimensions>().map_err(|error| damaged(dimensions, error))?,
+    })
 }
 
 fn forget(transaction: &Transaction<'_>, resolution: Resolution, before_ms: u64) -> rusqlite::Result<()> {

@@ -7,7 +7,9 @@ use crate::writer::{COMMANDS_MAX, Command, Write, Writer};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use skiff_ports::store::{Change, Entry, Expect, Key, Listing, Revision, Store, StoreError, VALUE_BYTES_MAX};
+use skiff_ports::store::{
+    Change, Durability, Entry, Expect, Key, Listing, Revision, Store, StoreError, VALUE_BYTES_MAX,
+};
 use std::path::Path;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
@@ -77,9 +79,15 @@ impl SqliteStore {
         closed.await.map_err(|_| StoreError::Closed)?
     }
 
-    async fn write(&self, key: &Key, value: Option<Bytes>, expect: Expect) -> Result<Revision, StoreError> {
+    async fn write(
+        &self,
+        key: &Key,
+        value: Option<Bytes>,
+        expect: Expect,
+        durability: Durability,
+    ) -> Result<Revision, StoreError> {
         let (reply, outcome) = oneshot::channel();
-        let write = Write { key: key.clone(), value, expect, reply };
+        let write = Write { key: key.clone(), value, expect, durability, reply };
         self.inner.commands.send(Command::Write(write)).await.map_err(|_| StoreError::Closed)?;
         outcome.await.map_err(|_| StoreError::Closed)?
     }
@@ -96,14 +104,24 @@ impl Store for SqliteStore {
     }
 
     async fn put(&self, key: &Key, value: Bytes, expect: Expect) -> Result<Revision, StoreError> {
+        self.put_with(key, value, expect, Durability::Drive).await
+    }
+
+    async fn put_with(
+        &self,
+        key: &Key,
+        value: Bytes,
+        expect: Expect,
+        durability: Durability,
+    ) -> Result<Revision, StoreError> {
         if value.len() > VALUE_BYTES_MAX {
             return Err(StoreError::TooLarge { key: key.clone(), bytes: value.len() });
         }
-        self.write(key, Some(value), expect).await
+        self.write(key, Some(value), expect, durability).await
     }
 
     async fn delete(&self, key: &Key, expect: Expect) -> Result<Revision, StoreError> {
-        self.write(key, None, expect).await
+        self.write(key, None, expect, Durability::Drive).await
     }
 
     async fn list(&self, prefix: &Key) -> Result<Listing, StoreError> {

@@ -1,12 +1,13 @@
 //! The one thread that writes: takes all the writes that wait, does them in one transaction, answers after the commit.
 //!
-//! A write's outcome is its own (a conflict harms none of its neighbours), but durability is shared: if the
-//! transaction fails, every write of the batch is answered with the failure, and the mirror stays as it was.
+//! A write's outcome is its own (a conflict harms none of its neighbours), but durability is shared: a batch is as durable as
+//! the write in it that asks for most, and if the transaction fails, every write of the batch is answered with the failure,
+//! and the mirror stays as it was. The log is copied into the database once nobody waits for an answer.
 
 use crate::database::Database;
 use crate::mirror::{Draft, Mirror};
 use bytes::Bytes;
-use skiff_ports::store::{Expect, Key, Revision, StoreError};
+use skiff_ports::store::{Durability, Expect, Key, Revision, StoreError};
 use std::sync::{Arc, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -29,6 +30,7 @@ pub(crate) struct Write {
     /// `None` deletes.
     pub value: Option<Bytes>,
     pub expect: Expect,
+    pub durability: Durability,
     pub reply: oneshot::Sender<Result<Revision, StoreError>>,
 }
 
@@ -70,6 +72,9 @@ impl Writer {
             if let Some(end) = end {
                 break end;
             }
+            if self.database.is_log_long() && self.commands.is_empty() {
+                self.copy_log();
+            }
         };
         self.commands.close();
         drop(closing);
@@ -106,7 +111,15 @@ impl Writer {
         (batch, None)
     }
 
+    fn copy_log(&mut self) {
+        if let Err(error) = self.database.copy_log() {
+            tracing::warn!(%error, "the store's log could not be copied; it is tried again when it has grown as much");
+        }
+    }
+
     fn write(&mut self, batch: Vec<Write>) {
+        let is_for_the_drive = batch.iter().any(|write| write.durability == Durability::Drive);
+        let durability = if is_for_the_drive { Durability::Drive } else { Durability::System };
         let mirror = self.mirror.read().expect("nobody panics while holding the mirror");
         let mut draft = Draft::new(&mirror);
         let mut answers = Vec::with_capacity(batch.len());
@@ -117,7 +130,7 @@ impl Writer {
         let commit = draft.finish(self.tombstones_max);
         drop(mirror);
         if !commit.is_empty() {
-            match self.database.write(&commit) {
+            match self.database.write(&commit, durability) {
                 Ok(()) => {
                     self.mirror.write().expect("nobody panics while holding the mirror").apply(commit);
                     self.written.send_replace(());

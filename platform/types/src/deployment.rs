@@ -3,8 +3,8 @@
 //! The words and the bounds are those of ECS's `deploymentConfiguration`. It deliberately decides nothing but how many
 //! tasks a percentage means: `plan` does.
 
-use crate::Span;
 use crate::text::{ParseError, serde_as_text};
+use crate::{HostPattern, Name, Span, Strategy, StrategyError};
 use std::fmt;
 use std::str::FromStr;
 
@@ -20,9 +20,20 @@ pub struct DeploymentConfiguration {
     pub circuit_breaker: CircuitBreaker,
     /// From a task's start: checks that fail within it do not count. `None` for what its checks say themselves.
     pub grace: Option<Span>,
+    /// How its requests come to the next revision.
+    pub strategy: Strategy,
+    /// Alarms of its namespace by which a deployment is given up; those that are in `ALARM` when it begins are not watched.
+    /// Each once.
+    pub alarms: Vec<Name>,
+    /// Hosts that lead to the revision that comes alone, as long as it is beside another; else to the service. Each once.
+    pub test_hosts: Vec<HostPattern>,
 }
 
 impl DeploymentConfiguration {
+    /// The most alarms that a deployment can have.
+    pub const ALARMS_MAX: usize = 100;
+    /// The most hosts that can lead to the revision that comes.
+    pub const TEST_HOSTS_MAX: usize = 16;
     /// The most that the maximum can be, in percent.
     pub const MAX_PERCENT_MAX: u16 = 400;
     /// The longest that checks may not count.
@@ -30,7 +41,15 @@ impl DeploymentConfiguration {
 
     /// Refuses what no deployment can be carried out by; an error says what to do.
     pub fn check(&self) -> Result<(), DeploymentConfigurationError> {
-        let Self { min_healthy_percent, max_percent, circuit_breaker: _, grace } = self;
+        let Self {
+            min_healthy_percent,
+            max_percent,
+            circuit_breaker: _,
+            grace,
+            strategy,
+            alarms,
+            test_hosts,
+        } = self;
         if *min_healthy_percent > 100 {
             return Err(DeploymentConfigurationError::Minimum { percent: *min_healthy_percent });
         }
@@ -40,10 +59,16 @@ impl DeploymentConfiguration {
         if (*min_healthy_percent, *max_percent) == (100, 100) {
             return Err(DeploymentConfigurationError::Stuck);
         }
-        match grace.filter(|grace| *grace > Self::GRACE_MAX) {
-            Some(grace) => Err(DeploymentConfigurationError::Grace { grace }),
-            None => Ok(()),
+        if let Some(grace) = grace.filter(|grace| *grace > Self::GRACE_MAX) {
+            return Err(DeploymentConfigurationError::Grace { grace });
         }
+        if alarms.len() > Self::ALARMS_MAX {
+            return Err(DeploymentConfigurationError::Alarms { count: alarms.len() });
+        }
+        if test_hosts.len() > Self::TEST_HOSTS_MAX {
+            return Err(DeploymentConfigurationError::TestHosts { count: test_hosts.len() });
+        }
+        strategy.check().map_err(DeploymentConfigurationError::Strategy)
     }
 
     /// How many healthy `RUNNING` tasks there are at least where so many are desired.
@@ -68,6 +93,9 @@ impl Default for DeploymentConfiguration {
             max_percent: 200,
             circuit_breaker: CircuitBreaker::default(),
             grace: None,
+            strategy: Strategy::default(),
+            alarms: Vec::new(),
+            test_hosts: Vec::new(),
         }
     }
 }
@@ -102,6 +130,21 @@ pub enum DeploymentConfigurationError {
         /// What was asked for.
         grace: Span,
     },
+    /// It names more alarms than anybody watches.
+    #[error("it names {count} alarms; it can have {} at most", DeploymentConfiguration::ALARMS_MAX)]
+    Alarms {
+        /// How many were asked for.
+        count: usize,
+    },
+    /// It names too many test hosts.
+    #[error("it names {count} test hosts; it can have {} at most", DeploymentConfiguration::TEST_HOSTS_MAX)]
+    TestHosts {
+        /// How many were asked for.
+        count: usize,
+    },
+    /// Its steps can't be.
+    #[error(transparent)]
+    Strategy(StrategyError),
 }
 
 /// What becomes of a deployment whose tasks fail. ECS's `deploymentCircuitBreaker`.
@@ -269,6 +312,15 @@ mod tests {
         let grace = Span::from_ms(3_600_001);
         let patient = DeploymentConfiguration { grace: Some(grace), ..percents(100, 200) };
         assert_eq!(patient.check(), Err(DeploymentConfigurationError::Grace { grace }));
+        let strategy = Strategy::Canary { percent: 0, canary_bake: Span::from_ms(0), bake: Span::from_ms(0) };
+        let leap = DeploymentConfiguration { strategy, ..percents(100, 200) };
+        assert!(matches!(leap.check(), Err(DeploymentConfigurationError::Strategy(_))));
+        let alarms = vec!["slow".parse().unwrap(); 101];
+        let alarmed = DeploymentConfiguration { alarms, ..percents(100, 200) };
+        assert_eq!(alarmed.check(), Err(DeploymentConfigurationError::Alarms { count: 101 }));
+        let test_hosts = vec!["green.example".parse().unwrap(); 17];
+        let tested = DeploymentConfiguration { test_hosts, ..percents(100, 200) };
+        assert_eq!(tested.check(), Err(DeploymentConfigurationError::TestHosts { count: 17 }));
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod schedule;
 mod security_group;
 mod service;
 mod size;
+mod strategy;
 mod task;
 mod text;
 mod usage;
@@ -82,6 +83,7 @@ pub use security_group::{
 };
 pub use service::{HostPattern, PathPrefix, RouteError, ServiceSpec};
 pub use size::{CpuUnits, MemorySize, Span};
+pub use strategy::{Split, Strategy, StrategyError, StrategyName};
 pub use task::{Group, StopCode, StoppedReason, Task, TaskId, TaskStatus};
 pub use text::ParseError;
 pub use usage::{Account, Charge, Grain, Usage};

@@ -76,7 +76,8 @@ pub enum Measure {
     CpuUtilization,
     /// Memory that is held, in percent of what the sizes of the tasks allow.
     MemoryUtilization,
-    /// Requests that were answered, of a second. Health checks are none, here and in what else counts requests or responses.
+    /// Requests that came, of a second, answered or not: as at ELB, one counts when it is given to a target. Health checks
+    /// are none, here and in what else counts requests or responses.
     RequestCount,
     /// The same for each RUNNING task.
     RequestCountPerTarget,
@@ -229,6 +230,9 @@ impl Dimensions {
     pub const COUNT_MAX: usize = 4;
     /// Longest value, in bytes.
     pub const VALUE_BYTES_MAX: usize = 128;
+    /// What says whose values they are that a task put itself: its service's, or its family's where no service runs it. No guest
+    /// can say it.
+    pub const SOURCES: [&'static str; 2] = ["service", "family"];
 
     /// Takes them if they are within the bounds.
     pub fn new(dimensions: BTreeMap<Name, String>) -> Result<Self, DimensionsError> {
@@ -253,6 +257,11 @@ impl Dimensions {
     /// Them, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&Name, &str)> {
         self.0.iter().map(|(name, value)| (name, value.as_str()))
+    }
+
+    /// The value of one.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter().find_map(|(known, value)| (known.as_str() == name).then_some(value))
     }
 }
 

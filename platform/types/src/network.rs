@@ -11,9 +11,15 @@ pub struct NetworkSpec {
     pub ipv4: Ipv4Net,
     /// All IPv6 addresses, unique-local (RFC 4193); each node has a subnet of it.
     pub ipv6: Ipv6Net,
+    /// The prefix length of a node's IPv4 subnet: the longer, the more nodes there can be, and the fewer tasks on each. A node of
+    /// a network that is smaller has all of it.
+    pub node_prefix: u8,
 }
 
 impl NetworkSpec {
+    /// The prefix length of a node's IPv4 subnet where nothing is said: 65,536 addresses.
+    pub const NODE_PREFIX_DEFAULT: u8 = 16;
+
     /// Whether an address lies in it, as itself or written as an IPv4 address mapped into IPv6 (RFC 4291, 2.5.5.2).
     pub fn contains(&self, address: IpAddr) -> bool {
         match address.to_canonical() {
@@ -28,6 +34,7 @@ impl Default for NetworkSpec {
         Self {
             ipv4: "10.64.0.0/10".parse().expect("a network"),
             ipv6: "fd73:6b69:6666::/48".parse().expect("a network"),
+            node_prefix: Self::NODE_PREFIX_DEFAULT,
         }
     }
 }

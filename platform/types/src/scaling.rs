@@ -4,7 +4,8 @@
 
 use crate::text::{ParseError, serde_as_text};
 use crate::{
-    MetricOf, MetricValue, Name, QualifiedName, Schedule, SeriesId, ServiceSpec, Span, Statistic, Zone,
+    Measure, MetricName, MetricOf, MetricValue, Name, QualifiedName, Schedule, SeriesId, ServiceSpec, Span,
+    Statistic, Zone,
 };
 use std::collections::BTreeSet;
 use std::fmt;
@@ -140,10 +141,37 @@ impl TargetTracking {
         if !is_own {
             return Err(ScalingError::Metric { name: self.name.clone(), of: self.metric.of.clone() });
         }
+        if !self.falls_with_tasks() {
+            return Err(ScalingError::Unshared {
+                name: self.name.clone(),
+                metric: self.metric.metric.clone(),
+            });
+        }
         if self.target <= MetricValue::from(0) {
             return Err(ScalingError::Target { name: self.name.clone(), target: self.target });
         }
         check_cooldown(&self.name, self.scale_out_cooldown.max(self.scale_in_cooldown))
+    }
+
+    /// Whether the metric falls where tasks are added, as far as that is known: of a custom one, its user knows.
+    fn falls_with_tasks(&self) -> bool {
+        match (&self.metric.of, self.metric.metric.measure()) {
+            (MetricOf::Custom(_), _) => true,
+            (MetricOf::Service(_) | MetricOf::Task(_), None) => false,
+            (MetricOf::Service(_) | MetricOf::Task(_), Some(measure)) => match measure {
+                Measure::CpuUtilization
+                | Measure::MemoryUtilization
+                | Measure::RequestCountPerTarget
+                | Measure::TargetResponseTime => true,
+                Measure::RequestCount
+                | Measure::Target2xxCount
+                | Measure::Target3xxCount
+                | Measure::Target4xxCount
+                | Measure::Target5xxCount
+                | Measure::RunningTaskCount
+                | Measure::DesiredTaskCount => false,
+            },
+        }
     }
 }
 
@@ -321,6 +349,18 @@ pub enum ScalingError {
         /// Whose metric.
         of: MetricOf,
     },
+    /// A metric that tasks which are added do not lower.
+    #[error(
+        "the policy {name} tracks {metric}, which does not fall when tasks are added: take CPUUtilization, \
+         MemoryUtilization, RequestCountPerTarget, TargetResponseTime, or a custom metric of what there is to do for \
+         each task"
+    )]
+    Unshared {
+        /// Which policy.
+        name: Name,
+        /// What it tracks.
+        metric: MetricName,
+    },
     /// A target that can't be reached by adding tasks.
     #[error("the target of the policy {name} is {target}; it must be above 0")]
     Target {
@@ -350,7 +390,6 @@ pub enum ScalingError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Measure;
 
     fn name(text: &str) -> Name {
         text.parse().unwrap()
@@ -433,6 +472,14 @@ mod tests {
         assert!(matches!(
             refused(|it| it.metric.of = MetricOf::Custom("team".parse().unwrap())),
             ScalingError::Metric { .. }
+        ));
+        assert!(matches!(
+            refused(|it| it.metric.metric = Measure::RequestCount.into()),
+            ScalingError::Unshared { .. }
+        ));
+        assert!(matches!(
+            refused(|it| it.metric.metric = "Requests".parse().unwrap()),
+            ScalingError::Unshared { .. }
         ));
         assert!(matches!(
             refused(|it| it.scale_in_cooldown = Span::from_ms(86_400_001)),

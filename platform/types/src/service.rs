@@ -1,7 +1,7 @@
 //! Services: how many tasks of which definition, and where the load balancer finds them.
 
 use crate::text::{ParseError, serde_as_text};
-use crate::{DeploymentConfiguration, Listen, Name, ScaleToZero, Span, TaskDefinitionId};
+use crate::{DeploymentConfiguration, Listen, Name, Placement, ScaleToZero, Span, TaskDefinitionId};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ pub struct ServiceSpec {
     pub deployment: DeploymentConfiguration,
     /// When it is to have no task although it wants some; of `http` tasks alone.
     pub scale_to_zero: ScaleToZero,
+    /// Where its tasks may run.
+    pub placement: Placement,
 }
 
 impl ServiceSpec {

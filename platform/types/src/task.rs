@@ -1,7 +1,7 @@
 //! Tasks: one running copy of a task definition each, and the states it goes through.
 
 use crate::text::{ParseError, serde_as_text};
-use crate::{Command, Health, Name, Namespace, TaskAddress, TaskDefinitionId};
+use crate::{Command, Health, Name, Namespace, NodeId, TaskAddress, TaskDefinitionId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -123,6 +123,8 @@ pub enum StopCode {
     ServiceSchedulerInitiated,
     /// The worker process that it lived in died.
     WorkerLost,
+    /// The node that it was on is gone.
+    NodeLost,
     /// The platform itself stopped.
     PlatformStopped,
     /// It was not reached at its port any more, or not in time.
@@ -197,6 +199,8 @@ pub struct Task {
     pub group: Group,
     /// What replaces the definition's arguments and adds to its environment, for this task alone.
     pub overrides: Option<Command>,
+    /// The node that it was placed on; of a task that was made before there were several, the one node that there was.
+    pub node: Option<NodeId>,
     /// Its addresses in the virtual network, its own until it is `STOPPED`; none of a task that ended before it could get
     /// one.
     pub address: Option<TaskAddress>,

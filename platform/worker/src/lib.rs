@@ -16,6 +16,7 @@ mod host_addresses;
 mod internal;
 mod link;
 mod listeners;
+mod metrics;
 mod outside;
 mod spans;
 mod wake;
@@ -27,9 +28,11 @@ use health::Health;
 use internal::Inward;
 use link::Link;
 use listeners::Listeners;
+use metrics::Metrics;
 use outside::Outward;
 use skiff_edge::accept::Acceptor;
 use skiff_edge::{Edge, Proto, access_log};
+use skiff_host_metrics::HostMetrics;
 use skiff_host_net::HostNet;
 use skiff_kit::clock;
 use skiff_ledger::Ledger;
@@ -87,6 +90,8 @@ struct Worker {
     listeners: Listeners,
     /// What takes records of spans, where they are asked for.
     spans: Option<Rc<Spans>>,
+    /// What takes values that guests put for metrics of their own.
+    metrics: Rc<Metrics>,
 }
 
 async fn serve() -> anyhow::Result<()> {
@@ -128,6 +133,7 @@ impl Worker {
         let host_net_config = skiff_host_net::Config::default();
         let host_net = HostNet::new(&host_net_config, network.clone())?;
         let health = Health::new(network.clone(), link.events());
+        let metrics = Metrics::start(link.clone());
         let sandboxes = Sandboxes::new(
             skiff_sandbox::Config {
                 worker: index,
@@ -142,7 +148,7 @@ impl Worker {
                 code: link.clone(),
                 logs: link.clone(),
                 events: health.events(),
-                capabilities: vec![host_net.clone()],
+                capabilities: vec![host_net.clone(), HostMetrics::new(metrics.clone())],
             },
         )?;
         let answerer: Rc<dyn Invoke> = sandboxes.clone();
@@ -189,6 +195,7 @@ impl Worker {
             acceptor,
             listeners: Listeners::default(),
             spans,
+            metrics,
         })
     }
 
@@ -348,6 +355,7 @@ impl Worker {
         if let Some(spans) = &self.spans {
             spans.hand_over();
         }
+        self.metrics.hand_over();
         self.link.flush().await;
     }
 }

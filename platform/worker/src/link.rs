@@ -6,6 +6,7 @@ use skiff_node::LostLines;
 use skiff_node::wire::{FrameWriter, FromWorker, RequestId};
 use skiff_ports::flows::FlowRecord;
 use skiff_ports::logs::LogLine;
+use skiff_ports::metrics::GuestPoint;
 use skiff_ports::runtime::TaskEvent;
 use skiff_ports::spans::SpanRecord;
 use skiff_sandbox::{CodeSource, LogSink};
@@ -29,9 +30,13 @@ const FLOW_BATCH_RECORDS: usize = 256;
 pub(crate) const SPAN_RECORDS_MAX: usize = 8_192;
 /// Records of spans in one message.
 pub(crate) const SPAN_BATCH_RECORDS: usize = 256;
+/// Points of guests' metrics that may wait to be sent; what comes on top is dropped and counted.
+pub(crate) const METRIC_POINTS_MAX: usize = 16_384;
+/// Points of guests' metrics in one message.
+pub(crate) const METRIC_BATCH_POINTS: usize = 128;
 
-/// The control socket. All messages but log lines and records of flows and of spans are few by nature and are never
-/// dropped.
+/// The control socket. All messages but log lines, records of flows and of spans, and points of metrics are few by nature
+/// and are never dropped.
 pub(crate) struct Link {
     /// In order, so that a task's last lines come before its end.
     messages: RefCell<VecDeque<FromWorker>>,
@@ -45,6 +50,9 @@ pub(crate) struct Link {
     spans_queued: Cell<usize>,
     /// Not yet told to the supervisor.
     spans_lost: Cell<u64>,
+    points_queued: Cell<usize>,
+    /// Values, not yet told to the supervisor.
+    values_dropped: Cell<u64>,
     waiting: RefCell<HashMap<RequestId, oneshot::Sender<Result<OwnedFd, String>>>>,
     next_request: Cell<RequestId>,
     work: Notify,
@@ -64,6 +72,8 @@ impl Link {
             records_lost: Cell::new(0),
             spans_queued: Cell::new(0),
             spans_lost: Cell::new(0),
+            points_queued: Cell::new(0),
+            values_dropped: Cell::new(0),
             waiting: RefCell::default(),
             next_request: Cell::new(0),
             work: Notify::new(),
@@ -88,6 +98,18 @@ impl Link {
         }
         self.spans_queued.set(queued);
         self.send(FromWorker::Spans { records, lost: 0 });
+    }
+
+    /// Queues points of guests' metrics, as one message, and how many values were dropped before; drops them if there is no
+    /// room.
+    pub(crate) fn metrics(&self, points: Vec<GuestPoint>, dropped: u64) {
+        let queued = self.points_queued.get() + points.len();
+        if queued > METRIC_POINTS_MAX {
+            let values: u64 = points.iter().map(GuestPoint::count).sum();
+            return self.values_dropped.set(self.values_dropped.get() + values + dropped);
+        }
+        self.points_queued.set(queued);
+        self.send(FromWorker::Metrics { points, dropped });
     }
 
     /// Where the sandboxes report what happens to tasks.
@@ -156,6 +178,13 @@ impl Link {
             let lost = self.spans_lost.take();
             if lost > 0 {
                 self.send(FromWorker::Spans { records: Vec::new(), lost });
+            }
+        }
+        if let FromWorker::Metrics { points, .. } = &message {
+            self.points_queued.set(self.points_queued.get() - points.len());
+            let dropped = self.values_dropped.take();
+            if dropped > 0 {
+                self.send(FromWorker::Metrics { points: Vec::new(), dropped });
             }
         }
         Some(message)

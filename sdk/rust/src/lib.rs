@@ -44,6 +44,11 @@
 //! }
 //! ```
 //!
+//! # Metrics
+//!
+//! What a component counts itself is kept beside what the platform measures, by [`metrics::put`]: drawn by `skiff metrics`, and
+//! held against the thresholds of alarms and scaling policies.
+//!
 //! # Starting from a snapshot
 //!
 //! What takes long to prepare (a table to parse, a model to load) can be done once, when the component is deployed with
@@ -116,6 +121,7 @@ mod body;
 pub mod env;
 mod handler;
 mod logging;
+pub mod metrics;
 mod response;
 mod runtime;
 

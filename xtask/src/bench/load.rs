@@ -1,7 +1,7 @@
 //! The load driver, started and read.
 
 use crate::bench::processes::Guard;
-use crate::bench::setup::Bench;
+use crate::bench::setup::{Arrivals, Bench};
 use crate::shell::output;
 use anyhow::{Context, bail};
 use skiff_driver::Outcome;
@@ -19,6 +19,9 @@ pub(crate) struct Load {
     pub(crate) seconds: f64,
     /// Requests due per second; as fast as the server answers where there is none.
     pub(crate) rate: Option<f64>,
+    /// How they arrive where a rate is given, and what chance in it follows from.
+    pub(crate) arrivals: Arrivals,
+    pub(crate) seed: u64,
     /// How many requests at most.
     pub(crate) requests: Option<usize>,
     /// The core that the driver runs on; any where there is none.
@@ -35,6 +38,8 @@ impl Load {
             connections: bench.settings.connections,
             seconds: bench.settings.seconds,
             rate: None,
+            arrivals: bench.settings.arrivals,
+            seed: 1,
             requests: None,
             core: None,
         }
@@ -84,7 +89,8 @@ impl Load {
             command.args(["--host", host]);
         }
         if let Some(rate) = self.rate {
-            command.args(["--rate", &rate.to_string(), "--arrivals", bench.settings.arrivals.word()]);
+            command.args(["--rate", &rate.to_string(), "--arrivals", self.arrivals.word()]);
+            command.args(["--seed", &self.seed.to_string()]);
         }
         if let Some(requests) = self.requests {
             command.args(["--requests", &requests.to_string()]);

@@ -4,6 +4,7 @@ pub(crate) mod balancer;
 pub(crate) mod neighbours;
 
 mod adversary;
+mod app;
 mod cold_start;
 mod density;
 mod inside;
@@ -12,6 +13,9 @@ mod network;
 mod parts;
 mod quotas;
 mod recovery;
+mod recovery_of_rollouts;
+mod rollouts;
+mod scaling;
 mod services;
 mod shares;
 mod throughput;
@@ -45,8 +49,14 @@ pub(crate) enum Name {
     Network,
     /// The load balancer beside nginx and haproxy: proxying, TLS, rules, idle connections, changes, failing targets, overload
     Balancer,
+    /// Rolling updates, rollbacks by the circuit breaker and other counts under load: whether a request fails
+    Rollouts,
+    /// Load that leaps, and load that is noisy, under a scaling policy: when capacity follows, and whether it stays
+    Scaling,
     /// Workers and platforms that are killed; from a push to the first answer
     Recovery,
+    /// Platforms that are killed in the middle of each kind of rollout: whether it ends
+    RecoveryOfRollouts,
     /// The cost of each quota, by switching it off
     Quotas,
     /// The parts inside one thread, by Criterion
@@ -68,7 +78,10 @@ impl Name {
             Self::Adversary => adversary::measure(bench),
             Self::Network => network::measure(bench),
             Self::Balancer => balancer::measure(bench),
+            Self::Rollouts => rollouts::measure(bench),
+            Self::Scaling => scaling::measure(bench),
             Self::Recovery => recovery::measure(bench),
+            Self::RecoveryOfRollouts => recovery_of_rollouts::measure(bench),
             Self::Quotas => quotas::measure(bench),
             Self::Inside => inside::measure(bench),
         }

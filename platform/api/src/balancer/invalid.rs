@@ -1,14 +1,15 @@
-//! Why an action, a limit, a listener, a rule, a service or a target group can't be what it is said to be.
+//! Why an action, an alarm, a limit, a listener, a rule, a service or a target group can't be what it is said to be.
 
 use skiff_types::{
-    CERTIFICATES_PER_LISTENER_MAX, CONDITION_VALUES_MAX, CONDITIONS_MAX, DeploymentConfigurationError,
-    FixedResponse, Forward, Limit, Matcher, ParseError, QualifiedName, ServiceSpec, Span, TargetGroupSpec,
-    TargetHealthCheck, WEIGHT_MAX,
+    AlarmError, CERTIFICATES_PER_LISTENER_MAX, CONDITION_VALUES_MAX, CONDITIONS_MAX,
+    DeploymentConfigurationError, FixedResponse, Forward, Limit, Matcher, ParseError, PlacementError,
+    QualifiedName, ScalingError, ServiceSpec, Span, TargetGroupSpec, TargetHealthCheck, WEIGHT_MAX,
+    WebhookUrl,
 };
 use std::ops::RangeInclusive;
 
-/// What an action, a limit, a listener, a rule, a service or a target group says that it can't. Prints as a sentence that
-/// says what to do.
+/// What an action, an alarm, a limit, a listener, a rule, a service or a target group says that it can't. Prints as a
+/// sentence that says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSpec {
     /// A word is none.
@@ -17,6 +18,27 @@ pub enum InvalidSpec {
     /// A service can't be deployed in this way.
     #[error(transparent)]
     Deployment(#[from] DeploymentConfigurationError),
+    /// Tasks can't be placed in this way.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
+    /// An alarm can't be evaluated.
+    #[error(transparent)]
+    Alarm(#[from] AlarmError),
+    /// The threshold of an alarm is no number that values can be held against.
+    #[error("threshold is no finite number; give one that values can be held against, like 80")]
+    AlarmThreshold,
+    /// A change of an alarm can't be posted to an address.
+    #[error(
+        "\"{url}\" can't be posted to: give an address of HTTP or HTTPS with a host, and without user name and password, which \
+         are not sent; a key can be in its path or its query"
+    )]
+    AlarmWebhook {
+        /// The address.
+        url: WebhookUrl,
+    },
+    /// A service can't be scaled in this way.
+    #[error(transparent)]
+    Scaling(#[from] ScalingError),
     /// A listener has no port.
     #[error("port is 0; it must be 1 to 65535")]
     NoPort,

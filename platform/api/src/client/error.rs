@@ -38,6 +38,18 @@ pub enum ClientError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A stream that had begun ended before it was to: the platform stopped, or the connection broke.
+    #[error(
+        "the platform at {url} tells no more: it stopped, or the connection to it broke; run the command again once it \
+         is there"
+    )]
+    StreamEnded {
+        /// The API's address.
+        url: String,
+        /// What the network said, if the platform did not end the stream itself.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
     /// Not an address.
     #[error("{url:?} is not the address of an API: {reason}; it looks like http://127.0.0.1:8081")]
     InvalidUrl {

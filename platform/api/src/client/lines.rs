@@ -16,7 +16,10 @@ pub(super) fn read<T: DeserializeOwned + Send + 'static>(
     url: String,
 ) -> BoxStream<'static, Result<T, ClientError>> {
     let asked = url.clone();
-    let failure = move |error| ClientError::from_transport(&asked, error);
+    let failure = move |error: reqwest::Error| {
+        let (url, source) = (asked.clone(), Some(error.into()));
+        ClientError::StreamEnded { url, source }
+    };
     split(response.bytes_stream().map_err(failure).boxed(), url)
 }
 

@@ -153,12 +153,25 @@ async fn an_error_is_the_last_item() {
     let items: Vec<_> = from_chunks(vec![Ok(error), Ok(LINE)]).collect().await;
     assert_eq!(items[0].as_ref().unwrap_err().code(), Some(ErrorCode::Internal));
     assert_eq!(items.len(), 1);
-    let reset = ClientError::Interrupted { url: "http://test".to_owned(), source: "reset".into() };
+    let reset = ClientError::StreamEnded { url: "http://test".to_owned(), source: Some("reset".into()) };
     let items: Vec<_> = from_chunks(vec![Ok(LINE), Ok("\n"), Err(reset)]).collect().await;
-    assert!(items[0].is_ok() && matches!(items[1], Err(ClientError::Interrupted { .. })));
+    assert!(items[0].is_ok() && matches!(items[1], Err(ClientError::StreamEnded { .. })));
     assert_eq!(items.len(), 2);
     let items: Vec<_> = from_chunks(vec![Ok("nonsense\n")]).collect().await;
     assert!(matches!(items[0], Err(ClientError::Unreadable { .. })));
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_says_so_and_not_that_something_may_be_done() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n";
+    let (url, _served) = answer_once(format!("{head}1\r\n\n\r\n")).await;
+    let query = crate::EventQuery { follow: Some(true), ..Default::default() };
+    let client = Client::new(&url, None).unwrap();
+    let mut events = client.read_events(&Namespace::default(), &query).await.unwrap();
+    let error = events.next().await.unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::StreamEnded { source: Some(_), .. }), "{error:?}");
+    assert!(error.to_string().ends_with("run the command again once it is there"), "{error}");
+    assert!(events.next().await.is_none());
 }
 
 #[tokio::test]

@@ -19,6 +19,14 @@ impl Operation {
                 .request(Body::Json(of::<PutService>))
                 .response(200, Body::Json(of::<Service>))
                 .errors(&[ErrorCode::NotFound, ErrorCode::Conflict]),
+            Self::CheckService => spec(
+                Method::POST,
+                "/v1/namespaces/{namespace}/services/{service}/check",
+                "Says whether a service could be so, whatever its definition, which need not be there; changes nothing.",
+            )
+            .request(Body::Json(of::<PutService>))
+            .response(204, Body::Empty)
+            .errors(&[ErrorCode::NotFound, ErrorCode::Conflict]),
             Self::ListServices => spec(Method::GET, ALL, "Lists services by name.")
                 .query(of::<PageQuery>)
                 .response(200, Body::Json(of::<Page<Service>>)),

@@ -211,11 +211,13 @@ async fn put(
             let definition = definition_of(&item.resource, definitions).cloned();
             let definition =
                 definition.map_or_else(|| body.definition.clone(), TaskDefinitionReference::from);
-            let body = PutService { definition, ..body.clone() };
+            let body = PutService { definition, ..(**body).clone() };
             client.put_service(namespace, name, &body, revision).await.map(drop)
         }
+        Spec::Alarm(body) => client.put_alarm(namespace, name, body, revision).await.map(drop),
         Spec::TargetGroup(body) => client.put_target_group(namespace, name, body, revision).await.map(drop),
         Spec::Listener(body) => client.put_listener(name, body, revision).await.map(drop),
         Spec::Rule(body) => client.put_rule(namespace, name, body, revision).await.map(drop),
+        Spec::Scaling(body) => client.put_scaling(namespace, name, body, revision).await.map(drop),
     }
 }

@@ -13,7 +13,15 @@ use serde_json::{Value as Json, json};
 use skiff_types::{Name, Namespace};
 
 /// What is written, in the order in which it is applied.
-const KINDS: [Kind; 5] = [Kind::SecurityGroup, Kind::Service, Kind::TargetGroup, Kind::Listener, Kind::Rule];
+const KINDS: [Kind; 7] = [
+    Kind::SecurityGroup,
+    Kind::Alarm,
+    Kind::Service,
+    Kind::TargetGroup,
+    Kind::Listener,
+    Kind::Rule,
+    Kind::Scaling,
+];
 
 pub(crate) async fn run(context: &Context) -> anyhow::Result<()> {
     let client = context.client()?;

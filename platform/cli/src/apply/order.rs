@@ -225,7 +225,12 @@ fn places<'f>(item: &Item, field: impl Fn(&str) -> Option<&'f Json>) -> Vec<Stri
             let ports = listen.filter_map(|listen| listen.as_str()?.rsplit_once(':'));
             ports.map(|(_, port)| format!("the port {port}")).collect()
         }
-        Kind::SecurityGroup | Kind::Certificate | Kind::TaskDefinition | Kind::TargetGroup => vec![],
+        Kind::SecurityGroup
+        | Kind::Certificate
+        | Kind::TaskDefinition
+        | Kind::Alarm
+        | Kind::TargetGroup
+        | Kind::Scaling => vec![],
     }
 }
 

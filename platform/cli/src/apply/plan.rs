@@ -153,9 +153,15 @@ async fn compare_service(
         },
     };
     let found = platform.find(&resource.id).await?;
+    // How many tasks there are of a service that is scaled, that says, whatever the document does.
+    let scaling = Id::new(Kind::Scaling, here.clone(), resource.id.name.clone());
+    let is_scaled = found.is_some() && platform.has(&scaling).await?;
     Ok(compare(resource, found).map(|compared| {
         let mut wanted = compared.wanted;
         wanted.insert("definition".to_owned(), definition.into());
+        if is_scaled {
+            wanted.remove("desired");
+        }
         let change = Change::between(compared.present.as_ref(), &wanted, false);
         Compared { wanted, change, ..compared }
     }))

@@ -10,10 +10,10 @@ use super::retry::again;
 use crate::context::all_pages;
 use serde_json::Value as Json;
 use skiff_api::{
-    Certificate, Client, ErrorCode, Image, ListenerRuleListQuery, PageQuery, PutListener, PutListenerRule,
-    PutSecurityGroup, PutService, PutTargetGroup, RegisterTaskDefinition, Service, ServiceState, TargetGroup,
-    TargetHealthCheckSpec, TaskDefinition, TaskDefinitionListQuery, TaskDefinitionQuery,
-    TaskDefinitionReference,
+    Certificate, Client, ErrorCode, Image, ListenerRuleListQuery, PageQuery, PutAlarm, PutListener,
+    PutListenerRule, PutScaling, PutSecurityGroup, PutService, PutTargetGroup, RegisterTaskDefinition,
+    Service, ServiceState, TargetGroup, TargetHealthCheckSpec, TaskDefinition, TaskDefinitionListQuery,
+    TaskDefinitionQuery, TaskDefinitionReference,
 };
 use skiff_types::{ImageReference, Name, Namespace};
 use std::collections::BTreeMap;
@@ -164,6 +164,16 @@ pub(super) async fn list(
             });
             all.await?.into_iter().map(service).collect()
         }
+        Kind::Alarm => {
+            let all = all_pages(|cursor| async move {
+                let query = query(cursor);
+                again(|| client.list_alarms(namespace, &query)).await
+            });
+            let one = |alarm: skiff_api::Alarm| {
+                (alarm.name.clone(), present(alarm.revision, body_of::<PutAlarm>(&alarm)))
+            };
+            all.await?.into_iter().map(one).collect()
+        }
         Kind::TargetGroup => {
             let all = all_pages(|cursor| async move {
                 let query = query(cursor);
@@ -189,6 +199,16 @@ pub(super) async fn list(
             });
             let one = |rule: skiff_api::ListenerRule| {
                 (rule.name.clone(), present(rule.revision, body_of::<PutListenerRule>(&rule)))
+            };
+            all.await?.into_iter().map(one).collect()
+        }
+        Kind::Scaling => {
+            let all = all_pages(|cursor| async move {
+                let query = query(cursor);
+                again(|| client.list_scaling(namespace, &query)).await
+            });
+            let one = |scaling: skiff_api::Scaling| {
+                (scaling.service.clone(), present(scaling.revision, body_of::<PutScaling>(&scaling)))
             };
             all.await?.into_iter().map(one).collect()
         }

@@ -10,8 +10,8 @@ use super::tree::{Entry, Fault, Node, Value, unknown};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use skiff_api::{
-    Action, PutListener, PutListenerRule, PutSecurityGroup, PutService, PutTargetGroup,
-    RegisterTaskDefinition, Targets,
+    Action, PutAlarm, PutListener, PutListenerRule, PutScaling, PutSecurityGroup, PutService, PutTargetGroup,
+    RegisterTaskDefinition, ScalingPolicy, Targets,
 };
 use skiff_types::{BUILT_IN_LISTENER, Name, Namespace, Peer, QualifiedName};
 use std::fmt;
@@ -25,21 +25,25 @@ pub(super) enum Kind {
     SecurityGroup,
     Certificate,
     TaskDefinition,
+    Alarm,
     Service,
     TargetGroup,
     Listener,
     Rule,
+    Scaling,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::SecurityGroup,
         Self::Certificate,
         Self::TaskDefinition,
+        Self::Alarm,
         Self::Service,
         Self::TargetGroup,
         Self::Listener,
         Self::Rule,
+        Self::Scaling,
     ];
 
     /// As documents name it.
@@ -48,10 +52,12 @@ impl Kind {
             Self::SecurityGroup => "security-group",
             Self::Certificate => "certificate",
             Self::TaskDefinition => "task-definition",
+            Self::Alarm => "alarm",
             Self::Service => "service",
             Self::TargetGroup => "target-group",
             Self::Listener => "listener",
             Self::Rule => "rule",
+            Self::Scaling => "scaling",
         }
     }
 
@@ -59,9 +65,13 @@ impl Kind {
     pub(super) fn is_namespaced(self) -> bool {
         match self {
             Self::Certificate | Self::Listener => false,
-            Self::SecurityGroup | Self::TaskDefinition | Self::Service | Self::TargetGroup | Self::Rule => {
-                true
-            }
+            Self::SecurityGroup
+            | Self::TaskDefinition
+            | Self::Alarm
+            | Self::Service
+            | Self::TargetGroup
+            | Self::Rule
+            | Self::Scaling => true,
         }
     }
 }
@@ -116,10 +126,13 @@ pub(super) enum Spec {
     SecurityGroup(PutSecurityGroup),
     Certificate(CertificateFiles),
     TaskDefinition(Box<RegisterTaskDefinition>),
-    Service(PutService),
+    Alarm(Box<PutAlarm>),
+    Service(Box<PutService>),
     TargetGroup(Box<PutTargetGroup>),
     Listener(Box<PutListener>),
     Rule(Box<PutListenerRule>),
+    /// Of the service of its name.
+    Scaling(PutScaling),
 }
 
 /// A resource of a document.
@@ -191,7 +204,7 @@ impl Spec {
             names.iter().map(|name| one("its security group", Kind::SecurityGroup, name)).collect()
         };
         match self {
-            Self::Certificate(_) => vec![],
+            Self::Certificate(_) | Self::Alarm(_) => vec![],
             Self::SecurityGroup(body) => {
                 let peers = body.rules.iter().flatten().filter_map(|rule| match &rule.peer {
                     Peer::Group(group) => Some(Id::of(Kind::SecurityGroup, group.qualified(here))),
@@ -209,6 +222,8 @@ impl Spec {
                 if body.definition.revision.is_none() {
                     references.push(one("its definition", Kind::TaskDefinition, &body.definition.family));
                 }
+                let alarms = body.deployment.iter().flat_map(|deployment| deployment.alarms.iter().flatten());
+                references.extend(alarms.map(|alarm| one("an alarm of its deployments", Kind::Alarm, alarm)));
                 references
             }
             Self::TargetGroup(body) => match &body.targets {
@@ -229,6 +244,17 @@ impl Spec {
                 let mut references = vec![one("its listener", Kind::Listener, &listener)];
                 references.extend(forwards(&body.action, here));
                 references
+            }
+            Self::Scaling(body) => {
+                let alarms = body.policies.iter().filter_map(|policy| match policy {
+                    ScalingPolicy::Step(step) => Some(&step.alarm),
+                    ScalingPolicy::TargetTracking(_) => None,
+                });
+                let alarms = alarms.map(|alarm| one("the alarm that it follows", Kind::Alarm, alarm));
+                [one("the service that it scales", Kind::Service, &id.name)]
+                    .into_iter()
+                    .chain(alarms)
+                    .collect()
             }
         }
     }
@@ -280,7 +306,12 @@ impl Spec {
             Kind::TargetGroup => serde_json::from_value(body).ok().map(Self::TargetGroup),
             Kind::Listener => serde_json::from_value(body).ok().map(Self::Listener),
             Kind::Rule => serde_json::from_value(body).ok().map(Self::Rule),
-            Kind::SecurityGroup | Kind::Certificate | Kind::TaskDefinition | Kind::Service => None,
+            Kind::SecurityGroup
+            | Kind::Certificate
+            | Kind::TaskDefinition
+            | Kind::Alarm
+            | Kind::Service
+            | Kind::Scaling => None,
         }
     }
 
@@ -292,10 +323,12 @@ impl Spec {
                 Self::Certificate(CertificateFiles::read(node, &folder)?)
             }
             Kind::TaskDefinition => Self::TaskDefinition(Deserialize::deserialize(&with_family(id, node)?)?),
+            Kind::Alarm => Self::Alarm(Deserialize::deserialize(node)?),
             Kind::Service => Self::Service(Deserialize::deserialize(node)?),
             Kind::TargetGroup => Self::TargetGroup(Deserialize::deserialize(node)?),
             Kind::Listener => Self::Listener(Deserialize::deserialize(node)?),
             Kind::Rule => Self::Rule(Deserialize::deserialize(node)?),
+            Kind::Scaling => Self::Scaling(Deserialize::deserialize(node)?),
         })
     }
 }
@@ -386,6 +419,7 @@ mod tests {
             needs("kind: target-group\nname: a\nspec: { targets: { service: x/a } }"),
             ["service x/a"]
         );
+        assert_eq!(needs("kind: scaling\nname: a\nspec: { min: 1, max: 9 }"), ["service shop/a"]);
         let action = "{ forward: { groups: [{ group: b }] } }";
         assert_eq!(
             needs(&format!(

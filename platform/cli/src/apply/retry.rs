@@ -27,9 +27,10 @@ pub(super) async fn again<T>(
 /// Whether the same call may be answered soon.
 pub(super) fn is_passing(error: &ClientError) -> bool {
     match error {
-        ClientError::Unreachable { .. } | ClientError::TimedOut { .. } | ClientError::Interrupted { .. } => {
-            true
-        }
+        ClientError::Unreachable { .. }
+        | ClientError::TimedOut { .. }
+        | ClientError::Interrupted { .. }
+        | ClientError::StreamEnded { .. } => true,
         ClientError::Api { code, .. } => *code == ErrorCode::Unavailable,
         ClientError::InvalidUrl { .. }
         | ClientError::HttpsUnsupported { .. }

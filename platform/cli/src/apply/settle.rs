@@ -10,8 +10,8 @@ use super::present::certificate_body;
 use super::resource::{Resource, Spec};
 use serde_json::Value as Json;
 use skiff_api::{
-    DeploymentConfiguration, InvalidSpec, PutListener, PutListenerRule, PutSecurityGroup, PutService,
-    PutTargetGroup, RegisterTaskDefinition, Setting, TargetHealthCheck,
+    DeploymentConfiguration, InvalidSpec, Placement, PutAlarm, PutListener, PutListenerRule, PutScaling,
+    PutSecurityGroup, PutService, PutTargetGroup, RegisterTaskDefinition, Setting, TargetHealthCheck,
 };
 use skiff_types::{
     DEFAULT_STOP_TIMEOUT, Digest, HealthCheck, Name, Namespace, QualifiedName, Span, TargetGroupSpec, Targets,
@@ -27,17 +27,25 @@ pub(super) fn settled(resource: &Resource, present: Option<&Fields>) -> Result<F
         }
         Spec::Certificate(files) => Ok(certificate_body(&files.fingerprint)),
         Spec::TaskDefinition(body) => Ok(table(body)),
+        Spec::Alarm(body) => {
+            let spec = body.to_domain(QualifiedName::new(here.clone(), resource.id.name.clone()))?;
+            Ok(table(&PutAlarm::from(&spec)))
+        }
         Spec::Service(body) => service(body, present),
         Spec::TargetGroup(body) => target_group(&resource.id.name, here, body, present),
         Spec::Listener(body) => listener(&resource.id.name, body, present),
         Spec::Rule(body) => rule(body, &QualifiedName::new(here.clone(), resource.id.name.clone())),
+        Spec::Scaling(body) => {
+            let spec = body.to_domain(QualifiedName::new(here.clone(), resource.id.name.clone()))?;
+            Ok(table(&PutScaling::from(&spec)))
+        }
     }
 }
 
 /// Whether a call replaces all that a resource says; else what it leaves out stays.
 pub(super) fn replaces(spec: &Spec) -> bool {
     match spec {
-        Spec::TaskDefinition(_) | Spec::Rule(_) => true,
+        Spec::TaskDefinition(_) | Spec::Alarm(_) | Spec::Rule(_) | Spec::Scaling(_) => true,
         Spec::SecurityGroup(_)
         | Spec::Certificate(_)
         | Spec::Service(_)
@@ -79,9 +87,22 @@ fn service(body: &PutService, present: Option<&Fields>) -> Result<Fields, Invali
         let before: DeploymentConfiguration =
             shown.and_then(|shown| serde_json::from_value(shown).ok()).unwrap_or_default();
         let after = asked.over(before.into());
+        asked.check_fits(after.strategy.name())?;
         after.check()?;
         let whole = table(&DeploymentConfiguration::from(&after));
         fields.insert("deployment".to_owned(), Json::Object(whole));
+    }
+    // The same of where its tasks may run; where any node will do, it is not shown.
+    if let Some(asked) = &body.placement {
+        let shown = present.and_then(|fields| fields.get("placement").cloned());
+        let before: Placement =
+            shown.and_then(|shown| serde_json::from_value(shown).ok()).unwrap_or_default();
+        let after = Placement::from(asked.over(before.into())?);
+        let is_shown = present.is_some_and(|fields| fields.contains_key("placement"));
+        match after.is_default() && !is_shown {
+            true => fields.remove("placement"),
+            false => fields.insert("placement".to_owned(), Json::Object(table(&after))),
+        };
     }
     Ok(fields)
 }
@@ -214,13 +235,36 @@ mod tests {
         let deployment = |present: Option<Json>| {
             settled(&document, present.as_ref().and_then(Json::as_object)).unwrap()["deployment"].clone()
         };
-        let new = json!({ "min_healthy_percent": 50, "max_percent": 200, "circuit_breaker": "rollback" });
+        let new = json!({
+            "min_healthy_percent": 50, "max_percent": 200, "circuit_breaker": "rollback", "strategy": "ROLLING", "alarms": [],
+            "test_hosts": [],
+        });
         assert_eq!(deployment(None), new);
         let shown = json!({ "min_healthy_percent": 100, "max_percent": 150, "circuit_breaker": "stop", "grace": "5s" });
-        let kept = json!({ "min_healthy_percent": 50, "max_percent": 150, "circuit_breaker": "stop", "grace": "5s" });
+        let kept = json!({
+            "min_healthy_percent": 50, "max_percent": 150, "circuit_breaker": "stop", "grace": "5s", "strategy": "ROLLING",
+            "alarms": [], "test_hosts": [],
+        });
         assert_eq!(deployment(Some(json!({ "deployment": shown }))), kept);
         let stuck = "kind: service\nname: a\nspec: { definition: a, deployment: { min_healthy_percent: 100, max_percent: 100 } }";
         assert!(settle(stuck).unwrap_err().contains("lower the minimum"));
+    }
+
+    #[test]
+    fn an_alarm_is_whole() {
+        let alarm = settle(
+            "kind: alarm\nname: a\nspec: { metric: requestcount, service: web, threshold: 80, evaluation_periods: 3 }",
+        )
+        .unwrap();
+        let expected = json!({
+            "metric": "RequestCount", "service": "web", "statistic": "Sum", "period": "1m", "threshold": 80.0,
+            "comparison": "GreaterThanThreshold", "evaluation_periods": 3, "datapoints_to_alarm": 3,
+            "treat_missing_data": "missing",
+        });
+        assert_eq!(alarm, expected);
+        let error =
+            settle("kind: alarm\nname: a\nspec: { metric: jobs, threshold: 1, period: 1ms }").unwrap_err();
+        assert!(error.contains("whole seconds"), "{error}");
     }
 
     #[test]
@@ -234,6 +278,20 @@ mod tests {
             (&check["path"], &check["interval"], &check["matcher"]),
             (&json!("/ready"), &json!("10s"), &json!("200"))
         );
+    }
+
+    #[test]
+    fn scaling_is_whole_and_as_it_is_shown() {
+        let scaling = settle(
+            "kind: scaling\nname: a\nspec: { min: 1, max: 9, policies: [{ target_tracking: { name: cpu, metric: \
+             ECSServiceAverageCPUUtilization, target: 60 } }] }",
+        )
+        .unwrap();
+        let policy = &scaling["policies"][0]["target_tracking"];
+        assert_eq!((&policy["metric"], &policy["target"]), (&json!("CPUUtilization"), &json!(60.0)));
+        assert_eq!((&policy["statistic"], &policy["scale_in_cooldown"]), (&json!("Average"), &json!("5m")));
+        let error = settle("kind: scaling\nname: a\nspec: { min: 9, max: 1 }").unwrap_err();
+        assert!(error.contains("the bounds are 9 and 1 tasks"), "{error}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::path::PathBuf;
     subcommand_negates_reqs = true,
     after_help = "\
 Examples:
+  skiff metrics hello                                      what is measured of a service
   skiff metrics hello CPUUtilization                       the last 15 minutes of a service, drawn
   skiff metrics hello RequestCount --since 1h --period 1m  requests by the minute
   skiff metrics hello TargetResponseTime --statistic p99 --svg p99.svg
@@ -29,7 +30,8 @@ pub struct MetricsArgs {
     /// What to do instead of showing a metric.
     #[command(subcommand)]
     pub command: Option<MetricsCommand>,
-    /// A service, a task's id or the last digits of it; or a metric of your own, if nothing follows
+    /// A service, a task's id or the last digits of it; or a metric of your own, if nothing follows and no service
+    /// has that name
     #[arg(value_name = "NAME|TASK|METRIC", required = true)]
     pub subject: Option<String>,
     /// The metric
@@ -51,6 +53,17 @@ pub struct MetricsArgs {
     /// Draw it into this file instead, as SVG
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
+}
+
+impl MetricsArgs {
+    /// Whether it is said how a metric is to be shown: then what nothing follows is a metric, and never whose.
+    pub(crate) fn is_of_a_metric(&self) -> bool {
+        self.metric.is_some()
+            || self.statistic.is_some()
+            || self.period.is_some()
+            || self.svg.is_some()
+            || !self.dimensions.is_empty()
+    }
 }
 
 /// What `skiff metrics` does beside showing one.
@@ -89,14 +102,20 @@ pub struct MetricsPutArgs {
     #[arg(value_name = "METRIC")]
     pub metric: MetricName,
     /// The value
-    #[arg(allow_negative_numbers = true)]
+    #[arg(allow_negative_numbers = true, value_parser = value)]
     pub value: f64,
     /// What tells series of the metric apart; may be given up to four times
     #[arg(long = "dimension", value_name = "NAME=VALUE", value_parser = dimension)]
     pub dimensions: Vec<(Name, String)>,
 }
 
-fn dimension(text: &str) -> Result<(Name, String), String> {
+/// A number that others can be added to: not NaN, and not infinite.
+fn value(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|value: &f64| value.is_finite());
+    value.ok_or_else(|| format!("{text:?} is not a number, like 7 or -0.5"))
+}
+
+pub(super) fn dimension(text: &str) -> Result<(Name, String), String> {
     let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not NAME=VALUE"))?;
     let name = name.parse().map_err(|error: skiff_types::ParseError| error.to_string())?;
     Ok((name, value.to_owned()))

@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use http::header::{HeaderName, HeaderValue};
 use ipnet::{Ipv4Net, Ipv6Net};
 use skiff_ports::spans::SampleShare;
-use skiff_types::{Digest, MemorySize, Span};
+use skiff_types::{AttributeName, AttributeValue, Digest, MemorySize, OvercommitFactor, ParseError, Span};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -71,6 +71,21 @@ pub struct UpArgs {
     /// IPv6 addresses of the tasks' virtual network; kept since the first start [default: fd73:6b69:6666::/48]
     #[arg(long, value_name = "CIDR", value_parser = network6)]
     pub network6: Option<Ipv6Net>,
+    /// How long the prefix of a node's part of --network is: 16 to 27; the longer, the more nodes there can be, and the fewer
+    /// tasks on each. Kept since the first start [default: 16]
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(16..=27))]
+    pub node_prefix: Option<u8>,
+    /// How many times of its CPU units the tasks on this machine can be defined with together; units are a ceiling and a
+    /// weight, so with more the busy ones share
+    #[arg(long, value_name = "FACTOR", default_value = "10000")]
+    pub overcommit_cpu: OvercommitFactor,
+    /// How many times of its memory the tasks on this machine can be defined with together; what they then really use has to
+    /// fit
+    #[arg(long, value_name = "FACTOR", default_value = "10000")]
+    pub overcommit_memory: OvercommitFactor,
+    /// What this machine is, for placement constraints and strategies, like zone=a; may be given many times
+    #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute)]
+    pub attributes: Vec<(AttributeName, AttributeValue)>,
     /// Whether each request is logged: on (to the data folder), off, or the path of a file
     #[arg(long, value_name = "on|off|PATH", default_value = "on")]
     pub access_log: AccessLog,
@@ -137,6 +152,14 @@ fn network(text: &str) -> Result<Ipv4Net, String> {
 
 fn network6(text: &str) -> Result<Ipv6Net, String> {
     text.parse().map_err(|_| format!("{text:?} is not a network of IPv6 addresses, like fd73:6b69:6666::/48"))
+}
+
+fn attribute(text: &str) -> Result<(AttributeName, AttributeValue), String> {
+    let (name, value) =
+        text.split_once('=').ok_or_else(|| format!("{text:?} is not an attribute, like zone=a"))?;
+    let name = name.parse().map_err(|error: ParseError| error.to_string())?;
+    let value = value.parse().map_err(|error: ParseError| error.to_string())?;
+    Ok((name, value))
 }
 
 fn collector(text: &str) -> Result<Url, String> {

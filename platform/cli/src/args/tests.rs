@@ -2,7 +2,7 @@
 
 use super::*;
 use clap::CommandFactory;
-use skiff_types::{EventType, ListenerProtocol};
+use skiff_types::{EventType, ListenerProtocol, StrategyName, TaskStatus};
 use std::net::SocketAddr;
 
 fn helps(command: &mut clap::Command, path: &str, found: &mut Vec<(String, String)>) {
@@ -177,19 +177,69 @@ fn how_a_service_is_deployed_is_said_by_flags_or_the_manifest() {
     assert_eq!((all.min_healthy_percent, all.max_percent), (Some(50), Some(100)));
     assert_eq!(all.circuit_breaker, Some(skiff_types::CircuitBreaker::Off));
     assert_eq!(all.grace, skiff_api::Setting::Given(Span::from_ms(30_000)));
-    assert_eq!(asked("skiff deploy", Some(&all)), Some(all));
+    assert_eq!(asked("skiff deploy", Some(&all)), Some(all.clone()));
     let flag = asked("skiff deploy --max-percent 150", Some(&all)).unwrap();
     assert_eq!((flag.min_healthy_percent, flag.max_percent), (Some(50), Some(150)));
+
+    let line = "skiff deploy --strategy canary --canary-percent 10 --canary-bake 5m --bake 1m --deployment-alarm slow \
+                --deployment-alarm errors --test-host green.example";
+    let canary = asked(line, Some(&all)).unwrap();
+    assert_eq!((canary.strategy, canary.canary_percent), (Some(StrategyName::Canary), Some(10)));
+    assert_eq!(
+        (canary.canary_bake, canary.bake),
+        (Some(Span::from_ms(300_000)), Some(Span::from_ms(60_000)))
+    );
+    assert_eq!((canary.alarms.as_ref().unwrap().len(), canary.min_healthy_percent), (2, Some(50)));
+    assert_eq!(canary.test_hosts.as_ref().unwrap()[0].as_str(), "green.example");
+    let same = asked("skiff deploy --strategy canary --canary-percent 20", Some(&canary)).unwrap();
+    assert_eq!((same.canary_percent, same.canary_bake), (Some(20), canary.canary_bake));
+    let other = asked("skiff deploy --strategy rolling", Some(&canary)).unwrap();
+    assert_eq!((other.canary_percent, other.bake, &other.alarms), (None, None, &canary.alarms));
 }
 
 #[test]
 fn events_are_filtered_by_whom_and_by_type() {
-    let line = "skiff events -f --service web --type deployment --since 1h --tail 5 -o json";
+    let line = "skiff events -f --service web --type deployment --type task --since 1h --tail 5 -o json";
     let cli = parse(line).unwrap();
     let Command::Events(args) = cli.command else { panic!() };
-    assert_eq!((args.follow, args.service.unwrap().as_str(), args.tail), (true, "web", Some(5)));
-    assert_eq!((args.event_type, args.since.map(Span::ms)), (Some(EventType::Deployment), Some(3_600_000)));
+    assert_eq!((args.follow, args.services[0].as_str(), args.tail), (true, "web", Some(5)));
+    assert_eq!(args.types, [EventType::Deployment, EventType::Task]);
+    assert_eq!((args.services.len(), args.since.map(Span::ms)), (1, Some(3_600_000)));
     assert_eq!(cli.global.output, OutputFormat::Json);
+}
+
+#[test]
+fn the_common_way_to_scale_is_typed_at_once() {
+    let line = "skiff scaling put web --min 2 --max 40 --target RequestCountPerTarget=6000 --step busy=0..5:+1,5..:+3";
+    let Command::Scaling { command: ScalingCommand::Put(args) } = parse(line).unwrap().command else {
+        panic!()
+    };
+    assert_eq!((args.name.as_str(), args.min, args.max, args.scale_in_protected), ("web", 2, 40, false));
+    assert_eq!((args.targets[0].target.get(), args.steps[0].steps.len()), (6_000.0, 2));
+    let words = [
+        "skiff",
+        "scaling",
+        "put",
+        "web",
+        "--min=1",
+        "--max=9",
+        "--schedule",
+        "day=cron(0 8 ? * MON *),min=4",
+    ];
+    let Command::Scaling { command: ScalingCommand::Put(args) } = Cli::try_parse_from(words).unwrap().command
+    else {
+        panic!()
+    };
+    assert_eq!(args.schedules[0].min, Some(4));
+    for bad in [
+        "skiff scaling put web --min 1",
+        "skiff scaling put web --min 1 --max 2 --target CPUUtilization",
+        "skiff scaling put web --min 1 --max 2 --target CPUUtilization=60,scale-in-cooldown=5",
+        "skiff scaling put web --min 1 --max 2 --step busy",
+        "skiff scaling rm",
+    ] {
+        assert_eq!(parse(bad).unwrap_err().exit_code(), 2, "{bad} was taken");
+    }
 }
 
 #[test]
@@ -405,6 +455,7 @@ fn a_metric_is_of_somebody_or_ones_own() {
     assert_eq!((args.subject.as_deref(), args.since.to_string().as_str()), (Some("hello"), "1h"));
     assert_eq!(args.metric.unwrap().as_str(), "CPUUtilization");
     let args = metrics("skiff metrics queue/depth --dimension queue=mails --dimension zone=a");
+    assert!(args.is_of_a_metric() && !metrics("skiff metrics hello --since 1h").is_of_a_metric());
     assert_eq!((args.metric, args.dimensions.len(), args.since.ms()), (None, 2, 900_000));
     match metrics("skiff metrics put jobs -1.5 --dimension a=b=c").command {
         Some(MetricsCommand::Put(args)) => assert_eq!((args.value, &*args.dimensions[0].1), (-1.5, "b=c")),
@@ -418,6 +469,9 @@ fn a_metric_is_of_somebody_or_ones_own() {
         "skiff metrics hello CPUUtilization --since 5",
         "skiff metrics put jobs",
         "skiff metrics put jobs x",
+        "skiff metrics put jobs NaN",
+        "skiff metrics put jobs inf",
+        "skiff metrics put jobs 1e999",
         "skiff metrics put jobs 1 --dimension Queue=a",
         "skiff metrics ls --service hello --task 5e8f01b2",
     ] {

@@ -98,6 +98,7 @@ impl<'a> Trials<'a> {
             listen: None,
             deployment: None,
             scale_to_zero: None,
+            placement: None,
         };
         self.client.put_service(namespace, &name, &body, None).await?;
         let service = self.serving(&name).await?;

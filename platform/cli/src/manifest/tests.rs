@@ -1,7 +1,7 @@
 //! What manifests mean, what is said about wrong ones, and that none makes the reader panic.
 
 use super::*;
-use skiff_types::CircuitBreaker;
+use skiff_types::{CircuitBreaker, StrategyName};
 
 const WHOLE: &str = r#"
 name = "hello"
@@ -37,7 +37,23 @@ min-healthy = 50
 max-percent = 150
 circuit-breaker = "stop"
 grace = "30s"
+strategy = "canary"
+canary-percent = 10
+canary-bake = "2m"
+deployment-alarms = ["slow"]
+test-hosts = ["green.example.com"]
 scale-to-zero = "5m"
+constraints = ["memberOf(attribute:zone == a)"]
+placement-strategies = ["spread(attribute:zone)", "binpack(memory)"]
+scheduling = "REPLICA"
+
+[scaling]
+min = 2
+max = 40
+targets = ["RequestCountPerTarget=6000"]
+steps = ["busy=+2,cooldown=1m"]
+schedules = ["day=cron(0 8 ? * MON-FRI *),min=10"]
+scale-in-protected = true
 "#;
 
 fn parse(text: &str) -> Result<Manifest, ManifestError> {
@@ -69,6 +85,12 @@ fn a_whole_manifest() {
     };
     assert_eq!(manifest.health, health);
     assert_eq!(manifest.service.listen, [Listen::Tcp(6379)]);
+    let placement = PutPlacement {
+        constraints: Some(vec!["memberOf(attribute:zone == a)".parse().unwrap()]),
+        strategies: Some(vec!["spread(attribute:zone)".parse().unwrap(), "binpack(memory)".parse().unwrap()]),
+        scheduling: Some(skiff_types::SchedulingStrategy::Replica),
+    };
+    assert_eq!(manifest.service.placement, placement);
     let environment =
         [("EMPTY", ""), ("LOG", "debug")].map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(manifest.environment, BTreeMap::from(environment));
@@ -79,10 +101,21 @@ fn a_whole_manifest() {
         max_percent: Some(150),
         circuit_breaker: Some(CircuitBreaker::Stop),
         grace: Setting::Given(Span::from_ms(30_000)),
+        strategy: Some(StrategyName::Canary),
+        canary_percent: Some(10),
+        canary_bake: Some(Span::from_ms(120_000)),
+        alarms: Some(vec!["slow".parse().unwrap()]),
+        test_hosts: Some(vec!["green.example.com".parse().unwrap()]),
+        ..PutDeploymentConfiguration::default()
     };
     assert_eq!(manifest.service.deployment, deployment);
     assert_eq!(manifest.service.scale_to_zero, Some(ScaleToZero::After(Span::from_ms(300_000))));
     assert_eq!(manifest.service.paths[0].as_str(), "/api");
+    let scaling = manifest.scaling.unwrap();
+    assert_eq!((scaling.min, scaling.max, scaling.scale_in_protected), (2, 40, true));
+    let policies: Vec<&str> = scaling.policies.iter().map(|policy| policy.name().as_str()).collect();
+    assert_eq!(policies, ["requestcountpertarget", "busy"]);
+    assert_eq!((scaling.schedules.len(), scaling.schedules[0].min), (1, Some(10)));
 }
 
 #[test]
@@ -110,7 +143,17 @@ fn every_error_names_file_line_and_value() {
         ("[service]\nhost = \"x\"", "4: the key \"host\" is unknown in [service]; did you mean \"hosts\"?"),
         (
             "[service]\nxyzzy = 1",
-            "4: the key \"xyzzy\" is unknown in [service]; the keys of [service] are desired, hosts, paths, listen, min-healthy, max-percent, circuit-breaker, grace, scale-to-zero",
+            "4: the key \"xyzzy\" is unknown in [service]; the keys of [service] are desired, hosts, paths, listen, min-healthy, max-percent, circuit-breaker, grace, strategy, bake, canary-percent, canary-bake, step-percent, step-bake, deployment-alarms, test-hosts, scale-to-zero, constraints, placement-strategies, scheduling",
+        ),
+        ("[scaling]\nmin = 1", "3: the key \"max\" is missing in [scaling]"),
+        (
+            "[scaling]\nmin = 1\nmax = 2\ntarget = []",
+            "6: the key \"target\" is unknown in [scaling]; did you mean \"targets\"?",
+        ),
+        (
+            "[scaling]\nmin = 1\nmax = 2\nsteps = [\"busy\"]",
+            "6: steps: \"busy\" is not a step policy: [NAME:]ALARM=STEPS and settings behind commas, like busy=+2 or \
+             busy=0..20:+10%,20..:+30%,cooldown=1m",
         ),
         (
             "memory = 128",

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 impl Entrance {
     /// Writes what `spec` answers for the object as it is; nothing if it says that already. The caller holds `routing`.
-    async fn declare<S: PartialEq>(
+    pub(super) async fn declare<S: PartialEq>(
         &self,
         key: &Key,
         if_match: IfMatch,
@@ -53,7 +53,7 @@ impl Entrance {
     }
 
     /// Removes an object that `check` lets go; `missing` says what to answer if there is none. The caller holds `routing`.
-    async fn withdraw<S>(
+    pub(super) async fn withdraw<S>(
         &self,
         key: &Key,
         if_match: IfMatch,
@@ -210,7 +210,7 @@ fn living_service<'a>(view: &'a View, name: &QualifiedName) -> Result<&'a Servic
 }
 
 /// Why there is no such object: there is none, which `missing` says, or its record can't be read.
-fn not_there(view: &View, key: &Key, missing: String) -> ApiError {
+pub(super) fn not_there(view: &View, key: &Key, missing: String) -> ApiError {
     match view.unreadable.contains(key) {
         true => unreadable_error(key),
         false => ApiError::not_found(missing),

@@ -9,8 +9,7 @@ use futures::stream::{BoxStream, StreamExt};
 use skiff_api::EventQuery;
 use skiff_ports::journal::{EventFilter, JournalQuery, Take};
 use skiff_types::{
-    AlarmMoment, AlarmState, Event, EventDetail, Namespace, QualifiedName, Resource, TaskStateChange,
-    TaskStatus,
+    AlarmMoment, Event, EventDetail, Name, Namespace, QualifiedName, Resource, TaskStateChange, TaskStatus,
 };
 use std::io;
 
@@ -29,9 +28,9 @@ impl Entrance {
         }
         let filter = EventFilter {
             namespace: Some(namespace.clone()),
-            service: query.service.clone(),
+            services: query.services.clone(),
             task: query.task,
-            event_type: query.event_type,
+            types: query.types.clone(),
             since_ms: query.since_ms,
         };
         self.check_known(namespace, &filter).await?;
@@ -49,24 +48,37 @@ impl Entrance {
 
     /// A service or a task that is not there, and of which there are no events, is a mistake, and not an empty answer.
     async fn check_known(&self, namespace: &Namespace, filter: &EventFilter) -> Result<(), ApiError> {
-        let unknown = self.context.objects.read(|view| {
-            let service =
-                filter.service.as_ref().map(|service| QualifiedName::new(namespace.clone(), service.clone()));
-            let no_service = service.filter(|service| view.service(service).is_none()).map(|service| {
-                ApiError::not_found(format!("there is no service {} in {namespace}", service.name))
-            });
-            let is_unknown = |task: &_| view.task(namespace, *task).is_none();
-            no_service.or_else(|| filter.task.filter(is_unknown).map(|task| no_task(namespace, task)))
+        let (services, task) = self.context.objects.read(|view| {
+            let is_gone = |service: &&Name| {
+                view.service(&QualifiedName::new(namespace.clone(), (*service).clone())).is_none()
+            };
+            let services: Vec<Name> = filter.services.iter().filter(is_gone).cloned().collect();
+            (services, filter.task.filter(|task| view.task(namespace, *task).is_none()))
         });
-        let Some(unknown) = unknown else { return Ok(()) };
-        let any = EventFilter { event_type: None, since_ms: None, ..filter.clone() };
-        let query = JournalQuery { after: None, filter: any, take: Take::Newest(1) };
+        let namespaced = EventFilter { namespace: Some(namespace.clone()), ..EventFilter::default() };
+        for service in services {
+            let filter = EventFilter { services: vec![service.clone()], ..namespaced.clone() };
+            if !self.is_told_of(filter).await? {
+                return Err(ApiError::not_found(format!("there is no service {service} in {namespace}")));
+            }
+        }
+        if let Some(task) = task
+            && !self.is_told_of(EventFilter { task: Some(task), ..namespaced }).await?
+        {
+            return Err(no_task(namespace, task));
+        }
+        Ok(())
+    }
+
+    /// Whether there is any such event.
+    async fn is_told_of(&self, filter: EventFilter) -> Result<bool, ApiError> {
+        let query = JournalQuery { after: None, filter, take: Take::Newest(1) };
         let found = self.context.events.look(query).await.map_err(ObjectError::Store)?;
-        if found.is_empty() { Err(unknown) } else { Ok(()) }
+        Ok(!found.is_empty())
     }
 }
 
-fn wire(event: Event) -> skiff_api::Event {
+pub(crate) fn wire(event: Event) -> skiff_api::Event {
     let event_type = event.detail.event_type();
     skiff_api::Event {
         id: event.id,
@@ -143,15 +155,7 @@ fn task(change: TaskStateChange) -> skiff_api::TaskStateChange {
 }
 
 fn moment(moment: AlarmMoment) -> skiff_api::AlarmMoment {
-    skiff_api::AlarmMoment {
-        value: match moment.state {
-            AlarmState::Ok => skiff_api::AlarmValue::Ok,
-            AlarmState::Alarm => skiff_api::AlarmValue::Alarm,
-            AlarmState::InsufficientData => skiff_api::AlarmValue::InsufficientData,
-        },
-        reason: moment.reason,
-        timestamp: time(moment.since_ms),
-    }
+    skiff_api::AlarmMoment { value: moment.state, reason: moment.reason, timestamp: time(moment.since_ms) }
 }
 
 /// A point in time, given in milliseconds since 1970, as RFC 3339 in UTC.

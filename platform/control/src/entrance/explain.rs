@@ -10,7 +10,7 @@ use crate::keys;
 use crate::model::TaskObject;
 use crate::view::{NamedGroups, View};
 use skiff_api::{ConsideredRule, ExplainQuery, ExplanationSide};
-use skiff_net::{Groups, Identity, InternalName, Missing, NODE_INDEX, Outcome, Party, Side, Subnet};
+use skiff_net::{Groups, Identity, InternalName, Missing, Outcome, Party, Side, Subnet};
 use skiff_plan::security_groups;
 use skiff_ports::network::GroupRules;
 use skiff_types::{
@@ -114,7 +114,8 @@ impl Entrance {
     fn address_end(&self, view: &View, address: IpAddr) -> End {
         let has_it = |object: &TaskObject| object.address_in_use().is_some_and(|task| task.has(address));
         let spec = self.context.addresses.spec();
-        if Subnet::of_node(&spec, NODE_INDEX).is_ok_and(|subnet| subnet.platform().has(address)) {
+        let subnet = Subnet::index_of(&spec, address).map(|index| Subnet::of_node(&spec, index));
+        if subnet.is_some_and(|subnet| subnet.is_ok_and(|subnet| subnet.platform().has(address))) {
             return End::Platform;
         }
         let of_network = spec.contains(address);

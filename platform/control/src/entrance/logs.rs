@@ -143,15 +143,17 @@ async fn last_line(
     task: TaskId,
     query: logs::LogQuery,
 ) -> Option<Place> {
-    let mut changes = context.objects.changes();
+    let generation = context.objects.generation();
     let has_ended = || {
         let held = context.objects.read(|view| view.task(&namespace, task).cloned());
         held.is_none_or(|held| held.value.task.status == TaskStatus::Stopped)
     };
-    while !has_ended() {
-        if changes.changed().await.is_err() {
+    loop {
+        let seen = generation.get();
+        if has_ended() {
             break;
         }
+        generation.reached(seen + 1).await;
     }
     let all = logs::LogQuery { tail: None, follow: false, ..query };
     let lines = context.logs.read(all);

@@ -58,7 +58,11 @@ impl Entrance {
                 name.namespace == *namespace && is_named && query.task.is_none()
             }
             MetricOf::Task(task) => query.task == Some(*task) && query.service.is_none(),
-            MetricOf::Custom(of) => of == namespace && query.service.is_none() && query.task.is_none(),
+            MetricOf::Custom(of) => {
+                // What a service's guests put says so.
+                let is_of = |service: &Name| series.dimensions.get("service") == Some(service.as_str());
+                of == namespace && query.service.as_ref().is_none_or(is_of) && query.task.is_none()
+            }
         };
         let series = self.context.series.list(is_asked_for).into_iter();
         let place = |series: &SeriesId| format!("{} {} {}", series.of, series.metric, series.dimensions);
@@ -105,7 +109,7 @@ impl Entrance {
             (Some(_), Some(_)) => {
                 return Err(ApiError::invalid("give a service or a task, not both"));
             }
-            (Some(service), None) => MetricOf::Service(self.check_service(namespace, service)?),
+            (Some(service), None) => MetricOf::Service(self.known_service(namespace, service)?),
             (None, Some(task)) => {
                 self.check_task(namespace, task)?;
                 MetricOf::Task(task)
@@ -116,7 +120,7 @@ impl Entrance {
         Ok(SeriesId { of, metric, dimensions: query.dimensions.clone() })
     }
 
-    fn check_service(&self, namespace: &Namespace, service: &Name) -> Result<QualifiedName, ApiError> {
+    fn known_service(&self, namespace: &Namespace, service: &Name) -> Result<QualifiedName, ApiError> {
         let name = QualifiedName::new(namespace.clone(), service.clone());
         let is_there = self.context.objects.read(|view| view.service(&name).is_some());
         let error =
@@ -159,7 +163,11 @@ fn point(
 }
 
 /// Refuses what Skiff does not measure of services or tasks.
-fn check_is_measured(of: &MetricOf, metric: &MetricName, dimensions: &Dimensions) -> Result<(), ApiError> {
+pub(super) fn check_is_measured(
+    of: &MetricOf,
+    metric: &MetricName,
+    dimensions: &Dimensions,
+) -> Result<(), ApiError> {
     let is_there: fn(Measure) -> bool = match of {
         MetricOf::Custom(_) => return Ok(()),
         MetricOf::Service(_) => |_| true,

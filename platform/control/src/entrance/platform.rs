@@ -46,7 +46,7 @@ impl Entrance {
         let serves = |state: WorkerState| state == WorkerState::Running;
         if self.context.is_winding_down() {
             HealthState::Draining
-        } else if *self.context.acknowledged.borrow() == 0
+        } else if self.context.acknowledged.get() == 0
             || !self.context.accounts.worker_states().into_iter().any(serves)
         {
             HealthState::Starting

@@ -10,9 +10,11 @@ use crate::keys;
 use crate::model::{Service, ServiceNotes, TaskObject};
 use crate::reconcile::is_complete;
 use crate::view::Held;
-use skiff_api::{ChangeRollout, Deployment, DeploymentState, RolloutAction};
+use skiff_api::{ChangeRollout, Deployment, DeploymentShift, DeploymentState, RolloutAction};
+use skiff_plan::placement::NoPlace;
 use skiff_plan::rollout::Rollout;
 use skiff_plan::service::ended_by_itself;
+use skiff_plan::shift::Stage;
 use skiff_types::{QualifiedName, RolloutState, StoppedReason, Task, TaskDefinitionId, TaskStatus};
 use tracing::info;
 
@@ -31,8 +33,12 @@ impl Entrance {
         let service = self.context.objects.load::<Service>(&keys::service(name)).await?;
         let service = existing(service.as_ref().map(|held| &*held.value), name)?.clone();
         let rollout = self.context.objects.read(|view| view.rollout_of(&service).cloned());
-        if request.action != RolloutAction::Resume {
-            check_goes_on(name, rollout.as_ref(), request.action)?;
+        check_goes_on(name, rollout.as_ref(), request.action)?;
+        if request.action == RolloutAction::Resume && !service.is_paused {
+            return Err(ApiError::not_now(format!(
+                "the deployment of {name} is not paused: it goes on; see `skiff rollout status {}`",
+                name.name
+            )));
         }
         let (now_ms, mut is_another) = (self.context.now_ms(), false);
         let apply = |present: &mut Service| {
@@ -65,9 +71,9 @@ fn check_goes_on(
 ) -> Result<(), ApiError> {
     let Some(rollout) = rollout else { return Ok(()) };
     let definition = &rollout.definition;
-    let aborts = action == RolloutAction::Abort;
+    let (aborts, resumes) = (action == RolloutAction::Abort, action == RolloutAction::Resume);
     match rollout.state {
-        RolloutState::InProgress if aborts && rollout.rolled_back_from.is_some() => Err(ApiError::not_now(
+        RolloutState::InProgress if !resumes && rollout.rolled_back_from.is_some() => Err(ApiError::not_now(
             format!("{name} is being rolled back to {definition} already: {}", rollout.reason),
         )),
         RolloutState::InProgress => Ok(()),
@@ -121,23 +127,45 @@ pub(super) fn deployment(
         u32::try_from(living.filter(|task| is(task)).count()).unwrap_or(u32::MAX)
     };
     let is_current = |task: &Task| task.definition == *definition;
+    // What goes back is not halted.
+    let is_forward = rollout.is_none_or(|rollout| rollout.rolled_back_from.is_none());
     let (failures, failure) = failures(definition, tasks);
     let reason = rollout.map(|rollout| rollout.reason.clone()).filter(|reason| !reason.is_empty());
+    let waits = context.objects.read(|view| view.nodes.waits_for(&service.name()).map(NoPlace::to_string));
+    let waits = waits.map(|why| format!("no node has a place for a task: {why}"));
     Deployment {
         id: rollout.map_or(service.deployment, |rollout| rollout.id),
         definition: definition.clone(),
         rolled_back_from: rollout.and_then(|rollout| rollout.rolled_back_from.clone()),
         state,
-        paused: service.is_paused && state == DeploymentState::InProgress,
+        paused: service.is_paused && state == DeploymentState::InProgress && is_forward,
+        shift: rollout.and_then(|rollout| shift(service, rollout)),
         desired,
         running: count(&|task| is_current(task) && task.is_ready()),
         pending: count(&|task| is_current(task) && !task.is_ready()),
         replaced: count(&|task| !is_current(task) && task.status == TaskStatus::Running),
         failed_tasks: rollout.map_or(0, |rollout| rollout.failed_tasks),
         failures,
-        message: reason.or(failure.filter(|_| state == DeploymentState::InProgress)),
+        message: reason.or(waits.or(failure).filter(|_| state == DeploymentState::InProgress)),
         created_at_ms: rollout.map_or(service.deployed_at_ms, |rollout| rollout.began_at_ms),
     }
+}
+
+/// How far the weight of a service is, where it moves.
+fn shift(service: &Service, rollout: &Rollout) -> Option<DeploymentShift> {
+    let (shift, strategy) = (rollout.shift.as_ref()?, &service.spec.deployment.strategy);
+    Some(DeploymentShift {
+        strategy: strategy.name(),
+        blue: shift.blue.clone(),
+        green: shift.green.clone(),
+        percent: shift.percent,
+        step: shift.step,
+        steps: match shift.stage {
+            Stage::Forward => strategy.steps().max(shift.step),
+            Stage::CleanUp | Stage::Back => shift.step,
+        },
+        next_at_ms: rollout.again_at_ms(strategy),
+    })
 }
 
 /// How many attempts of a revision failed in a row, and how the last of them ended.

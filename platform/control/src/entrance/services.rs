@@ -1,7 +1,11 @@
 //! Services: created, changed, scaled, put back, removed. A change is what is wanted; the reconcilers bring it about.
 
+mod check;
+
 use super::balancer::{check_led_to, check_name, check_unused};
 use super::page::page;
+use super::placement::{check_counted, placement_after};
+use super::scaling::check_least;
 use super::{Entrance, IfMatch, WRITE_ATTEMPTS, views};
 use crate::error::ApiError;
 use crate::keys;
@@ -15,7 +19,7 @@ use skiff_plan::routes::{self, Routed, Wishes};
 use skiff_ports::store::Expect;
 use skiff_types::{
     DeploymentConfiguration, DeploymentId, Kind, LISTENERS_MAX, Listen, Namespace, QualifiedName,
-    ScaleToZero, Scheme, ServiceSpec, TaskDefinitionId, TaskStatus,
+    ScaleToZero, SchedulingStrategy, Scheme, ServiceSpec, TaskDefinitionId, TaskStatus,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -35,10 +39,17 @@ impl Entrance {
             // A service that is on its way out is created anew, on what is left of it.
             let before = present.filter(|service| !service.removed);
             let spec = before.map(|service| &service.spec);
+            let is_scaled =
+                |service: &&Service| self.context.objects.read(|view| view.scaling_of(service).is_some());
+            let desired = match before.filter(is_scaled) {
+                // What scales it says how many.
+                Some(service) => service.spec.desired,
+                None => request.desired.unwrap_or_else(|| spec.map_or(1, |spec| spec.desired)),
+            };
             let spec = ServiceSpec {
                 name: name.name.clone(),
                 definition: definition.definition.id.clone(),
-                desired: request.desired.unwrap_or_else(|| spec.map_or(1, |spec| spec.desired)),
+                desired,
                 hosts: unique(request.hosts.as_deref().or(spec.map(|spec| &spec.hosts[..]))),
                 paths: unique(request.paths.as_deref().or(spec.map(|spec| &spec.paths[..]))),
                 security_groups: match &request.security_groups {
@@ -51,14 +62,18 @@ impl Entrance {
                 scale_to_zero: request
                     .scale_to_zero
                     .unwrap_or_else(|| spec.map_or(ScaleToZero::Never, |spec| spec.scale_to_zero)),
+                placement: placement_after(request.placement.as_ref(), spec.map(|spec| &spec.placement))?,
             };
+            let spec = self.scheduled(spec, request.deployment.is_some(), request.desired)?;
             self.check_spec(&spec, &definition)?;
+            self.check_alarms(&name.namespace, &request)?;
+            self.check_scaled(before, &spec)?;
             Ok(spec)
         })
         .await
     }
 
-    /// Changes how many tasks a service has.
+    /// Changes how many tasks a service has; of one that is scaled, within its bounds.
     pub(crate) async fn scale_service(
         &self,
         name: &QualifiedName,
@@ -68,7 +83,10 @@ impl Entrance {
         request.check().map_err(ApiError::invalid)?;
         self.write_service(name, if_match, false, |present| {
             let service = existing(present, name)?;
-            Ok(ServiceSpec { desired: request.desired, ..service.spec.clone() })
+            check_counted(service)?;
+            let bounds = self.context.objects.read(|view| view.bounds_of(service));
+            let desired = bounds.map_or(request.desired, |(min, max)| request.desired.clamp(min, max));
+            Ok(ServiceSpec { desired, ..service.spec.clone() })
         })
         .await
     }
@@ -239,36 +257,60 @@ impl Entrance {
 
     /// Refuses routes and listeners that another service has. The caller holds `routing`.
     fn check_routes(&self, service: &Service) -> Result<(), ApiError> {
-        self.context.objects.read(|view| {
-            if !view.is_balanced(service) {
-                return Ok(());
-            }
-            check_listeners(view, service)?;
-            let name = service.name();
-            let asked = routes::asked(&name, Wishes::from(&service.spec));
-            let askers: BTreeSet<&QualifiedName> = asked.flat_map(|place| view.askers.of(&place)).collect();
-            let others: Vec<(&QualifiedName, &Service)> = askers
-                .into_iter()
-                .filter_map(|other| Some((other, &*view.service(other)?.value)))
-                .filter(|(_, other)| !other.removed && view.is_balanced(other))
-                .collect();
-            let others: Vec<Routed<'_>> = others.iter().map(|(name, other)| routed(name, other)).collect();
-            routes::check(&routed(&name, service), &others).map_err(|error| {
-                let message = format!("{error}; give this one other hosts, paths or listeners");
-                ApiError::new(ErrorCode::Conflict, message)
-            })
+        self.context.objects.read(|view| match view.is_balanced(service) {
+            true => check_places(view, routed(&service.name(), service)),
+            false => Ok(()),
         })
     }
 
     /// Refuses what no service of this platform can be, or none with this definition.
     fn check_spec(&self, spec: &ServiceSpec, definition: &Definition) -> Result<(), ApiError> {
-        let mut ports = spec.listen.iter().map(|Listen::Tcp(port)| *port);
-        if let Some(port) = ports.find(|port| self.is_own_port(*port)) {
-            return Err(ApiError::invalid(format!(
-                "Skiff itself listens at the port {port}; choose another"
-            )));
-        }
+        self.check_ports(&spec.listen)?;
         check_kind(spec, definition)
+    }
+
+    fn check_ports(&self, listen: &[Listen]) -> Result<(), ApiError> {
+        let mut ports = listen.iter().map(|Listen::Tcp(port)| *port);
+        match ports.find(|port| self.is_own_port(*port)) {
+            Some(port) => {
+                Err(ApiError::invalid(format!("Skiff itself listens at the port {port}; choose another")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses alarms that are not there: a deployment would go on whatever happens.
+    fn check_alarms(&self, namespace: &Namespace, request: &PutService) -> Result<(), ApiError> {
+        let asked = request.deployment.as_ref().and_then(|deployment| deployment.alarms.as_deref());
+        for alarm in asked.unwrap_or_default() {
+            let alarm = QualifiedName::new(namespace.clone(), alarm.clone());
+            if self.context.objects.read(|view| view.alarm(&alarm).is_none()) {
+                return Err(ApiError::invalid(format!(
+                    "there is no alarm {alarm} by which the deployment could be given up: make it with `skiff alarm put`, \
+                     or leave it out"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses to make a service that is scaled one that can't be: one on each node, or one without a task that no request
+    /// would wake.
+    fn check_scaled(&self, service: Option<&Service>, spec: &ServiceSpec) -> Result<(), ApiError> {
+        let Some(service) = service else { return Ok(()) };
+        let scaling =
+            self.context.objects.read(|view| view.scaling_of(service).map(|held| held.value.clone()));
+        let Some(scaling) = scaling else { return Ok(()) };
+        match spec.placement.scheduling {
+            SchedulingStrategy::Replica => {
+                check_least(&scaling.spec, spec.scale_to_zero).map_err(ApiError::not_now)
+            }
+            SchedulingStrategy::Daemon => Err(ApiError::not_now(format!(
+                "{name} is scaled, and scheduled as DAEMON it would have one task on each node: take the scaling away first \
+                 with `skiff scaling rm {name}`",
+                name = spec.name
+            ))),
+        }
     }
 
     /// The revision that a rollback means: the named one, or the last that completed beside the present one, or else the one
@@ -297,7 +339,11 @@ fn deployment_after(
 ) -> Result<DeploymentConfiguration, ApiError> {
     let before = before.map(|spec| spec.deployment.clone()).unwrap_or_default();
     let after = match &request.deployment {
-        Some(asked) => asked.over(before),
+        Some(asked) => {
+            let after = asked.over(before);
+            asked.check_fits(after.strategy.name()).map_err(ApiError::invalid)?;
+            after
+        }
         None => before,
     };
     after.check().map_err(ApiError::invalid)?;
@@ -345,6 +391,7 @@ fn routed<'a>(name: &'a QualifiedName, service: &'a Service) -> Routed<'a> {
         wishes: Wishes::from(&service.spec),
         created_at_ms: service.created_at_ms,
         targets: vec![],
+        split: None,
         wakes: false,
     }
 }
@@ -388,10 +435,26 @@ fn check_kind(spec: &ServiceSpec, definition: &Definition) -> Result<(), ApiErro
     }
 }
 
+/// Refuses routes and listeners that another service has.
+fn check_places(view: &View, service: Routed<'_>) -> Result<(), ApiError> {
+    check_listeners(view, service.service, service.wishes.listen)?;
+    let asked = routes::asked(service.service, service.wishes);
+    let askers: BTreeSet<&QualifiedName> = asked.flat_map(|place| view.askers.of(&place)).collect();
+    let others: Vec<(&QualifiedName, &Service)> = askers
+        .into_iter()
+        .filter_map(|other| Some((other, &*view.service(other)?.value)))
+        .filter(|(_, other)| !other.removed && view.is_balanced(other))
+        .collect();
+    let others: Vec<Routed<'_>> = others.iter().map(|(name, other)| routed(name, other)).collect();
+    routes::check(&service, &others).map_err(|error| {
+        let message = format!("{error}; give this one other hosts, paths or listeners");
+        ApiError::new(ErrorCode::Conflict, message)
+    })
+}
+
 /// Refuses a listener whose port another has, or that the node has no place for; those that the service has stay.
-fn check_listeners(view: &View, service: &Service) -> Result<(), ApiError> {
-    let (name, wanted) = (service.name(), &service.spec.listen);
-    let before = view.service(&name).filter(|held| !held.value.removed);
+fn check_listeners(view: &View, name: &QualifiedName, wanted: &[Listen]) -> Result<(), ApiError> {
+    let before = view.service(name).filter(|held| !held.value.removed);
     let has = before.map_or(&[][..], |held| held.value.spec.listen.as_slice());
     if wanted.iter().all(|listen| has.contains(listen)) {
         return Ok(());
@@ -407,7 +470,7 @@ fn check_listeners(view: &View, service: &Service) -> Result<(), ApiError> {
         ));
     }
     let stays =
-        |asker: &QualifiedName| *asker != name && view.service(asker).is_some_and(|held| !held.value.removed);
+        |asker: &QualifiedName| asker != name && view.service(asker).is_some_and(|held| !held.value.removed);
     let is_anothers =
         |(listen, askers): &(Listen, &[QualifiedName])| !wanted.contains(listen) && askers.iter().any(stays);
     let inline = wanted.len() + view.askers.listeners().filter(is_anothers).count();

@@ -1,11 +1,12 @@
 //! Tasks: run once, listed, shown, stopped.
 
 use super::page::page;
+use super::placement::{check_one_off, placement_after};
 use super::{Entrance, check_command, views};
-use crate::addresses::create_task;
 use crate::error::ApiError;
 use crate::keys;
 use crate::model::TaskObject;
+use crate::placement::make_task;
 use crate::view::Held;
 use skiff_api::{Page, RunTask, StopTask, TaskListQuery};
 use skiff_plan::lifecycle;
@@ -25,6 +26,7 @@ impl Entrance {
         request: RunTask,
     ) -> Result<skiff_api::Task, ApiError> {
         check_command(request.arguments.as_deref().unwrap_or_default(), &request.environment)?;
+        check_one_off(request.placement.as_ref())?;
         // So that its definition is not taken back at the same time.
         let _alone = self.context.routing.lock().await;
         let definition = self.resolve(namespace, &request.definition)?;
@@ -47,6 +49,7 @@ impl Entrance {
             definition: id.clone(),
             group: Group::Family(id.family.clone()),
             overrides,
+            node: None,
             address: None,
             status: TaskStatus::Provisioning,
             stop: None,
@@ -62,8 +65,10 @@ impl Entrance {
             ready_at_ms: None,
             stopped_at_ms: None,
         };
-        let object = TaskObject { task, kind: Kind::Command, updated_at_ms: now_ms };
-        let held = create_task(&self.context, object).await?;
+        let placement = placement_after(request.placement.as_ref(), None)?;
+        let object =
+            TaskObject { task, kind: Kind::Command, placement: placement.clone(), updated_at_ms: now_ms };
+        let held = make_task(&self.context, object, &placement).await?;
         info!(%namespace, task = %held.value.task.id, definition = %id, "running a one-off task");
         let groups = self.context.objects.read(|view| view.groups_of(&held.value.task));
         Ok(views::task(&held, groups, None))

@@ -1,6 +1,7 @@
 //! How objects look on the wire.
 
 use super::rollouts::deployment;
+use super::scaling;
 use crate::context::Context;
 use crate::model::{Definition, Image, Service, ServiceNotes, TaskObject};
 use crate::reconcile::{desired, sleeps};
@@ -109,7 +110,7 @@ pub(super) fn task(
     security_groups: Vec<Name>,
     totals: Option<&Totals>,
 ) -> skiff_api::Task {
-    let TaskObject { task, kind, updated_at_ms } = &*held.value;
+    let TaskObject { task, kind, updated_at_ms, placement: _ } = &*held.value;
     let overrides = task.overrides.as_ref();
     let has_ended = task.status == TaskStatus::Stopped;
     skiff_api::Task {
@@ -123,6 +124,7 @@ pub(super) fn task(
         environment_names: overrides
             .map(|overrides| overrides.environment.keys().cloned().collect())
             .unwrap_or_default(),
+        node: task.node.clone(),
         ipv4: task.address.map(|address| address.v4),
         ipv6: task.address.map(|address| address.v6),
         security_groups,
@@ -186,6 +188,7 @@ pub(super) fn service(context: &Context, held: &Held<Service>) -> skiff_api::Ser
             listen: spec.listen.clone(),
             deployment: (&spec.deployment).into(),
             scale_to_zero: spec.scale_to_zero,
+            placement: spec.placement.clone().into(),
         },
         status: status(context, service, (kind, port), &tasks, notes.as_deref()),
     }
@@ -220,6 +223,10 @@ fn status(
         port,
         deployment: deployment(context, service, desired(service, notes, tasks), tasks, notes),
         asleep: sleeps(service, notes, tasks).is_some(),
+        scaling: context.objects.read(|view| {
+            let held = view.scaling_of(service)?;
+            Some(scaling::status(view, &held.value, service.spec.desired))
+        }),
         restarts: notes.map_or(0, |notes| notes.restarts),
         cpu_seconds: used.cpu_seconds,
         memory_bytes: used.memory_bytes,

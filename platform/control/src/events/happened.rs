@@ -1,11 +1,12 @@
-//! What is recorded when: what a task's object and a service's notes become on the stream of events.
+//! What is recorded when: what a task's object, a service's notes and an alarm's change become on the stream of events.
 
 use super::Events;
 use crate::model::{ServiceEvent, ServiceNotes, TaskObject};
 use skiff_plan::rollout::Rollout;
 use skiff_types::{
-    DeploymentEventName, DeploymentStateChange, Event, EventDetail, EventId, Namespace, Resource,
-    ServiceAction, ServiceEventName, StoppedReason, Task, TaskStatus,
+    AlarmMoment, AlarmStateChange, DeploymentEventName, DeploymentStateChange, Event, EventDetail, EventId,
+    Namespace, QualifiedName, Resource, ScalingActivity, ServiceAction, ServiceEventName, StoppedReason,
+    Task, TaskStatus,
 };
 
 /// Something that happened: an event that has no id yet.
@@ -22,7 +23,26 @@ pub(crate) struct Happened {
 }
 
 impl Happened {
-    pub(super) fn into_event(self, id: EventId) -> Event {
+    /// An alarm came to another state; it happened when that began.
+    pub(crate) fn of_alarm(alarm: &QualifiedName, before: AlarmMoment, after: AlarmMoment) -> Self {
+        let message = format!(
+            "the alarm {} went from {} to {}: {}",
+            alarm.name, before.state, after.state, after.reason
+        );
+        Self {
+            at_ms: after.since_ms,
+            namespace: alarm.namespace.clone(),
+            resources: vec![Resource::Alarm(alarm.clone())],
+            message,
+            detail: EventDetail::AlarmStateChange(AlarmStateChange {
+                alarm: alarm.name.clone(),
+                before,
+                after,
+            }),
+        }
+    }
+
+    pub(crate) fn into_event(self, id: EventId) -> Event {
         let Self { at_ms, namespace, resources, message, detail } = self;
         Event { id, at_ms, namespace, resources, message, detail }
     }
@@ -42,6 +62,18 @@ impl Events {
             resources,
             message: sentence(task),
             detail: EventDetail::TaskStateChange(task.into()),
+        });
+    }
+
+    /// A service has another count, because of this.
+    pub(crate) fn scaled(&self, service: &QualifiedName, activity: &ScalingActivity) {
+        let ScalingActivity { before, after, cause, .. } = activity;
+        self.record(Happened {
+            at_ms: activity.ended_at_ms,
+            namespace: service.namespace.clone(),
+            resources: vec![Resource::Service(service.clone())],
+            message: format!("scaled from {before} to {after} tasks: {cause}"),
+            detail: EventDetail::ScalingActivity(activity.clone()),
         });
     }
 

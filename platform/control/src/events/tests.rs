@@ -3,6 +3,7 @@
 use super::*;
 use crate::model::TaskObject;
 use async_trait::async_trait;
+use skiff_kit::random::SystemRandom;
 use skiff_types::{Group, Health, Kind, Name, Namespace, Task, TaskId, TaskStatus};
 use std::sync::atomic::AtomicBool;
 
@@ -14,6 +15,7 @@ pub(super) fn object(service: &str, number: u64) -> TaskObject {
         definition: format!("{service}:3").parse().unwrap(),
         group: Group::Service(service.parse::<Name>().unwrap()),
         overrides: None,
+        node: None,
         address: None,
         status: TaskStatus::Running,
         stop: None,
@@ -29,7 +31,8 @@ pub(super) fn object(service: &str, number: u64) -> TaskObject {
         ready_at_ms: None,
         stopped_at_ms: None,
     };
-    TaskObject { task, kind: Kind::Http, updated_at_ms: number }
+    let placement = skiff_types::Placement::default();
+    TaskObject { task, kind: Kind::Http, placement, updated_at_ms: number }
 }
 
 /// A journal in memory that fails while it is told to.
@@ -75,7 +78,7 @@ impl Clock for Still {
 }
 
 fn events(journal: &Arc<Memory>, now_ms: u64) -> Events {
-    Events::new(journal.clone(), Arc::new(Still(now_ms)))
+    Events::new(journal.clone(), Arc::new(Still(now_ms)), SharedRandom::new(Arc::new(SystemRandom)))
 }
 
 fn record(events: &Events, numbers: std::ops::Range<u64>) {

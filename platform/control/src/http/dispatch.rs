@@ -1,5 +1,6 @@
 //! Which call of the entrance carries out which operation. The compiler sees to it that none is missing.
 
+mod alarm;
 mod balancer;
 
 use super::{Door, forward, request, respond};
@@ -119,6 +120,11 @@ async fn carry_out(operation: Operation, door: &Door, request: Request) -> Resul
             let (service, if_match) = (call.service()?, call.if_match()?);
             respond::revised(status, &entrance.put_service(&service, call.json().await?, if_match).await?)
         }
+        Op::CheckService => {
+            let service = call.service()?;
+            entrance.check_service(&service, &call.json().await?)?;
+            respond::empty(status)
+        }
         Op::ListServices => {
             respond::json(status, &entrance.list_services(&call.namespace()?, &call.query()?)?)
         }
@@ -142,6 +148,19 @@ async fn carry_out(operation: Operation, door: &Door, request: Request) -> Resul
         Op::ChangeRollout => {
             let service = call.service()?;
             respond::revised(status, &entrance.change_rollout(&service, call.json().await?).await?)
+        }
+        Op::PutScaling => {
+            let (service, if_match) = (call.service()?, call.if_match()?);
+            respond::revised(status, &entrance.put_scaling(&service, call.json().await?, if_match).await?)
+        }
+        Op::ListScaling => respond::json(status, &entrance.list_scaling(&call.namespace()?, &call.query()?)?),
+        Op::GetScaling => respond::revised(status, &entrance.get_scaling(&call.service()?)?),
+        Op::DeleteScaling => {
+            entrance.delete_scaling(&call.service()?, call.if_match()?).await?;
+            respond::empty(status)
+        }
+        Op::ListScalingActivities => {
+            respond::json(status, &entrance.list_scaling_activities(&call.service()?, &call.query()?)?)
         }
         Op::MeasureColdStarts => {
             let report = entrance.measure_cold_starts(&call.service()?, call.json().await?).await?;
@@ -220,6 +239,7 @@ async fn carry_out(operation: Operation, door: &Door, request: Request) -> Resul
         | Op::ListCertificates
         | Op::GetCertificate
         | Op::DeleteCertificate => balancer::carry_out(operation, entrance, &mut call).await?,
+        Op::ListNodes => respond::json(status, &entrance.list_nodes(&call.query()?)?),
         Op::GetStatus => respond::json(status, &entrance.status(door.address)),
         Op::PutMetricData => {
             entrance.put_metric_data(&call.namespace()?, call.json().await?)?;
@@ -229,6 +249,9 @@ async fn carry_out(operation: Operation, door: &Door, request: Request) -> Resul
         Op::GetMetric => {
             let (namespace, metric) = (call.namespace()?, call.path("metric")?);
             respond::json(status, &entrance.get_metric(&namespace, metric, &call.query()?).await?)
+        }
+        Op::PutAlarm | Op::ListAlarms | Op::GetAlarm | Op::ListAlarmHistory | Op::DeleteAlarm => {
+            alarm::carry_out(operation, entrance, &mut call).await?
         }
         Op::GetUsage => respond::json(status, &entrance.usage(&call.query()?).await?),
         Op::GetHealth => {

@@ -4,7 +4,7 @@ use super::{Door, Peer, header};
 use crate::entrance::IfMatch;
 use crate::error::ApiError;
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Query, RawPathParams, Request};
+use axum::extract::{FromRequestParts, Query, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
@@ -15,7 +15,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method};
 use serde::de::DeserializeOwned;
 use skiff_api::{ErrorCode, Operation};
-use skiff_kit::random;
+use skiff_kit::random::SharedRandom;
 use std::io;
 use std::str::FromStr;
 use std::time::Duration;
@@ -32,14 +32,18 @@ const BODY_IDLE: Duration = Duration::from_secs(30);
 pub(super) struct RequestId(pub(super) String);
 
 /// Gives each call an id, the caller's where it sent one, and each answer the call's.
-pub(super) async fn with_id(mut request: Request, next: Next) -> Response {
+pub(super) async fn with_id(
+    State(random): State<SharedRandom>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
     let is_good = |id: &&str| {
         (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
     };
     let id = match given.filter(is_good) {
         Some(id) => id.to_owned(),
-        None => hex::encode(random::bytes::<16>()),
+        None => hex::encode(random.bytes::<16>()),
     };
     request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = next.run(request).await;

@@ -8,8 +8,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTIC
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use skiff_api::{
-    Certificate, ErrorBody, ErrorCode, Image, Listener, ListenerRule, SecurityGroup, Service, TargetGroup,
-    Task,
+    Alarm, Certificate, ErrorBody, ErrorCode, Image, Listener, ListenerRule, Scaling, SecurityGroup, Service,
+    TargetGroup, Task,
 };
 
 /// Seconds after which a call that could not be served may be tried again.
@@ -51,6 +51,12 @@ pub(super) trait Revised: Serialize {
     fn revision(&self) -> u64;
 }
 
+impl Revised for Alarm {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
 impl Revised for Image {
     fn revision(&self) -> u64 {
         self.revision
@@ -76,6 +82,12 @@ impl Revised for TargetGroup {
 }
 
 impl Revised for Certificate {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl Revised for Scaling {
     fn revision(&self) -> u64 {
         self.revision
     }

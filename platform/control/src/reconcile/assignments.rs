@@ -47,16 +47,17 @@ pub(super) async fn run(context: Arc<Context>) {
                     if acknowledgement.is_some() =>
                 {
                     acknowledgement = None;
-                    context.acknowledged.send_replace(generation);
+                    context.acknowledged.rise_to(generation);
                     context.objects.wakes.tasks.notify_one();
                     context.objects.read_mut(View::look_at_deployments);
                     context.objects.wakes.services.notify_one();
                 }
-                () = context.objects.wakes.assignments.notified() => break,
+                // Before what wakes it: that may come again and again.
                 _ = all.tick() => {
                     told.doubt_all();
                     break;
                 }
+                () = context.objects.wakes.assignments.notified() => break,
             }
         }
     }

@@ -24,6 +24,7 @@ const COLLECT_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) async fn run(context: Arc<Context>) {
     loop {
         tokio::select! {
+            biased;
             () = context.drain.begun() => return,
             () = context.objects.wakes.collector.notified() => {}
             () = tokio::time::sleep(COLLECT_INTERVAL) => {}

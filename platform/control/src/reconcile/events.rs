@@ -22,6 +22,7 @@ use tracing::{info, warn};
 pub(super) async fn run(context: Arc<Context>) {
     loop {
         let event = tokio::select! {
+            biased;
             () = context.drain.begun() => break,
             event = context.runtime.next_event() => event,
         };
@@ -38,6 +39,7 @@ async fn write_down(context: &Context, event: &TaskEvent) {
     while let Err(error) = take_in(context, event).await {
         warn!(?event, %error, "what became of a task could not be written; trying again");
         tokio::select! {
+            biased;
             () = context.drain.begun() => return,
             () = tokio::time::sleep(RETRY_INTERVAL) => {}
         }

@@ -5,7 +5,7 @@
 //! reconcilers go on from there as with any other, and clear what was written down. What a request waits for beyond that is
 //! told to its worker alone. It deliberately keeps the time in memory: a platform that starts again begins to count anew.
 
-use super::services::{new_task, start};
+use super::services::{new_task, start_all};
 use crate::context::Context;
 use crate::keys;
 use crate::model::{Service, ServiceEvent, ServiceNotes, TaskObject};
@@ -15,7 +15,8 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use skiff_plan::idle::{Asleep, Quiet, Seen};
 use skiff_types::{
-    Group, Kind, QualifiedName, ServiceActionName, Span, Task, TaskDefinitionId, TaskId, TaskStatus,
+    Group, Kind, Placement, QualifiedName, ServiceActionName, Span, Task, TaskDefinitionId, TaskId,
+    TaskStatus,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -83,6 +84,7 @@ pub(super) async fn put_to_sleep(context: Arc<Context>) {
     let mut known: HashMap<QualifiedName, Quiet> = HashMap::new();
     loop {
         tokio::select! {
+            biased;
             () = context.drain.begun() => return,
             _ = interval.tick() => {}
         }
@@ -178,15 +180,17 @@ pub(super) async fn wake(context: Arc<Context>) {
     let (mut under_way, mut waking) = (FuturesUnordered::new(), HashSet::new());
     loop {
         tokio::select! {
+            biased;
             () = context.drain.begun() => break,
+            // First, so that what is under way goes on however many ask.
+            Some(name) = under_way.next(), if !under_way.is_empty() => {
+                waking.remove(&name);
+            }
             name = context.runtime.next_wanted(), if waking.len() < WAKES_AT_ONCE => {
                 // Who waits says so again and again.
                 if waking.insert(name.clone()) {
                     under_way.push(wake_one(&context, name));
                 }
-            }
-            Some(name) = under_way.next(), if !under_way.is_empty() => {
-                waking.remove(&name);
             }
         }
     }
@@ -203,8 +207,9 @@ async fn wake_one(context: &Arc<Context>, name: QualifiedName) -> QualifiedName 
     // No step of its own between it and its worker; native code that is not ready is waited for there, too.
     task.status = TaskStatus::Activating;
     info!(task = %task.id, service = %name, "waking the service");
-    let object = TaskObject { task, kind: sleeper.kind, updated_at_ms: at_ms };
-    if let Err(error) = start(context, object).await {
+    let (kind, placement) = (sleeper.kind, Placement::default());
+    let object = TaskObject { task, kind, placement, updated_at_ms: at_ms };
+    if let Err(error) = start_all(context, &sleeper.service.value, vec![object]).await {
         warn!(service = %name, %error, "the service could not be woken; who waits for it asks again");
     }
     name

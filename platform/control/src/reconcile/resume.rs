@@ -11,11 +11,17 @@ use crate::records::Stored;
 use futures::{StreamExt, TryStreamExt, stream};
 use skiff_plan::lifecycle;
 use skiff_ports::store::Key;
-use skiff_types::{NetworkSpec, Restart, StopCode, StoppedReason, TaskAddress, TaskStatus};
+use skiff_types::{NetworkSpec, NodeId, Restart, StopCode, StoppedReason, TaskAddress, TaskStatus};
 use tracing::warn;
 
 /// Puts every task where a platform that has just started can take it up again.
 pub(crate) async fn resume(context: &Context) -> Result<(), ObjectError> {
+    // All tasks of before there were several nodes are on the one that there was.
+    let first = match context.addresses.first_node().await {
+        Some(node) => Some(node),
+        None => context.objects.read(|view| view.nodes.all().next().map(|(spec, _)| spec.id.clone())),
+    };
+    let first = first.as_ref();
     let tasks: Vec<(Key, Option<Restart>)> = context.objects.read(|view| {
         let tasks = view.tasks.all().map(|held| &held.value);
         tasks.map(|object| (object.key(), view.restart_of(&object.task))).collect()
@@ -24,16 +30,23 @@ pub(crate) async fn resume(context: &Context) -> Result<(), ObjectError> {
         .map(|(key, restart)| async move {
             let now_ms = context.now_ms();
             let resume = |object: &mut TaskObject| {
-                let changed = lifecycle::resume(&mut object.task, object.kind, restart, now_ms);
+                let mut changed = lifecycle::resume(&mut object.task, object.kind, restart, now_ms);
+                if object.task.node.is_none() && object.task.status != TaskStatus::Stopped {
+                    object.task.node = first.cloned();
+                    changed |= first.is_some();
+                }
                 object.updated_at_ms = if changed { now_ms } else { object.updated_at_ms };
                 changed
             };
             let resumed = context.objects.update(&key, resume).await?;
             let Some(held) = resumed.filter(|held| goes_on(&held.value)) else { return Ok(()) };
-            let Some(TaskAddress { v4, v6 }) = held.value.task.address else {
-                return give_address(context, &key).await;
+            let Some(node) = &held.value.task.node else {
+                return stop(context, &key, "there is no node").await;
             };
-            let NetworkSpec { ipv4, ipv6 } = context.addresses.spec();
+            let Some(TaskAddress { v4, v6 }) = held.value.task.address else {
+                return give_address(context, &key, node).await;
+            };
+            let NetworkSpec { ipv4, ipv6, .. } = context.addresses.spec();
             if ipv4.contains(&v4) && ipv6.contains(&v6) {
                 return Ok(());
             }
@@ -55,8 +68,8 @@ fn goes_on(object: &TaskObject) -> bool {
 }
 
 /// Gives an address to a task that was made by a Skiff that had no network.
-async fn give_address(context: &Context, key: &Key) -> Result<(), ObjectError> {
-    let address = match context.addresses.take(&context.objects, context.now_ms()).await {
+async fn give_address(context: &Context, key: &Key, node: &NodeId) -> Result<(), ObjectError> {
+    let address = match context.addresses.take(&context.objects, node, context.now_ms()).await {
         Ok(address) => address,
         Err(NoAddress::Object(error)) => return Err(error),
         Err(NoAddress::None(error)) => return stop(context, key, &error.to_string()).await,

@@ -19,10 +19,14 @@ pub(super) async fn run(context: Arc<Context>) {
         let second_ms = Resolution::Second.span_ms();
         let rest_ms = pause_s * second_ms - context.now_ms() % second_ms + LATE_MS;
         let ends = tokio::select! {
+            biased;
             () = context.drain.begun() => true,
             () = tokio::time::sleep(Duration::from_millis(rest_ms)) => false,
         };
         pause_s = sampler.look(&context);
+        // Who decides by what came has the second that has just ended.
+        context.objects.wakes.scaling.notify_one();
+        context.objects.wakes.alarms.notify_one();
         let now_ms = context.now_ms();
         if ends || now_ms.abs_diff(written_ms) >= WRITE_INTERVAL_MS {
             match context.series.write(now_ms).await {

@@ -13,20 +13,25 @@ use crate::context::Context;
 use crate::keys;
 use crate::model::{Definition, Service, ServiceNotes, TaskObject};
 use crate::objects::ObjectError;
+use crate::placement;
 use crate::records::Stored;
 use crate::view::{Held, View};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use skiff_plan::service::{self, Action, Known, Wanted};
 use skiff_ports::store::Expect;
 use skiff_types::{
-    DeploymentConfiguration, Group, Health, Kind, QualifiedName, RolloutState, StopCode, StoppedReason,
-    TargetHealthCheck, Task, TaskDefinitionId, TaskId, TaskStatus,
+    DeploymentConfiguration, Group, Health, Kind, Placement, QualifiedName, RolloutState, StopCode,
+    StoppedReason, TargetHealthCheck, Task, TaskDefinitionId, TaskId, TaskStatus,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::{info, warn};
 
+/// How often a deployment with alarms is looked at, in milliseconds: they are kept in memory, and wake nobody.
+const ALARMS_INTERVAL_MS: u64 = 1_000;
+/// How soon a deployment whose next step is due is looked at again, in milliseconds: it may have to wait for its tasks.
+const STEP_INTERVAL_MS: u64 = 100;
 /// Services that are looked at at a time.
 const SERVICES_AT_ONCE: usize = 16;
 
@@ -112,9 +117,10 @@ pub(super) async fn run(context: Arc<Context>) {
         // By the tick all are looked at, whatever the clock says.
         let wait = wait_ms.map_or(LOOK_INTERVAL, Duration::from_millis).min(LOOK_INTERVAL);
         tokio::select! {
+            biased;
             () = context.drain.begun() => return,
-            () = context.objects.wakes.services.notified() => {}
             _ = all.tick() => context.objects.read_mut(View::look_at_all_services),
+            () = context.objects.wakes.services.notified() => {}
             () = tokio::time::sleep(RETRY_INTERVAL), if !failed.is_empty() => {}
             () = tokio::time::sleep(wait), if wait_ms.is_some() => {}
         }
@@ -177,7 +183,8 @@ async fn keep(
     observed: &Observed,
 ) -> Result<Option<u64>, ObjectError> {
     let desired = idle::desired(service, observed.kept_notes(service), &observed.tasks);
-    let mut rollout = notes::next_rollout(context, service, observed, desired);
+    let raised = notes::raised(context, service);
+    let mut rollout = notes::next_rollout(context, service, observed, desired, &raised);
     // Nobody knows what was decided before: what runs stays, and what is lost is replaced by what the user asked for.
     let is_unknown = observed.notes_unreadable;
     let completed = if is_unknown { Some(&rollout.definition) } else { rollout.last_completed() };
@@ -185,18 +192,24 @@ async fn keep(
         name: &service.spec.name,
         definition: &rollout.definition,
         completed: completed.filter(|completed| observed.is_registered(completed)),
+        blue: rollout.blue().filter(|_| !is_unknown),
         desired,
         configuration: &service.spec.deployment,
-        is_paused: is_unknown || service.is_paused && rollout.state == RolloutState::InProgress,
+        is_paused: is_unknown || rollout.is_paused,
         is_failed: rollout.state == RolloutState::Failed,
     };
     let plan = plan(context, &wanted, observed);
     rollout.hold_up(plan.stuck.as_ref());
+    let watches = rollout.state == RolloutState::InProgress && !service.spec.deployment.alarms.is_empty();
+    let now_ms = context.now_ms();
+    let alarms_at_ms = watches.then(|| now_ms.saturating_add(ALARMS_INTERVAL_MS));
+    let shift_at_ms = rollout.again_at_ms(&service.spec.deployment.strategy);
+    let shift_at_ms = shift_at_ms.map(|at_ms| at_ms.max(now_ms.saturating_add(STEP_INTERVAL_MS)));
     if !is_unknown {
         notes::take(context, service, observed, rollout).await?;
     }
     act(context, service, plan.actions, observed).await?;
-    Ok(plan.again_at_ms)
+    Ok([plan.again_at_ms, alarms_at_ms, shift_at_ms].into_iter().flatten().min())
 }
 
 fn plan(context: &Context, wanted: &Wanted<'_>, observed: &Observed) -> service::Plan {
@@ -204,7 +217,8 @@ fn plan(context: &Context, wanted: &Wanted<'_>, observed: &Observed) -> service:
     service::plan(wanted, &observed.known(wanted.definition), &tasks, context.now_ms())
 }
 
-/// Carries out what `plan` answered.
+/// Carries out what `plan` answered: first what is to stop, since what is to start may take its room, and would be one too many
+/// for as long as a write takes.
 async fn act(
     context: &Arc<Context>,
     service: &Service,
@@ -212,35 +226,56 @@ async fn act(
     observed: &Observed,
 ) -> Result<(), ObjectError> {
     let now_ms = context.now_ms();
-    stream::iter(actions)
-        .map(|action| async move {
-            match action {
-                // What has not begun by now begins with the next platform.
-                Action::Start { .. } if context.is_winding_down() => Ok(()),
-                Action::Start { definition, attempt, start_after_ms } => {
-                    let Some(kind) = observed.kind(&definition) else { return Ok(()) };
-                    let task = new_task(context, service, definition, (attempt, start_after_ms), now_ms);
-                    let object = TaskObject { task, kind, updated_at_ms: now_ms };
-                    info!(task = %object.task.id, service = %service.name(), attempt, "starting a task");
-                    start(context, object).await
-                }
-                Action::Stop { task, reason } => stop(context, service, task, reason).await,
+    let (mut starts, mut stops) = (Vec::new(), Vec::new());
+    for action in actions {
+        match action {
+            // What has not begun by now begins with the next platform.
+            Action::Start { .. } if context.is_winding_down() => {}
+            Action::Start { definition, attempt, start_after_ms } => {
+                let Some(kind) = observed.kind(&definition) else { continue };
+                let task = new_task(context, service, definition, (attempt, start_after_ms), now_ms);
+                let placement = Placement::default();
+                starts.push(TaskObject { task, kind, placement, updated_at_ms: now_ms });
             }
-        })
+            Action::Stop { task, reason } => stops.push((task, reason)),
+        }
+    }
+    let ready = observed.tasks.iter().filter(|held| held.value.task.is_ready());
+    let ready: BTreeSet<TaskId> = ready.map(|held| held.value.task.id).collect();
+    stream::iter(stops)
+        .map(|(task, reason)| stop(context, service, (task, ready.contains(&task)), reason))
         .buffer_unordered(WRITES_AT_ONCE)
-        .try_for_each(|()| async { Ok(()) })
+        .fold(Ok(()), |stopped, this| async move { stopped.and(this) })
+        .await?;
+    start_all(context, service, starts).await
+}
+
+/// Makes new tasks of a service, as far as there is a place for them. What was begun of that is finished.
+pub(super) async fn start_all(
+    context: &Arc<Context>,
+    service: &Service,
+    objects: Vec<TaskObject>,
+) -> Result<(), ObjectError> {
+    let placed = placement::place_tasks(context, service, objects).await?;
+    stream::iter(placed)
+        .map(|object| start(context, object))
+        .buffer_unordered(WRITES_AT_ONCE)
+        .fold(Ok(()), |started, this| async move { started.and(this) })
         .await
 }
 
 /// Writes a new task's object. One for which there is no address has failed before it began: so its service says why, and
 /// it is tried again as after any failure.
-pub(super) async fn start(context: &Arc<Context>, mut object: TaskObject) -> Result<(), ObjectError> {
+async fn start(context: &Arc<Context>, mut object: TaskObject) -> Result<(), ObjectError> {
+    let (id, owner, attempt) = (object.task.id, object.owner(), object.task.attempt);
+    info!(task = %id, service = %owner, node = ?object.task.node, attempt, "starting a task");
     match create_task(context, object.clone()).await {
         Ok(_) => Ok(()),
         Err(NoAddress::Object(error)) => Err(error),
         Err(NoAddress::None(error)) => {
             let (code, message) = (StopCode::TaskFailedToStart, error.to_string());
             object.task.status = TaskStatus::Provisioning;
+            object.task.node = None;
             object.task.stop = Some(StoppedReason { code, message });
             context.objects.put(object, Expect::Absent).await.map(drop)
         }
@@ -261,6 +296,7 @@ pub(super) fn new_task(
         definition,
         group: service.group(),
         overrides: None,
+        node: None,
         address: None,
         status: TaskStatus::Provisioning,
         stop: None,
@@ -278,20 +314,22 @@ pub(super) fn new_task(
     }
 }
 
+/// Says that a task is to end. One that was not ready when that was decided, and is now, may be among the fewest that are to
+/// serve: what becomes of it is decided anew.
 async fn stop(
     context: &Context,
     service: &Service,
-    task: TaskId,
+    (task, was_ready): (TaskId, bool),
     reason: StoppedReason,
 ) -> Result<(), ObjectError> {
     let now_ms = context.now_ms();
     let apply = |object: &mut TaskObject| {
-        let first = object.task.stop.is_none();
-        if first {
+        let is_due = object.task.stop.is_none() && (was_ready || !object.task.is_ready());
+        if is_due {
             object.task.stop = Some(reason.clone());
             object.updated_at_ms = now_ms;
         }
-        first
+        is_due
     };
     context.objects.update(&keys::task(&service.namespace, task), apply).await.map(drop)
 }
@@ -308,6 +346,7 @@ async fn remove(
         name: &service.spec.name,
         definition: &service.spec.definition,
         completed: None,
+        blue: None,
         desired: 0,
         configuration: &DeploymentConfiguration::default(),
         is_paused: false,

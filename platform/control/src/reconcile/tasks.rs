@@ -6,9 +6,11 @@
 //! acknowledgement, native code that is ready. Only requests and connections that drain are asked about again and again.
 
 use super::{LOOK_INTERVAL, RETRY_INTERVAL, WRITES_AT_ONCE};
+use crate::addresses::NoAddress;
 use crate::context::Context;
 use crate::model::TaskObject;
 use crate::objects::ObjectError;
+use crate::placement::{self, NotMade, Whereto};
 use crate::records::Stored;
 use crate::view::Held;
 use futures::{StreamExt, stream};
@@ -102,9 +104,8 @@ pub(super) async fn run(context: Arc<Context>) {
             (false, None) => LOOK_INTERVAL,
         };
         tokio::select! {
+            biased;
             () = context.drain.begun() => return,
-            () = context.objects.wakes.tasks.notified() => {}
-            () = tokio::time::sleep(wait) => {}
             Some(prepared) = preparing.set.join_next() => {
                 take_in(&context, &mut preparing, prepared).await;
                 // A look costs as much as there are tasks on their way: one for all that is ready by now.
@@ -112,6 +113,8 @@ pub(super) async fn run(context: Arc<Context>) {
                     take_in(&context, &mut preparing, prepared).await;
                 }
             }
+            () = context.objects.wakes.tasks.notified() => {}
+            () = tokio::time::sleep(wait) => {}
         }
     }
 }
@@ -251,6 +254,17 @@ async fn carry_out(context: &Context, writes: Vec<(Held<TaskObject>, Change)>) -
 async fn write(context: &Context, held: &Held<TaskObject>, change: &Change) -> Result<(), ObjectError> {
     let from = held.value.task.status;
     let now_ms = context.now_ms();
+    let whereto = match change {
+        Change::Restart(_) => match placement::whereto(context, held).await {
+            Ok(whereto) => whereto,
+            Err(NotMade::NoAddress(NoAddress::Object(error))) => return Err(error),
+            Err(error) => {
+                warn!(task = %held.value.task.id, %error, "a task that is to begin anew has to wait");
+                return Ok(());
+            }
+        },
+        Change::Advance(_) | Change::Stop(_) => Whereto::There,
+    };
     let apply = |object: &mut TaskObject| {
         let task = &mut object.task;
         if task.status != from {
@@ -260,14 +274,22 @@ async fn write(context: &Context, held: &Held<TaskObject>, change: &Change) -> R
             Change::Advance(to) => lifecycle::advance(task, *to, now_ms),
             // Its user may have asked for its end meanwhile.
             Change::Restart(restart) if !lifecycle::is_restarted(task, *restart) => return false,
-            Change::Restart(_) => lifecycle::restart(task, now_ms),
+            Change::Restart(_) => {
+                lifecycle::restart(task, now_ms);
+                if let Whereto::Elsewhere(node, address) = &whereto {
+                    (task.node, task.address) = (Some(node.clone()), Some(*address));
+                }
+            }
             Change::Stop(_) if task.stop.is_some() => return false,
             Change::Stop(reason) => task.stop = Some(reason.clone()),
         }
         object.updated_at_ms = now_ms;
         true
     };
-    let after = context.objects.update(&held.value.key(), apply).await?;
+    let written = context.objects.update(&held.value.key(), apply).await;
+    let object = written.as_ref().ok().and_then(|after| after.as_ref()).map(|after| &*after.value);
+    placement::settle(context, held, whereto, object).await;
+    let after = written?;
     if let Some(after) = after.filter(|after| after.value.task.status != from) {
         let task = &after.value.task;
         let reason = task.stop.as_ref().map(ToString::to_string);

@@ -12,6 +12,7 @@ pub(super) async fn run(context: Arc<Context>) {
     let mut folded_ms = 0;
     loop {
         let ends = tokio::select! {
+            biased;
             () = context.drain.begun() => true,
             () = tokio::time::sleep(Duration::from_millis(RECORD_INTERVAL_MS)) => false,
         };

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use skiff_plan::rollout::Rollout;
+use skiff_plan::shift::{Shift, Stage};
 use skiff_types::{
-    CircuitBreaker, DeploymentConfiguration, DeploymentId, RolloutState, Span, TaskDefinitionId, TaskId,
+    CircuitBreaker, DeploymentConfiguration, DeploymentId, HostPattern, Name, RolloutState, Span, Strategy,
+    TaskDefinitionId, TaskId,
 };
 
 /// How a service goes from one revision to the next; of a record that says nothing, as it was always done.
@@ -14,6 +16,67 @@ pub(crate) struct DeploymentConfigurationRecord {
     circuit_breaker: CircuitBreaker,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     grace: Option<Span>,
+    #[serde(default, skip_serializing_if = "StrategyRecord::is_rolling")]
+    strategy: StrategyRecord,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    alarms: Vec<Name>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    test_hosts: Vec<HostPattern>,
+}
+
+/// How a service's requests come to the next revision.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StrategyRecord {
+    #[default]
+    Rolling,
+    BlueGreen {
+        bake: Span,
+    },
+    Canary {
+        percent: u16,
+        canary_bake: Span,
+        bake: Span,
+    },
+    Linear {
+        step_percent: u16,
+        step_bake: Span,
+        bake: Span,
+    },
+}
+
+impl StrategyRecord {
+    fn is_rolling(&self) -> bool {
+        matches!(self, Self::Rolling)
+    }
+}
+
+impl From<Strategy> for StrategyRecord {
+    fn from(strategy: Strategy) -> Self {
+        match strategy {
+            Strategy::Rolling => Self::Rolling,
+            Strategy::BlueGreen { bake } => Self::BlueGreen { bake },
+            Strategy::Canary { percent, canary_bake, bake } => Self::Canary { percent, canary_bake, bake },
+            Strategy::Linear { step_percent, step_bake, bake } => {
+                Self::Linear { step_percent, step_bake, bake }
+            }
+        }
+    }
+}
+
+impl From<StrategyRecord> for Strategy {
+    fn from(record: StrategyRecord) -> Self {
+        match record {
+            StrategyRecord::Rolling => Self::Rolling,
+            StrategyRecord::BlueGreen { bake } => Self::BlueGreen { bake },
+            StrategyRecord::Canary { percent, canary_bake, bake } => {
+                Self::Canary { percent, canary_bake, bake }
+            }
+            StrategyRecord::Linear { step_percent, step_bake, bake } => {
+                Self::Linear { step_percent, step_bake, bake }
+            }
+        }
+    }
 }
 
 impl Default for DeploymentConfigurationRecord {
@@ -29,6 +92,9 @@ impl From<DeploymentConfiguration> for DeploymentConfigurationRecord {
             max_percent: configuration.max_percent,
             circuit_breaker: configuration.circuit_breaker,
             grace: configuration.grace,
+            strategy: configuration.strategy.into(),
+            alarms: configuration.alarms,
+            test_hosts: configuration.test_hosts,
         }
     }
 }
@@ -40,6 +106,9 @@ impl From<DeploymentConfigurationRecord> for DeploymentConfiguration {
             max_percent: record.max_percent,
             circuit_breaker: record.circuit_breaker,
             grace: record.grace,
+            strategy: record.strategy.into(),
+            alarms: record.alarms,
+            test_hosts: record.test_hosts,
         }
     }
 }
@@ -62,6 +131,57 @@ pub(crate) struct RolloutRecord {
     changed_at_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rolled_back_from: Option<TaskDefinitionId>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_paused: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unwatched: Vec<Name>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shift: Option<ShiftRecord>,
+}
+
+/// How far the weight of a deployment is.
+#[derive(Serialize, Deserialize)]
+struct ShiftRecord {
+    blue: TaskDefinitionId,
+    green: TaskDefinitionId,
+    stage: StageRecord,
+    percent: u16,
+    step: u16,
+    stepped_at_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held_ms: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StageRecord {
+    Forward,
+    CleanUp,
+    Back,
+}
+
+impl From<&Shift> for ShiftRecord {
+    fn from(shift: &Shift) -> Self {
+        let Shift { blue, green, stage, percent, step, stepped_at_ms, held_ms } = shift.clone();
+        let stage = match stage {
+            Stage::Forward => StageRecord::Forward,
+            Stage::CleanUp => StageRecord::CleanUp,
+            Stage::Back => StageRecord::Back,
+        };
+        Self { blue, green, stage, percent, step, stepped_at_ms, held_ms }
+    }
+}
+
+impl From<ShiftRecord> for Shift {
+    fn from(record: ShiftRecord) -> Self {
+        let ShiftRecord { blue, green, stage, percent, step, stepped_at_ms, held_ms } = record;
+        let stage = match stage {
+            StageRecord::Forward => Stage::Forward,
+            StageRecord::CleanUp => Stage::CleanUp,
+            StageRecord::Back => Stage::Back,
+        };
+        Self { blue, green, stage, percent, step, stepped_at_ms, held_ms }
+    }
 }
 
 impl From<&Rollout> for RolloutRecord {
@@ -79,6 +199,9 @@ impl From<&Rollout> for RolloutRecord {
             began_at_ms: rollout.began_at_ms,
             changed_at_ms: rollout.changed_at_ms,
             rolled_back_from: rollout.rolled_back_from.clone(),
+            is_paused: rollout.is_paused,
+            unwatched: rollout.unwatched.clone(),
+            shift: rollout.shift.as_ref().map(ShiftRecord::from),
         }
     }
 }
@@ -98,6 +221,9 @@ impl From<RolloutRecord> for Rollout {
             began_at_ms: record.began_at_ms,
             changed_at_ms: record.changed_at_ms,
             rolled_back_from: record.rolled_back_from,
+            is_paused: record.is_paused,
+            unwatched: record.unwatched,
+            shift: record.shift.map(Shift::from),
         }
     }
 }

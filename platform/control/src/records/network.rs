@@ -1,13 +1,14 @@
-//! The records of the virtual network, of addresses that came back, and of security groups.
+//! The records of the virtual network and its nodes' parts, of addresses that came back, and of security groups.
 //!
 //! A rule that can't be read makes its group's record unreadable as a whole: a group is never known by half of its rules.
 
 use super::{AddressRecord, Stored};
 use crate::keys;
-use crate::model::{Network, ReleasedAddresses, SecurityGroup};
+use crate::model::{Network, NodeSubnet, ReleasedAddresses, SecurityGroup};
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use skiff_ports::store::Key;
-use skiff_types::{Name, Namespace, NetworkSpec, Rule};
+use skiff_types::{Name, Namespace, NetworkSpec, NodeId, Rule};
 
 /// A security group's record; rules are written as their users write them.
 #[derive(Serialize, Deserialize)]
@@ -52,23 +53,48 @@ impl Stored for SecurityGroup {
     }
 }
 
+/// What the virtual network spans.
+#[derive(Serialize, Deserialize)]
+struct SpanRecord {
+    ipv4: Ipv4Net,
+    ipv6: Ipv6Net,
+    /// Written where it is not the default, which it is in all that older versions wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    node_prefix: Option<u8>,
+}
+
+impl From<NetworkSpec> for SpanRecord {
+    fn from(NetworkSpec { ipv4, ipv6, node_prefix }: NetworkSpec) -> Self {
+        let is_said = node_prefix != NetworkSpec::NODE_PREFIX_DEFAULT;
+        Self { ipv4, ipv6, node_prefix: is_said.then_some(node_prefix) }
+    }
+}
+
+impl From<SpanRecord> for NetworkSpec {
+    fn from(SpanRecord { ipv4, ipv6, node_prefix }: SpanRecord) -> Self {
+        Self { ipv4, ipv6, node_prefix: node_prefix.unwrap_or(Self::NODE_PREFIX_DEFAULT) }
+    }
+}
+
 /// The virtual network's record.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct NetworkRecord {
-    spec: NetworkSpec,
+    spec: SpanRecord,
     reserved_until: u32,
     created_at_ms: u64,
 }
 
 impl From<&Network> for NetworkRecord {
     fn from(object: &Network) -> Self {
-        Self { spec: object.spec, reserved_until: object.reserved_until, created_at_ms: object.created_at_ms }
+        let (spec, created_at_ms) = (object.spec.into(), object.created_at_ms);
+        Self { spec, reserved_until: object.reserved_until, created_at_ms }
     }
 }
 
 impl From<NetworkRecord> for Network {
     fn from(record: NetworkRecord) -> Self {
-        Self { spec: record.spec, reserved_until: record.reserved_until, created_at_ms: record.created_at_ms }
+        let (spec, created_at_ms) = (record.spec.into(), record.created_at_ms);
+        Self { spec, reserved_until: record.reserved_until, created_at_ms }
     }
 }
 
@@ -78,6 +104,46 @@ impl Stored for Network {
 
     fn key(&self) -> Key {
         keys::network()
+    }
+}
+
+/// The record of the part of the network that a node has.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct NodeSubnetRecord {
+    index: u32,
+    node: NodeId,
+    reserved_until: u32,
+    claimed_at_ms: u64,
+}
+
+impl From<&NodeSubnet> for NodeSubnetRecord {
+    fn from(object: &NodeSubnet) -> Self {
+        Self {
+            index: object.index,
+            node: object.node.clone(),
+            reserved_until: object.reserved_until,
+            claimed_at_ms: object.claimed_at_ms,
+        }
+    }
+}
+
+impl From<NodeSubnetRecord> for NodeSubnet {
+    fn from(record: NodeSubnetRecord) -> Self {
+        Self {
+            index: record.index,
+            node: record.node,
+            reserved_until: record.reserved_until,
+            claimed_at_ms: record.claimed_at_ms,
+        }
+    }
+}
+
+impl Stored for NodeSubnet {
+    const PREFIX: &'static str = "subnet";
+    type Record = NodeSubnetRecord;
+
+    fn key(&self) -> Key {
+        keys::node_subnet(self.index)
     }
 }
 
@@ -134,6 +200,18 @@ mod tests {
         let written = r#"{"version":1,"object":{"spec":{"ipv4":"10.64.0.0/10","ipv6":"fd73:6b69:6666::/48"},"reserved_until":272,"created_at_ms":3}}"#;
         assert_eq!(network.encode().unwrap(), written);
         assert_eq!(Network::decode(written.as_bytes()).unwrap(), network);
+        let many_nodes = NetworkSpec { node_prefix: 22, ..network.spec };
+        let network = Network { spec: many_nodes, ..network };
+        let written = r#"{"version":1,"object":{"spec":{"ipv4":"10.64.0.0/10","ipv6":"fd73:6b69:6666::/48","node_prefix":22},"reserved_until":272,"created_at_ms":3}}"#;
+        assert_eq!(network.encode().unwrap(), written);
+        assert_eq!(Network::decode(written.as_bytes()).unwrap(), network);
+
+        let node = "local".parse().unwrap();
+        let subnet = NodeSubnet { index: 7, node, reserved_until: 272, claimed_at_ms: 4 };
+        let written =
+            r#"{"version":1,"object":{"index":7,"node":"local","reserved_until":272,"claimed_at_ms":4}}"#;
+        assert_eq!(subnet.encode().unwrap(), written);
+        assert_eq!(NodeSubnet::decode(written.as_bytes()).unwrap(), subnet);
 
         let address = TaskAddress { v4: [10, 64, 0, 16].into(), v6: [0xfd73, 0, 0, 0, 0, 0, 0, 16].into() };
         let released = ReleasedAddresses { id: "0707".to_owned(), addresses: vec![(address, 5)] };

@@ -1,7 +1,10 @@
 //! What is written is read again, and so is what older versions wrote.
 
 use super::*;
-use skiff_types::{CircuitBreaker, DeploymentConfiguration, RolloutState, ServiceActionName};
+use skiff_plan::shift::{Shift, Stage};
+use skiff_types::{
+    CircuitBreaker, DeploymentConfiguration, Placement, RolloutState, ServiceActionName, Strategy,
+};
 
 fn image() -> Image {
     Image {
@@ -34,6 +37,9 @@ fn notes() -> ServiceNotes {
         began_at_ms: 9,
         changed_at_ms: 9,
         rolled_back_from: Some("hello:3".parse().unwrap()),
+        is_paused: false,
+        unwatched: vec![],
+        shift: None,
     });
     let event = |at_ms| ServiceEvent {
         at_ms,
@@ -56,6 +62,7 @@ fn task() -> TaskObject {
             arguments: vec!["a".to_owned()],
             environment: [("K".to_owned(), "V".to_owned())].into(),
         }),
+        node: Some("local".parse().unwrap()),
         address: Some(TaskAddress {
             v4: "10.64.0.16".parse().unwrap(),
             v6: "fd73:6b69:6666::10".parse().unwrap(),
@@ -74,12 +81,14 @@ fn task() -> TaskObject {
         ready_at_ms: Some(7),
         stopped_at_ms: Some(8),
     };
-    TaskObject { task, kind: Kind::Command, updated_at_ms: 8 }
+    let constraints = vec!["memberOf(attribute:zone == a)".parse().unwrap()];
+    let placement = Placement { constraints, ..Placement::default() };
+    TaskObject { task, kind: Kind::Command, placement, updated_at_ms: 8 }
 }
 
 /// One that was started again, and is unhealthy.
 fn daemon() -> TaskObject {
-    let TaskObject { task, kind, updated_at_ms } = task();
+    let TaskObject { task, kind, placement, updated_at_ms } = task();
     let task = Task {
         status: TaskStatus::Running,
         last_stop: task.stop,
@@ -92,7 +101,7 @@ fn daemon() -> TaskObject {
         stopped_at_ms: None,
         ..task
     };
-    TaskObject { task, kind, updated_at_ms }
+    TaskObject { task, kind, placement, updated_at_ms }
 }
 
 #[test]
@@ -110,9 +119,24 @@ fn objects_come_back_from_disk_as_they_were() {
 }
 
 #[test]
+fn only_steps_of_a_services_task_wait_for_no_drive() {
+    let mut object = task();
+    object.task.group = Group::Service("web".parse().unwrap());
+    let stop = object.task.stop.take();
+    object.task.status = TaskStatus::Running;
+    assert_eq!(object.durability(), Durability::System);
+    object.task.stop = stop;
+    assert_eq!(object.durability(), Durability::Drive, "somebody was told that it is to stop");
+    object.task.group = Group::Family("job".parse().unwrap());
+    object.task.stop = None;
+    assert_eq!(object.durability(), Durability::Drive, "it may not begin twice");
+    assert_eq!(notes().durability(), Durability::Drive);
+}
+
+#[test]
 fn what_is_on_disk_today_is_read_tomorrow() {
     let text = String::from_utf8(task().encode().unwrap().to_vec()).unwrap();
-    let written = r#"{"version":1,"object":{"id":"00000000000579098909090909090909","namespace":"default","definition":"job:1","kind":"command","group":"family:job","overrides":{"arguments":["a"],"environment":{"K":"V"}},"address":{"v4":"10.64.0.16","v6":"fd73:6b69:6666::10"},"status":"STOPPED","stop":{"code":"Exited","message":"exited with 3"},"exit_code":3,"health":"unchecked","restarts":0,"attempt":2,"created_at_ms":5,"updated_at_ms":8,"start_after_ms":6,"started_at_ms":7,"stopped_at_ms":8}}"#;
+    let written = r#"{"version":1,"object":{"id":"00000000000579098909090909090909","namespace":"default","definition":"job:1","kind":"command","placement":{"constraints":["memberOf(attribute:zone == a)"]},"group":"family:job","overrides":{"arguments":["a"],"environment":{"K":"V"}},"node":"local","address":{"v4":"10.64.0.16","v6":"fd73:6b69:6666::10"},"status":"STOPPED","stop":{"code":"Exited","message":"exited with 3"},"exit_code":3,"health":"unchecked","restarts":0,"attempt":2,"created_at_ms":5,"updated_at_ms":8,"start_after_ms":6,"started_at_ms":7,"stopped_at_ms":8}}"#;
     assert_eq!(text, written);
 }
 
@@ -134,7 +158,9 @@ fn what_was_on_disk_before_there_was_a_network_is_read() {
 #[test]
 fn what_was_on_disk_before_there_were_daemons_is_read() {
     let written = r#"{"version":1,"object":{"id":"00000000000579098909090909090909","namespace":"default","definition":"job:1","kind":"command","group":"family:job","overrides":{"arguments":["a"],"environment":{"K":"V"}},"address":{"v4":"10.64.0.16","v6":"fd73:6b69:6666::10"},"status":"STOPPED","stop":{"code":"Exited","message":"exited with 3"},"exit_code":3,"attempt":2,"created_at_ms":5,"updated_at_ms":8,"start_after_ms":6,"started_at_ms":7,"stopped_at_ms":8}}"#;
-    assert_eq!(TaskObject::decode(written.as_bytes()).unwrap(), task());
+    let mut task = task();
+    (task.task.node, task.placement) = (None, Placement::default());
+    assert_eq!(TaskObject::decode(written.as_bytes()).unwrap(), task);
     let digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
     let written = r#"{"version":1,"object":{"namespace":"default","id":"a:1","image":"a:1","component":"DIGEST","requested":{"cpu":null,"memory":null,"timeout":null,"concurrency":null,"queue":null,"request_body":null,"response_body":null,"log_rate":null,"reuse":null},"limits":{"cpu":"256","memory":"128MiB","timeout":"30s","concurrency":100,"queue":100,"request_body":"10MiB","response_body":"100MiB","log_rate":"1MiB"},"command":{"arguments":[],"environment":{}},"report":{"kind":"command","generation":"0.2","imports":[],"exports":[],"minimum_memory_bytes":1,"component_bytes":1,"native_bytes":1,"compile_ms":1,"initialization":null},"created_at_ms":1,"deregistered":false}}"#;
     let mut definition = Definition::decode(written.replace("DIGEST", digest).as_bytes()).unwrap();
@@ -146,6 +172,45 @@ fn what_was_on_disk_before_there_were_daemons_is_read() {
     definition.definition.stop_timeout = Span::from_ms(5_000);
     definition.definition.restart = Restart::OnFailure;
     assert_eq!(Definition::decode(&definition.encode().unwrap()).unwrap(), definition);
+}
+
+#[test]
+fn how_weight_moves_is_kept_and_an_older_deployment_rolls() {
+    let mut configuration = DeploymentConfiguration {
+        alarms: vec!["slow".parse().unwrap()],
+        test_hosts: vec!["green.example".parse().unwrap()],
+        ..DeploymentConfiguration::default()
+    };
+    let bake = Span::from_ms(7);
+    for strategy in [
+        Strategy::Rolling,
+        Strategy::BlueGreen { bake },
+        Strategy::Canary { percent: 5, canary_bake: bake, bake },
+        Strategy::Linear { step_percent: 20, step_bake: bake, bake },
+    ] {
+        configuration.strategy = strategy;
+        let record = DeploymentConfigurationRecord::from(configuration.clone());
+        let written = serde_json::to_string(&record).unwrap();
+        let read: DeploymentConfigurationRecord = serde_json::from_str(&written).unwrap();
+        assert_eq!(DeploymentConfiguration::from(read), configuration);
+    }
+    let old = r#"{"min_healthy_percent":100,"max_percent":200,"circuit_breaker":"rollback"}"#;
+    let read: DeploymentConfigurationRecord = serde_json::from_str(old).unwrap();
+    assert_eq!(DeploymentConfiguration::from(read), DeploymentConfiguration::default());
+
+    let old = r#"{"id":"0193f0c5c00070008000000000000002","definition":"a:2","state":"IN_PROGRESS","reason":"","failed_tasks":0,"counted":[],"failed_at_ms":0,"completed":"a:1","began_at_ms":1,"changed_at_ms":1}"#;
+    let record: RolloutRecord = serde_json::from_str(old).unwrap();
+    let mut rollout = Rollout::from(record);
+    assert!(!rollout.is_paused && rollout.shift.is_none() && rollout.unwatched.is_empty());
+    let begun = Shift::begin("a:1".parse().unwrap(), "a:2".parse().unwrap(), 5);
+    rollout.unwatched = vec!["slow".parse().unwrap()];
+    rollout.is_paused = true;
+    for stage in [Stage::Forward, Stage::CleanUp, Stage::Back] {
+        rollout.shift = Some(Shift { stage, percent: 10, step: 1, held_ms: Some(3), ..begun.clone() });
+        let written = serde_json::to_string(&RolloutRecord::from(&rollout)).unwrap();
+        let read: RolloutRecord = serde_json::from_str(&written).unwrap();
+        assert_eq!(Rollout::from(read), rollout);
+    }
 }
 
 #[test]

@@ -3,6 +3,10 @@
 //!
 //! It deliberately reads no ledger: `Accounts` has the sums. It writes nothing either; it puts points into [`super::Series`].
 //!
+//! Requests are counted as they come, not as they are answered, as ELB counts them when a target is chosen: so a second tells what
+//! there is to do even where nothing can be answered in it. What was in flight at one look and is answered by the next counted at
+//! the first of them.
+//!
 //! What always holds: what was counted is in the points once, spread evenly over the seconds since the last look, so that none
 //! of them lacks a point. A service that nobody calls, but for health checks, and nobody asks about costs nothing: its points
 //! end a minute after it last did anything.
@@ -48,6 +52,8 @@ struct Counted {
     cpu_ns: u64,
     /// Responses to requests.
     answered: [u64; StatusClass::COUNT],
+    /// Requests that came: those that were answered, and those that wait for their answer.
+    arrived: u64,
     /// Responses to checks.
     checks: u64,
     /// Of both.
@@ -163,10 +169,11 @@ impl Due {
     /// The part of one of so many seconds, the `ago`-th before the newest. How long requests took is of that one.
     fn share(&self, ago: u64, seconds: u64) -> Self {
         let part = |count: u64| count / seconds + u64::from(ago < count % seconds);
-        let Counted { cpu_ns, answered, checks, request_duration } = &self.since;
+        let Counted { cpu_ns, answered, arrived, checks, request_duration } = &self.since;
         let since = Counted {
             cpu_ns: part(*cpu_ns),
             answered: answered.map(part),
+            arrived: part(*arrived),
             checks: part(*checks),
             request_duration: if ago == 0 { *request_duration } else { HistogramTotals::default() },
         };
@@ -190,15 +197,18 @@ impl Seen {
 
 impl Counted {
     fn of(totals: &Totals) -> Self {
+        let answered = totals.answered();
         Self {
             cpu_ns: totals.cpu_ns,
-            answered: totals.answered(),
+            answered,
+            arrived: answered.iter().sum::<u64>() + totals.in_flight + totals.queued,
             checks: totals.checks.iter().sum(),
             request_duration: totals.request_duration,
         }
     }
 
-    /// What was counted since `earlier`: 0 for a counter that is below it.
+    /// What was counted since `earlier`: 0 for a counter that is below it, as arrivals are where what was in flight was a
+    /// health check, or was lost with its worker.
     fn since(&self, earlier: &Self) -> Self {
         let mut answered = self.answered;
         for (count, before) in answered.iter_mut().zip(&earlier.answered) {
@@ -207,11 +217,13 @@ impl Counted {
         Self {
             cpu_ns: self.cpu_ns.saturating_sub(earlier.cpu_ns),
             answered,
+            arrived: self.arrived.saturating_sub(earlier.arrived),
             checks: self.checks.saturating_sub(earlier.checks),
             request_duration: self.request_duration.since(&earlier.request_duration),
         }
     }
 
+    /// Requests that were answered.
     fn requests(&self) -> u64 {
         self.answered.iter().sum()
     }
@@ -272,7 +284,7 @@ fn of_service(view: &View, name: &QualifiedName, due: &Due, elapsed_ms: u64) -> 
             sizes.add(limits);
         }
     }
-    let requests = due.since.requests() as f64;
+    let requests = due.since.arrived as f64;
     let [ok, redirected, refused, failed] = due.since.answered;
     // The times of checks lie among those of requests, but are none of a second without requests.
     let times = latency::datum(&due.since.request_duration).filter(|_| due.since.requests() > 0);
@@ -350,6 +362,21 @@ mod tests {
         let waiting = Totals { in_flight: 1, ..totals(0, 0) };
         assert!(Seen::default().due(&totals(0, 0), false, 1).is_none());
         assert!(seen.due(&waiting, false, 1).is_some());
+    }
+
+    #[test]
+    fn requests_count_when_they_come_and_once() {
+        let mut seen = Seen::default();
+        let mut arrived = |ok, in_flight, queued| {
+            let totals = Totals { in_flight, queued, ..totals(0, ok) };
+            let due = seen.due(&totals, true, 1).unwrap();
+            (due.since.arrived, due.since.requests())
+        };
+        assert_eq!(arrived(0, 4, 3), (7, 0), "none is answered");
+        assert_eq!(arrived(5, 2, 0), (0, 5), "all of them had come");
+        assert_eq!(arrived(8, 1, 0), (2, 3));
+        assert_eq!(arrived(8, 0, 0), (0, 0), "one was lost with its worker");
+        assert_eq!(arrived(9, 0, 0), (1, 1));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use super::*;
 use async_trait::async_trait;
-use skiff_plan::series::{MINUTES_KEPT_MS, SECONDS_KEPT_MS};
+use skiff_plan::series::{MINUTES_KEPT_MS, SECONDS_KEPT_MS, SERIES_OF_GUESTS_MAX, SERIES_OF_SOURCE_MAX};
+use skiff_ports::metrics::GuestPoint;
 use skiff_ports::series::KnownSeries;
 use skiff_store::SqliteSeries;
 use skiff_types::Measure;
@@ -32,8 +33,8 @@ impl SeriesLog for Disk {
         self.inner.read(query).await
     }
 
-    async fn seconds(&self) -> Result<Vec<SeriesPoint>, StoreError> {
-        self.inner.seconds().await
+    async fn seconds(&self, from_ms: u64) -> Result<Vec<SeriesPoint>, StoreError> {
+        self.inner.seconds(from_ms).await
     }
 
     async fn list(&self) -> Result<Vec<KnownSeries>, StoreError> {
@@ -90,6 +91,19 @@ impl World {
         let sums = self.sums(MINUTE_MS, START_MS, to_ms).await;
         sums.into_iter().filter_map(|(_, sum)| sum).reduce(|sum, more| sum + more)
     }
+}
+
+#[tokio::test]
+async fn what_was_measured_before_the_clock_was_put_back_is_not_said_when_its_time_comes() {
+    let world = World::new().await;
+    (0..100).for_each(|second| world.put(START_MS + second * 1_000, 1.0));
+    let back_ms = START_MS + 40_000;
+    world.put(back_ms, 1.0);
+    let later = world.sums(1_000, back_ms + 1_000, START_MS + 100_000).await;
+    assert!(later.iter().all(|(_, sum)| sum.is_none()), "{later:?}");
+    // Where it comes a little late, it was not.
+    world.put(back_ms - 1_000, 1.0);
+    assert_eq!(world.sums(1_000, back_ms, back_ms + 1_000).await, [(back_ms, Some(2.0))]);
 }
 
 fn service() -> SeriesId {
@@ -170,7 +184,7 @@ async fn minutes_that_a_dead_process_left_undone_are_made_by_the_next() {
     let world = world.again(day_later_ms).await;
     world.turn(day_later_ms).await;
     assert_eq!(world.sum(day_later_ms).await, Some(1.0));
-    assert!(world.log.seconds().await.unwrap().is_empty());
+    assert!(world.log.seconds(0).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -190,6 +204,37 @@ async fn a_series_without_values_is_forgotten_and_makes_room() {
     assert!(world.log.list().await.unwrap().is_empty());
     let now_ms = START_MS + MINUTES_KEPT_MS + 2 * MINUTE_MS;
     world.series.put_custom(&[(custom(SERIES_MAX), now_ms, datum())]).unwrap();
+}
+
+/// Guests of a service put values of as many series as it may have; how many values were dropped.
+fn flood(world: &World, namespace: &str, service: usize) -> u64 {
+    let point = |number: usize| {
+        let of = MetricOf::Custom(namespace.parse().unwrap());
+        let dimensions = format!("service=s{service}").parse().unwrap();
+        let series = SeriesId { of, dimensions, ..custom(number) };
+        GuestPoint::new(series, START_MS, &Datum::of_value(1.0).unwrap()).unwrap()
+    };
+    let points = (0..SERIES_OF_SOURCE_MAX).map(point).collect();
+    world.series.put_of_guests(GuestMetrics { points, dropped: 0 }, START_MS)
+}
+
+#[tokio::test]
+async fn guests_of_one_namespace_leave_room_for_those_of_others_and_for_users() {
+    let world = World::new().await;
+    for service in 0..SERIES_OF_GUESTS_MAX / SERIES_OF_SOURCE_MAX {
+        assert_eq!(flood(&world, "default", service), 0, "{service}");
+    }
+    let another = SERIES_OF_GUESTS_MAX;
+    let all = SERIES_OF_SOURCE_MAX as u64;
+    assert_eq!(flood(&world, "default", another), all, "there is no room for one more service");
+    assert_eq!(flood(&world, "default", 0), 0, "what there is goes on");
+    assert_eq!(flood(&world, "other", another), 0);
+    world.series.put_custom(&[(custom(0), START_MS, Datum::of_value(1.0).unwrap())]).unwrap();
+    assert_eq!(world.series.values_dropped(), all);
+
+    world.series.write(START_MS + 1_000).await.unwrap();
+    let world = world.again(START_MS + 1_000).await;
+    assert_eq!(flood(&world, "default", another), all, "a restart makes no room");
 }
 
 #[tokio::test]

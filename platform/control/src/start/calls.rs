@@ -50,14 +50,12 @@ impl Handle {
 
     /// Ends once the workers act on all that was wanted when it was called.
     pub async fn caught_up(&self) {
-        let wanted = self.context.objects.read(|view| view.generation);
-        let mut acknowledged = self.context.acknowledged.subscribe();
-        // The sender lives in the context that `self` holds.
-        let _ = acknowledged.wait_for(|generation| *generation >= wanted).await;
+        let wanted = self.plane.context.objects.read(|view| view.generation);
+        self.plane.context.acknowledged.reached(wanted).await;
     }
 
     fn entrance(&self) -> Entrance {
-        Entrance::new(self.context.clone())
+        Entrance::new(self.plane.context.clone())
     }
 }
 

@@ -2,7 +2,10 @@
 
 use crate::fixture::{Platform, name, namespace, one_off, registration, until, wanted};
 use futures::StreamExt;
-use skiff_api::{ErrorCode, LogQuery, PutService, RegisterTaskDefinition, ScaleService, StopTask};
+use skiff_api::{
+    ErrorCode, LogQuery, PutDeploymentConfiguration, PutService, RegisterTaskDefinition, ScaleService,
+    StopTask,
+};
 use skiff_ports::snapshot::HostMatch;
 use skiff_types::{Program, StopCode, TaskId, TaskStatus};
 
@@ -326,4 +329,32 @@ async fn the_logs_of_a_task_end_with_it() {
     let query = LogQuery { owner: Some(name("nobody")), ..LogQuery::default() };
     let error = platform.client.read_logs(&namespace(), &query).await.err().unwrap();
     assert_eq!(error.code(), Some(ErrorCode::NotFound));
+}
+
+#[tokio::test]
+async fn what_a_service_could_not_be_is_said_before_its_definition_is_there() {
+    let platform = Platform::start().await;
+    let hosts = |host: &str| Some(vec![host.parse().unwrap()]);
+    let service = PutService { hosts: hosts("a.example"), ..wanted("web", 1) };
+    platform.push("web", "http").await;
+    platform.register("web", "web").await;
+    platform.client.put_service(&namespace(), &name("web"), &service, None).await.unwrap();
+    let check = async |service: &str, body: &PutService| {
+        let checked = platform.client.check_service(&namespace(), &name(service), body).await;
+        checked.map_err(|error| error.code())
+    };
+    let unknown = wanted("nothing", 1);
+    assert_eq!(check("new", &unknown).await, Ok(()));
+    assert_eq!(check("web", &service).await, Ok(()), "it has its own host");
+    let taken = PutService { hosts: hosts("a.example"), ..unknown.clone() };
+    assert_eq!(check("new", &taken).await, Err(Some(ErrorCode::Conflict)));
+    let free = PutService { hosts: hosts("b.example"), ..unknown.clone() };
+    assert_eq!(check("new", &free).await, Ok(()));
+    let deployment = PutDeploymentConfiguration { max_percent: Some(100), ..Default::default() };
+    let stuck = PutService { deployment: Some(deployment), ..unknown.clone() };
+    assert_eq!(check("new", &stuck).await, Err(Some(ErrorCode::InvalidArgument)));
+    let ungrouped = PutService { security_groups: Some(vec![name("nobody")]), ..unknown };
+    assert!(check("new", &ungrouped).await.is_err());
+    let none = platform.client.get_service(&namespace(), &name("new")).await.unwrap_err();
+    assert_eq!(none.code(), Some(ErrorCode::NotFound), "nothing came of it");
 }

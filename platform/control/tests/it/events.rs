@@ -14,7 +14,7 @@ async fn read(platform: &Platform, query: EventQuery) -> Vec<Event> {
 }
 
 fn of_type(event_type: EventType) -> EventQuery {
-    EventQuery { event_type: Some(event_type), ..EventQuery::default() }
+    EventQuery { types: vec![event_type], ..EventQuery::default() }
 }
 
 /// The states of a task, and whether it was to end, as they are on the stream.
@@ -91,7 +91,7 @@ async fn a_service_is_told_of_by_its_deployments_its_actions_and_its_tasks() {
     platform.node.end(victim, None, StopCode::Trapped);
     ended(&platform, victim).await;
     platform.completed("web").await;
-    let of_web = EventQuery { service: Some(name("web")), ..EventQuery::default() };
+    let of_web = EventQuery { services: vec![name("web")], ..EventQuery::default() };
     let events = until("the failure is told of", || async {
         let events = read(&platform, of_web.clone()).await;
         actions(&events).contains(&ServiceActionName::TasksStopped).then_some(events)
@@ -119,6 +119,10 @@ async fn a_service_is_told_of_by_its_deployments_its_actions_and_its_tasks() {
     assert!(again.len() >= events.len() && tail.len() >= 3);
     assert_eq!(ids(&again)[..events.len()], ids(&events));
     assert!(read(&platform, of_type(EventType::Alarm)).await.is_empty());
+    let types = vec![EventType::Deployment, EventType::Service];
+    let several = read(&platform, EventQuery { types, ..EventQuery::default() }).await;
+    assert!(!deployments(&several).is_empty() && !actions(&several).is_empty(), "{several:?}");
+    assert!(several.iter().all(|event| !matches!(event.detail, EventDetail::TaskStateChange(_))));
 }
 
 #[tokio::test]
@@ -171,8 +175,11 @@ async fn what_is_gone_is_told_of_and_what_never_was_is_a_mistake() {
     platform.completed("web").await;
     platform.client.delete_service(&namespace(), &name("web"), None).await.unwrap();
     platform.gone("web").await;
-    let of = |service: &str| EventQuery { service: Some(name(service)), ..EventQuery::default() };
+    let of = |service: &str| EventQuery { services: vec![name(service)], ..EventQuery::default() };
     assert!(!read(&platform, of("web")).await.is_empty());
+    let both = EventQuery { services: vec![name("web"), name("never")], ..EventQuery::default() };
+    let refused = platform.client.read_events(&namespace(), &both).await.map(drop).unwrap_err();
+    assert_eq!(refused.to_string(), "there is no service never in default");
     let never = platform.client.read_events(&namespace(), &of("never")).await.map(drop);
     assert_eq!(never.unwrap_err().code(), Some(skiff_api::ErrorCode::NotFound));
 }

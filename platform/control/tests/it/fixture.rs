@@ -1,6 +1,8 @@
 //! A control plane on a loopback socket, and the calls that tests make of it.
 
+use crate::alarms::Hooks;
 use crate::node::{Lines, Node, SetFlows, SetMeters, SharedLines};
+use crate::nodes::{SetNodes, large_node};
 use bytes::Bytes;
 use skiff_api::{
     Client, ClientError, DeploymentState, PutService, RegisterTaskDefinition, RollbackService, RunTask,
@@ -8,6 +10,7 @@ use skiff_api::{
 };
 use skiff_control::{Config, Deps, Handle, Token};
 use skiff_kit::clock::SystemClock;
+use skiff_kit::random::SystemRandom;
 use skiff_ports::journal::Journal;
 use skiff_ports::network::NetworkSetup;
 use skiff_ports::series::SeriesLog;
@@ -36,6 +39,8 @@ pub(crate) struct Disk {
     pub(crate) series: Arc<dyn SeriesLog>,
     /// What the virtual network is to span.
     pub(crate) network: NetworkSpec,
+    /// The nodes that there are: one with room for all, unless a test says otherwise.
+    pub(crate) nodes: Arc<SetNodes>,
     pub(crate) _folder: Arc<TempDir>,
 }
 
@@ -49,7 +54,8 @@ impl Disk {
         let (images, usage, series) = (Arc::new(images), Arc::new(usage), Arc::new(series));
         let journal = Arc::new(SqliteJournal::open(&folder.path().join("events.db")).unwrap());
         let (store, network) = (Arc::new(store), NetworkSpec::default());
-        Self { store, images, usage, journal, series, network, _folder: Arc::new(folder) }
+        let nodes = Arc::new(SetNodes::of(vec![large_node("local")]));
+        Self { store, images, usage, journal, series, network, nodes, _folder: Arc::new(folder) }
     }
 }
 
@@ -60,6 +66,7 @@ pub(crate) struct Platform {
     pub(crate) lines: Arc<Lines>,
     pub(crate) meters: Arc<SetMeters>,
     pub(crate) flows: Arc<SetFlows>,
+    pub(crate) hooks: Arc<Hooks>,
     pub(crate) disk: Disk,
 }
 
@@ -95,13 +102,14 @@ impl Platform {
 
     pub(crate) async fn start_with(disk: Disk, node: Arc<Node>) -> Self {
         let (lines, meters) = (Arc::new(Lines::default()), Arc::new(SetMeters::default()));
-        let flows = Arc::new(SetFlows::default());
+        let (flows, hooks) = (Arc::new(SetFlows::default()), Arc::new(Hooks::default()));
+        let own_doors = vec!["127.0.0.1:8080".parse().unwrap()];
         let config = Config {
             version: "0.1.0".to_owned(),
             http: "127.0.0.1:8080".parse().unwrap(),
             data_dir: "/data".into(),
             token: Token::new(TOKEN),
-            network: NetworkSetup { spec: disk.network, own_doors: vec!["127.0.0.1:8080".parse().unwrap()] },
+            network: NetworkSetup { spec: disk.network, node_index: 0, own_doors },
             host_addresses: vec!["198.41.0.4".parse().unwrap()],
         };
         let deps = Deps {
@@ -113,13 +121,16 @@ impl Platform {
             usage: disk.usage.clone(),
             journal: disk.journal.clone(),
             series: disk.series.clone(),
+            nodes: disk.nodes.clone(),
+            webhooks: hooks.clone(),
             meters: meters.clone(),
             clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let handle = skiff_control::start(config, deps, listener).await.unwrap();
         let client = Client::new(&format!("http://{}", handle.api()), Some(TOKEN.to_owned())).unwrap();
-        Self { handle, client, node, lines, meters, flows, disk }
+        Self { handle, client, node, lines, meters, flows, hooks, disk }
     }
 
     /// Ends this control plane; what it has written stays.
@@ -237,9 +248,15 @@ pub(crate) fn wanted(definition: &str, desired: u32) -> PutService {
         listen: None,
         deployment: None,
         scale_to_zero: None,
+        placement: None,
     }
 }
 
 pub(crate) fn one_off(definition: &str) -> RunTask {
-    RunTask { definition: definition.parse().unwrap(), arguments: None, environment: Default::default() }
+    RunTask {
+        definition: definition.parse().unwrap(),
+        arguments: None,
+        environment: Default::default(),
+        placement: None,
+    }
 }

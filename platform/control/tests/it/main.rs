@@ -1,6 +1,7 @@
 //! The control plane at its boundary: the API over a loopback socket, a real store and image store, a node that is
 //! played by the test.
 
+mod alarms;
 mod balancer;
 mod certificates;
 mod crash;
@@ -14,8 +15,12 @@ mod measured;
 mod mutated;
 mod network;
 mod node;
+mod nodes;
+mod recorded;
 mod restart;
 mod rollouts;
+mod scaling;
 mod series;
+mod strategies;
 mod usage;
 mod wire;

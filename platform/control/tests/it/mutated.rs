@@ -65,7 +65,7 @@ async fn no_body_is_the_platforms_fault() {
     let one = ["default", "hello"];
     let group = ["default", "web"];
     let (http, web, certificate) = (["http"], ["default", "web"], ["web"]);
-    let bodies: [(Operation, &[&str], &str); 18] = [
+    let bodies: [(Operation, &[&str], &str); 19] = [
         (
             Operation::RegisterTaskDefinition,
             &["default"],
@@ -77,6 +77,11 @@ async fn no_body_is_the_platforms_fault() {
             &one,
             r#"{"definition":"hello:1","desired":0,"hosts":["a.example","*.b.example"],"paths":["/api"],
                 "deployment":{"min_healthy_percent":50,"max_percent":150,"circuit_breaker":"stop","grace":"30s"}}"#,
+        ),
+        (
+            Operation::CheckService,
+            &one,
+            r#"{"definition":"hello","hosts":["a.example"],"listen":["tcp:6379"],"deployment":{"max_percent":150}}"#,
         ),
         (Operation::ScaleService, &one, r#"{"desired":0}"#),
         (Operation::RollbackService, &one, r#"{"revision":1}"#),

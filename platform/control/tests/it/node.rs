@@ -13,6 +13,7 @@ use skiff_ports::balancer::BalancerChange;
 use skiff_ports::flows::{FlowQuery, FlowRecord, Flows, InterfaceState};
 use skiff_ports::images::Images;
 use skiff_ports::logs::{LogLine, LogQuery, LogStream, Logs};
+use skiff_ports::metrics::GuestMetrics;
 use skiff_ports::runtime::{
     ColdStart, ComponentReport, DesiredChange, DesiredInterface, DesiredRoute, DesiredTask, ForwardError,
     Initialization, NetworkDesired, PrepareError, Runtime, TargetReading, TaskEvent,
@@ -136,16 +137,25 @@ pub(crate) struct Node {
     next_events: tokio::sync::Mutex<mpsc::UnboundedReceiver<TaskEvent>>,
     wanted: mpsc::UnboundedSender<QualifiedName>,
     next_wanted: tokio::sync::Mutex<mpsc::UnboundedReceiver<QualifiedName>>,
+    metrics: mpsc::UnboundedSender<GuestMetrics>,
+    next_metrics: tokio::sync::Mutex<mpsc::UnboundedReceiver<GuestMetrics>>,
 }
 
 impl Node {
     pub(crate) fn new(images: Arc<dyn Images>) -> Self {
         let (events, next_events) = mpsc::unbounded_channel();
         let (wanted, next_wanted) = mpsc::unbounded_channel();
+        let (metrics, next_metrics) = mpsc::unbounded_channel();
         let (state, acknowledged) = (Mutex::default(), watch::Sender::new(0));
         let next_events = tokio::sync::Mutex::new(next_events);
         let next_wanted = tokio::sync::Mutex::new(next_wanted);
-        Self { images, state, acknowledged, events, next_events, wanted, next_wanted }
+        let next_metrics = tokio::sync::Mutex::new(next_metrics);
+        Self { images, state, acknowledged, events, next_events, wanted, next_wanted, metrics, next_metrics }
+    }
+
+    /// Guests put values of metrics of their own.
+    pub(crate) fn put(&self, came: GuestMetrics) {
+        self.metrics.send(came).unwrap();
     }
 
     /// A request waits for a service.
@@ -281,6 +291,10 @@ impl Runtime for Node {
 
     async fn next_wanted(&self) -> QualifiedName {
         self.next_wanted.lock().await.recv().await.unwrap()
+    }
+
+    async fn next_metrics(&self) -> GuestMetrics {
+        self.next_metrics.lock().await.recv().await.unwrap()
     }
 
     async fn prepare(&self, program: &Program) -> Result<ComponentReport, PrepareError> {

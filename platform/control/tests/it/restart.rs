@@ -32,7 +32,10 @@ async fn what_was_promised_is_brought_back() {
     platform.completed("worker").await;
     let again = platform.running("worker").await.remove(0);
     assert_ne!(again.id, daemon.id);
-    assert_eq!(platform.service("worker").await.status.restarts, 0);
+    let status = platform.service("worker").await.status;
+    assert_eq!(status.restarts, 0);
+    let is_placed = |message: &str| !message.contains("no node has a place");
+    assert!(status.events.iter().all(|event| is_placed(&event.message)), "{:?}", status.events);
     platform.assert_node_is_content();
 }
 

@@ -6,14 +6,83 @@
 
 use crate::crash::Mortal;
 use crate::fixture::{Disk, Platform, name, namespace, registration, until, wanted};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
 use skiff_api::{
     ChangeRollout, ClientError, Deployment, DeploymentState, ErrorCode, PutDeploymentConfiguration,
     PutService, RegisterTaskDefinition, RolloutAction, ScaleService, Service, Task, TaskHealth,
 };
+use skiff_control::{Recorded, recorded};
+use skiff_ports::store::{Change, Entry, Expect, Key, Listing, Revision, Store, StoreError};
 use skiff_types::{CircuitBreaker, StopCode, TaskDefinitionId, TaskStatus};
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 const PORT: u16 = 6_379;
+
+/// A store that is slow to write that a task is to end, and counts those that are not.
+struct Counting {
+    inner: Arc<dyn Store>,
+    /// Those that there are, and how many there were at most.
+    living: Mutex<(BTreeSet<Key>, usize)>,
+}
+
+impl Counting {
+    fn new(inner: Arc<dyn Store>) -> Self {
+        Self { inner, living: Mutex::default() }
+    }
+
+    fn most(&self) -> usize {
+        self.living.lock().unwrap().1
+    }
+
+    fn note(&self, key: &Key, lives: bool) {
+        let mut living = self.living.lock().unwrap();
+        let (tasks, most) = &mut *living;
+        match lives {
+            true => tasks.insert(key.clone()),
+            false => tasks.remove(key),
+        };
+        *most = tasks.len().max(*most);
+    }
+}
+
+#[async_trait]
+impl Store for Counting {
+    async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
+        self.inner.get(key).await
+    }
+
+    async fn put(&self, key: &Key, value: Bytes, expect: Expect) -> Result<Revision, StoreError> {
+        let Some(Recorded::Task(task)) = recorded(key, &value) else {
+            return self.inner.put(key, value, expect).await;
+        };
+        if task.is_stopping() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let revision = self.inner.put(key, value, expect).await?;
+        self.note(key, !task.is_stopping());
+        Ok(revision)
+    }
+
+    async fn delete(&self, key: &Key, expect: Expect) -> Result<Revision, StoreError> {
+        self.inner.delete(key, expect).await
+    }
+
+    async fn list(&self, prefix: &Key) -> Result<Listing, StoreError> {
+        self.inner.list(prefix).await
+    }
+
+    async fn watch(
+        &self,
+        prefix: &Key,
+        after: Revision,
+    ) -> Result<BoxStream<'static, Result<Change, StoreError>>, StoreError> {
+        self.inner.watch(prefix, after).await
+    }
+}
 
 impl Platform {
     /// Pushes a daemon and registers it as the next revision of `kv`.
@@ -119,6 +188,26 @@ async fn it_goes_on_within_its_bounds() {
     let error = platform.client.put_service(&namespace(), &name("hello"), &body, None).await.unwrap_err();
     assert_eq!(error.code(), Some(ErrorCode::InvalidArgument));
     platform.assert_node_is_content();
+}
+
+#[tokio::test]
+async fn what_starts_in_the_place_of_others_is_written_after_these_are_to_end() {
+    let disk = Disk::new();
+    let store = Arc::new(Counting::new(disk.store.clone()));
+    let platform = Platform::start_on(Disk { store: store.clone(), ..disk }).await;
+    for program in ["http one", "http two"] {
+        platform.push("hello", program).await;
+        let definition = platform.register("hello", "hello").await.id;
+        let deployment = PutDeploymentConfiguration {
+            min_healthy_percent: Some(50),
+            max_percent: Some(100),
+            ..Default::default()
+        };
+        let body = PutService { deployment: Some(deployment), ..wanted(&definition.to_string(), 4) };
+        platform.client.put_service(&namespace(), &name("hello"), &body, None).await.unwrap();
+        platform.completed("hello").await;
+    }
+    assert_eq!(store.most(), 4, "RUNNING and PENDING are within the maximum after every write");
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ use skiff_api::{
 };
 use skiff_control::{Readings, TaskReading};
 use skiff_ledger::Totals;
+use skiff_ports::metrics::{GuestMetrics, GuestPoint};
+use skiff_types::{Datum, MetricOf, SeriesId};
 
 /// Has the node say that a task of `hello` has used so much in all.
 fn used(platform: &Platform, task: &Task, cpu_ms: u64, requests: u64) {
@@ -140,4 +142,88 @@ async fn more_series_of_ones_own_than_there_may_be_are_refused() {
     assert_eq!(put(&platform, vec![named(0), named(10_000)]).await, Some(ErrorCode::ResourceExhausted));
     assert_eq!(put(&platform, vec![named(0), named(9_999)]).await, None, "those that are there go on");
     assert_eq!(over_all(&platform, "m0", "Sum", MetricQuery::default()).await, Some(2.0));
+}
+
+/// The most series that guests of one service or family put.
+const OF_ONE_SOURCE_MAX: usize = 200;
+
+/// Values that a guest put just now.
+fn guest_point(metric: &str, dimensions: &str, values: u64) -> GuestPoint {
+    let series = SeriesId {
+        of: MetricOf::Custom(namespace()),
+        metric: metric.parse().unwrap(),
+        dimensions: dimensions.parse().unwrap(),
+    };
+    let now_ms = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
+    GuestPoint::new(series, now_ms, &Datum::of_same(2.0, values).unwrap()).unwrap()
+}
+
+async fn text_of_metrics(platform: &Platform) -> String {
+    let url = format!("http://{}/metrics", platform.handle.api());
+    reqwest::get(url).await.unwrap().text().await.unwrap()
+}
+
+#[tokio::test]
+async fn what_guests_put_is_told_by_their_service() {
+    let platform = Platform::start().await;
+    platform.node.put(GuestMetrics {
+        points: vec![
+            guest_point("orders", "service=shop,zone=a", 3),
+            guest_point("orders", "service=bank,zone=a", 1),
+            guest_point("orders", "family=shop", 1),
+        ],
+        dropped: 0,
+    });
+    let query =
+        || MetricQuery { dimensions: "zone=a,service=shop".parse().unwrap(), ..MetricQuery::default() };
+    until("the values are in their series", || async {
+        (over_all(&platform, "orders", "Sum", query()).await == Some(6.0)).then_some(())
+    })
+    .await;
+    let of_shop = MetricListQuery { service: Some(name("shop")), ..MetricListQuery::default() };
+    let listed = platform.client.list_metrics(&namespace(), &of_shop).await.unwrap().items;
+    let dimensions: Vec<_> = listed.iter().map(|metric| metric.dimensions.to_string()).collect();
+    assert_eq!(dimensions, ["service=shop,zone=a"], "neither another service's nor a family's");
+    let all = platform.client.list_metrics(&namespace(), &MetricListQuery::default()).await.unwrap().items;
+    assert_eq!(all.len(), 3);
+}
+
+#[tokio::test]
+async fn guests_of_a_service_make_so_many_series_and_no_other_feels_it() {
+    let platform = Platform::start().await;
+    let of_flood = |number: usize| guest_point(&format!("m{number}"), "service=flood", 2);
+    platform
+        .node
+        .put(GuestMetrics { points: (0..OF_ONE_SOURCE_MAX + 3).map(of_flood).collect(), dropped: 5 });
+    platform.node.put(GuestMetrics {
+        points: vec![
+            of_flood(0),
+            guest_point("m0", "service=shop", 2),
+            guest_point("m0", "family=flood", 2),
+            guest_point("m0", "zone=a", 2),
+        ],
+        dropped: 0,
+    });
+    let of =
+        |dimensions: &str| MetricQuery { dimensions: dimensions.parse().unwrap(), ..MetricQuery::default() };
+    until("what comes next is taken", || async {
+        (over_all(&platform, "m0", "SampleCount", of("family=flood")).await == Some(2.0)).then_some(())
+    })
+    .await;
+    let count = async |dimensions: &str| over_all(&platform, "m0", "SampleCount", of(dimensions)).await;
+    assert_eq!(count("service=flood").await, Some(4.0), "those that are there go on");
+    assert_eq!(count("service=shop").await, Some(2.0));
+    assert_eq!(count("zone=a").await, None, "it does not say whose it is");
+    let beyond = format!("m{OF_ONE_SOURCE_MAX}");
+    assert_eq!(over_all(&platform, &beyond, "Sum", of("service=flood")).await, None);
+    let text = text_of_metrics(&platform).await;
+    let dropped = "skiff_guest_metric_values_dropped_total";
+    // Three series too many and one of nobody's, two values each, and those of the way.
+    assert!(text.contains(&format!("{dropped} {}", 3 * 2 + 2 + 5)), "{text}");
+    let too_many = put(
+        &platform,
+        vec![MetricDatum { dimensions: "service=flood".parse().unwrap(), ..datum("by-hand", 1.0) }],
+    )
+    .await;
+    assert_eq!(too_many, None, "who may call the API is not bounded by it");
 }

@@ -1,11 +1,11 @@
 //! The API as HTTP: every operation answers as its OpenAPI document says, and every wrong call with a typed error.
 
-use crate::fixture::{Platform, TOKEN, namespace, registration, wanted};
+use crate::fixture::{Platform, TOKEN, name, namespace, registration, until, wanted};
 use crate::node::ECHO_PORT;
 use http::StatusCode;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
-use skiff_api::{ErrorBody, ErrorCode, FORWARD_PROTOCOL, Operation};
+use skiff_api::{ErrorBody, ErrorCode, FORWARD_PROTOCOL, Operation, PutDeploymentConfiguration, PutService};
 use skiff_types::TaskStatus;
 use std::collections::BTreeSet;
 
@@ -93,6 +93,8 @@ async fn every_operation_answers_as_the_document_says() {
     assert_eq!(shown["environment"]["GREETING"], "secret");
 
     let service = ["default", "hello"];
+    let check = call(Operation::CheckService, &service).json(&wanted("hello", 1));
+    contract.check(Operation::CheckService, check).await;
     let put = call(Operation::PutService, &service).json(&wanted("hello", 1));
     contract.check(Operation::PutService, put).await;
     platform.completed("hello").await;
@@ -106,12 +108,23 @@ async fn every_operation_answers_as_the_document_says() {
     let mut other = registration("hello", "hello:v1");
     other.arguments = vec!["x".to_owned()];
     let other = platform.client.register_task_definition(&namespace(), &other).await.unwrap();
-    platform.put("hello", &other.id.to_string(), 2).await;
+    // Within these bounds no task may start or stop: what goes back is there to be halted.
+    let narrow = PutDeploymentConfiguration { max_percent: Some(150), ..Default::default() };
+    platform.put("hello", &other.id.to_string(), 1).await;
+    platform.completed("hello").await;
+    let body = PutService { deployment: Some(narrow), ..wanted(&other.id.to_string(), 1) };
+    platform.client.put_service(&namespace(), &name("hello"), &body, None).await.unwrap();
     let back = call(Operation::RollbackService, &service).json(&json!({}));
     contract.check(Operation::RollbackService, back).await;
     contract.check(Operation::GetRollout, call(Operation::GetRollout, &service)).await;
-    let resume = call(Operation::ChangeRollout, &service).json(&json!({ "action": "RESUME" }));
-    contract.check(Operation::ChangeRollout, resume).await;
+    for action in ["PAUSE", "RESUME"] {
+        let change = call(Operation::ChangeRollout, &service).json(&json!({ "action": action }));
+        contract.check(Operation::ChangeRollout, change).await;
+    }
+    let back = platform.service("hello").await.spec.definition.to_string();
+    let wide = PutDeploymentConfiguration { max_percent: Some(200), ..Default::default() };
+    let body = PutService { deployment: Some(wide), ..wanted(&back, 1) };
+    platform.client.put_service(&namespace(), &name("hello"), &body, None).await.unwrap();
 
     platform.push("job", "exit 0").await;
     platform.register("job", "job").await;
@@ -162,6 +175,10 @@ async fn every_operation_answers_as_the_document_says() {
 
     check_balancer(&platform, &mut contract).await;
     check_metrics(&platform, &mut contract).await;
+    check_scaling(&platform, &mut contract).await;
+    check_alarms(&platform, &mut contract).await;
+    let nodes = contract.check(Operation::ListNodes, call(Operation::ListNodes, &[])).await;
+    assert_eq!(nodes["items"].as_array().unwrap().len(), 1);
 
     let deregister = Operation::DeregisterTaskDefinition;
     contract.check(deregister, call(deregister, &["default", "job:1"])).await;
@@ -246,6 +263,54 @@ async fn check_metrics(platform: &Platform, contract: &mut Contract) {
     assert!(points.iter().any(|point| point["value"] == 7.25), "{shown}");
     let show = call(Operation::GetMetric, &["default", "runningtaskcount"]).query(&[("service", "hello")]);
     assert_eq!(contract.check(Operation::GetMetric, show).await["metric"], "RunningTaskCount");
+}
+
+/// The operations on alarms.
+async fn check_alarms(platform: &Platform, contract: &mut Contract) {
+    let call = |operation, values: &[&str]| request(platform, operation, values);
+    let alarm = ["default", "deep"];
+    let body = json!({
+        "metric": "queue/depth", "dimensions": "queue=mails", "period": "1s", "threshold": 7.5,
+        "treat_missing_data": "notBreaching", "ok_actions": ["http://127.0.0.1:9/"],
+    });
+    contract.check(Operation::PutAlarm, call(Operation::PutAlarm, &alarm).json(&body)).await;
+    // Without a value it is within its threshold.
+    until("the alarm is evaluated", || async {
+        let shown = call(Operation::GetAlarm, &alarm).send().await.unwrap().json::<Value>().await.unwrap();
+        (shown["status"]["state"] == "OK").then_some(())
+    })
+    .await;
+    contract.check(Operation::GetAlarm, call(Operation::GetAlarm, &alarm)).await;
+    let listed = contract.check(Operation::ListAlarms, call(Operation::ListAlarms, &["default"])).await;
+    assert_eq!(listed["items"][0]["threshold"], 7.5);
+    let history = call(Operation::ListAlarmHistory, &alarm);
+    let history = contract.check(Operation::ListAlarmHistory, history).await;
+    assert_eq!(history["items"][0]["after"], "OK");
+    contract.check(Operation::DeleteAlarm, call(Operation::DeleteAlarm, &alarm)).await;
+}
+
+/// The operations on scaling, of the service `hello`.
+async fn check_scaling(platform: &Platform, contract: &mut Contract) {
+    let call = |operation, values: &[&str]| request(platform, operation, values);
+    let service = ["default", "hello"];
+    let body = json!({
+        "min": 3, "max": 9,
+        "policies": [{ "target_tracking": { "name": "cpu", "metric": "CPUUtilization", "target": 60 } }],
+        "schedules": [{ "name": "day", "schedule": "cron(0 8 ? * MON-FRI *)", "zone": "Europe/Berlin", "min": 4 }],
+    });
+    contract.check(Operation::PutScaling, call(Operation::PutScaling, &service).json(&body)).await;
+    let activities = Operation::ListScalingActivities;
+    until("the service has come to its bounds", || async {
+        let answer = call(activities, &service).send().await.unwrap().json::<Value>().await.unwrap();
+        (answer["items"][0]["after"] == 3).then_some(())
+    })
+    .await;
+    contract.check(activities, call(activities, &service)).await;
+    let shown = contract.check(Operation::GetScaling, call(Operation::GetScaling, &service)).await;
+    assert_eq!(shown["policies"][0]["target_tracking"]["statistic"], "Average");
+    contract.check(Operation::ListScaling, call(Operation::ListScaling, &["default"])).await;
+    contract.check(Operation::GetService, call(Operation::GetService, &service)).await;
+    contract.check(Operation::DeleteScaling, call(Operation::DeleteScaling, &service)).await;
 }
 
 #[tokio::test]

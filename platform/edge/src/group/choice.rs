@@ -1,6 +1,6 @@
 //! Which of a group's targets has the next request or connection.
 //!
-//! Who may have one: whom its health check lets, and who is not left out for what its answers were like
+//! Who may have one: who is of the side that it falls to ([`Side`]), whom its health check lets, and who is not left out for what its answers were like
 //! ([`skiff_plan::outlier`]); where that is nobody, everybody, as with ELBv2 ("fail open"). Among those the algorithm
 //! chooses; a target whose share is not whole ([`skiff_plan::share`]) is passed over by chance, and its load weighs more.
 //!
@@ -8,7 +8,7 @@
 //! workers together. Where all targets are plain, a choice costs one or two loads for each target that is looked at, and
 //! no clock is read.
 
-use super::{Group, Target};
+use super::{Group, Side, Target};
 use crate::chance::Chance;
 use skiff_kit::clock::monotonic_ns;
 use skiff_ledger::TargetState;
@@ -16,6 +16,7 @@ use skiff_plan::outlier::{self, Standing};
 use skiff_plan::{share, target_health};
 use skiff_types::Algorithm;
 use std::cell::Cell;
+use std::ops::Range;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 /// Targets whose load one request compares. Of more, it compares so many that lie side by side, and the next request starts
@@ -92,6 +93,10 @@ impl Now {
 struct Choice<'a> {
     group: &'a Group,
     algorithm: Algorithm,
+    /// The targets of the side that it falls to.
+    among: Range<usize>,
+    /// Whose turn it is among these.
+    turn: &'a Cell<usize>,
     load: Load,
     tried: &'a Tried,
     chance: &'a Chance,
@@ -101,19 +106,21 @@ struct Choice<'a> {
 }
 
 impl Group {
-    /// The target that has the next request or connection, which was tried on these before; none if there is no other.
+    /// The target of a side that has the next request or connection, which was tried on these before; none if there is no
+    /// other.
     pub(crate) fn choose(
         &self,
-        algorithm: Algorithm,
+        (algorithm, side): (Algorithm, Side),
         load: Load,
         tried: &Tried,
         chance: &Chance,
     ) -> Option<usize> {
         let (now, is_open) = (Now::default(), false);
-        let mut choice = Choice { group: self, algorithm, load, tried, chance, now, is_open };
-        if self.targets.len() <= 1 {
+        let (among, turn) = (self.among(side), self.turn(side));
+        let mut choice = Choice { group: self, algorithm, among, turn, load, tried, chance, now, is_open };
+        if choice.among.len() <= 1 {
             choice.is_open = true;
-            return (!self.targets.is_empty() && choice.may_have(0)).then_some(0);
+            return choice.among.clone().next().filter(|&only| choice.may_have(only));
         }
         for _ in 0..TRIALS_LOST_MAX {
             match choice.choose() {
@@ -122,19 +129,24 @@ impl Group {
                 None => break,
             }
         }
-        if (0..self.targets.len()).any(|index| choice.is_well(index)) {
+        if choice.among.clone().any(|index| choice.is_well(index)) {
             return None;
         }
         choice.is_open = true;
         choice.choose()
     }
 
-    /// The target of this key, if it may be chosen now.
-    pub(crate) fn find(&self, key: u64) -> Option<usize> {
+    /// The target of this key, if it may be chosen now for what falls to this side.
+    pub(crate) fn find(&self, key: u64, side: Side) -> Option<usize> {
         let index = self.targets.iter().position(|target| target.key == key)?;
+        if !self.keeps(self.targets[index].is_green, side) {
+            return None;
+        }
         let choice = Choice {
             group: self,
             algorithm: self.settings.algorithm,
+            among: self.among(Side::Any),
+            turn: self.turn(Side::Any),
             load: Load::Requests,
             tried: &Tried::default(),
             chance: &Chance::new(0),
@@ -195,14 +207,14 @@ impl Choice<'_> {
     }
 
     fn drawn(&self) -> Option<usize> {
-        let count = self.group.targets.len();
         for _ in 0..DRAWS_MAX {
-            let index = self.chance.below(count as u64) as usize;
+            let index = self.among.start + self.chance.below(self.among.len() as u64) as usize;
             if self.may_have(index) && !self.passes_over(self.share(index)) {
                 return Some(index);
             }
         }
-        let shares: Vec<(usize, u64)> = self.candidates(0).map(|index| (index, self.share(index))).collect();
+        let shares: Vec<(usize, u64)> =
+            self.candidates(self.among.start).map(|index| (index, self.share(index))).collect();
         let mut left = self.chance.below(shares.iter().map(|(_, share)| share).sum());
         let is_it = |&(_, share): &(usize, u64)| match left.checked_sub(share) {
             Some(behind) => {
@@ -216,8 +228,8 @@ impl Choice<'_> {
 
     /// Who may be chosen, from this one on and around.
     fn candidates(&self, from: usize) -> impl Iterator<Item = usize> {
-        let count = self.group.targets.len();
-        (from..from + count).map(move |index| index % count).filter(|&index| self.may_have(index))
+        let around = (from..self.among.end).chain(self.among.start..from);
+        around.filter(|&index| self.may_have(index))
     }
 
     /// Whether a target may be chosen.
@@ -283,14 +295,14 @@ impl Choice<'_> {
     }
 
     fn turn(&self) -> usize {
-        self.group.turn.get() % self.group.targets.len()
+        self.among.start + self.turn.get() % self.among.len()
     }
 
     /// The next request begins with this one. Who is asked in another's place takes no turn, else that one would have the next
     /// again.
     fn take_turn(&self, next: usize) {
         if self.tried.count() == 0 {
-            self.group.turn.set(next % self.group.targets.len());
+            self.turn.set((next - self.among.start) % self.among.len());
         }
     }
 }

@@ -29,8 +29,9 @@ fn ledger() -> Ledger {
 /// How often each of so many targets is chosen.
 fn counts<const N: usize>(group: &Group, times: usize) -> [usize; N] {
     let (chance, mut counts) = (Chance::new(1), [0; N]);
+    let how = (group.settings.algorithm, Side::Any);
     for _ in 0..times {
-        let chosen = group.choose(group.settings.algorithm, Load::Requests, &Tried::default(), &chance);
+        let chosen = group.choose(how, Load::Requests, &Tried::default(), &chance);
         counts[chosen.unwrap()] += 1;
     }
     counts
@@ -56,8 +57,9 @@ fn learn(group: &Rc<Group>, index: usize, outcome: Outcome, times: usize) {
 fn each_algorithm_chooses_in_its_way() {
     let ledger = ledger();
     let chance = Chance::new(1);
-    let choose =
-        |group: &Group, load| group.choose(group.settings.algorithm, load, &Tried::default(), &chance);
+    let choose = |group: &Group, load| {
+        group.choose((group.settings.algorithm, Side::Any), load, &Tried::default(), &chance)
+    };
     let least = group_of(3, by(Algorithm::LeastOutstandingRequests), &ledger, None);
     assert_eq!(counts(&least, 30), [10, 10, 10]);
     ledger.meter(1).row(1).outstanding.add(1);
@@ -106,6 +108,7 @@ fn requests_to_a_daemon_count_in_its_slot_until_it_leaves() {
             .iter()
             .map(|&slot| snapshot::Target { task: task(slot), slot, port: Some(80) })
             .collect(),
+        split: None,
         wakes: false,
     };
     let of = |slots: &[u32], worker, before: Option<&Group>| {
@@ -123,13 +126,99 @@ fn requests_to_a_daemon_count_in_its_slot_until_it_leaves() {
     assert_eq!(ledger.task(1).balanced(), 0);
 }
 
+/// A service of two tasks of blue and two of green, so many of a hundred requests going there; `slots` are those that are here.
+fn divided(percent: u16, slots: &[u32], ledger: &Ledger) -> Rc<Group> {
+    let task = |slot: u32| TaskId::from_parts(u64::from(slot), [0; 10]);
+    let split =
+        Split { percent, green: vec![task(3), task(4)], test_hosts: vec!["green.example".parse().unwrap()] };
+    let route = Route {
+        service: "default/web".parse().unwrap(),
+        hosts: vec![],
+        paths: vec![],
+        listen: vec![],
+        targets: slots.iter().map(|&slot| snapshot::Target { task: task(slot), slot, port: None }).collect(),
+        split: Some(split),
+        wakes: false,
+    };
+    let settings = Rc::new(by(Algorithm::RoundRobin));
+    Rc::new(Group::of_service(&route, &settings, (ledger, 0), None))
+}
+
+/// An aim at a group, for a request to this host.
+fn aimed(group: &Rc<Group>, host: &str, chance: &Chance) -> Aim {
+    Aim { side: group.side(Some(host), chance), ..Aim::at(group.clone()) }
+}
+
+#[test]
+fn what_comes_is_divided_by_weight_and_within_a_side_as_ever() {
+    let (ledger, chance) = (ledger(), Chance::new(1));
+    let first = |group: &Rc<Group>, host: &str| {
+        let mut counts = [0_u32; 4];
+        for _ in 0..10_000 {
+            counts[aimed(group, host, &chance).first(Load::Requests, &chance).unwrap()] += 1;
+        }
+        counts
+    };
+    for (percent, least, most) in [(0, 0, 0), (10, 850, 1_150), (50, 4_700, 5_300), (100, 10_000, 10_000)] {
+        let group = divided(percent, &[1, 2, 3, 4], &ledger);
+        let [blue, also_blue, green, also_green] = first(&group, "web.example");
+        assert!((least..=most).contains(&(green + also_green)), "{percent}: {green} and {also_green}");
+        assert!(blue.abs_diff(also_blue) <= 1 && green.abs_diff(also_green) <= 1, "{percent}: in turn");
+        let [.., green, also_green] = first(&group, "green.example");
+        assert_eq!(green + also_green, 10_000, "{percent}: the test host leads to green alone");
+        assert_eq!(
+            group.again(&Rc::default(), 0).split,
+            group.split,
+            "it is divided under other settings too"
+        );
+    }
+    let alone = divided(0, &[3, 4], &ledger);
+    assert_eq!(alone.side(Some("web.example"), &chance), Side::Any, "nobody of blue is here");
+}
+
+#[test]
+fn blue_answers_for_green_but_green_never_for_blue_nor_blue_for_a_test() {
+    let (group, chance) = (divided(50, &[1, 2, 3, 4], &ledger()), Chance::new(1));
+    for (side, expected) in [(Side::Blue, vec![0, 1]), (Side::GreenAlone, vec![2, 3]), (Side::Green, vec![])]
+    {
+        let aim = Aim { side, ..Aim::at(group.clone()) };
+        let (mut tried, mut seen) = (Tried::default(), Vec::new());
+        while tried.count() < ATTEMPTS_MAX
+            && let Some(index) = aim.next(Load::Requests, &tried, &chance)
+        {
+            tried.add(index);
+            seen.push(index);
+        }
+        seen.sort_unstable();
+        match side {
+            // Both of green first, and then one of the others.
+            Side::Green => assert!(seen.ends_with(&[2, 3]) && seen.len() == ATTEMPTS_MAX, "{seen:?}"),
+            Side::Any | Side::Blue | Side::GreenAlone => assert_eq!(seen, expected, "{side:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_client_stays_with_its_target_as_long_as_that_side_has_weight() {
+    let (ledger, chance) = (ledger(), Chance::new(1));
+    let comes = |percent: u16, index: usize, side: Side| {
+        let group = divided(percent, &[1, 2, 3, 4], &ledger);
+        let aim = Aim { side, stuck_to: Some(group.targets[index].key), ..Aim::at(group.clone()) };
+        aim.first(Load::Requests, &chance) == Some(index)
+    };
+    assert!(comes(10, 3, Side::Blue) && comes(10, 1, Side::Green), "it was there before");
+    assert!((0..8).all(|_| !comes(0, 3, Side::Blue)), "after a rollback nobody stays with green");
+    assert!((0..8).all(|_| !comes(100, 1, Side::Green)), "what goes keeps nobody");
+    assert!(!comes(10, 1, Side::GreenAlone), "a test is of green");
+}
+
 #[test]
 fn no_target_is_tried_twice() {
     let group = group_of(3, by(Algorithm::RoundRobin), &ledger(), None);
     let chance = Chance::new(1);
     for algorithm in [Algorithm::LeastOutstandingRequests, Algorithm::RoundRobin, Algorithm::WeightedRandom] {
         let (mut tried, mut seen) = (Tried::default(), Vec::new());
-        while let Some(index) = group.choose(algorithm, Load::Requests, &tried, &chance) {
+        while let Some(index) = group.choose((algorithm, Side::Any), Load::Requests, &tried, &chance) {
             tried.add(index);
             seen.push(index);
         }
@@ -152,8 +241,8 @@ fn a_target_that_fails_is_left_out_by_every_worker_until_a_trial() {
     for group in [&mine, &theirs] {
         let [first, second, third] = counts(group, 10);
         assert_eq!((first, second, third), (5, 0, 5));
-        assert_eq!(group.find(group.targets[1].key), None);
-        assert_eq!(group.find(group.targets[2].key), Some(2));
+        assert_eq!(group.find(group.targets[1].key, Side::Any), None);
+        assert_eq!(group.find(group.targets[2].key, Side::Any), Some(2));
     }
     assert_eq!(ledger.meter(1).totals().ejections, 1);
     // As if its time was over.

@@ -32,3 +32,4 @@ mod told;
 mod traces;
 mod trailers;
 mod waiting;
+mod weights;

@@ -189,6 +189,7 @@ pub(crate) fn route(name: &str, slots: &[u32]) -> Route {
         paths: vec!["/".parse().unwrap()],
         listen: Vec::new(),
         targets: slots.iter().map(|&slot| Target { task: task_id(slot), slot, port: None }).collect(),
+        split: None,
         wakes: false,
     }
 }

@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use skiff_api::{
     ChangeRollout, ChangeRule, ColdStartRequest, EventQuery, ExplainQuery, ExplainRequest, FlowQuery,
     ForwardQuery, ListenerRuleListQuery, LogQuery, MetricListQuery, MetricQuery, Operation, PageQuery,
-    PutCertificate, PutListener, PutListenerRule, PutMetricData, PutSecurityGroup, PutService,
-    PutTargetGroup, RegisterTaskDefinition, RollbackService, RunTask, ScaleService, StopTask,
+    PutAlarm, PutCertificate, PutListener, PutListenerRule, PutMetricData, PutScaling, PutSecurityGroup,
+    PutService, PutTargetGroup, RegisterTaskDefinition, RollbackService, RunTask, ScaleService, StopTask,
     TaskDefinitionListQuery, TaskDefinitionQuery, TaskDefinitionReference, TaskListQuery, UsageQuery,
 };
 use skiff_types::{ImageReference, MetricName, Name, Namespace, TaskId};
@@ -32,7 +32,7 @@ pub(crate) fn run(input: &[u8]) {
             "namespace" => path::<Namespace>(text),
             "reference" => path::<ImageReference>(text),
             "definition" => path::<TaskDefinitionReference>(text),
-            "service" | "security_group" | "listener" | "rule" | "target_group" | "certificate" => {
+            "service" | "security_group" | "listener" | "rule" | "target_group" | "certificate" | "alarm" => {
                 path::<Name>(text);
             }
             "metric" => path::<MetricName>(text),
@@ -46,7 +46,9 @@ pub(crate) fn run(input: &[u8]) {
 fn body_and_query(operation: Operation, bytes: &[u8]) {
     match operation {
         Operation::RegisterTaskDefinition => body::<RegisterTaskDefinition>(bytes),
-        Operation::PutService => body::<PutService>(bytes),
+        Operation::PutService | Operation::CheckService => body::<PutService>(bytes),
+        Operation::PutScaling => body::<PutScaling>(bytes),
+        Operation::PutAlarm => body::<PutAlarm>(bytes),
         Operation::ScaleService => body::<ScaleService>(bytes),
         Operation::RollbackService => body::<RollbackService>(bytes),
         Operation::ChangeRollout => body::<ChangeRollout>(bytes),
@@ -66,7 +68,12 @@ fn body_and_query(operation: Operation, bytes: &[u8]) {
         | Operation::ListListeners
         | Operation::ListTargetGroups
         | Operation::ListTargets
-        | Operation::ListCertificates => query::<PageQuery>(bytes),
+        | Operation::ListCertificates
+        | Operation::ListScaling
+        | Operation::ListScalingActivities
+        | Operation::ListAlarms
+        | Operation::ListAlarmHistory
+        | Operation::ListNodes => query::<PageQuery>(bytes),
         Operation::ListRules => query::<ListenerRuleListQuery>(bytes),
         Operation::ExplainConnection => query::<ExplainQuery>(bytes),
         Operation::ReadFlows => query::<FlowQuery>(bytes),
@@ -100,6 +107,10 @@ fn body_and_query(operation: Operation, bytes: &[u8]) {
         | Operation::DeleteTargetGroup
         | Operation::GetCertificate
         | Operation::DeleteCertificate
+        | Operation::GetScaling
+        | Operation::DeleteScaling
+        | Operation::GetAlarm
+        | Operation::DeleteAlarm
         | Operation::GetStatus
         | Operation::GetHealth
         | Operation::GetMetrics

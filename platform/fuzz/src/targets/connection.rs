@@ -110,6 +110,7 @@ fn routes() -> Vec<Route> {
         paths: paths.iter().map(|path| path.parse().expect("a path")).collect(),
         listen: vec![],
         targets: vec![Target { task: task(number), slot: number, port: None }],
+        split: None,
         wakes: false,
     };
     vec![

@@ -177,7 +177,7 @@ fn networks(ledger: &Ledger, written: &Rc<Written>) -> [Network; WORKERS] {
             denials_of_task_max: usize::MAX,
             ..Limits::default()
         };
-        let setup = NetworkSetup { spec: NetworkSpec::default(), own_doors: Vec::new() };
+        let setup = NetworkSetup { spec: NetworkSpec::default(), node_index: 0, own_doors: Vec::new() };
         let (worker, workers, host_addresses) = (worker as u32, WORKERS as u32, Vec::new());
         let config = Config { worker, workers, setup, limits, host_addresses };
         let deps =
@@ -195,7 +195,7 @@ fn id(task: usize) -> TaskId {
 }
 
 fn address(task: usize) -> TaskAddress {
-    let NetworkSpec { ipv4, ipv6 } = NetworkSpec::default();
+    let NetworkSpec { ipv4, ipv6, .. } = NetworkSpec::default();
     let place = 16 + task as u32;
     TaskAddress {
         v4: (ipv4.addr().to_bits() + place).into(),

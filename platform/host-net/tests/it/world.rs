@@ -165,7 +165,7 @@ impl World {
             skiff_net::Config {
                 worker: 0,
                 workers: 1,
-                setup: NetworkSetup { spec: NetworkSpec::default(), own_doors: Vec::new() },
+                setup: NetworkSetup { spec: NetworkSpec::default(), node_index: 0, own_doors: Vec::new() },
                 limits,
                 host_addresses: vec![Ipv4Addr::LOCALHOST.into()],
             },

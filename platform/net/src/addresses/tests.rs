@@ -178,7 +178,8 @@ fn each_node_has_a_subnet_of_its_own() {
          smaller network"
     );
     assert_eq!(subnet("10.9.8.7/24").ipv4, "10.9.8.0/24".parse().unwrap());
-    let everything = NetworkSpec { ipv4: "0.0.0.0/0".parse().unwrap(), ipv6: "::/0".parse().unwrap() };
+    let everything =
+        NetworkSpec { ipv4: "0.0.0.0/0".parse().unwrap(), ipv6: "::/0".parse().unwrap(), ..spec };
     assert!(Subnet::of_node(&everything, 65_535).is_ok());
     let one = NetworkSpec { ipv4: "10.0.0.0/27".parse().unwrap(), ..spec };
     assert!(matches!(Subnet::of_node(&one, 1), Err(AddressError::NoSubnet { nodes: 1, .. })));
@@ -187,11 +188,60 @@ fn each_node_has_a_subnet_of_its_own() {
 }
 
 #[test]
+fn thousands_of_nodes_fit_where_each_has_fewer_addresses() {
+    let spec = NetworkSpec { node_prefix: 22, ..NetworkSpec::default() };
+    for (node, ipv4, ipv6) in
+        [(1, "10.64.4.0/22", "fd73:6b69:6666:1::/64"), (4_095, "10.127.252.0/22", "fd73:6b69:6666:fff::/64")]
+    {
+        let subnet = Subnet { ipv4: ipv4.parse().unwrap(), ipv6: ipv6.parse().unwrap() };
+        assert_eq!(Subnet::of_node(&spec, node), Ok(subnet));
+        let address = subnet.address(subnet.places_of_tasks().end - 1);
+        assert_eq!(Subnet::index_of(&spec, address.v4.into()), Some(node));
+        assert_eq!(Subnet::index_of(&spec, address.v6.into()), Some(node));
+    }
+    assert!(matches!(Subnet::of_node(&spec, 4_096), Err(AddressError::NoSubnet { nodes: 4_096, .. })));
+    let too_long = NetworkSpec { node_prefix: 30, ..NetworkSpec::default() };
+    assert!(matches!(Subnet::of_node(&too_long, 0), Err(AddressError::TooSmall { .. })));
+}
+
+#[test]
+fn whose_an_address_is_follows_from_it() {
+    let spec = NetworkSpec::default();
+    for (address, node) in [
+        ("10.64.0.16", Some(0)),
+        ("10.127.0.1", Some(63)),
+        ("::ffff:10.65.0.1", Some(1)),
+        ("fd73:6b69:6666:3f::10", Some(63)),
+        ("10.128.0.1", None),
+        ("fd73:6b69:6667::1", None),
+    ] {
+        assert_eq!(Subnet::index_of(&spec, address.parse().unwrap()), node, "{address}");
+    }
+    let everything =
+        NetworkSpec { ipv4: "0.0.0.0/0".parse().unwrap(), ipv6: "::/0".parse().unwrap(), ..spec };
+    assert_eq!(Subnet::index_of(&everything, "1.2.3.4".parse().unwrap()), Some(0x0102));
+    assert_eq!(Subnet::index_of(&everything, "ffff::1".parse().unwrap()), None, "more than can be counted");
+    let one = NetworkSpec { ipv4: "10.0.0.0/27".parse().unwrap(), ..spec };
+    assert_eq!(Subnet::index_of(&one, "10.0.0.31".parse().unwrap()), Some(0));
+}
+
+#[test]
+fn a_subnet_is_unused_once_all_came_back() {
+    let mut allocator = fresh("10.0.0.0/27");
+    assert!(allocator.is_unused());
+    let given = allocator.allocate(0).unwrap().address;
+    assert!(!allocator.is_unused());
+    allocator.release(given, 1);
+    assert!(allocator.is_unused());
+}
+
+#[test]
 fn a_network_that_is_too_small_is_refused() {
     for (ipv4, ipv6) in
         [("10.0.0.0/28", "fd00::/64"), ("10.0.0.0/32", "fd00::/64"), ("10.0.0.0/16", "fd00::/124")]
     {
-        let spec = NetworkSpec { ipv4: ipv4.parse().unwrap(), ipv6: ipv6.parse().unwrap() };
+        let (ipv4, ipv6) = (ipv4.parse().unwrap(), ipv6.parse().unwrap());
+        let spec = NetworkSpec { ipv4, ipv6, ..NetworkSpec::default() };
         assert!(matches!(Subnet::of_node(&spec, 0), Err(AddressError::TooSmall { .. })), "{ipv4} {ipv6}");
     }
 }

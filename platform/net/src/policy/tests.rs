@@ -37,7 +37,8 @@ const DOORS: &[&str] = &["127.0.0.1", HOST, "2002:7f00:1::1"];
 
 fn guard() -> Guard {
     let own_doors = vec![format!("0.0.0.0:{DOOR}").parse().unwrap()];
-    Guard::new(&NetworkSetup { spec: NetworkSpec::default(), own_doors }, &[HOST.parse().unwrap()])
+    let setup = NetworkSetup { spec: NetworkSpec::default(), node_index: 0, own_doors };
+    Guard::new(&setup, &[HOST.parse().unwrap()])
 }
 
 fn name(text: &str) -> Name {

@@ -140,7 +140,7 @@ fn a_door_of_the_platform_is_denied_unless_a_rule_names_its_very_port() {
     run_in_real_time(async {
         let outside = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let door = outside.local_addr().unwrap();
-        let setup = NetworkSetup { spec: NetworkSpec::default(), own_doors: vec![door] };
+        let setup = NetworkSetup { spec: NetworkSpec::default(), node_index: 0, own_doors: vec![door] };
         let world = World::with_setup(1, Limits::default(), setup);
         world.set_group("default/out", &["all to 127.0.0.1/32"]);
         let task = world.task("default/one", &["out"]);

@@ -91,7 +91,7 @@ impl World {
 
     /// Workers that are joined by wires. There is the group `default/default` as it is implied.
     pub(crate) fn with(workers: u32, limits: Limits) -> Self {
-        let setup = NetworkSetup { spec: NetworkSpec::default(), own_doors: Vec::new() };
+        let setup = NetworkSetup { spec: NetworkSpec::default(), node_index: 0, own_doors: Vec::new() };
         Self::with_setup(workers, limits, setup)
     }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use skiff_ports::cookie::CookieKey;
 use skiff_ports::flows::{FlowRecord, InterfaceState};
 use skiff_ports::logs::LogLine;
+use skiff_ports::metrics::GuestPoint;
 use skiff_ports::network::NetworkSetup;
 use skiff_ports::runtime::{ColdStart, TaskEvent};
 use skiff_ports::snapshot::Version;
@@ -216,5 +217,12 @@ pub enum FromWorker {
         records: Vec<SpanRecord>,
         /// Records before these that there was no room for.
         lost: u64,
+    },
+    /// Guests put values of metrics of their own.
+    Metrics {
+        /// What came.
+        points: Vec<GuestPoint>,
+        /// Values before these that there was no room for.
+        dropped: u64,
     },
 }

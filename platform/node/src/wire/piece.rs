@@ -163,7 +163,8 @@ fn interface_bytes(interface: &NetworkInterface) -> usize {
 
 fn route_bytes(route: &Route) -> usize {
     let paths = route.paths.iter().map(|path| path.as_str().len()).sum::<usize>();
-    let items = route.hosts.len() + route.paths.len() + route.listen.len() + route.targets.len();
+    let split = route.split.as_ref().map_or(0, |split| split.green.len() + split.test_hosts.len());
+    let items = route.hosts.len() + route.paths.len() + route.listen.len() + route.targets.len() + split;
     paths + ITEM_BYTES * items
 }
 
@@ -246,7 +247,7 @@ mod tests {
     use skiff_ports::tls::{CertificateTold, KeyForm};
     use skiff_types::{
         Action, Command, Digest, FixedResponse, Forward, HealthCheck, Kind, Limits, Listen, ListenerProtocol,
-        ListenerSpec, Name, RuleSpec, Scheme, TargetGroupSpec, Targets, TaskAddress, WasiGeneration,
+        ListenerSpec, Name, RuleSpec, Scheme, Split, TargetGroupSpec, Targets, TaskAddress, WasiGeneration,
     };
 
     fn spec(number: u8, environment_bytes: usize) -> Arc<TaskSpec> {
@@ -287,6 +288,11 @@ mod tests {
                 paths: vec!["/".parse().unwrap()],
                 listen: vec![Listen::Tcp(1 + number as u16)],
                 targets: vec![Target { task: id(number), slot: number, port: Some(6379) }],
+                split: (number % 3 == 1).then(|| Split {
+                    percent: 10,
+                    green: vec![id(number)],
+                    test_hosts: vec!["green.example".parse().unwrap()],
+                }),
                 wakes: number % 2 == 1,
             })
         };

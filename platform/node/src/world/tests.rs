@@ -45,6 +45,7 @@ fn route(number: u8, targets: &[u8]) -> Route {
         paths: vec![format!("/{number}").parse().unwrap()],
         listen: vec![Listen::Tcp(6379)],
         targets: targets.iter().map(target).collect(),
+        split: None,
         wakes: false,
     }
 }

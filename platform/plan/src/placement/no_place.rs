@@ -40,6 +40,20 @@ pub enum Reason {
 }
 
 impl NoPlace {
+    /// Whether there would be a place but for a task of the same group.
+    pub fn is_for_own(&self) -> bool {
+        self.reasons.iter().any(|(_, reason)| *reason == Reason::HasOne)
+    }
+
+    /// Whether nodes fail by the same, however many fail by what, and by how much.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let has = |reasons: &[(u32, Reason)], reason: &Reason| {
+            reasons.iter().any(|(_, known)| known.is_like(reason))
+        };
+        self.reasons.len() == other.reasons.len()
+            && self.reasons.iter().all(|(_, reason)| has(&other.reasons, reason))
+    }
+
     /// All nodes are asked.
     pub(super) fn on_any(wanted: &Wanted<'_>, nodes: &Nodes) -> Self {
         Self::on(wanted, nodes, nodes.indexes())
@@ -144,5 +158,31 @@ fn in_full_units(size: MemorySize) -> MemorySize {
     match size.bytes() >> 20 {
         0 => size,
         mib => MemorySize::from_mib(mib),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(reasons: Vec<(u32, Reason)>) -> NoPlace {
+        NoPlace { reasons }
+    }
+
+    fn memory(most_free_mib: u64) -> Reason {
+        Reason::Memory { needed: MemorySize::from_mib(128), most_free: MemorySize::from_mib(most_free_mib) }
+    }
+
+    #[test]
+    fn a_reason_is_another_only_where_nodes_fail_by_something_else() {
+        let full = of(vec![(2, memory(64)), (1, Reason::Draining)]);
+        assert!(full.is_like(&of(vec![(3, Reason::Draining), (1, memory(0))])));
+        assert!(!full.is_like(&of(vec![(3, memory(64))])));
+        assert!(!of(vec![(3, memory(64))]).is_like(&full));
+        assert!(!full.is_like(&of(vec![(2, memory(64)), (1, Reason::Tasks)])));
+        let zone = |zone: &str| of(vec![(1, Reason::Constraint(format!("zone is not {zone}")))]);
+        assert!(zone("a").is_like(&zone("a")) && !zone("a").is_like(&zone("b")));
+        assert!(!full.is_for_own() && of(vec![(1, memory(64)), (1, Reason::HasOne)]).is_for_own());
+        assert!(of(vec![]).is_like(&of(vec![])) && !of(vec![]).is_like(&full));
     }
 }

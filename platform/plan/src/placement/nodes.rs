@@ -5,7 +5,7 @@
 
 use super::TaskGroup;
 use super::pool::Pool;
-use skiff_types::{NodeCapacity, NodeId, NodeSpec, Placement, TaskId, TaskSize};
+use skiff_types::{MemorySize, NodeCapacity, NodeId, NodeSpec, Placement, TaskId, TaskSize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -192,6 +192,21 @@ impl Nodes {
         self.tasks.get(task).map(|place| &self.spec(place.index).id)
     }
 
+    /// A node that is known by this id.
+    pub fn get(&self, id: &NodeId) -> Option<&NodeSpec> {
+        self.by_id.get(id).map(|index| self.spec(*index))
+    }
+
+    /// What a node's tasks take together; `None` where there is no such node.
+    pub fn used(&self, id: &NodeId) -> Option<NodeCapacity> {
+        let node = self.node(*self.by_id.get(id)?);
+        Some(NodeCapacity {
+            cpu_units: node.used.cpu_units,
+            memory: MemorySize::from_bytes(node.used.memory_bytes),
+            tasks: u32::try_from(node.tasks.len()).unwrap_or(u32::MAX),
+        })
+    }
+
     /// How many nodes there are.
     pub fn len(&self) -> usize {
         self.by_id.len()
@@ -285,7 +300,7 @@ impl Nodes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skiff_types::{MemorySize, Overcommit};
+    use skiff_types::Overcommit;
 
     fn in_zone(zone: usize) -> NodeSpec {
         NodeSpec {
@@ -295,6 +310,25 @@ mod tests {
             overcommit: Overcommit::default(),
             is_draining: false,
         }
+    }
+
+    #[test]
+    fn what_a_node_is_used_for_is_known_by_its_id() {
+        let (mut nodes, id): (_, NodeId) = (Nodes::new(), "node-1".parse().unwrap());
+        assert_eq!((nodes.get(&id), nodes.used(&id)), (None, None));
+        nodes.put(in_zone(1));
+        assert_eq!(nodes.get(&id), Some(&in_zone(1)));
+        let (group, namespace) = ("service:web".parse().unwrap(), skiff_types::Namespace::default());
+        let group = TaskGroup { namespace, group };
+        let size =
+            TaskSize { cpu: skiff_types::CpuUnits::new(256).unwrap(), memory: MemorySize::from_mib(16) };
+        for number in 0..2 {
+            nodes.occupy(TaskId::from_parts(number, [0; 10]), &group, size, &id).unwrap();
+        }
+        let used = NodeCapacity { cpu_units: 512, memory: MemorySize::from_mib(32), tasks: 2 };
+        assert_eq!(nodes.used(&id), Some(used));
+        nodes.release(&TaskId::from_parts(0, [0; 10]));
+        assert_eq!(nodes.used(&id).map(|used| used.tasks), Some(1));
     }
 
     #[test]

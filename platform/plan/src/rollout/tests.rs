@@ -25,6 +25,7 @@ struct Model {
     is_aborted: bool,
     is_complete: bool,
     can_go_back: bool,
+    raised: Vec<Name>,
     now_ms: u64,
 }
 
@@ -38,6 +39,8 @@ impl Model {
             circuit_breaker,
             is_paused: false,
             is_aborted: false,
+            strategy: skiff_types::Strategy::Rolling,
+            raised: &[],
         };
         let mut before = Rollout::begin(None, &asked(id(1), &first), 1_000);
         before.settle(RolloutState::Completed, String::new(), 1_000);
@@ -53,6 +56,7 @@ impl Model {
             is_aborted: false,
             is_complete: false,
             can_go_back: true,
+            raised: vec![],
             now_ms: 1_000_000,
         }
     }
@@ -66,11 +70,14 @@ impl Model {
             circuit_breaker: self.circuit_breaker,
             is_paused: self.is_paused,
             is_aborted: self.is_aborted,
+            strategy: skiff_types::Strategy::Rolling,
+            raised: &self.raised,
         };
         let seen = Seen {
             tasks: &tasks,
             known: &self.known,
             is_complete: &|_| self.is_complete,
+            is_whole: &|_| self.is_complete,
             can_go_back: self.can_go_back,
             now_ms: self.now_ms,
             new_id: id(3),
@@ -93,6 +100,7 @@ impl Model {
             definition: definition(revision),
             group: Group::Service("hello".parse().unwrap()),
             overrides: None,
+            node: None,
             address: None,
             status: TaskStatus::Running,
             stop: None,
@@ -180,6 +188,7 @@ fn what_does_not_speak_against_the_revision_does_not_count() {
         StopCode::ServiceSchedulerInitiated,
         StopCode::PlatformStopped,
         StopCode::WorkerLost,
+        StopCode::NodeLost,
     ] {
         model.fails(code);
     }
@@ -247,6 +256,8 @@ fn another_deployment_begins_anew_and_remembers_what_completed() {
         circuit_breaker: CircuitBreaker::Stop,
         is_paused: false,
         is_aborted: false,
+        strategy: skiff_types::Strategy::Rolling,
+        raised: &[],
     };
     let anew = Rollout::begin(Some(&model.rollout), &asked, 2_000_000);
     assert_eq!((anew.state, anew.failed_tasks), (RolloutState::InProgress, 0));
@@ -254,6 +265,56 @@ fn another_deployment_begins_anew_and_remembers_what_completed() {
     let first = definition(1);
     let back = Rollout::begin(Some(&model.rollout), &Asked { definition: &first, ..asked }, 2_000_000);
     assert_eq!(back.completed, None, "it is the one itself");
+}
+
+#[test]
+fn an_alarm_gives_it_up_but_not_one_that_was_raised_before() {
+    let raised = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<Vec<Name>>();
+    let with = |circuit_breaker| {
+        let mut model = Model::of(circuit_breaker, 4);
+        model.rollout.unwatched = raised(&["old"]);
+        model.raised = raised(&["old"]);
+        model.look();
+        assert_eq!((model.rollout.state, &model.rollout.rolled_back_from), (RolloutState::InProgress, &None));
+        // It would complete now.
+        (model.is_complete, model.is_paused) = (true, true);
+        model.raised = raised(&["old", "slow"]);
+        model
+    };
+    for circuit_breaker in [CircuitBreaker::RollBack, CircuitBreaker::Off] {
+        let mut model = with(circuit_breaker);
+        model.is_complete = false;
+        model.look();
+        assert_eq!(model.rollout.rolled_back_from, Some(definition(2)));
+        assert_eq!(model.rollout.reason, "the alarm slow is in ALARM");
+        assert!(!model.rollout.is_paused, "what goes back is not halted");
+        model.look();
+        assert_eq!(model.rollout.definition, definition(1), "it gives nothing up that goes back");
+    }
+    let mut stopped = with(CircuitBreaker::Stop);
+    stopped.look();
+    assert_eq!(stopped.rollout.state, RolloutState::Failed);
+    assert_eq!(stopped.rollout.reason, "the alarm slow is in ALARM");
+    let mut first = Model { can_go_back: false, ..with(CircuitBreaker::RollBack) };
+    first.look();
+    assert_eq!(first.rollout.state, RolloutState::Failed);
+    assert!(first.rollout.reason.ends_with(NOTHING_BEFORE), "{}", first.rollout.reason);
+}
+
+#[test]
+fn what_is_in_alarm_at_the_start_is_not_watched() {
+    let (raised, second) = (["slow".parse().unwrap()], definition(2));
+    let asked = Asked {
+        deployment: id(2),
+        definition: &second,
+        desired: 1,
+        circuit_breaker: CircuitBreaker::RollBack,
+        is_paused: false,
+        is_aborted: false,
+        strategy: skiff_types::Strategy::Rolling,
+        raised: &raised,
+    };
+    assert_eq!(Rollout::begin(None, &asked, 1).unwatched, raised);
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -98,23 +98,23 @@ fn a_decision_says_why() {
     };
     assert_eq!(
         reason(&cpu, 2, calm(4.4)).unwrap(),
-        "2 to 5 tasks: CPUUtilization takes 4.4 tasks at its target of 50 (policy cpu)"
+        "CPUUtilization takes 4.4 tasks at its target of 50 (policy cpu)"
     );
     assert_eq!(
         reason(&cpu, 9, calm(4.4)).unwrap(),
-        "9 to 5 tasks: CPUUtilization took at most 4.4 tasks at its target of 50 for 1m (policy cpu)"
+        "CPUUtilization took at most 4.4 tasks at its target of 50 for 1m (policy cpu)"
     );
     let bounded = ScalingSpec { max: 4, ..cpu.clone() };
     assert_eq!(
         reason(&bounded, 2, calm(4.4)).unwrap(),
-        "2 to 4 tasks: CPUUtilization takes 4.4 tasks at its target of 50 (policy cpu); its bounds are 1 and 4 tasks"
+        "CPUUtilization takes 4.4 tasks at its target of 50 (policy cpu); its bounds are 1 and 4 tasks"
     );
-    assert_eq!(reason(&bounded, 6, calm(6.0)).unwrap(), "6 to 4 tasks: its bounds are 1 and 4 tasks");
+    assert_eq!(reason(&bounded, 6, calm(6.0)).unwrap(), "its bounds are 1 and 4 tasks");
     assert_eq!(reason(&cpu, 5, calm(4.8)), None);
     let steps = spec(vec![Policy::Step(stepping("cpu", 3))]);
     assert_eq!(
         reason(&steps, 2, alarm(AlarmState::Alarm)).unwrap(),
-        "2 to 5 tasks: the alarm busy is in ALARM by 10.000, which is a step of 3 (policy cpu)"
+        "the alarm busy is in ALARM by 10.000, which is a step of 3 (policy cpu)"
     );
 }
 
@@ -213,6 +213,16 @@ fn protected_tasks_are_not_taken_away() {
 }
 
 #[test]
+fn no_alarm_brings_a_service_to_zero_or_back_and_the_clock_does() {
+    let steps = |by| ScalingSpec { min: 0, ..spec(vec![Policy::Step(stepping("steps", by))]) };
+    let of = |by, count| desired(&steps(by), &observed(count, [("steps", alarm(AlarmState::Alarm))]));
+    assert_eq!((of(-9, 5), of(-9, 1), of(9, 0)), (1, 1, 0));
+    let nights = scheduled(&[("night", "rate(1 hour)", Some(0), Some(0))]);
+    let begun = decide(&nights, &observed(3, []), &Memory::default(), DAY_MS);
+    assert_eq!(decide(&nights, &observed(3, []), &begun.memory, DAY_MS + HOUR_MS).desired, 0);
+}
+
+#[test]
 fn what_has_no_policy_any_more_is_forgotten() {
     let memory = Memory {
         policies: [(name("cpu"), PolicyMemory::default()), (name("gone"), activity_at(NOW_MS))].into(),
@@ -250,7 +260,7 @@ fn bounds_follow_the_clock() {
     assert_eq!((night.desired, night.again_at_ms), (2, Some(DAY_MS + 8 * HOUR_MS)));
     let morning = look(2, &night.memory, DAY_MS + 8 * HOUR_MS);
     assert_eq!((morning.desired, morning.again_at_ms), (10, Some(DAY_MS + 20 * HOUR_MS)));
-    assert_eq!(morning.reason.unwrap(), "2 to 10 tasks: its bounds are 10 and 20 tasks");
+    assert_eq!(morning.reason.unwrap(), "its bounds are 10 and 20 tasks");
     // What holds goes on to hold, and nothing is due twice.
     let noon = look(7, &morning.memory, DAY_MS + 12 * HOUR_MS);
     assert_eq!((noon.desired, &noon.memory), (10, &morning.memory));

@@ -65,6 +65,12 @@ struct Need {
     events: Option<f64>,
 }
 
+/// How many of the latest seconds a policy looks at: as long as calm must have lasted before it takes tasks away.
+pub fn looks_back_s(policy: &TargetTracking) -> usize {
+    let cooldown_s = usize::try_from(policy.scale_in_cooldown.ms().div_ceil(1_000)).unwrap_or(POINTS_MAX);
+    cooldown_s.clamp(CALM_MIN_S, POINTS_MAX)
+}
+
 /// Holds each point of a metric that is put less often than every second until the next one is, for so many seconds at most:
 /// what is missing for longer is missing. Not for sums, which would be counted again.
 pub fn hold(points: &mut [Option<Point>], longest_s: usize) {
@@ -126,9 +132,7 @@ fn inwards(
     memory: &Memory,
     now_ms: u64,
 ) -> Cast {
-    let cooldown_ms = policy.scale_in_cooldown.ms();
-    let calm_s = usize::try_from(cooldown_ms.div_ceil(1_000)).unwrap_or(POINTS_MAX);
-    let calm_s = calm_s.clamp(CALM_MIN_S, POINTS_MAX);
+    let (cooldown_ms, calm_s) = (policy.scale_in_cooldown.ms(), looks_back_s(policy));
     let Some(calm) = latest(needs, calm_s) else { return (Vote::Stay, None) };
     let busiest = busiest(&calm);
     let sure = FAST_S.into_iter().flat_map(|window_s| calm.windows(window_s).map(surely));

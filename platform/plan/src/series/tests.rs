@@ -93,6 +93,19 @@ proptest! {
     }
 
     #[test]
+    fn what_is_forgotten_from_a_second_on_lies_there_or_later(
+        values in prop::collection::vec((1_000_u64..1_100, value()), 0..200),
+        from_s in 990_u64..1_110,
+    ) {
+        let (mut ring, mut naive) = filled(&values);
+        ring.forget_from(from_s);
+        drop(naive.split_off(&from_s));
+        let told: Vec<(u64, u64)> = ring.between(0, u64::MAX).map(|(at_s, datum)| (at_s, datum.count)).collect();
+        let expected: Vec<_> = naive.iter().map(|(at_s, values)| (*at_s, values.len() as u64)).collect();
+        prop_assert_eq!(told, expected);
+    }
+
+    #[test]
     fn a_minute_is_its_seconds(values in prop::collection::vec((960_u64..1_080, value()), 0..200)) {
         let (ring, naive) = filled(&values);
         let told = ring.minute(960_000).map(|datum| datum.count);
@@ -127,4 +140,27 @@ fn periods_are_bounded_and_of_whole_seconds() {
     }
     let none = Periods::new(60_000, 90_000, 30_000).unwrap();
     assert!(none.values(Statistic::Sum).is_empty());
+}
+
+#[test]
+fn the_latest_periods_end_at_any_second() {
+    let mut periods = Periods::until(120_000, 420_000, 2).unwrap();
+    assert_eq!((periods.from_ms(), periods.to_ms()), (180_000, 420_000));
+    assert!(periods.have_whole_minutes());
+    for at_ms in [179_000, 180_000, 299_000, 300_000, 419_000, 420_000] {
+        periods.add(at_ms, &Datum::of_value(1.0).unwrap());
+    }
+    assert_eq!(periods.values(Statistic::Sum), [(180_000, Some(2.0)), (300_000, Some(2.0))]);
+    assert!(!Periods::until(120_000, 421_000, 2).unwrap().have_whole_minutes());
+    assert!(!Periods::until(90_000, 420_000, 2).unwrap().have_whole_minutes());
+    assert!(Periods::until(60_000, PERIODS_MAX * 60_000, PERIODS_MAX as u32).is_some());
+    for (period_ms, end_ms, count) in [
+        (0, 60_000, 1),
+        (1_500, 60_000, 1),
+        (1_000, 60_500, 1),
+        (60_000, 60_000, 2),
+        (1_000, u64::MAX, 21_601),
+    ] {
+        assert!(Periods::until(period_ms, end_ms, count).is_none(), "{count} of {period_ms} ms were taken");
+    }
 }

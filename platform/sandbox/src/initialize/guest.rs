@@ -171,6 +171,16 @@ impl ResourceLimiter for MemoryBound {
     }
 }
 
+/// Puts refusals in the place of what Skiff has beside WASI: no task runs the guest yet, so its values are nobody's.
+pub(super) fn refuse_metrics(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.instance("skiff:metrics/custom@0.1.0")?.func_new("put", |_, _, _, _| {
+        Err(Refusal::error(
+            "it put values of a metric (skiff:metrics/custom), of which nobody could say whose they are; put them \
+             when a request needs it",
+        ))
+    })
+}
+
 /// `wasi:random` for a guest that is being initialised.
 struct Randomness {
     seed: Option<u128>,

@@ -11,7 +11,7 @@ mod health;
 mod internal;
 mod limits;
 mod listeners;
-mod load;
+pub(crate) mod load;
 mod metrics;
 mod outliers;
 mod outside;

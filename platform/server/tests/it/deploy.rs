@@ -46,6 +46,21 @@ fn a_deploy_keeps_the_count_that_a_service_was_scaled_to() {
 }
 
 #[test]
+fn a_deploy_that_is_refused_leaves_no_revision() {
+    let platform = Platform::start(&[]);
+    let hello = example("hello");
+    platform.ok(&["deploy", &hello]);
+    for refused in [["--max-percent", "100"], ["--security-group", "nobody"]] {
+        let deploy = ["deploy", &hello, "--env", "COLOUR=red", refused[0], refused[1]];
+        let error = platform.fails(&deploy);
+        assert!(error.contains("error: "), "{error}");
+        assert_eq!(platform.json(&["service", "show", "hello"])["spec"]["definition"], "hello:1");
+    }
+    platform.ok(&["deploy", &hello, "--env", "COLOUR=red"]);
+    assert_eq!(platform.json(&["service", "show", "hello"])["spec"]["definition"], "hello:2");
+}
+
+#[test]
 fn the_job_example_prints_and_exits_with_a_code() {
     let platform = Platform::start(&[]);
     let job = guest_path("job");

@@ -59,3 +59,28 @@ fn what_happens_is_followed_and_outlives_the_platform() {
     });
     assert!(platform.fails(&["events", "--service", "nobody"]).contains("there is no service nobody"));
 }
+
+#[test]
+fn who_follows_is_told_that_the_platform_stopped() {
+    let mut platform = Platform::start(&[]);
+    platform.deploy("misbehave", "web", &[]);
+    for is_killed in [false, true] {
+        let mut follower = platform.command(&["events", "-f", "--type", "task", "--type", "service"]);
+        let mut follower = follower.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // It follows once it has shown what there is; its output stays open until it has ended.
+        let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+        assert!(lines.next().expect("what there is").unwrap().contains("skiff.ecs"));
+        if is_killed {
+            platform.kill();
+        } else {
+            platform.terminate();
+            platform.wait();
+        }
+        lines.for_each(drop);
+        let output = follower.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("tells no more: it stopped") && !said.contains("may be done"), "{said}");
+        platform = platform.restart();
+    }
+}

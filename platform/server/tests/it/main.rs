@@ -1,6 +1,7 @@
 //! The platform as its users meet it: the real binary, its real processes, real components, real sockets.
 
 mod adversarial;
+mod alarms;
 mod apply;
 mod balancer;
 mod cancellation;
@@ -11,14 +12,19 @@ mod deploy;
 mod events;
 mod footprint;
 mod gauges;
+mod guest_metrics;
 mod harness;
 mod lifecycle;
 mod metrics;
 mod neighbour;
 mod network;
+mod placement;
 mod quotas;
+mod rollouts;
+mod scaling;
 mod snapshot;
 mod soak;
+mod strategies;
 mod templates;
 mod traces;
 mod usage;

@@ -21,7 +21,7 @@ const NOWHERE: &str = "nowhere.example.com";
 const DROPPED: &str = "skiff_spans_dropped_total";
 
 /// A server of HTTP/1.1 in a thread of its own: it answers each request with what `answer` makes of its head and body.
-fn serve(answer: impl Fn(&str, &[u8]) -> String + Send + Sync + 'static) -> u16 {
+pub(crate) fn serve(answer: impl Fn(&str, &[u8]) -> String + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let answer = Arc::new(answer);
@@ -51,7 +51,7 @@ fn converse(mut stream: &TcpStream, answer: &dyn Fn(&str, &[u8]) -> String) -> s
     }
 }
 
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let mut pairs = head.lines().filter_map(|line| line.split_once(':'));
     pairs.find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }

@@ -85,9 +85,9 @@ fn events(count: u64) -> Vec<Event> {
 
 fn takes(filter: &EventFilter, event: &Event) -> bool {
     filter.namespace.as_ref().is_none_or(|namespace| *namespace == event.namespace)
-        && filter.service.as_ref().is_none_or(|service| Some(service) == event.service())
+        && (filter.services.is_empty() || filter.services.iter().any(|one| Some(one) == event.service()))
         && filter.task.is_none_or(|task| Some(task) == event.task())
-        && filter.event_type.is_none_or(|event_type| event_type == event.detail.event_type())
+        && (filter.types.is_empty() || filter.types.contains(&event.detail.event_type()))
         && filter.since_ms.is_none_or(|since_ms| since_ms <= event.at_ms)
 }
 
@@ -114,15 +114,17 @@ async fn a_filter_takes_what_it_says() {
     let filters = [
         none(),
         EventFilter { namespace: Some("shop".parse().unwrap()), ..none() },
-        EventFilter { service: Some(name("b")), ..none() },
+        EventFilter { services: vec![name("b")], ..none() },
+        EventFilter { services: vec![name("c"), name("a"), name("nobody")], ..none() },
         EventFilter { task: Some(task(4)), ..none() },
-        EventFilter { event_type: Some(EventType::Alarm), ..none() },
+        EventFilter { types: vec![EventType::Alarm], ..none() },
+        EventFilter { types: vec![EventType::Scaling, EventType::Task], ..none() },
         EventFilter { since_ms: Some(1_020), ..none() },
         EventFilter { since_ms: Some(u64::MAX), ..none() },
         EventFilter {
             namespace: Some("default".parse().unwrap()),
-            service: Some(name("a")),
-            event_type: Some(EventType::Task),
+            services: vec![name("a")],
+            types: vec![EventType::Task],
             since_ms: Some(1_005),
             task: None,
         },
@@ -166,4 +168,44 @@ async fn a_batch_is_taken_whole_or_not_at_all() {
     journal.append(events[3..].to_vec()).await.unwrap();
     assert!(journal.append(events.clone()).await.is_err(), "the last of them is there already");
     assert_eq!(journal.read(all()).await.unwrap(), events[3..]);
+}
+
+#[tokio::test]
+async fn a_noisy_service_pushes_no_other_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = journal(&folder);
+    let events = events(600);
+    let is_noisy = |event: &Event| event.service() == Some(&name("a")) && event.namespace.as_str() == "shop";
+    // The others came first, and seldom.
+    let (noisy, quiet): (Vec<Event>, Vec<Event>) = events.into_iter().partition(is_noisy);
+    let quiet: Vec<Event> = quiet.into_iter().take(20).collect();
+    let mut all_of_them: Vec<Event> = quiet.iter().chain(&noisy).cloned().collect();
+    all_of_them.sort_by_key(|event| event.id);
+    journal.append(all_of_them).await.unwrap();
+    journal.forget(0, 50).await.unwrap();
+    let (kept, left): (Vec<Event>, Vec<Event>) =
+        journal.read(all()).await.unwrap().into_iter().partition(is_noisy);
+    assert_eq!(left, quiet);
+    assert_eq!(kept, noisy[noisy.len() - 30..]);
+}
+
+#[test]
+fn who_has_few_keeps_them_and_all_that_may_be_is_used() {
+    assert_eq!(share(vec![3, 4, 5], 12), None);
+    assert_eq!(share(vec![100, 2, 100], 12), Some(5));
+    assert_eq!(share(vec![9, 9, 9], 9), Some(3));
+    assert_eq!(share(vec![1; 10], 3), Some(1));
+    assert_eq!(share(vec![], 0), None);
+    assert_eq!(share(vec![1], 0), Some(1));
+    for most in 0..60 {
+        let counts = [1, 1, 7, 20, 20];
+        let kept = |share: u32| counts.iter().map(|count| share.min(*count)).sum::<u32>();
+        match share(counts.to_vec(), most) {
+            None => assert!(most >= 49),
+            Some(share) => {
+                assert!(share == 1 || kept(share) <= most, "{most}");
+                assert!(kept(share + 1) > most, "{most}");
+            }
+        }
+    }
 }

@@ -26,6 +26,17 @@ impl World {
         Self { folder, log }
     }
 
+    /// All points of a second, as they are read minute by minute.
+    async fn seconds(&self) -> Vec<Vec<SeriesPoint>> {
+        let (mut minutes, mut from_ms) = (Vec::new(), 0);
+        loop {
+            let minute = self.log.seconds(from_ms).await.unwrap();
+            let Some(last) = minute.last() else { return minutes };
+            from_ms = last.at_ms + 1;
+            minutes.push(minute);
+        }
+    }
+
     async fn read(
         &self,
         series: SeriesId,
@@ -80,7 +91,7 @@ async fn points_of_all_kinds_of_series_are_there_over_a_restart() {
         .collect();
     world.log.append(points.clone()).await.unwrap();
     let world = world.again();
-    let mut seconds = world.log.seconds().await.unwrap();
+    let mut seconds = world.seconds().await.concat();
     let mut expected: Vec<_> =
         points.iter().filter(|point| point.resolution == Resolution::Second).cloned().collect();
     let by_series = |point: &SeriesPoint| (point.series.clone(), point.at_ms);
@@ -121,6 +132,22 @@ async fn what_is_read_begins_within_the_times_asked_for() {
 }
 
 #[tokio::test]
+async fn seconds_are_read_minute_by_minute_however_far_they_are_apart() {
+    let world = World::new();
+    let [first_ms, later_ms] = [7_000, 86_400_000];
+    let times = [first_ms, first_ms + MINUTE_MS - 1_000, first_ms + MINUTE_MS, later_ms];
+    for series in [task(), service()] {
+        let points = times.map(|at_ms| point(series.clone(), Resolution::Second, at_ms, datum(&[1.0])));
+        world.log.append(points.to_vec()).await.unwrap();
+    }
+    let minutes = world.seconds().await;
+    let told: Vec<Vec<u64>> =
+        minutes.iter().map(|minute| minute.iter().map(|point| point.at_ms).collect()).collect();
+    let [one, two, three, four] = times;
+    assert_eq!(told, [vec![one, one, two, two], vec![three, three], vec![four, four]]);
+}
+
+#[tokio::test]
 async fn a_series_without_points_is_forgotten() {
     let world = World::new();
     let points = vec![
@@ -131,7 +158,7 @@ async fn a_series_without_points_is_forgotten() {
     ];
     world.log.append(points).await.unwrap();
     world.log.forget(Resolution::Second, MINUTE_MS).await.unwrap();
-    assert_eq!(world.log.seconds().await.unwrap().len(), 1);
+    assert_eq!(world.seconds().await.concat().len(), 1);
     world.log.forget(Resolution::Minute, MINUTE_MS).await.unwrap();
     let known = world.log.list().await.unwrap();
     assert_eq!(known, [KnownSeries { series: service(), last_second_ms: 61_000, last_minute_ms: 0 }]);

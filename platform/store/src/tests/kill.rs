@@ -2,6 +2,7 @@
 
 use crate::SqliteStore;
 use crate::tests::workload::{self, WRITERS};
+use skiff_ports::store::Durability;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -70,9 +71,11 @@ async fn write_until_killed(child: &str) {
     let store = SqliteStore::open(Path::new(path)).unwrap();
     let writers = done.split(',').enumerate().map(|(writer, done)| {
         let (store, done, writer) = (store.clone(), done.parse::<u64>().unwrap(), writer as u64);
+        // A write that is not for the drive outlives the process all the same.
+        let durability = if writer.is_multiple_of(2) { Durability::Drive } else { Durability::System };
         tokio::spawn(async move {
             for n in done + 1.. {
-                workload::write(&store, writer, n).await.unwrap();
+                workload::write(&store, writer, n, durability).await.unwrap();
                 // One call, so that a kill can't cut a line in two that another follows.
                 std::io::stdout().write_all(format!("acknowledged {writer} {n}\n").as_bytes()).unwrap();
             }

@@ -9,7 +9,7 @@ use crate::database::Tuning;
 use crate::tests::disk::{Disk, Left, Unsynced};
 use crate::tests::workload::{self, WRITERS};
 use futures::future::join_all;
-use skiff_ports::store::{Expect, Key, Store, StoreError};
+use skiff_ports::store::{Durability, Expect, Key, Store, StoreError};
 use std::path::{Path, PathBuf};
 
 /// Writes of each writer in a run.
@@ -32,7 +32,7 @@ async fn record(vfs: &'static str, synchronous: &'static str, path: &Path) -> Di
         let (store, disk) = (store.clone(), disk.clone());
         tokio::spawn(async move {
             for n in 1..=WRITES {
-                workload::write(&store, writer, n).await.unwrap();
+                workload::write(&store, writer, n, Durability::Drive).await.unwrap();
                 disk.acknowledged(writer);
             }
         })
@@ -44,14 +44,19 @@ async fn record(vfs: &'static str, synchronous: &'static str, path: &Path) -> Di
     disk
 }
 
-/// Opens what a power cut has left, as the next start does. An error says what is lost or broken.
-async fn recover(left: &Left, path: &Path) -> Result<(), String> {
+/// Puts what a power cut has left where the store is opened.
+fn put_back(left: &Left, path: &Path) {
     for file in path.parent().unwrap().read_dir().unwrap() {
         std::fs::remove_file(file.unwrap().path()).unwrap();
     }
     for (name, bytes) in &left.files {
         std::fs::write(name, bytes).unwrap();
     }
+}
+
+/// Opens what a power cut has left, as the next start does. An error says what is lost or broken.
+async fn recover(left: &Left, path: &Path) -> Result<(), String> {
+    put_back(left, path);
     let store = SqliteStore::open(path).map_err(|error| format!("{error}: {error:?}"))?;
     for writer in 0..WRITERS {
         let acknowledged = left.acknowledged.get(&writer).copied().unwrap_or(0);
@@ -121,6 +126,61 @@ async fn the_harness_notices_a_sync_that_is_left_out() {
             "synchronous={synchronous} lost nothing: {loss:?}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_for_the_drive_is_lost_from_its_end_and_never_before_what_is() {
+    /// Every so many are for the drive.
+    const DRIVE: u64 = 5;
+    let folder = tempfile::tempdir().unwrap();
+    let path = path(&folder);
+    let disk = Disk::register("power-cut-system", &path);
+    let store = SqliteStore::open_tuned(&path, &tuning("power-cut-system", "FULL")).unwrap();
+    disk.folder_synced();
+    let key = |n: u64| Key::parse(&format!("n.{n:03}")).unwrap();
+    for n in 1..=WRITES {
+        let is_for_the_drive = n.is_multiple_of(DRIVE);
+        let durability = if is_for_the_drive { Durability::Drive } else { Durability::System };
+        store.put_with(&key(n), "1".into(), Expect::Absent, durability).await.unwrap();
+        if is_for_the_drive {
+            disk.acknowledged(0);
+        }
+    }
+    store.close().await.unwrap();
+    let mut random = fastrand::Rng::with_seed(2);
+    for _ in 0..CUTS {
+        let cut = random.usize(0..=disk.events());
+        for loss in LOSSES {
+            let left = disk.after_power_cut(cut, loss, &mut random);
+            put_back(&left, &path);
+            let store = SqliteStore::open(&path).unwrap();
+            let found = store.list(&Key::parse("n").unwrap()).await.unwrap().entries;
+            let found: Vec<Key> = found.into_iter().map(|entry| entry.key).collect();
+            let first: Vec<Key> = (1..=found.len() as u64).map(key).collect();
+            assert_eq!(found, first, "cut after {cut} events, {loss:?}");
+            let least = left.acknowledged.get(&0).copied().unwrap_or(0) * DRIVE;
+            assert!(found.len() as u64 >= least, "cut after {cut} events, {loss:?}: {found:?}");
+            store.close().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_for_the_drive_waits_for_no_sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path(&folder);
+    let disk = Disk::register("unsynced", &path);
+    let tuning = Tuning { vfs: Some("unsynced"), ..Tuning::default() };
+    let store = SqliteStore::open_tuned(&path, &tuning).unwrap();
+    let key = |n: u64| Key::parse(&format!("n.{n:03}")).unwrap();
+    store.put(&key(0), "1".into(), Expect::Absent).await.unwrap();
+    let before = disk.syncs();
+    for n in 1..=20 {
+        store.put_with(&key(n), "1".into(), Expect::Absent, Durability::System).await.unwrap();
+    }
+    assert_eq!(disk.syncs(), before);
+    store.put(&key(21), "1".into(), Expect::Absent).await.unwrap();
+    assert!(disk.syncs() > before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 //! the last acknowledged one.
 
 use bytes::Bytes;
-use skiff_ports::store::{Expect, Key, Store, StoreError};
+use skiff_ports::store::{Durability, Expect, Key, Store, StoreError};
 use std::collections::BTreeMap;
 
 /// Writers at once.
@@ -26,12 +26,17 @@ fn value(writer: u64, n: u64) -> Bytes {
     head.bytes().cycle().take(length).collect()
 }
 
-/// Does write `n` of a writer.
-pub(crate) async fn write(store: &dyn Store, writer: u64, n: u64) -> Result<(), StoreError> {
+/// Does write `n` of a writer, as durable as this unless it is a delete.
+pub(crate) async fn write(
+    store: &dyn Store,
+    writer: u64,
+    n: u64,
+    durability: Durability,
+) -> Result<(), StoreError> {
     let key = key(writer, n);
     match is_delete(n) {
         true => store.delete(&key, Expect::Any).await?,
-        false => store.put(&key, value(writer, n), Expect::Any).await?,
+        false => store.put_with(&key, value(writer, n), Expect::Any, durability).await?,
     };
     Ok(())
 }

@@ -103,7 +103,8 @@ pub(super) fn is_of_word(character: char) -> bool {
 /// What a node is, by name.
 pub type Attributes = BTreeMap<AttributeName, AttributeValue>;
 
-/// How many times of what it has a node takes: `1` to `100`, with two decimals at most, like `1.5`.
+/// How many times of what it has a node takes: `1` to `10000`, with two decimals at most, like `1.5`. What is idle takes next
+/// to nothing of what it is defined with, so the factor may be large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OvercommitFactor(u32);
 
@@ -111,7 +112,7 @@ impl OvercommitFactor {
     /// No more than there is.
     pub const ONE: Self = Self(Self::PARTS);
     const PARTS: u32 = 100;
-    const MAX: u32 = 100 * Self::PARTS;
+    const MAX: u32 = 10_000 * Self::PARTS;
 
     /// How much is taken of what is there.
     pub fn of(self, there: u64) -> u64 {
@@ -131,13 +132,13 @@ impl FromStr for OvercommitFactor {
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let error = || {
-            ParseError::new(text, "an overcommit factor from 1 to 100 with two decimals at most, like 1.5")
+            ParseError::new(text, "an overcommit factor from 1 to 10000 with two decimals at most, like 1.5")
         };
         let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
         let is_number = |digits: &str, most: usize| {
             (1..=most).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
         };
-        if !is_number(whole, 3) || !is_number(decimals, 2) {
+        if !is_number(whole, 5) || !is_number(decimals, 2) {
             return Err(error());
         }
         let number = |digits: &str| digits.parse::<u32>().map_err(|_| error());
@@ -238,11 +239,11 @@ mod tests {
 
     #[test]
     fn a_factor_prints_as_it_parses() {
-        for text in ["1", "1.5", "1.05", "2.25", "10", "100"] {
+        for text in ["1", "1.5", "1.05", "2.25", "10", "100", "10000"] {
             assert_eq!(text.parse::<OvercommitFactor>().unwrap().to_string(), text);
         }
         assert_eq!("1.50".parse::<OvercommitFactor>().unwrap().to_string(), "1.5");
-        for bad in ["", "0", "0.99", "100.01", "1000", "1.", ".5", "1.234", "-1", "+1", "1e1", "2x"] {
+        for bad in ["", "0", "0.99", "10000.01", "100000", "1.", ".5", "1.234", "-1", "+1", "1e1", "2x"] {
             assert!(bad.parse::<OvercommitFactor>().is_err(), "{bad:?} was taken");
         }
     }

@@ -4,6 +4,8 @@
 #[cfg(target_family = "wasm")]
 mod convert;
 #[cfg(target_family = "wasm")]
+mod metrics;
+#[cfg(target_family = "wasm")]
 pub(crate) mod snapshot;
 
 #[cfg(all(target_family = "wasm", feature = "p3"))]
@@ -20,6 +22,9 @@ pub(crate) use p2::*;
 mod host;
 #[cfg(not(all(target_family = "wasm", any(feature = "p2", feature = "p3"))))]
 pub(crate) use host::*;
+
+#[cfg(target_family = "wasm")]
+pub(crate) use metrics::put_metric;
 
 use std::process::{ExitCode, Termination};
 
@@ -42,6 +47,16 @@ pub(crate) fn write_stderr(text: &[u8]) {
 pub(crate) fn write_stderr(text: &[u8]) {
     use std::io::Write;
     let _ = std::io::stderr().write_all(text);
+}
+
+/// Keeps nothing: on the host there is nobody who would.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn put_metric(
+    _metric: &str,
+    _dimensions: &[(&str, &str)],
+    value: f64,
+) -> Result<(), crate::metrics::Error> {
+    if value.is_finite() { Ok(()) } else { Err(crate::metrics::Error::InvalidValue) }
 }
 
 /// The exit code of what a `main` returned; an error is printed to stderr, as the standard library does it. A code

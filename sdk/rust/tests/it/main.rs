@@ -1,7 +1,7 @@
 //! The SDK and the WIT contract beside it agree. Components themselves are run by the platform's tests.
 
 use wit_component::StringEncoding;
-use wit_parser::{PackageId, Resolve, WorldItem};
+use wit_parser::{PackageId, Resolve, WorldId, WorldItem};
 
 fn contract() -> (Resolve, PackageId) {
     let mut resolve = Resolve::default();
@@ -27,15 +27,26 @@ fn the_contract_has_a_world_for_each_kind_and_generation() {
     }
 }
 
-/// What a component's module says of the world `snapshot` is what the contract says. With `SKIFF_UPDATE=1` it is made so.
-#[test]
-fn the_encoded_world_is_the_contracts() {
-    let (resolve, package) = contract();
-    let world = resolve.packages[package].worlds["snapshot"];
-    let encoded = wit_component::metadata::encode(&resolve, world, StringEncoding::UTF8, None).unwrap();
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/runtime/snapshot.world");
+/// What a component's module says of a world is what the contract says. With `SKIFF_UPDATE=1` it is made so.
+fn check_encoded(resolve: &Resolve, world: WorldId, file: &str) {
+    let encoded = wit_component::metadata::encode(resolve, world, StringEncoding::UTF8, None).unwrap();
+    let file = format!("{}/src/runtime/{file}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("SKIFF_UPDATE").is_some() {
-        std::fs::write(file, &encoded).unwrap();
+        std::fs::write(&file, &encoded).unwrap();
     }
-    assert!(std::fs::read(file).unwrap() == encoded, "{file} is old; run this test with SKIFF_UPDATE=1");
+    assert!(std::fs::read(&file).unwrap() == encoded, "{file} is old; run this test with SKIFF_UPDATE=1");
+}
+
+#[test]
+fn the_encoded_world_of_snapshots_is_the_contracts() {
+    let (resolve, package) = contract();
+    check_encoded(&resolve, resolve.packages[package].worlds["snapshot"], "snapshot.world");
+}
+
+#[test]
+fn the_encoded_world_of_metrics_is_the_contracts() {
+    let (resolve, _) = contract();
+    let is_it = |name: &wit_parser::PackageName| name.namespace == "skiff" && name.name == "metrics";
+    let package = resolve.package_names.iter().find(|(name, _)| is_it(name)).expect("tasks may import it").1;
+    check_encoded(&resolve, resolve.packages[*package].worlds["imports"], "metrics.world");
 }

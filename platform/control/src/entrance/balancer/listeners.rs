@@ -44,8 +44,7 @@ impl Entrance {
         info!(listener = %name, port, %protocol, %scheme, "wanted");
         drop(alone);
         if scheme == Scheme::Public && !is_built_in(name) {
-            let mut acknowledged = self.context.acknowledged.subscribe();
-            let tried = acknowledged.wait_for(|generation| *generation >= held.generation);
+            let tried = self.context.acknowledged.reached(held.generation);
             let _ = tokio::time::timeout(TRIED_WITHIN, tried).await;
         }
         self.get_listener(name)

@@ -16,10 +16,12 @@ use balancer::ToldBalancer;
 use network::{Interface, ToldNetwork};
 use skiff_plan::lifecycle;
 use skiff_plan::routes::{self, Host, Routed, ServiceRoute, Wishes};
+use skiff_plan::shift::Division;
 use skiff_ports::runtime::{DesiredChange, DesiredRoute, DesiredTask};
 use skiff_ports::snapshot::{HostMatch, TaskSpec};
 use skiff_types::{
-    Command, Digest, Health, Kind, Namespace, QualifiedName, Task, TaskDefinitionId, TaskId, TaskStatus,
+    Command, Digest, Health, Kind, Namespace, QualifiedName, Split, Task, TaskDefinitionId, TaskId,
+    TaskStatus,
 };
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -114,6 +116,8 @@ impl Told {
             if !lifecycle::is_assigned(task.status) {
                 continue;
             }
+            // One of before there were several nodes has none only until it is taken up again.
+            let Some(node) = &task.node else { continue };
             let Some(spec) = self.spec(view, &held.value) else {
                 self.undefined.insert(owner.clone());
                 continue;
@@ -126,8 +130,8 @@ impl Told {
             let interface = known.ok().and_then(|at| before[at].interface.take());
             if known.is_err() {
                 let Owner { name, in_service } = owner.clone();
-                let life = task.restarts;
-                change.tasks.push(DesiredTask { id: task.id, owner: name, in_service, spec, life });
+                let (life, node) = (task.restarts, node.clone());
+                change.tasks.push(DesiredTask { id: task.id, owner: name, in_service, spec, life, node });
             }
             let interface = self.network.look_at(view, task, named, interface, &mut change.network);
             tasks.push(ToldTask { id: task.id, interface });
@@ -248,21 +252,38 @@ impl Told {
             }
         };
         let assigned = self.tasks.get(&owner);
-        let targets: Vec<TaskId> = tasks()
+        let able: Vec<&Task> = tasks()
             .filter(|object| is_target(object))
-            .map(|object| object.task.id)
-            .filter(|id| {
-                assigned.is_some_and(|assigned| assigned.binary_search_by_key(id, |told| told.id).is_ok())
+            .map(|object| &object.task)
+            .filter(|task| {
+                let is_assigned =
+                    |told: &Vec<ToldTask>| told.binary_search_by_key(&task.id, |told| told.id).is_ok();
+                assigned.is_some_and(is_assigned)
             })
             .collect();
+        let (targets, split) = divided(view, service, &able);
         let takes_part = (answers && !service.removed) || !targets.is_empty();
         takes_part.then_some(Routed {
             service: name,
             wishes: Wishes::from(&service.spec),
             created_at_ms: service.created_at_ms,
             targets,
+            split,
             wakes: is_http && !service.removed && wakes(view, service),
         })
+    }
+}
+
+/// Who of those that can has a service's requests, and by which weight, where its revisions share them.
+fn divided(view: &View, service: &Service, able: &[&Task]) -> (Vec<TaskId>, Option<Split>) {
+    match view.shift_of(service).and_then(|shift| shift.divide(service.spec.desired, able)) {
+        Some(Division { mut blue, green, percent }) => {
+            blue.extend(&green);
+            let test_hosts = service.spec.deployment.test_hosts.clone();
+            let split = (!green.is_empty()).then_some(Split { percent, green, test_hosts });
+            (blue, split)
+        }
+        None => (able.iter().map(|task| task.id).collect(), None),
     }
 }
 
@@ -290,6 +311,7 @@ fn desired_route(route: ServiceRoute) -> DesiredRoute {
         paths: route.paths,
         listen: route.listen,
         targets: route.targets,
+        split: route.split,
         wakes: route.wakes,
     }
 }

@@ -29,6 +29,9 @@ impl Outcome {
                 Self::Answered { status, text },
                 Client::Gets(wanted, part) | Client::GetsOrBreaksOff(wanted, part, _),
             ) => *status == wanted && text.contains(part),
+            (Self::Answered { status, text }, Client::GetsOrAll(wanted, part, all)) => {
+                (*status == wanted && text.contains(part)) || (*status == 200 && text == all)
+            }
             (Self::BrokenOff { status, text, .. }, Client::BreaksOff(part)) => {
                 *status == 200 && text.contains(part)
             }

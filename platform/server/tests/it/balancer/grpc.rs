@@ -66,16 +66,19 @@ fn serve(mut stream: TcpStream) -> Result<()> {
     }
 }
 
-/// What curl shows of a call of gRPC: the head, the body and the trailers.
-fn call(platform: &Platform, arguments: &[&str]) -> String {
+/// What curl shows of a call of gRPC: the head, the body and the trailers. Nothing where it gave up on the stream: the curl of
+/// some systems takes an answer for broken that ended before all of its request was read (RFC 9113, section 8.1).
+fn call(platform: &Platform, arguments: &[&str]) -> Option<String> {
+    const STREAM_ERROR: i32 = 92;
     let mut command = Command::new("curl");
     command.args(["--silent", "--show-error", "--max-time", "60", "--noproxy", "*", "--include"]);
     command.args(["--header", &format!("host: {HOST}"), "--header", "content-type: application/grpc+proto"]);
     command.args(["--header", "te: trailers", "--data-binary", "message"]).args(arguments);
     let output =
         command.arg(format!("http://{}/test.Echo/Say", platform.http)).output().expect("curl is there");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    let gave_up = output.status.code() == Some(STREAM_ERROR);
+    assert!(output.status.success() || gave_up, "{}", String::from_utf8_lossy(&output.stderr));
+    (!gave_up).then(|| String::from_utf8(output.stdout).unwrap())
 }
 
 #[test]
@@ -85,21 +88,19 @@ fn a_call_of_grpc_crosses_with_its_trailers_and_is_told_by_its_own_means_why_it_
     rule(&platform, "echo", "10", &format!("host={HOST}"), &["--forward", "echo"]);
     let by_http2 = &["--http2-prior-knowledge"];
     let answer = eventually("the call is answered", || {
-        let answer = call(&platform, by_http2);
-        answer.contains("message").then_some(answer)
+        call(&platform, by_http2).filter(|answer| answer.contains("message"))
     });
     assert!(answer.starts_with("HTTP/2 200"), "{answer}");
     for line in ["content-type: application/grpc+proto", "grpc-status: 0", "x-from: target"] {
         assert!(answer.contains(line), "{line:?} is not in {answer}");
     }
-    let answer = call(&platform, &["--http1.1"]);
+    let answer = call(&platform, &["--http1.1"]).expect("HTTP/1.1 has no streams");
     assert!(answer.starts_with("HTTP/1.1 464 Incompatible Protocol Versions"), "gRPC needs HTTP/2: {answer}");
 
     let away = format!("127.0.0.1:{}", super::free_port());
     platform.ok(&["target-group", "create", "echo", "--outside", &away]);
     let refused = eventually("nobody answers", || {
-        let answer = call(&platform, by_http2);
-        answer.contains("grpc-status: 14").then_some(answer)
+        call(&platform, by_http2).filter(|answer| answer.contains("grpc-status: 14"))
     });
     assert!(refused.starts_with("HTTP/2 200") && refused.contains("grpc-message: "), "{refused}");
 }

@@ -11,17 +11,17 @@ const RETRY_AFTER_S: &str = "1";
 
 /// What they were told.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Told {
+pub(crate) struct Told {
     /// How many requests were answered with 200.
-    pub(super) answered: usize,
+    pub(crate) answered: usize,
     /// How many were refused because there were too many.
-    pub(super) refused: usize,
+    pub(crate) refused: usize,
     /// Whatever else came; who gets that asks no more.
-    pub(super) others: Vec<String>,
+    pub(crate) others: Vec<String>,
 }
 
 /// The clients, at work on a thread of their own until this ends or is dropped.
-pub(super) struct Load {
+pub(crate) struct Load {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -34,7 +34,7 @@ struct Shared {
 
 impl Load {
     /// So many ask a host there for this.
-    pub(super) fn start(at: &str, host: &'static str, path: &str, clients: usize) -> Self {
+    pub(crate) fn start(at: &str, host: &'static str, path: &str, clients: usize) -> Self {
         let shared = Arc::<Shared>::default();
         let (theirs, url) = (shared.clone(), format!("http://{at}{path}"));
         let thread = std::thread::spawn(move || {
@@ -49,12 +49,12 @@ impl Load {
     }
 
     /// What they were told so far.
-    pub(super) fn told(&self) -> Told {
+    pub(crate) fn told(&self) -> Told {
         self.shared.told.lock().unwrap().clone()
     }
 
     /// Has each stop after the answer that it waits for.
-    pub(super) fn end(mut self) -> Told {
+    pub(crate) fn end(mut self) -> Told {
         self.shared.stop.store(true, Relaxed);
         self.thread.take().expect("it is there until here").join().expect("no client panics");
         self.told()

@@ -5,21 +5,23 @@ mod samples;
 
 use super::*;
 use crate::model::{
-    Certificate, Declared, Definition, Imported, Listener, ListenerRule, SecurityGroup, TargetGroup,
-    built_in_name,
+    Certificate, Declared, Definition, Imported, Listener, ListenerRule, SecurityGroup, ServiceNotes,
+    TargetGroup, built_in_name,
 };
 use crate::records::Stored;
 use crate::view::Viewed;
 use proptest::prelude::*;
 use samples::*;
 use skiff_api::LimitsSpec;
+use skiff_plan::rollout::{Asked, Rollout};
+use skiff_plan::shift::Shift;
 use skiff_ports::balancer::BalancerChange;
 use skiff_ports::runtime::{ComponentReport, DesiredInterface};
 use skiff_ports::tls::CertificateTold;
 use skiff_types::{
     Action, CertificateSpec, Command, DEFAULT_STOP_TIMEOUT, DeploymentConfiguration, DeploymentId, Forward,
-    Group, HealthCheck, Limits, Listen, ListenerProtocol, ListenerSpec, Name, Restart, Rule, RuleSpec,
-    ScaleToZero, Scheme, ServiceSpec, StopCode, StoppedReason, TargetGroupSpec, Task, TaskAddress,
+    Group, HealthCheck, Limits, Listen, ListenerProtocol, ListenerSpec, Name, Placement, Restart, Rule,
+    RuleSpec, ScaleToZero, Scheme, ServiceSpec, StopCode, StoppedReason, TargetGroupSpec, Task, TaskAddress,
     TaskDefinition, TaskStatus, WasiGeneration, default_group,
 };
 use std::collections::BTreeMap;
@@ -319,7 +321,6 @@ fn an_http_task_is_led_to_as_soon_as_it_is_told_unless_another_revision_serves()
         tasks.into_iter().for_each(|task| world.put(task));
         world.tell(&mut told, &mut node);
         let route = &node.routes[&service_name(1)];
-        assert!(route.wakes, "requests wait for one while there is none");
         let is_ready = |id: &TaskId| node.interfaces[id].ready;
         assert!(route.targets.iter().all(is_ready), "names lead there as well");
         route.targets.len()
@@ -333,6 +334,41 @@ fn an_http_task_is_led_to_as_soon_as_it_is_told_unless_another_revision_serves()
     assert_eq!(led_to(&mut world, vec![next()]), 2, "not before all workers run it");
     let old = [1, 6].map(|number| task(number, TaskStatus::Running, 0, true));
     assert_eq!(led_to(&mut world, old.into()), 1, "in nobody's stead");
+}
+
+#[test]
+fn until_another_deployment_has_begun_requests_are_divided_as_by_the_one_before() {
+    let (mut world, mut told, mut node) = (World::default(), Told::default(), Node::default());
+    for number in 0..2 {
+        world.put(definition(number));
+        world.prepared.insert(component(number));
+    }
+    world.put(task(2, TaskStatus::Running, 0, false));
+    world.put(task(12, TaskStatus::Running, 1, false));
+    let service = service(2, 1, &[], &[]);
+    let asked = Asked {
+        deployment: service.deployment,
+        definition: &service.spec.definition,
+        desired: 1,
+        circuit_breaker: Default::default(),
+        is_paused: false,
+        is_aborted: false,
+        strategy: Default::default(),
+        raised: &[],
+    };
+    let shift = Shift { percent: 10, ..Shift::begin(definition_id(0), definition_id(1), 0) };
+    let rollout = Rollout { shift: Some(shift), ..Rollout::begin(None, &asked, 0) };
+    let notes = ServiceNotes::new(service_name(2), service.created_at_ms);
+    world.put(ServiceNotes { rollout: Some(rollout), ..notes });
+    let mut divided = |service: Service| {
+        world.put(service);
+        world.tell(&mut told, &mut node);
+        node.routes[&service_name(2)].split.as_ref().map(|split| (split.percent, split.green.len()))
+    };
+    assert_eq!(divided(service.clone()), Some((10, 1)));
+    let next = Service { deployment: DeploymentId::from_parts(1, [0; 10]), ..service };
+    assert_eq!(divided(next.clone()), Some((10, 1)), "what has few requests does not have its share of all");
+    assert_eq!(divided(Service { created_at_ms: 9, ..next }), None, "another of the same name");
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use super::*;
 
-pub fn component(number: u8) -> Digest {
+pub(super) fn component(number: u8) -> Digest {
     Digest::from_bytes([number; 32])
 }
 
-pub fn definition(number: u8) -> Definition {
+pub(super) fn definition(number: u8) -> Definition {
     // The last is a job: its services are not routed. The one before is a daemon.
     let kind = if number + 2 >= DEFINITIONS { Kind::Command } else { Kind::Http };
     let id = definition_id(number);
@@ -44,12 +44,12 @@ pub fn definition(number: u8) -> Definition {
     }
 }
 
-pub fn definition_id(number: u8) -> TaskDefinitionId {
+pub(super) fn definition_id(number: u8) -> TaskDefinitionId {
     format!("d{number}:1").parse().unwrap()
 }
 
 /// Even ones have listeners, and the last of them nothing else.
-pub fn service(number: u8, defined: u8, hosts: &[u8], paths: &[u8]) -> Service {
+pub(super) fn service(number: u8, defined: u8, hosts: &[u8], paths: &[u8]) -> Service {
     let ports = if number.is_multiple_of(2) { paths } else { &[] };
     let (hosts, paths) = if number + 1 == SERVICES { (&[][..], &[][..]) } else { (hosts, paths) };
     Service {
@@ -64,6 +64,7 @@ pub fn service(number: u8, defined: u8, hosts: &[u8], paths: &[u8]) -> Service {
             listen: ports.iter().map(|port| Listen::Tcp(6_000 + u16::from(*port))).collect(),
             deployment: DeploymentConfiguration::default(),
             scale_to_zero: if number == 1 { "5m".parse().unwrap() } else { ScaleToZero::Never },
+            placement: Placement::default(),
         },
         created_at_ms: u64::from(number % 3),
         updated_at_ms: 0,
@@ -77,11 +78,11 @@ pub fn service(number: u8, defined: u8, hosts: &[u8], paths: &[u8]) -> Service {
 }
 
 /// The first is that of the namespace that is there without an object.
-pub fn group_name(number: u8) -> Name {
+pub(super) fn group_name(number: u8) -> Name {
     if number == 0 { default_group() } else { format!("g{number}").parse().unwrap() }
 }
 
-pub fn group(number: u8, ports: u16) -> SecurityGroup {
+pub(super) fn group(number: u8, ports: u16) -> SecurityGroup {
     SecurityGroup {
         namespace: Namespace::default(),
         name: group_name(number),
@@ -91,16 +92,16 @@ pub fn group(number: u8, ports: u16) -> SecurityGroup {
     }
 }
 
-pub fn declared<S>(spec: S) -> Declared<S> {
+pub(super) fn declared<S>(spec: S) -> Declared<S> {
     Declared { spec: Arc::new(spec), created_at_ms: 0, updated_at_ms: 0 }
 }
 
-pub fn service_name(number: u8) -> QualifiedName {
+pub(super) fn service_name(number: u8) -> QualifiedName {
     format!("default/s{number}").parse().unwrap()
 }
 
 /// The first is the built-in one.
-pub fn listener(number: u8, services: bool) -> Listener {
+pub(super) fn listener(number: u8, services: bool) -> Listener {
     let name = if number == 0 { built_in_name() } else { format!("l{number}").parse().unwrap() };
     declared(ListenerSpec {
         name,
@@ -114,7 +115,7 @@ pub fn listener(number: u8, services: bool) -> Listener {
     })
 }
 
-pub fn listener_rule(number: u8, of: u8, to: u8) -> ListenerRule {
+pub(super) fn listener_rule(number: u8, of: u8, to: u8) -> ListenerRule {
     declared(RuleSpec {
         name: format!("default/r{number}").parse().unwrap(),
         listener: listener(of, true).spec.name.clone(),
@@ -125,16 +126,16 @@ pub fn listener_rule(number: u8, of: u8, to: u8) -> ListenerRule {
     })
 }
 
-pub fn target_group(number: u8, delay_ms: u8) -> TargetGroup {
+pub(super) fn target_group(number: u8, delay_ms: u8) -> TargetGroup {
     let deregistration_delay = Some(skiff_types::Span::from_ms(u64::from(delay_ms)));
     declared(TargetGroupSpec { deregistration_delay, ..TargetGroupSpec::of_service(service_name(number)) })
 }
 
-pub fn address(number: u8) -> TaskAddress {
+pub(super) fn address(number: u8) -> TaskAddress {
     TaskAddress { v4: [10, 64, 0, number].into(), v6: [0xfd73, 0, 0, 0, 0, 0, 0, number.into()].into() }
 }
 
-pub fn task(number: u8, status: TaskStatus, defined: u8, stops: bool) -> TaskObject {
+pub(super) fn task(number: u8, status: TaskStatus, defined: u8, stops: bool) -> TaskObject {
     let name = format!("s{}", number % SERVICES).parse().unwrap();
     let kind = definition(defined).definition.kind;
     TaskObject {
@@ -144,6 +145,7 @@ pub fn task(number: u8, status: TaskStatus, defined: u8, stops: bool) -> TaskObj
             definition: definition_id(defined),
             group: if number % 4 == 3 { Group::Family(name) } else { Group::Service(name) },
             overrides: (number == 7).then(Command::default),
+            node: Some("local".parse().unwrap()),
             address: Some(address(number)),
             status,
             stop: stops.then(|| StoppedReason { code: StopCode::UserInitiated, message: String::new() }),
@@ -160,12 +162,13 @@ pub fn task(number: u8, status: TaskStatus, defined: u8, stops: bool) -> TaskObj
             stopped_at_ms: None,
         },
         kind,
+        placement: Placement::default(),
         updated_at_ms: 0,
     }
 }
 
 /// The same, with this health if it is checked.
-pub fn task_of_health(
+pub(super) fn task_of_health(
     number: u8,
     status: TaskStatus,
     defined: u8,
