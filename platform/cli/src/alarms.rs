@@ -6,6 +6,7 @@ use crate::context::{Context, all_pages};
 use crate::output::or_none;
 use crate::{human, metrics, output, progress};
 use skiff_api::{Alarm, AlarmTransition, Client, ErrorCode, PageQuery, PutAlarm};
+use skiff_plot::number;
 use skiff_types::{Name, WebhookUrl};
 
 pub(crate) async fn run(context: &Context, command: &AlarmCommand) -> anyhow::Result<()> {
@@ -115,7 +116,7 @@ fn details(alarm: &Alarm) -> String {
         ("State", status.state.to_string()),
         ("Since", human::timestamp(status.since_ms)),
         ("Reason", status.reason.clone()),
-        ("Latest datapoint", or_none(status.value)),
+        ("Latest datapoint", or_none(status.value.map(number))),
         ("Evaluated", or_none(status.evaluated_at_ms.map(human::timestamp))),
         ("Metric", watched(alarm)),
         ("Alarm if", condition(alarm)),
@@ -136,7 +137,7 @@ fn past(transitions: &[AlarmTransition]) -> String {
             human::timestamp(transition.at_ms),
             transition.before.to_string(),
             transition.after.to_string(),
-            or_none(transition.value),
+            or_none(transition.value.map(number)),
             transition.reason.clone(),
         ]
     };
@@ -212,7 +213,7 @@ mod tests {
         let shown = details(&own());
         for row in [
             "State                         INSUFFICIENT_DATA",
-            "Latest datapoint              0.25",
+            "Latest datapoint              0.250",
             "Evaluated                     1970-01-01T00:00:03.000Z",
             "Posted at ALARM               http://a/",
             "                              http://b/",
@@ -229,7 +230,7 @@ mod tests {
             "at_ms": 1_000, "before": "OK", "after": "ALARM", "reason": "1 of the last 1", "value": 90.0,
         });
         let expected = "TIME                       FROM   TO      DATAPOINT   REASON\n\
-             1970-01-01T00:00:01.000Z   OK     ALARM   90          1 of the last 1";
+             1970-01-01T00:00:01.000Z   OK     ALARM   90.0        1 of the last 1";
         assert_eq!(past(&[serde_json::from_value(transition).unwrap()]), expected);
     }
 }

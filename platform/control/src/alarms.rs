@@ -13,10 +13,14 @@ use crate::model::Alarm;
 use crate::view::{Held, View};
 use skiff_plan::scaling::AlarmSignal;
 use skiff_ports::store::Revision;
-use skiff_types::{AlarmSpec, QualifiedName, Resolution, SeriesId};
+use skiff_types::{AlarmSpec, MetricOf, QualifiedName, Resolution, SeriesId};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
+
+/// How late values of guests may come, in milliseconds: workers gather them for a moment. A datapoint that lacked them would be
+/// looked at once, and never again.
+const CUSTOM_LATE_MS: u64 = 500;
 
 /// What is known of alarms. Shared by who evaluates them, who posts their changes, and who follows them.
 #[derive(Debug, Default)]
@@ -99,8 +103,13 @@ impl Alarms {
 }
 
 /// When the latest period ended that an alarm is to be evaluated for. Of a period of a minute or more one ends each minute, so
-/// that periods overlap.
+/// that periods overlap. One of which values may still be on their way has not ended yet.
 fn last_end_ms(spec: &AlarmSpec, now_ms: u64) -> u64 {
+    let late_ms = match spec.metric.of {
+        MetricOf::Service(_) | MetricOf::Task(_) => 0,
+        MetricOf::Custom(_) => CUSTOM_LATE_MS,
+    };
+    let now_ms = now_ms.saturating_sub(late_ms);
     now_ms - now_ms % spec.period.ms().min(Resolution::Minute.span_ms())
 }
 

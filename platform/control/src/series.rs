@@ -340,7 +340,9 @@ impl Kept {
     fn ask(&mut self, series: &SeriesId, at_ms: u64) {
         // Custom ones come by themselves or not at all.
         if !is_custom(series) {
-            self.asked.insert(series.clone(), at_ms.saturating_add(ASKED_MS));
+            let until_ms = self.asked.entry(series.clone()).or_default();
+            // Who looks at what was long ago takes nothing from who looks at what is.
+            *until_ms = at_ms.saturating_add(ASKED_MS).max(*until_ms);
         }
     }
 

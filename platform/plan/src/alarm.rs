@@ -118,9 +118,15 @@ fn nothing(spec: &AlarmSpec, beside: &str) -> String {
     format!("no datapoints were received for {} periods of {}{beside}", spec.evaluation_range(), spec.period)
 }
 
-/// A number with three digits behind the point, where it has any.
+/// A number with three digits behind the point, where it has any; a small one with three of those that it begins with.
 fn rounded(value: f64) -> String {
-    format!("{value:.3}").trim_end_matches('0').trim_end_matches('.').to_owned()
+    let magnitude = value.abs().log10();
+    if value != 0.0 && !(-9.0..15.0).contains(&magnitude) {
+        return format!("{value:.3e}");
+    }
+    let zeros = if value == 0.0 { 0.0 } else { -magnitude.floor() };
+    let digits = (2.0 + zeros).max(3.0) as usize;
+    format!("{value:.digits$}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]

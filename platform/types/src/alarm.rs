@@ -341,6 +341,12 @@ impl WebhookUrl {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The address for a log: never what is said in a query, which may be a key.
+    pub fn without_query(&self) -> &str {
+        let end = self.0.find(['?', '#']).unwrap_or(self.0.len());
+        &self.0[..end]
+    }
 }
 
 impl FromStr for WebhookUrl {
@@ -443,6 +449,11 @@ mod tests {
     fn a_webhook_has_a_host() {
         for good in ["http://localhost:9000/a?b=c", "https://example.com", "http://[::1]:80/"] {
             assert_eq!(good.parse::<WebhookUrl>().unwrap().as_str(), good);
+        }
+        for (url, shown) in
+            [("http://a/b?key=c#d", "http://a/b"), ("http://a#b?c", "http://a"), ("http://a/", "http://a/")]
+        {
+            assert_eq!(url.parse::<WebhookUrl>().unwrap().without_query(), shown);
         }
         for bad in
             ["", "example.com", "ftp://a", "http://", "https:///a", "http://:80", "http://a b", "http://ä"]

@@ -60,8 +60,9 @@ Examples:
 
 It is evaluated when a period ends; of a period of a minute or more each minute, over what came in
 the last period then. What is posted is the event as JSON, in the shape of EventBridge's
-\"CloudWatch Alarm State Change\", with the header webhook-id; it is tried again for an hour until it
-is answered with 2xx, and may come twice under the same id."
+\"CloudWatch Alarm State Change\", with the header webhook-id. Where nobody answers, or with 5xx, 408,
+425 or 429, it is tried again for an hour, and may come twice under the same id; any other answer
+than 2xx, as 404 or a redirection, ends it."
 )]
 pub struct AlarmPutArgs {
     /// Its name in the namespace

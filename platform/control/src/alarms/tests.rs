@@ -64,6 +64,15 @@ fn an_alarm_is_due_when_a_period_ends_and_each_minute_of_a_longer_one() {
 }
 
 #[test]
+fn a_period_has_ended_once_the_values_of_guests_are_there() {
+    let spec = alarm("default/busy").spec;
+    let metric = SeriesId { of: "namespace:default".parse().unwrap(), ..spec.metric.clone() };
+    let own = AlarmSpec { metric, ..(*spec).clone() };
+    let ends = |now_ms| (last_end_ms(&spec, now_ms), last_end_ms(&own, now_ms));
+    assert_eq!([ends(20_002), ends(21_002)], [(20_000, 10_000), (20_000, 20_000)]);
+}
+
+#[test]
 fn an_alarm_that_is_changed_is_evaluated_anew_and_one_that_is_gone_not_at_all() {
     let (alarms, mut view) = (Alarms::default(), View::default());
     let name: QualifiedName = "default/busy".parse().unwrap();

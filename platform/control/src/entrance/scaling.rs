@@ -122,8 +122,11 @@ impl Entrance {
             let activities = notes.into_iter().flat_map(|held| &held.value.activities);
             Ok::<_, ApiError>(activities.map(ScalingChange::from).collect())
         })?;
-        let place = |change: &ScalingChange| format!("{:020}", u64::MAX - change.began_at_ms);
-        let placed = changes.into_iter().map(|change| (place(&change), change)).collect();
+        // By time, and where there are several of the same, as they are noted.
+        let place = |(index, change): (usize, ScalingChange)| {
+            (format!("{:020} {index:03}", u64::MAX - change.began_at_ms), change)
+        };
+        let placed = changes.into_iter().enumerate().map(place).collect();
         page(placed, query.limit, query.cursor.as_deref(), |change| change)
     }
 }

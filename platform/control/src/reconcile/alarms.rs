@@ -1,5 +1,5 @@
 //! Brings about that each alarm is in the state that its latest datapoints say: it is evaluated when a period of it ends, right
-//! after what Skiff measures in it was put.
+//! after what Skiff measures in it was put, or a second later where guests may put values.
 //!
 //! A change is in the alarm's notes, with what is to be posted of it, before anybody hears of it: the stream of events, who
 //! follows the alarm, and addresses, which `post` posts to. Nothing is written where nothing changes. What could not be read or
@@ -53,6 +53,12 @@ async fn look(context: &Context) {
     let now_ms = context.now_ms();
     let (due, stale) =
         context.objects.read(|view| (context.alarms.due(view, now_ms), view.notes_of_no_alarm()));
+    // First, since what is noted from now on of an alarm that was made anew lies in the same place.
+    if !stale.is_empty()
+        && let Err(error) = context.objects.delete_all::<AlarmNotes>(stale).await
+    {
+        warn!(%error, "notes of alarms that are gone could not be deleted; trying again");
+    }
     due.new.iter().for_each(|series| context.series.ask(series, now_ms));
     let has_evaluated = !due.ended.is_empty();
     let evaluated =
@@ -64,11 +70,6 @@ async fn look(context: &Context) {
     evaluated.await;
     if has_evaluated {
         context.objects.wakes.scaling.notify_one();
-    }
-    if !stale.is_empty()
-        && let Err(error) = context.objects.delete_all::<AlarmNotes>(stale).await
-    {
-        warn!(%error, "notes of alarms that are gone could not be deleted; trying again");
     }
 }
 
@@ -118,7 +119,7 @@ async fn change(context: &Context, alarm: &Alarm, transition: AlarmTransition) -
     let (alarm, reason) = (&written.value.alarm, &written.value.reason);
     info!(%alarm, %before, %after, %reason, "an alarm changed its state");
     for post in gave_way {
-        let url = post.url;
+        let url = post.url.without_query();
         warn!(%alarm, %url, "a change of an alarm is given up: too many of them wait to be posted");
     }
     context.events.record(happened);

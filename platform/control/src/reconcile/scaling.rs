@@ -235,7 +235,7 @@ async fn decide(context: &Context, seen: &Seen, notes: &ScalingNotes) -> Decisio
 /// What the policies follow, as far as it is known.
 async fn signals(context: &Context, spec: &ScalingSpec, now_ms: u64) -> BTreeMap<Name, Signal> {
     let longest_s = spec.policies.iter().filter_map(|policy| match policy {
-        Policy::TargetTracking(tracking) => Some(looks_back_s(tracking)),
+        Policy::TargetTracking(tracking) => Some(read_s(tracking)),
         Policy::Step(_) => None,
     });
     let running = match longest_s.max() {
@@ -268,18 +268,28 @@ async fn points(
     running: &[Option<f64>],
     now_ms: u64,
 ) -> Signal {
-    let seconds = looks_back_s(tracking).min(running.len());
+    let seconds = read_s(tracking).min(running.len());
     let values = seconds_of(context, &tracking.metric, tracking.statistic, seconds, now_ms).await;
     let tasks = &running[running.len() - seconds.min(values.len())..];
     let point = |(value, tasks): (&Option<f64>, &Option<f64>)| {
         Some(Point { value: (*value)?, tasks: (*tasks)?.round() as u32 })
     };
     let mut points: Vec<Option<Point>> = values.iter().zip(tasks).map(point).collect();
-    let is_count = matches!(tracking.statistic, Statistic::Sum | Statistic::SampleCount);
-    if matches!(tracking.metric.of, MetricOf::Custom(_)) && !is_count {
+    if is_held(tracking) {
         hold(&mut points, HELD_S);
     }
     Signal::Points(points)
+}
+
+/// How many of the latest seconds are read for a policy: those that it looks at, and those of which a point may be held in them.
+fn read_s(tracking: &TargetTracking) -> usize {
+    looks_back_s(tracking) + if is_held(tracking) { HELD_S } else { 0 }
+}
+
+/// Whether what was put last counts until something is put again; what was counted would be counted again.
+fn is_held(tracking: &TargetTracking) -> bool {
+    let is_count = matches!(tracking.statistic, Statistic::Sum | Statistic::SampleCount);
+    matches!(tracking.metric.of, MetricOf::Custom(_)) && !is_count
 }
 
 /// What a statistic says of the latest whole seconds of a series, so many; nothing of them if it can't be said. That asks for
@@ -301,5 +311,31 @@ async fn seconds_of(
             warn!(metric = %series.metric, %error, "what a service is scaled by could not be read");
             vec![]
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skiff_types::Span;
+
+    #[test]
+    fn of_a_metric_that_is_put_now_and_then_what_was_put_before_the_first_second_is_read_too() {
+        let tracking = |of: &str, statistic| TargetTracking {
+            name: "depth".parse().unwrap(),
+            metric: SeriesId {
+                of: of.parse().unwrap(),
+                metric: "queue/depth".parse().unwrap(),
+                dimensions: Default::default(),
+            },
+            statistic,
+            target: 5.into(),
+            scale_out_cooldown: Span::from_ms(1_000),
+            scale_in_cooldown: Span::from_ms(120_000),
+            disable_scale_in: false,
+        };
+        assert_eq!(read_s(&tracking("namespace:default", Statistic::Average)), 120 + HELD_S);
+        assert_eq!(read_s(&tracking("namespace:default", Statistic::Sum)), 120);
+        assert_eq!(read_s(&tracking("service:default/web", Statistic::Average)), 120);
     }
 }

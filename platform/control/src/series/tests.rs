@@ -275,6 +275,9 @@ async fn who_asks_is_remembered_for_a_while() {
     world.series.values(&custom(1), Statistic::Sum, 1_000, START_MS - 1_000, START_MS).await.unwrap();
     assert!(world.series.is_wanted(&service()));
     assert_eq!(world.series.asked(START_MS + 1_000), BTreeSet::from([service().of]));
+    // Of long ago.
+    world.sums(1_000, START_MS - 600_000, START_MS - 599_000).await;
+    assert_eq!(world.series.asked(START_MS + ASKED_MS - 1), BTreeSet::from([service().of]));
     assert!(world.series.asked(START_MS + ASKED_MS).is_empty());
     assert!(!world.series.is_wanted(&service()));
 }

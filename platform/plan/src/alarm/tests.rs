@@ -142,6 +142,9 @@ fn a_reason_is_a_sentence() {
     assert_eq!(reason(MissingData::Missing, &[]), "no datapoints were received for 5 periods of 5m");
     let many = evaluate(&spec(1, 20, MissingData::Missing), &[Some(0.0); 20], AlarmState::Ok).reason;
     assert!(many.contains("[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ...]"), "{many}");
+    // What breaches does not look as if it did not, and no number fills a page.
+    let extreme = reason(MissingData::Missing, &[Some(0.000_412_34), Some(1e300), Some(-0.25)]);
+    assert!(extreme.contains("[-0.25, 1.000e300, 0.000412]"), "{extreme}");
 }
 
 /// The same rules, written down the long way: which states are possible for each way to fill in what is missing.
