@@ -11,10 +11,12 @@
 //! are sampled, and those of tasks that are gone are forgotten; of custom series there are [`SERIES_MAX`], of which guests
 //! have so many by service or family, and by namespace, as [`guests`] says.
 
+mod glance;
 mod guests;
 mod latency;
 mod sampler;
 
+pub(crate) use glance::Glances;
 pub(crate) use sampler::Sampler;
 
 use guests::Sources;
@@ -22,7 +24,7 @@ use skiff_plan::series::{Periods, Ring, SERIES_MAX, kept_from_ms};
 use skiff_ports::metrics::GuestMetrics;
 use skiff_ports::series::{SeriesLog, SeriesPoint, SeriesQuery};
 use skiff_ports::store::StoreError;
-use skiff_types::{Datum, MetricOf, Resolution, SeriesId, Statistic, TaskId};
+use skiff_types::{Datum, MetricOf, QualifiedName, Resolution, SeriesId, Statistic, TaskId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -41,6 +43,8 @@ pub(crate) struct Series {
     kept: Mutex<Kept>,
     /// Held from before points are taken to be written until they are on the disk.
     writing: tokio::sync::Mutex<()>,
+    /// Requests that came to services in the second that ended amid the last two whole ones and the next; none once that is over.
+    glance: Mutex<BTreeMap<QualifiedName, u64>>,
     /// Values of guests that there was no room for, here or on their way.
     values_dropped: AtomicU64,
 }
@@ -114,6 +118,7 @@ impl Series {
             log,
             kept: Mutex::default(),
             writing: tokio::sync::Mutex::default(),
+            glance: Mutex::default(),
             values_dropped: AtomicU64::default(),
         }
     }
@@ -153,6 +158,7 @@ impl Series {
 
     /// Takes in what Skiff measured in the second that `at_ms` falls into.
     pub(crate) fn put(&self, at_ms: u64, points: &[(SeriesId, Datum)]) {
+        self.set_glance(BTreeMap::new());
         let mut kept = self.kept();
         kept.measured_at(at_ms);
         points.iter().for_each(|(series, datum)| kept.add(series, at_ms, datum));
@@ -237,6 +243,17 @@ impl Series {
             }
         }
         Ok(periods.values(statistic))
+    }
+
+    /// What a statistic says of a series in the second that ended amid the last whole one and the next, where `running` tasks had
+    /// what came in it; none once that is over, and of all but how many requests came to a service that is scaled.
+    pub(crate) fn glanced(&self, series: &SeriesId, statistic: Statistic, running: f64) -> Option<f64> {
+        let glance = self.glance.lock().unwrap_or_else(PoisonError::into_inner);
+        glance::value(&glance, series, statistic, running)
+    }
+
+    fn set_glance(&self, glance: BTreeMap<QualifiedName, u64>) {
+        *self.glance.lock().unwrap_or_else(PoisonError::into_inner) = glance;
     }
 
     /// Has a series measured for a while even if nothing moves, as if somebody had asked for its values.

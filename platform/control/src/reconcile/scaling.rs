@@ -1,6 +1,6 @@
 //! Brings about that a service has as many tasks as its metrics, its alarms and the clock ask for, within its bounds.
 //!
-//! `plan::scaling` decides; that is asked whenever a second was measured, and when a schedule or a cooldown says. What it decides
+//! `plan::scaling` decides; that is asked whenever a second was measured, and amid two of them, and when a schedule or a cooldown says. What it decides
 //! is written down, with what it must remember, before the service is changed by it: whoever comes after a crash carries that
 //! out first. The service is changed as by its user's word, but that its deployment is the same; the services' reconciler
 //! starts and stops the tasks.
@@ -261,7 +261,8 @@ async fn signals(context: &Context, spec: &ScalingSpec, now_ms: u64) -> BTreeMap
     signals
 }
 
-/// What a policy tracks, second by second, with how many tasks ran in each, as far back as `running` says at most.
+/// What a policy tracks, second by second, with how many tasks ran in each, as far back as `running` says at most; at last the second
+/// that ends amid two, if it was glanced at.
 async fn points(
     context: &Context,
     tracking: &TargetTracking,
@@ -277,6 +278,11 @@ async fn points(
     let mut points: Vec<Option<Point>> = values.iter().zip(tasks).map(point).collect();
     if is_held(tracking) {
         hold(&mut points, HELD_S);
+    }
+    if let Some(running) = running.last().copied().flatten()
+        && let Some(value) = context.series.glanced(&tracking.metric, tracking.statistic, running)
+    {
+        points.push(Some(Point { value, tasks: running.round() as u32 }));
     }
     Signal::Points(points)
 }

@@ -2,7 +2,7 @@
 //! end; and that it stays in a bounded space.
 
 use crate::context::Context;
-use crate::series::Sampler;
+use crate::series::{Glances, Sampler};
 use skiff_plan::series::WRITE_INTERVAL_MS;
 use skiff_types::Resolution;
 use std::sync::Arc;
@@ -11,12 +11,26 @@ use tracing::warn;
 
 /// How long after a second has ended it is looked at what came in it, in milliseconds.
 const LATE_MS: u64 = 2;
+/// How long after a second has begun it is glanced at what came within a second, in milliseconds.
+const AMID_MS: u64 = 500;
 
 pub(super) async fn run(context: Arc<Context>) {
     let (mut sampler, mut pause_s) = (Sampler::new(context.now_ms()), 1);
+    let mut glances = Glances::default();
     let (mut written_ms, mut forgotten_ms) = (0, 0);
     loop {
         let second_ms = Resolution::Second.span_ms();
+        let into_ms = context.now_ms() % second_ms;
+        if pause_s == 1 && into_ms < AMID_MS {
+            tokio::select! {
+                biased;
+                () = context.drain.begun() => {}
+                () = tokio::time::sleep(Duration::from_millis(AMID_MS - into_ms)) => {
+                    glances.glance(&context);
+                    context.objects.wakes.scaling.notify_one();
+                }
+            }
+        }
         let rest_ms = pause_s * second_ms - context.now_ms() % second_ms + LATE_MS;
         let ends = tokio::select! {
             biased;

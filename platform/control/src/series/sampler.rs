@@ -52,7 +52,7 @@ struct Counted {
     cpu_ns: u64,
     /// Responses to requests.
     answered: [u64; StatusClass::COUNT],
-    /// Requests that came: those that were answered, and those that wait for their answer.
+    /// Requests that came.
     arrived: u64,
     /// Responses to checks.
     checks: u64,
@@ -195,13 +195,17 @@ impl Seen {
     }
 }
 
+/// Requests that came: those that were answered, and those that wait for their answer.
+pub(super) fn arrived(totals: &Totals) -> u64 {
+    totals.answered().iter().sum::<u64>() + totals.in_flight + totals.queued
+}
+
 impl Counted {
     fn of(totals: &Totals) -> Self {
-        let answered = totals.answered();
         Self {
             cpu_ns: totals.cpu_ns,
-            answered,
-            arrived: answered.iter().sum::<u64>() + totals.in_flight + totals.queued,
+            answered: totals.answered(),
+            arrived: arrived(totals),
             checks: totals.checks.iter().sum(),
             request_duration: totals.request_duration,
         }
@@ -266,7 +270,7 @@ fn is_usual(metric: &MetricName) -> bool {
     })
 }
 
-fn service_of(of: &MetricOf) -> Option<&QualifiedName> {
+pub(super) fn service_of(of: &MetricOf) -> Option<&QualifiedName> {
     match of {
         MetricOf::Service(name) => Some(name),
         MetricOf::Task(_) | MetricOf::Custom(_) => None,
