@@ -5,6 +5,8 @@
 
 mod compare;
 mod cores;
+mod disk;
+mod http;
 mod load;
 mod machine;
 mod peers;

@@ -19,8 +19,14 @@ const SKIPPED: &str = "skipped.txt";
 /// Installs what PyPI has into a virtual environment, unless it is there; says so where that can't be.
 pub(crate) fn prepare() {
     if let Err(error) = install() {
-        eprintln!("tests with grpcio and with websockets are skipped: {error:#}");
+        eprintln!("tests with boto3, awscli, grpcio and websockets are skipped: {error:#}");
     }
+}
+
+/// The folder of the programs among them, Python and the AWS CLI: installed, if they are not there.
+pub(crate) fn programs() -> anyhow::Result<PathBuf> {
+    install()?;
+    Ok(root().join(FOLDER).join("bin"))
 }
 
 fn install() -> anyhow::Result<()> {
@@ -30,7 +36,7 @@ fn install() -> anyhow::Result<()> {
     if python.is_file() && fs::read(&installed).is_ok_and(|there| there == wanted) {
         return Ok(());
     }
-    eprintln!("installing clients of gRPC and of WebSockets in {FOLDER}");
+    eprintln!("installing clients of S3, of gRPC and of WebSockets in {FOLDER}");
     // Last, so that what was broken off is begun again.
     let _ = fs::remove_file(&installed);
     let make = output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));

@@ -1,11 +1,16 @@
-//! The main job, shown: from five components to answers through the load balancer, and what their cold starts cost.
+//! The main job, shown: from components to answers through the load balancer, and what their cold starts cost; then orders that a
+//! queue hands on, and images that events lead to.
 
 use crate::platform::Platform;
-use crate::shell::{build_guests, build_programs, root};
+use crate::shell::{build_guests, build_programs, find, root};
 use anyhow::bail;
 use std::net::TcpListener;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long anything may take that is waited for, and how often it is looked at.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(100);
 
 /// How to show it.
 #[derive(clap::Args)]
@@ -36,6 +41,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     }
     show_snapshot(&platform)?;
     show_daemon(&platform)?;
+    show_orders(&platform)?;
+    show_thumbnails(&platform)?;
     platform.skiff(&["status"])?;
     if args.keep {
         println!("\nIt stays up: try `target/debug/skiff ps`. End it with `kill {}`.", platform.pid());
@@ -73,20 +80,66 @@ fn show_daemon(platform: &Platform) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Orders, which a queue hands on to who fulfils them, and one that is none.
+fn show_orders(platform: &Platform) -> anyhow::Result<()> {
+    for folder in ["examples/orders", "examples/orders/fulfil"] {
+        platform.skiff(&["image", "push", folder])?;
+    }
+    platform.skiff(&["apply", "-f", "examples/orders/orders.yaml"])?;
+    println!("\nPOST http://orders.localhost/cake/300, and a message of the queue that is no order");
+    println!("{}", platform.post("orders", "/cake/300")?.trim_end());
+    platform.skiff(&["queue", "send", "orders", "no order"])?;
+    let fulfilled = ["table", "scan", "orders", "--prefix", "order/"];
+    wait_for("the order is fulfilled", || Ok(platform.skiff_output(&fulfilled)?.contains("cake")))?;
+    platform.skiff(&fulfilled)?;
+    platform.skiff(&["queue", "receive", "orders-dead", "--delete", "--wait", "20s"])?;
+    println!();
+    Ok(())
+}
+
+/// Images: by the AWS CLI, where there is one. Nothing else here speaks S3.
+fn show_thumbnails(platform: &Platform) -> anyhow::Result<()> {
+    if find("aws").is_none() || find("python3").is_none() {
+        println!(
+            "examples/thumbnails is left out: there is no AWS CLI (`pip install awscli`) or no python3 on the PATH\n"
+        );
+        return Ok(());
+    }
+    println!("examples/thumbnails/try.sh, which uploads images by the AWS CLI");
+    platform.run_script(&root().join("examples/thumbnails/try.sh"))?;
+    println!();
+    Ok(())
+}
+
+/// Waits until something holds.
+fn wait_for(what: &str, mut holds: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let started = Instant::now();
+    while !holds()? {
+        if started.elapsed() > PATIENCE {
+            bail!("waited {} s in vain until {what}", PATIENCE.as_secs());
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}
+
 /// Starts the platform: on the data that the last one which was kept has left, or on temporary data.
 ///
 /// Nobody but its user deletes what was kept, and `skiff up` itself refuses it while a platform runs on it.
 fn start(binary: &Path, keep: bool, temporary_data: &Path) -> anyhow::Result<(Platform, Duration)> {
-    let free = ["127.0.0.1:8080", "127.0.0.1:8081"].iter().all(|address| TcpListener::bind(address).is_ok());
+    let usual = ["127.0.0.1:8080", "127.0.0.1:8081", "127.0.0.1:8082"];
+    let free = usual.iter().all(|address| TcpListener::bind(address).is_ok());
     match (keep, free) {
         (true, true) => Platform::start_for_user(binary, &root().join("target/demo/data")),
         (true, false) => bail!(
-            "port 8080 or 8081 is taken, so nothing can be left there; end what holds it (if it is a platform, \
+            "port 8080, 8081 or 8082 is taken, so nothing can be left there; end what holds it (if it is a platform, \
              `target/debug/skiff status` shows its process)"
         ),
         (false, true) => Platform::start(binary, temporary_data, &[]),
-        (false, false) => {
-            Platform::start(binary, temporary_data, &["--http", "127.0.0.1:0", "--api", "127.0.0.1:0"])
-        }
+        (false, false) => Platform::start(
+            binary,
+            temporary_data,
+            &["--http", "127.0.0.1:0", "--api", "127.0.0.1:0", "--s3", "127.0.0.1:0"],
+        ),
     }
 }

@@ -62,18 +62,23 @@ enum Task {
 
 /// Folders whose packages are built for WebAssembly, each by itself: in one build the SDK's features for WASI 0.2 and
 /// 0.3, which exclude each other, would meet.
-const GUESTS: [&str; 8] = [
+const GUESTS: [&str; 11] = [
     "examples/hello",
     "examples/hello-p3",
     "examples/http-daemon",
     "examples/job",
     "examples/kv",
     "examples/orders",
+    "examples/orders/fulfil",
     "examples/table",
+    "examples/thumbnails",
     "platform/server/tests/guests",
+    "platform/server/tests/guests/events-http",
 ];
 /// Workspaces of guests, by folder.
 const GUEST_WORKSPACES: [&str; 2] = ["examples", "platform/server/tests/guests"];
+/// Those of them that have tests of their own, which run on the host.
+const TESTED_GUESTS: [&str; 2] = ["examples/orders/fulfil", "examples/thumbnails"];
 /// The SDK's workspace, which is built for the host too.
 const SDK_WORKSPACE: &str = "sdk/rust";
 
@@ -115,7 +120,10 @@ fn test(arguments: &[String]) -> anyhow::Result<()> {
     clients::tell_skipped(&skipped);
     tested?;
     if arguments.is_empty() {
-        shell::run(cargo("test").current_dir(root().join(SDK_WORKSPACE)))?;
+        shell::run(cargo("test").args(["--features", "json"]).current_dir(root().join(SDK_WORKSPACE)))?;
+        for folder in TESTED_GUESTS {
+            shell::run(cargo("test").current_dir(root().join(folder)))?;
+        }
     }
     Ok(())
 }

@@ -26,6 +26,8 @@ pub(crate) struct Platform {
     pub(crate) http: String,
     /// The API's URL.
     pub(crate) api: String,
+    /// `host:port` of the S3 endpoint.
+    pub(crate) s3: String,
     /// What API calls carry.
     pub(crate) token: String,
     /// The configuration folder, if it is not the user's.
@@ -97,7 +99,9 @@ impl Platform {
         let text = |key: &str| ready_text(&ready, key);
         let token = std::fs::read_to_string(text("token_file")?)?.trim().to_owned();
         let (http, api) = (text("http")?, format!("http://{}", text("api")?));
-        Ok((Self { binary: binary.to_owned(), child: Some(child), http, api, token, config_home }, took))
+        // None where it is switched off.
+        let s3 = ready["s3"].as_str().unwrap_or_default().to_owned();
+        Ok((Self { binary: binary.to_owned(), child: Some(child), http, api, s3, token, config_home }, took))
     }
 
     /// The process id of the supervisor.
@@ -127,6 +131,23 @@ impl Platform {
         let url = format!("http://{}{path}", self.http);
         let mut response = ureq::get(&url).header("host", format!("{service}.localhost")).call()?;
         Ok(response.body_mut().read_to_string()?)
+    }
+
+    /// The same by POST, without a body.
+    pub(crate) fn post(&self, service: &str, path: &str) -> anyhow::Result<String> {
+        let url = format!("http://{}{path}", self.http);
+        let mut response = ureq::post(&url).header("host", format!("{service}.localhost")).send_empty()?;
+        Ok(response.body_mut().read_to_string()?)
+    }
+
+    /// Runs a script of an example, which is told of this platform by its environment.
+    pub(crate) fn run_script(&self, script: &Path) -> anyhow::Result<()> {
+        let mut command = Command::new("sh");
+        command.arg(script).env("SKIFF", &self.binary).env("SKIFF_API", &self.api);
+        command.env("SKIFF_TOKEN", &self.token).env("SKIFF_HTTP", format!("http://{}", self.http));
+        command.env("SKIFF_S3", format!("http://{}", self.s3)).env("NO_PROXY", "*");
+        command.envs(config_variable(self.config_home.as_deref()));
+        run(&mut command)
     }
 
     /// A metric's series, or 0 where there is none yet.

@@ -110,7 +110,7 @@ fn webhooks(addresses: &[WebhookUrl]) -> Result<Vec<AlarmAction>, InvalidSpec> {
 }
 
 /// Whether it has a host, and no password, which nobody sends.
-fn is_plain(url: &WebhookUrl) -> bool {
+pub(crate) fn is_plain(url: &WebhookUrl) -> bool {
     let authority = url.as_str().parse::<http::Uri>().ok().and_then(|uri| uri.into_parts().authority);
     authority.is_some_and(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'))
 }

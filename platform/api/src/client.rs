@@ -3,8 +3,12 @@
 //! It does not retry, and it does not look for the platform: whoever makes it says where that is. Always holds: an
 //! error says which address was asked and, where there is something to do, what.
 
+mod access;
 mod alarm;
 mod balancer;
+mod buses;
+mod consumers;
+mod data;
 mod error;
 mod events;
 mod lines;

@@ -55,6 +55,11 @@ pub struct RegisterTaskDefinition {
     #[serde(default)]
     #[schemars(with = "text::Restart")]
     pub restart: Restart,
+    /// The role that its tasks act as: what they may do with buckets, tables, queues, buses and secrets. Nothing where none is
+    /// named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Name>")]
+    pub role: Option<Name>,
 }
 
 /// How a user says that a daemon's health is to be checked: a connection to its port is opened.
@@ -253,6 +258,10 @@ pub struct TaskDefinition {
     #[serde(default)]
     #[schemars(with = "text::Restart")]
     pub restart: Restart,
+    /// The role that its tasks act as; absent where they may do nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Name>")]
+    pub role: Option<Name>,
     /// How many sandboxes one task can have at once: what its memory allows, `concurrency` at most.
     pub sandboxes_max: u32,
     /// When it was registered, in milliseconds since 1970.

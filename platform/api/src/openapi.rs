@@ -195,7 +195,7 @@ mod tests {
         for name in ["PutListener", "PutListenerRule", "PutTargetGroup", "ExplainRequest", "FixedResponse"] {
             assert_eq!(schemas[name]["additionalProperties"], false, "{name}");
         }
-        for name in ["PutCertificate", "PutAlarm"] {
+        for name in ["PutRole", "CreateAccessKey", "PutCertificate", "PutAlarm"] {
             assert_eq!(schemas[name]["additionalProperties"], false, "{name}");
         }
         for name in

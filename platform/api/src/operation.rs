@@ -2,20 +2,23 @@
 //!
 //! Whoever adds an operation adds a variant, and the compiler names every other place that must know it.
 
+mod access;
 mod alarm;
 mod balancer;
+mod bus;
+mod consumer;
+mod data;
 mod events;
 mod metric;
 mod network;
 mod scaling;
+mod segment;
 mod service;
+mod task;
 
+use self::segment::encode_segment;
 use crate::text;
-use crate::{
-    ErrorCode, ForwardQuery, Health, Image, LogLine, LogQuery, Node, Page, PageQuery, PlatformStatus,
-    RegisterTaskDefinition, RunTask, StopTask, Task, TaskDefinition, TaskDefinitionListQuery,
-    TaskDefinitionQuery, TaskListQuery, UsageQuery, UsageReport,
-};
+use crate::{ErrorCode, Health, Node, Page, PageQuery, PlatformStatus, UsageQuery, UsageReport};
 use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
@@ -88,6 +91,57 @@ pub enum Operation {
     GetAlarm,
     ListAlarmHistory,
     DeleteAlarm,
+    PutRole,
+    ListRoles,
+    GetRole,
+    ExplainAccess,
+    DeleteRole,
+    CreateAccessKey,
+    ListAccessKeys,
+    DeleteAccessKey,
+    PutBucket,
+    ListBuckets,
+    GetBucket,
+    DeleteBucket,
+    PutTable,
+    ListTables,
+    GetTable,
+    DeleteTable,
+    GetItems,
+    WriteItems,
+    IncrementItem,
+    ScanItems,
+    PutQueue,
+    ListQueues,
+    GetQueue,
+    DeleteQueue,
+    SendMessages,
+    ReceiveMessages,
+    DeleteMessages,
+    ChangeVisibility,
+    PurgeQueue,
+    RedriveQueue,
+    PutConsumer,
+    ListConsumers,
+    GetConsumer,
+    DeleteConsumer,
+    PutBus,
+    ListBuses,
+    GetBus,
+    DeleteBus,
+    PutEvents,
+    TailEvents,
+    TestEventPattern,
+    PutEventRule,
+    ListEventRules,
+    GetEventRule,
+    DeleteEventRule,
+    PutEventTarget,
+    DeleteEventTarget,
+    PutEventSchedule,
+    ListEventSchedules,
+    GetEventSchedule,
+    DeleteEventSchedule,
     ListNodes,
     GetStatus,
     GetUsage,
@@ -136,7 +190,7 @@ pub(crate) struct Spec {
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 71] = [
+    pub const ALL: [Self; 122] = [
         Self::PushImage,
         Self::ListImages,
         Self::GetImage,
@@ -202,6 +256,57 @@ impl Operation {
         Self::GetAlarm,
         Self::ListAlarmHistory,
         Self::DeleteAlarm,
+        Self::PutRole,
+        Self::ListRoles,
+        Self::GetRole,
+        Self::ExplainAccess,
+        Self::DeleteRole,
+        Self::CreateAccessKey,
+        Self::ListAccessKeys,
+        Self::DeleteAccessKey,
+        Self::PutBucket,
+        Self::ListBuckets,
+        Self::GetBucket,
+        Self::DeleteBucket,
+        Self::PutTable,
+        Self::ListTables,
+        Self::GetTable,
+        Self::DeleteTable,
+        Self::GetItems,
+        Self::WriteItems,
+        Self::IncrementItem,
+        Self::ScanItems,
+        Self::PutQueue,
+        Self::ListQueues,
+        Self::GetQueue,
+        Self::DeleteQueue,
+        Self::SendMessages,
+        Self::ReceiveMessages,
+        Self::DeleteMessages,
+        Self::ChangeVisibility,
+        Self::PurgeQueue,
+        Self::RedriveQueue,
+        Self::PutConsumer,
+        Self::ListConsumers,
+        Self::GetConsumer,
+        Self::DeleteConsumer,
+        Self::PutBus,
+        Self::ListBuses,
+        Self::GetBus,
+        Self::DeleteBus,
+        Self::PutEvents,
+        Self::TailEvents,
+        Self::TestEventPattern,
+        Self::PutEventRule,
+        Self::ListEventRules,
+        Self::GetEventRule,
+        Self::DeleteEventRule,
+        Self::PutEventTarget,
+        Self::DeleteEventTarget,
+        Self::PutEventSchedule,
+        Self::ListEventSchedules,
+        Self::GetEventSchedule,
+        Self::DeleteEventSchedule,
         Self::ListNodes,
         Self::GetStatus,
         Self::GetUsage,
@@ -256,7 +361,9 @@ impl Operation {
     pub fn request_bytes_max(self) -> u64 {
         match self.request() {
             Body::Empty => 0,
+            Body::Json(_) if matches!(self, Self::WriteItems | Self::SendMessages) => crate::DATA_BYTES_MAX,
             Body::Json(_) | Body::JsonLines(_) => crate::REQUEST_BYTES_MAX as u64,
+            Body::Raw(_) if self == Self::PutEvents => crate::EVENTS_BYTES_MAX,
             Body::Raw(_) => crate::IMAGE_BYTES_MAX,
         }
     }
@@ -344,123 +451,59 @@ impl Operation {
             | Self::GetAlarm
             | Self::ListAlarmHistory
             | Self::DeleteAlarm => self.alarm_spec(),
+            Self::PutRole
+            | Self::ListRoles
+            | Self::GetRole
+            | Self::ExplainAccess
+            | Self::DeleteRole
+            | Self::CreateAccessKey
+            | Self::ListAccessKeys
+            | Self::DeleteAccessKey => self.access_spec(),
+            Self::PutBucket | Self::ListBuckets | Self::GetBucket | Self::DeleteBucket => self.bucket_spec(),
+            Self::PutTable
+            | Self::ListTables
+            | Self::GetTable
+            | Self::DeleteTable
+            | Self::GetItems
+            | Self::WriteItems
+            | Self::IncrementItem
+            | Self::ScanItems => self.table_spec(),
+            Self::PutQueue
+            | Self::ListQueues
+            | Self::GetQueue
+            | Self::DeleteQueue
+            | Self::SendMessages
+            | Self::ReceiveMessages
+            | Self::DeleteMessages
+            | Self::ChangeVisibility
+            | Self::PurgeQueue
+            | Self::RedriveQueue => self.queue_spec(),
+            Self::PutConsumer | Self::ListConsumers | Self::GetConsumer | Self::DeleteConsumer => {
+                self.consumer_spec()
+            }
+            Self::PutBus
+            | Self::ListBuses
+            | Self::GetBus
+            | Self::DeleteBus
+            | Self::PutEvents
+            | Self::TailEvents
+            | Self::TestEventPattern => self.bus_spec(),
+            Self::PutEventRule
+            | Self::ListEventRules
+            | Self::GetEventRule
+            | Self::DeleteEventRule
+            | Self::PutEventTarget
+            | Self::DeleteEventTarget => self.event_rule_spec(),
+            Self::PutEventSchedule
+            | Self::ListEventSchedules
+            | Self::GetEventSchedule
+            | Self::DeleteEventSchedule => self.event_schedule_spec(),
             Self::ListNodes
             | Self::GetStatus
             | Self::GetUsage
             | Self::GetHealth
             | Self::GetMetrics
             | Self::GetOpenApi => self.platform_spec(),
-        }
-    }
-
-    fn image_spec(self) -> Spec {
-        const ONE: &str = "/v1/namespaces/{namespace}/images/{reference}";
-        let spec = |method, path, summary| Spec::new(method, path, "images", summary);
-        match self {
-            Self::PushImage => spec(
-                Method::PUT,
-                ONE,
-                "Stores a component under a repository and tag; the tag is moved if it is there.",
-            )
-            .if_match()
-            .request(Body::Raw("application/wasm"))
-            .response(200, Body::Json(of::<Image>)),
-            Self::ListImages => {
-                spec(Method::GET, "/v1/namespaces/{namespace}/images", "Lists images by their tags.")
-                    .query(of::<PageQuery>)
-                    .response(200, Body::Json(of::<Page<Image>>))
-            }
-            Self::GetImage => spec(Method::GET, ONE, "Shows an image, by tag or by digest.")
-                .response(200, Body::Json(of::<Image>))
-                .errors(&[ErrorCode::NotFound]),
-            Self::DeleteImage => spec(
-                Method::DELETE,
-                ONE,
-                "Removes a tag. What a task definition still names stays until it is deregistered.",
-            )
-            .if_match()
-            .response(204, Body::Empty)
-            .errors(&[ErrorCode::NotFound]),
-            other => unreachable!("{other:?} is no operation on images"),
-        }
-    }
-
-    fn definition_spec(self) -> Spec {
-        const ALL: &str = "/v1/namespaces/{namespace}/task-definitions";
-        const ONE: &str = "/v1/namespaces/{namespace}/task-definitions/{definition}";
-        let spec = |method, path, summary| Spec::new(method, path, "task definitions", summary);
-        match self {
-            Self::RegisterTaskDefinition => spec(
-                Method::POST,
-                ALL,
-                "Checks and compiles an image's component and registers the next revision of a family.",
-            )
-            .request(Body::Json(of::<RegisterTaskDefinition>))
-            .response(200, Body::Json(of::<TaskDefinition>))
-            .errors(&[ErrorCode::NotFound, ErrorCode::FailedPrecondition, ErrorCode::ResourceExhausted]),
-            Self::ListTaskDefinitions => {
-                spec(Method::GET, ALL, "Lists task definitions by family, newest revision first.")
-                    .query(of::<TaskDefinitionListQuery>)
-                    .response(200, Body::Json(of::<Page<TaskDefinition>>))
-            }
-            Self::GetTaskDefinition => spec(Method::GET, ONE, "Shows a task definition.")
-                .query(of::<TaskDefinitionQuery>)
-                .response(200, Body::Json(of::<TaskDefinition>))
-                .errors(&[ErrorCode::NotFound]),
-            Self::DeregisterTaskDefinition => spec(
-                Method::DELETE,
-                ONE,
-                "Deregisters a revision that no service and no task uses. It must be named with its revision.",
-            )
-            .response(204, Body::Empty)
-            .errors(&[ErrorCode::NotFound, ErrorCode::FailedPrecondition]),
-            other => unreachable!("{other:?} is no operation on task definitions"),
-        }
-    }
-
-    fn task_spec(self) -> Spec {
-        const ALL: &str = "/v1/namespaces/{namespace}/tasks";
-        let spec = |method, path, summary| Spec::new(method, path, "tasks", summary);
-        match self {
-            Self::RunTask => spec(Method::POST, ALL, "Runs a one-off task of a command to its end.")
-                .request(Body::Json(of::<RunTask>))
-                .response(200, Body::Json(of::<Task>))
-                .errors(&[ErrorCode::NotFound, ErrorCode::FailedPrecondition, ErrorCode::ResourceExhausted]),
-            Self::ListTasks => spec(Method::GET, ALL, "Lists tasks, newest first; ended ones for a while.")
-                .query(of::<TaskListQuery>)
-                .response(200, Body::Json(of::<Page<Task>>)),
-            Self::GetTask => spec(Method::GET, "/v1/namespaces/{namespace}/tasks/{task}", "Shows a task.")
-                .response(200, Body::Json(of::<Task>))
-                .errors(&[ErrorCode::NotFound]),
-            Self::StopTask => spec(
-                Method::POST,
-                "/v1/namespaces/{namespace}/tasks/{task}/stop",
-                "Stops a task; one that has ended stays as it is.",
-            )
-            .request(Body::Json(of::<StopTask>))
-            .response(200, Body::Json(of::<Task>))
-            .errors(&[ErrorCode::NotFound]),
-            Self::ForwardTask => spec(
-                Method::POST,
-                "/v1/namespaces/{namespace}/tasks/{task}/forward",
-                "Makes this connection one to a port of a command's task: it is upgraded to `skiff-forward`.",
-            )
-            .query(of::<ForwardQuery>)
-            .response(101, Body::Empty)
-            .errors(&[
-                ErrorCode::NotFound,
-                ErrorCode::FailedPrecondition,
-                ErrorCode::ResourceExhausted,
-            ]),
-            Self::ReadLogs => spec(
-                Method::GET,
-                "/v1/namespaces/{namespace}/logs",
-                "Streams the lines that tasks wrote to stdout and stderr, oldest first.",
-            )
-            .query(of::<LogQuery>)
-            .response(200, Body::JsonLines(of::<LogLine>))
-            .errors(&[ErrorCode::NotFound]),
-            other => unreachable!("{other:?} is no operation on tasks"),
         }
     }
 
@@ -536,26 +579,16 @@ fn parameter_schema(name: &'static str) -> SchemaOf {
         "namespace" => of::<text::Namespace>,
         "reference" => of::<text::ImageReference>,
         "definition" => of::<text::TaskDefinitionReferenceText>,
-        "service" | "security_group" | "listener" | "rule" | "target_group" | "certificate" | "alarm" => {
+        "service" | "security_group" | "listener" | "rule" | "target_group" | "certificate" | "alarm"
+        | "role" => of::<text::Name>,
+        "bucket" | "table" | "queue" | "consumer" | "bus" | "event_rule" | "target" | "event_schedule" => {
             of::<text::Name>
         }
+        "access_key" => of::<text::AccessKeyId>,
         "metric" => of::<text::MetricName>,
         "task" => of::<text::TaskId>,
         other => unreachable!("{other} is no parameter of a path"),
     }
-}
-
-/// Percent-encodes all but RFC 3986's unreserved characters and the `:` and `@` that a segment may hold.
-fn encode_segment(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~:@".contains(&byte) {
-            encoded.push(byte as char);
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]

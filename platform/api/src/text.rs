@@ -109,6 +109,7 @@ text_schemas! {
         "at(YYYY-MM-DDTHH:MM:SS), rate(N minutes) or cron(MINUTES HOURS DAY-OF-MONTH MONTH DAY-OF-WEEK YEAR), as EventBridge \
          Scheduler has them.", "cron(0 9 ? * MON-FRI *)";
     Zone as "Zone": "A time zone of the IANA database.", "Europe/Berlin";
+    LocalTime as "LocalTime": "A date and a time as a clock on a wall shows them.", "2026-11-20T13:00:00";
     WebhookUrl as "WebhookUrl": "An address of HTTP or HTTPS.", "https://example.com/alarms";
     NodeId as "NodeId": "A node's id: a DNS label.", "local";
     PlacementConstraint as "PlacementConstraint":
@@ -118,13 +119,21 @@ text_schemas! {
         "Which node is taken: spread(instance), spread(attribute:NAME), binpack(cpu), binpack(memory) or random.",
         "spread(attribute:zone)";
     OvercommitFactor as "OvercommitFactor": "From 1 to 10000, with two decimals at most.", "1.5";
+    Grant as "Grant":
+        "What a role allows: an action, all of a kind like bucket:*, or *; then NAME (with all in it) or NAME/PATH, with * for any \
+         characters.", "bucket:read uploads/images/*";
+    AccessKeyId as "AccessKeyId": "SKIF and 16 of A-Z and 2-7.", "SKIFABCDEFGHIJKLMNOP";
     Matcher as "Matcher": "Statuses that are a success: numbers and ranges of them, joined by commas.", "200-299,302";
 }
 
 enum_schemas! {
     Transport as "Transport": "A transport protocol.", ["tcp", "udp"];
     Direction as "Direction": "Which way a rule or a flow looks.", ["ingress", "egress"];
-    Kind as "Kind": "What a task does, read off its component's exports.", ["http", "command"];
+    AccessAction as "AccessAction": "What may be done to something.", [
+        "bucket:read", "bucket:write", "bucket:delete", "bucket:manage", "table:read", "table:write", "queue:send", "queue:receive",
+        "bus:put", "secret:read"
+    ];
+    Kind as "Kind": "What a task does, read off its component's exports.", ["http", "command", "event"];
     Adjustment as "Adjustment": "What the number of a step means.", [
         "ChangeInCapacity", "PercentChangeInCapacity", "ExactCapacity"
     ];
@@ -144,6 +153,7 @@ enum_schemas! {
     SchedulingStrategy as "SchedulingStrategy":
         "Whether there are as many tasks as are desired, or one on each node that comes into question.", ["REPLICA", "DAEMON"];
     AlarmState as "AlarmState": "What an alarm says.", ["OK", "ALARM", "INSUFFICIENT_DATA"];
+    Missed as "Missed": "What becomes of times of a schedule that passed while nobody looked.", ["skip", "once", "all"];
     Comparison as "Comparison": "How a datapoint breaches a threshold.", [
         "GreaterThanThreshold", "GreaterThanOrEqualToThreshold", "LessThanThreshold", "LessThanOrEqualToThreshold"
     ];
@@ -329,12 +339,15 @@ mod tests {
                 "Dimensions" => takes::<skiff_types::Dimensions>(example),
                 "Statistic" => takes::<skiff_types::Statistic>(example),
                 "WebhookUrl" => takes::<skiff_types::WebhookUrl>(example),
+                "LocalTime" => takes::<skiff_types::LocalTime>(example),
                 "Schedule" => takes::<skiff_types::Schedule>(example),
                 "Zone" => takes::<skiff_types::Zone>(example),
                 "NodeId" => takes::<skiff_types::NodeId>(example),
                 "PlacementConstraint" => takes::<skiff_types::PlacementConstraint>(example),
                 "PlacementStrategy" => takes::<skiff_types::PlacementStrategy>(example),
                 "OvercommitFactor" => takes::<skiff_types::OvercommitFactor>(example),
+                "Grant" => takes::<skiff_types::Grant>(example),
+                "AccessKeyId" => takes::<skiff_types::AccessKeyId>(example),
                 "Matcher" => takes::<skiff_types::Matcher>(example),
                 other => panic!("{other} is not checked"),
             };
@@ -349,6 +362,7 @@ mod tests {
                 let taken = match *name {
                     "Transport" => takes::<skiff_types::Transport>(value),
                     "Direction" => takes::<skiff_types::Direction>(value),
+                    "AccessAction" => takes::<skiff_types::AccessAction>(value),
                     "Kind" => takes::<skiff_types::Kind>(value),
                     "Adjustment" => takes::<skiff_types::Adjustment>(value),
                     "CircuitBreaker" => takes::<skiff_types::CircuitBreaker>(value),
@@ -360,6 +374,7 @@ mod tests {
                     "SchedulingStrategy" => takes::<skiff_types::SchedulingStrategy>(value),
                     "AlarmState" => takes::<skiff_types::AlarmState>(value),
                     "Comparison" => takes::<skiff_types::Comparison>(value),
+                    "Missed" => takes::<skiff_types::Missed>(value),
                     "MissingData" => takes::<skiff_types::MissingData>(value),
                     "EventSource" => takes::<skiff_types::EventSource>(value),
                     "EventLevel" => takes::<skiff_types::EventLevel>(value),

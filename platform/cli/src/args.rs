@@ -4,16 +4,23 @@ mod alarm;
 mod apply;
 mod balancer;
 mod bench;
+mod bucket;
+mod bus;
 mod certificate;
+mod consumer;
 mod daemon;
+mod definition;
 mod events;
 mod health_check;
 mod metrics;
 mod network;
 mod placement;
 mod platform;
+mod queue;
+mod role;
 mod rollout;
 mod scaling;
+mod table;
 mod tasks;
 mod usage;
 
@@ -24,8 +31,17 @@ pub(crate) use balancer::{
     RuleListArgs, TargetGroupCommand, TargetGroupCreateArgs,
 };
 pub(crate) use bench::{BenchCommand, ColdStartArgs};
+pub(crate) use bucket::BucketCommand;
+pub(crate) use bus::{
+    BusCommand, EventCommand, EventPutArgs, EventRulePutArgs, ScheduleCommand, SchedulePutArgs,
+    TargetCommand, TargetPutArgs,
+};
 pub(crate) use certificate::{CertificateCommand, CertificateImportArgs};
+pub(crate) use consumer::{ConsumerCommand, ConsumerPutArgs};
 pub(crate) use daemon::DaemonArgs;
+pub(crate) use definition::{
+    ImageCommand, TaskDefinitionCommand, TaskDefinitionListArgs, TaskDefinitionShowArgs,
+};
 pub(crate) use events::EventsArgs;
 pub(crate) use health_check::HealthCheckArgs;
 pub(crate) use metrics::{MetricsArgs, MetricsCommand, MetricsListArgs, MetricsPutArgs};
@@ -34,17 +50,18 @@ pub(crate) use network::{
     SecurityGroupCreateArgs,
 };
 pub(crate) use placement::{NodesCommand, PlacementArgs, SchedulingArgs};
-pub use platform::{AccessLog, AccessLogFormat, ApiAddress, CompileArgs, Tls, UpArgs, WorkerArgs};
+pub use platform::{AccessLog, AccessLogFormat, ApiAddress, CompileArgs, S3Address, Tls, UpArgs, WorkerArgs};
+pub(crate) use queue::{QueueCommand, QueueReceiveArgs, QueueSendArgs};
+pub(crate) use role::{KeyCommand, RoleCommand, RoleExplainArgs, RolePutArgs};
 pub(crate) use rollout::{DeploymentArgs, RollbackArgs, RolloutCommand, ScaleArgs};
 pub(crate) use scaling::{ScalingCommand, ScalingPutArgs};
+pub(crate) use table::{ItemPutArgs, ItemScanArgs, TableCommand};
 pub(crate) use tasks::{PsArgs, TaskCommand, TaskListArgs, TaskStopArgs};
 pub(crate) use usage::{CompletionsArgs, ManArgs, UsageArgs, UsageBy};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use skiff_api::TaskDefinitionReference;
 use skiff_types::{
-    CpuUnits, HostPattern, ImageReference, Listen, MemorySize, Name, Namespace, PathPrefix, Restart, Reuse,
-    ScaleToZero, Span, TaskDefinitionId,
+    CpuUnits, HostPattern, Listen, MemorySize, Name, Namespace, PathPrefix, Restart, Reuse, ScaleToZero, Span,
 };
 use std::path::PathBuf;
 
@@ -151,8 +168,10 @@ pub enum Command {
         #[command(subcommand)]
         command: TaskDefinitionCommand,
     },
-    /// List and remove images
-    #[command(after_help = "Examples:\n  skiff image ls\n  skiff image rm hello:latest")]
+    /// List, push and remove images
+    #[command(
+        after_help = "Examples:\n  skiff image ls\n  skiff image push .\n  skiff image rm hello:latest"
+    )]
     Image {
         /// What to do.
         #[command(subcommand)]
@@ -179,7 +198,7 @@ pub enum Command {
         #[command(subcommand)]
         command: ListenerCommand,
     },
-    /// Manage the rules of listeners: what becomes of which requests; and explain them
+    /// Manage rules: of listeners, what becomes of which requests; of buses, where which events go
     #[command(after_help = balancer::RULE_HELP)]
     Rule {
         /// What to do.
@@ -199,6 +218,76 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: CertificateCommand,
+    },
+    /// Manage buses: where events are put, and rules take them from
+    #[command(after_help = bus::BUS_HELP)]
+    Bus {
+        /// What to do.
+        #[command(subcommand)]
+        command: BusCommand,
+    },
+    /// Manage the targets of the rules of buses: where events go
+    #[command(after_help = bus::TARGET_HELP)]
+    Target {
+        /// What to do.
+        #[command(subcommand)]
+        command: TargetCommand,
+    },
+    /// Put events on a bus, look on, and try patterns
+    #[command(after_help = bus::EVENT_HELP)]
+    Event {
+        /// What to do.
+        #[command(subcommand)]
+        command: EventCommand,
+    },
+    /// Manage schedules: what happens when it is time
+    #[command(after_help = bus::SCHEDULE_HELP)]
+    Schedule {
+        /// What to do.
+        #[command(subcommand)]
+        command: ScheduleCommand,
+    },
+    /// Manage roles: what tasks and outside clients may do; and explain them
+    #[command(after_help = role::ROLE_HELP)]
+    Role {
+        /// What to do.
+        #[command(subcommand)]
+        command: RoleCommand,
+    },
+    /// Manage access keys: by what outside clients act as roles
+    #[command(after_help = role::KEY_HELP)]
+    Key {
+        /// What to do.
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+    /// Manage buckets: where objects are kept, by S3
+    #[command(after_help = bucket::BUCKET_HELP)]
+    Bucket {
+        /// What to do.
+        #[command(subcommand)]
+        command: BucketCommand,
+    },
+    /// Manage tables, and read and write their items
+    #[command(after_help = table::TABLE_HELP)]
+    Table {
+        /// What to do.
+        #[command(subcommand)]
+        command: TableCommand,
+    },
+    /// Manage queues, and send and receive their messages
+    #[command(after_help = queue::QUEUE_HELP)]
+    Queue {
+        /// What to do.
+        #[command(subcommand)]
+        command: QueueCommand,
+    },
+    /// Have services be given the messages of queues
+    #[command(after_help = consumer::CONSUMER_HELP)]
+    Consumer {
+        /// What to do.
+        #[command(subcommand)]
+        command: ConsumerCommand,
     },
     /// Make resources what a document says: services, listeners, rules and all others
     Apply(ApplyArgs),
@@ -293,6 +382,10 @@ pub enum Template {
     HttpP3,
     /// A command that runs to its end
     Job,
+    /// A handler of events, for WASI 0.2
+    Event,
+    /// A consumer of a queue's messages, for WASI 0.2
+    Queue,
 }
 
 /// `skiff build`.
@@ -381,6 +474,10 @@ pub struct DeployArgs {
     /// manifest's `security-groups`, else those the service has, else `default`]
     #[arg(long = "security-group", value_name = "NAME")]
     pub security_groups: Vec<Name>,
+    /// The role that its tasks act as, and by which they reach buckets, tables, queues, buses and secrets; see `skiff role`
+    /// [default: the manifest's `role`, else none, which reaches nothing]
+    #[arg(long, value_name = "NAME")]
+    pub role: Option<Name>,
     /// No task after so long without a request, like 5m; the next request has one started and waits for it: a time from 1s to
     /// 7d, or never [default: the manifest's `scale-to-zero`, else as it is, else never]
     #[arg(long, value_name = "TIME")]
@@ -423,6 +520,10 @@ pub struct RunArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "its fields say it")]
     pub daemon: DaemonArgs,
+    /// The role that the task acts as, and by which it reaches buckets, tables, queues, buses and secrets; see `skiff role`
+    /// [default: the manifest's `role`, else none, which reaches nothing]
+    #[arg(long, value_name = "NAME")]
+    pub role: Option<Name>,
     /// What becomes of the task when its program ends: never, on-failure or always [default: the manifest's `restart`, else
     /// never]
     #[arg(long, value_name = "POLICY")]
@@ -450,63 +551,6 @@ pub enum ServiceCommand {
     Show {
         /// The service
         name: Name,
-    },
-}
-
-/// `skiff taskdef …`.
-#[derive(Debug, Subcommand)]
-#[allow(missing_docs, reason = "the help says it")]
-pub enum TaskDefinitionCommand {
-    /// List task definitions
-    Ls(TaskDefinitionListArgs),
-    /// Show a task definition
-    Show(TaskDefinitionShowArgs),
-    /// Deregister revisions that nothing uses
-    #[command(after_help = "Examples:\n  skiff taskdef rm hello:1 hello:2")]
-    Rm {
-        /// The revisions
-        #[arg(required = true, value_name = "FAMILY:REVISION")]
-        definitions: Vec<TaskDefinitionId>,
-    },
-}
-
-/// `skiff taskdef ls`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  skiff taskdef ls\n  skiff taskdef ls --family hello")]
-pub struct TaskDefinitionListArgs {
-    /// Only this family's
-    #[arg(long, value_name = "NAME")]
-    pub family: Option<Name>,
-}
-
-/// `skiff taskdef show`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  skiff taskdef show hello                    the newest revision
-  skiff taskdef show hello:3 --reveal LOG     with the value of one environment variable")]
-pub struct TaskDefinitionShowArgs {
-    /// The family, or one revision of it
-    #[arg(value_name = "FAMILY[:REVISION]")]
-    pub definition: TaskDefinitionReference,
-    /// Print the value of this environment variable; may be given many times
-    #[arg(long, value_name = "KEY")]
-    pub reveal: Vec<String>,
-}
-
-/// `skiff image …`.
-#[derive(Debug, Subcommand)]
-#[allow(missing_docs, reason = "the help says it")]
-pub enum ImageCommand {
-    /// List images
-    #[command(after_help = "Examples:\n  skiff image ls\n  skiff image ls --output json")]
-    Ls,
-    /// Remove tags; what a task definition still names stays
-    #[command(after_help = "Examples:\n  skiff image rm hello:latest")]
-    Rm {
-        /// The images
-        #[arg(required = true, value_name = "IMAGE")]
-        images: Vec<ImageReference>,
     },
 }
 

@@ -101,6 +101,7 @@ pub(crate) struct Settings {
     pub(crate) health_check: HealthCheckSpec,
     pub(crate) stop_timeout: Option<Span>,
     pub(crate) restart: Restart,
+    pub(crate) role: Option<Name>,
 }
 
 impl Artifact {
@@ -167,6 +168,15 @@ impl Artifact {
             health_check,
             stop_timeout: daemon.stop_timeout.or(manifest.and_then(|manifest| manifest.stop_timeout)),
             restart: manifest.and_then(|manifest| manifest.restart).unwrap_or_default(),
+            role: manifest.and_then(|manifest| manifest.role.clone()),
+        }
+    }
+
+    /// Pushes what is not pushed yet; the image that it is.
+    pub(crate) async fn push(&self, context: &Context, client: &Client) -> anyhow::Result<ImageReference> {
+        match &self.content {
+            Content::Image(image) => Ok(image.clone()),
+            Content::Component(component) => push(context, client, &self.name, &component.bytes).await,
         }
     }
 
@@ -177,10 +187,7 @@ impl Artifact {
         client: &Client,
         settings: Settings,
     ) -> anyhow::Result<TaskDefinition> {
-        let image = match &self.content {
-            Content::Image(image) => image.clone(),
-            Content::Component(component) => push(context, client, &self.name, &component.bytes).await?,
-        };
+        let image = self.push(context, client).await?;
         let body = RegisterTaskDefinition {
             family: self.name.clone(),
             image,
@@ -193,6 +200,7 @@ impl Artifact {
             health_check: settings.health_check,
             stop_timeout: settings.stop_timeout,
             restart: settings.restart,
+            role: settings.role,
         };
         let step = progress::step(if settings.snapshot { "initialising and compiling" } else { "compiling" });
         let definition = client.register_task_definition(&context.namespace, &body).await?;

@@ -70,7 +70,11 @@ async fn measure_file(
 ) -> anyhow::Result<(Vec<ColdStartSample>, Vec<Trial>)> {
     let component = artifact::read_component(path)?;
     if component.report.kind != Kind::Http {
-        return Err(usage(format!("{} is a command; only http components have cold starts", path.display())));
+        let kind = component.report.kind;
+        return Err(usage(format!(
+            "{} is of kind {kind}; only http components have cold starts",
+            path.display()
+        )));
     }
     let mut trials = Trials::new(context, client, &args.path).await?;
     let measured = tokio::select! {

@@ -16,6 +16,9 @@ pub struct ConnectionFile {
     pub http: String,
     /// Where the API listens: `host:port`.
     pub api: String,
+    /// Where buckets are reached by S3, if anywhere: `host:port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub s3: Option<String>,
     /// The file that holds the token.
     pub token_file: PathBuf,
     /// Where the platform keeps everything.
@@ -131,6 +134,7 @@ mod tests {
         ConnectionFile {
             http: "127.0.0.1:8080".to_owned(),
             api: "127.0.0.1:8081".to_owned(),
+            s3: None,
             token_file: folder.join("token"),
             data_dir: folder.to_owned(),
             pid,

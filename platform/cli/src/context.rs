@@ -89,7 +89,7 @@ mod tests {
         let token_file = folder.join("token");
         std::fs::write(&token_file, "found").unwrap();
         let (http, api) = ("127.0.0.1:8080".to_owned(), "127.0.0.1:8081".to_owned());
-        ConnectionFile { http, api, token_file, data_dir: folder.to_owned(), pid: 1 }
+        ConnectionFile { http, api, s3: None, token_file, data_dir: folder.to_owned(), pid: 1 }
     }
 
     #[test]

@@ -71,6 +71,7 @@ fn details(definition: &TaskDefinition) -> String {
         ("Memory of a sandbox", format!("{} at least", human::bytes(component.minimum_memory_bytes))),
         ("Snapshot", snapshot(definition)),
         ("Security groups", security_groups(&definition.security_groups)),
+        ("Role", or_none(definition.role.as_ref())),
         ("Port", or_none(definition.port)),
         ("Health check", or_none(definition.health_check.as_ref().map(health_check))),
         ("Stop timeout", or_none(definition.stop_timeout)),

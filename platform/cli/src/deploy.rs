@@ -3,7 +3,7 @@
 use crate::args::DeployArgs;
 use crate::artifact::{Artifact, Source};
 use crate::context::Context;
-use crate::{alarms, human, output, progress, rollout, services};
+use crate::{alarms, consumers, human, output, progress, rollout, services};
 use serde::Serialize;
 use skiff_api::{PutService, Service, TaskDefinition, TaskDefinitionReference};
 use skiff_types::Kind;
@@ -24,10 +24,12 @@ pub(crate) async fn run(context: &Context, args: &DeployArgs) -> anyhow::Result<
     limits.concurrency = args.concurrency.or(limits.concurrency);
     limits.reuse = args.reuse.or(limits.reuse);
     settings.snapshot = args.snapshot.unwrap_or(settings.snapshot);
+    settings.role = args.role.clone().or(settings.role);
     let newest = TaskDefinitionReference { family: artifact.name.clone(), revision: None };
     let body = put_body(args, &artifact, newest);
     // What will be refused leaves no revision behind.
     client.check_service(&context.namespace, &artifact.name, &body).await?;
+    consumers::check_of_manifest(context, &client, &artifact).await?;
     let definition = artifact.register(context, &client, settings).await?;
     progress::note(memory_note(&definition));
     if definition.component.kind == Kind::Command && definition.port.is_none() {
@@ -43,6 +45,7 @@ pub(crate) async fn run(context: &Context, args: &DeployArgs) -> anyhow::Result<
     if let Some(scaling) = artifact.manifest.as_ref().and_then(|manifest| manifest.scaling.as_ref()) {
         client.put_scaling(&context.namespace, &artifact.name, scaling, None).await?;
     }
+    consumers::put_of_manifest(context, &client, &artifact).await?;
     if !args.no_wait {
         service = rollout::wait(context, &client, &service).await?;
     }
@@ -81,7 +84,7 @@ fn memory_note(definition: &TaskDefinition) -> String {
     let memory = definition.limits.memory;
     let each = human::bytes(definition.component.minimum_memory_bytes);
     match definition.component.kind {
-        Kind::Http => format!(
+        Kind::Http | Kind::Event => format!(
             "{memory} of memory allow each task {} at once ({each} each at least)",
             human::count(definition.sandboxes_max.into(), "sandbox"),
         ),

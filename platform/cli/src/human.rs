@@ -76,6 +76,11 @@ pub(crate) fn first(items: &[String], most: usize, between: &str) -> String {
     if left.is_empty() { shown } else { format!("{shown}{between}and {} more", left.len()) }
 }
 
+/// What somebody else chose to say, as a terminal may have it: without characters that move its cursor, or worse. Lines stay lines.
+pub(crate) fn harmless(text: &str) -> String {
+    text.replace(|char: char| char.is_control() && !matches!(char, '\n' | '\t'), " ")
+}
+
 fn three_digits(value: f64) -> String {
     match value {
         _ if value < 9.995 => format!("{value:.2}"),
@@ -117,6 +122,11 @@ mod tests {
         let printed = [0, 119, 120, 7_199, 7_200, 172_800].map(|seconds| age(0, seconds * 1_000));
         assert_eq!(printed, ["0s", "119s", "2m", "119m", "2h", "2d"]);
         assert_eq!(age(5_000, 1_000), "0s", "a clock that runs ahead is no reason to fail");
+    }
+
+    #[test]
+    fn what_others_say_is_text_alone() {
+        assert_eq!(harmless("a\u{1b}[2Jb\r\u{9b}c\n\td é"), "a [2Jb  c\n\td é");
     }
 
     #[test]

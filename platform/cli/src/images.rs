@@ -1,9 +1,11 @@
 //! `skiff image …`.
 
+use crate::artifact::{Artifact, Source};
 use crate::context::{Context, all_pages};
+use crate::failure::usage;
 use crate::{human, output, progress};
 use skiff_api::{Image, PageQuery};
-use skiff_types::ImageReference;
+use skiff_types::{ImageReference, Name};
 
 pub(crate) async fn list(context: &Context) -> anyhow::Result<()> {
     let client = &context.client()?;
@@ -13,6 +15,20 @@ pub(crate) async fn list(context: &Context) -> anyhow::Result<()> {
     })
     .await?;
     context.output.print(&images, || table(&images, human::now_ms()))?;
+    Ok(())
+}
+
+/// Pushes what a project or a file holds, and registers nothing.
+pub(crate) async fn push(context: &Context, source: &str, name: Option<&Name>) -> anyhow::Result<()> {
+    let client = context.client()?;
+    let source = Source::find(source)?;
+    if let Source::Image(image) = &source {
+        return Err(usage(format!(
+            "there is no file or folder {image}; name a project's folder, or a component's file"
+        )));
+    }
+    let image = Artifact::prepare(&source, name)?.push(context, &client).await?;
+    context.output.print(&image, || image.to_string())?;
     Ok(())
 }
 

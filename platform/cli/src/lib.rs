@@ -5,24 +5,31 @@
 //! prints JSON alone; the exit code is 0 for done, 1 for failed, 2 for wrong usage, 3 where `apply` was asked whether
 //! something differs, or that of a task that was run.
 
+mod access_keys;
 mod actions;
 mod alarms;
 mod apply;
 mod args;
 mod artifact;
 mod bench;
+mod buckets;
 mod build;
+mod bus_events;
+mod buses;
 mod certificates;
 mod change;
 mod completions;
+mod consumers;
 mod context;
 mod definitions;
 mod deploy;
+mod event_rules;
 mod events;
 mod failure;
 mod forward;
 mod human;
 mod images;
+mod input;
 mod listeners;
 mod logs;
 mod man;
@@ -32,14 +39,18 @@ mod new;
 mod nodes;
 mod output;
 mod progress;
+mod queues;
+mod roles;
 mod rollout;
 mod rules;
 mod run;
 mod scaling;
+mod schedules;
 mod security_groups;
 mod services;
 mod settings;
 mod status;
+mod tables;
 mod target_groups;
 mod targets;
 mod tasks;
@@ -49,7 +60,8 @@ pub mod connection;
 pub mod manifest;
 
 pub use args::{
-    AccessLog, AccessLogFormat, ApiAddress, Cli, Command, CompileArgs, GlobalArgs, Tls, UpArgs, WorkerArgs,
+    AccessLog, AccessLogFormat, ApiAddress, Cli, Command, CompileArgs, GlobalArgs, S3Address, Tls, UpArgs,
+    WorkerArgs,
 };
 
 use args::{
@@ -104,6 +116,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         },
         Command::Image { command } => match command {
             ImageCommand::Ls => images::list(&context).await?,
+            ImageCommand::Push { source, name } => images::push(&context, &source, name.as_ref()).await?,
             ImageCommand::Rm { images } => images::remove(&context, &images).await?,
         },
         Command::Sg { command } => match command {
@@ -122,6 +135,16 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Rule { command } => rules::run(&context, &command).await?,
         Command::TargetGroup { command } => target_groups::run(&context, &command).await?,
         Command::Cert { command } => certificates::run(&context, &command).await?,
+        Command::Bucket { command } => buckets::run(&context, &command).await?,
+        Command::Table { command } => tables::run(&context, &command).await?,
+        Command::Queue { command } => queues::run(&context, &command).await?,
+        Command::Consumer { command } => consumers::run(&context, &command).await?,
+        Command::Bus { command } => buses::run(&context, &command).await?,
+        Command::Target { command } => event_rules::targets(&context, &command).await?,
+        Command::Event { command } => return bus_events::run(&context, &command).await,
+        Command::Schedule { command } => schedules::run(&context, &command).await?,
+        Command::Role { command } => return roles::run(&context, &command).await,
+        Command::Key { command } => access_keys::run(&context, &command).await?,
         Command::Apply(args) => return apply::run(&context, &args).await,
         Command::Export => apply::export::run(&context).await?,
         Command::Forward(args) => forward::run(&context, &args).await?,

@@ -4,8 +4,10 @@
 //! Nothing here looks at the files that the manifest names.
 
 mod alarm;
+mod consume;
 
 pub use alarm::AlarmSection;
+pub use consume::ConsumeSection;
 
 use crate::scaling::{self, words};
 use skiff_api::{HealthCheckSpec, PutDeploymentConfiguration, PutPlacement, PutScaling, Setting};
@@ -25,7 +27,7 @@ pub const FILE_NAME: &str = "skiff.toml";
 /// Largest manifest, in bytes.
 pub const BYTES_MAX: u64 = 256 * 1024;
 
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 21] = [
     "name",
     "kind",
     "component",
@@ -40,10 +42,12 @@ const KEYS: [&str; 19] = [
     "port",
     "stop-timeout",
     "restart",
+    "role",
     "health",
     "environment",
     "service",
     "scaling",
+    "consume",
     "alarm",
 ];
 const REUSE_KEYS: [&str; 2] = ["requests", "concurrent"];
@@ -105,6 +109,8 @@ pub struct Manifest {
     pub stop_timeout: Option<Span>,
     /// What becomes of a one-off task whose program ended.
     pub restart: Option<Restart>,
+    /// The role that its tasks act as.
+    pub role: Option<Name>,
     /// The section `[health]`: how a daemon's health is checked.
     pub health: HealthCheckSpec,
     /// Environment variables.
@@ -113,6 +119,8 @@ pub struct Manifest {
     pub service: ServiceSection,
     /// The section `[scaling]`: how the count of its tasks moves by itself.
     pub scaling: Option<PutScaling>,
+    /// The section `[consume]`: the queue whose messages it is given.
+    pub consume: Option<ConsumeSection>,
     /// The sections `[[alarm]]`: what is watched of it.
     pub alarms: Vec<AlarmSection>,
 }
@@ -210,6 +218,7 @@ impl Reader<'_> {
                 .map(|(key, value)| self.parsed(&key, value))
                 .transpose()?,
             restart: optional("restart").map(|(key, value)| self.parsed(&key, value)).transpose()?,
+            role: optional("role").map(|(key, value)| self.parsed(&key, value)).transpose()?,
             health: optional("health")
                 .map_or(Ok(HealthCheckSpec::default()), |(_, value)| self.health(value))?,
             environment: optional("environment")
@@ -217,6 +226,7 @@ impl Reader<'_> {
             service: optional("service")
                 .map_or(Ok(ServiceSection::default()), |(_, value)| self.service(value))?,
             scaling: optional("scaling").map(|(_, value)| self.scaling(value)).transpose()?,
+            consume: optional("consume").map(|(_, value)| self.consume(value)).transpose()?,
             alarms: optional("alarm").map_or(Ok(Vec::new()), |(_, value)| self.alarms(value))?,
         })
     }

@@ -46,7 +46,9 @@ pub(crate) fn run(context: &Context, args: &NewArgs) -> anyhow::Result<()> {
 fn next_step(template: Template, folder: &Path) -> String {
     let folder = folder.display();
     match template {
-        Template::Http | Template::HttpP3 => format!("skiff deploy {folder}"),
+        Template::Http | Template::HttpP3 | Template::Event | Template::Queue => {
+            format!("skiff deploy {folder}")
+        }
         Template::Job => format!("skiff run {folder} -- Ada Grace"),
     }
 }
@@ -66,6 +68,8 @@ fn files(template: Template, name: &Name) -> impl Iterator<Item = (PathBuf, Vec<
         Template::Http => "http",
         Template::HttpP3 => "http-p3",
         Template::Job => "job",
+        Template::Event => "event",
+        Template::Queue => "queue",
     };
     let fill = |text: &str| text.replace("{{name}}", name.as_str());
     let own = TEMPLATES.iter().filter_map(move |(path, text)| {
@@ -114,6 +118,7 @@ mod tests {
         let next = |template| next_step(template, Path::new("my-app"));
         assert_eq!(next(Template::Http), "skiff deploy my-app");
         assert_eq!(next(Template::HttpP3), "skiff deploy my-app");
+        assert_eq!(next(Template::Event), "skiff deploy my-app");
         assert_eq!(next(Template::Job), "skiff run my-app -- Ada Grace");
     }
 

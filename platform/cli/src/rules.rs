@@ -1,8 +1,8 @@
-//! `skiff rule …`: the rules of listeners. Those of security groups are `skiff sg`'s.
+//! `skiff rule …`: the rules of listeners. Those of buses are `event_rules`, those of security groups `skiff sg`'s.
 
 use crate::args::{RuleCommand, RuleCreateArgs, RuleExplainArgs, RuleListArgs};
 use crate::context::{Context, all_pages};
-use crate::{actions, human, output, progress, target_groups};
+use crate::{actions, event_rules, human, output, progress, target_groups};
 use skiff_api::{
     ExplainRequest, Limit, ListenerRule, ListenerRuleListQuery, PageQuery, PutListenerRule,
     RequestExplanation, TakenBy,
@@ -12,9 +12,13 @@ use skiff_types::{Condition, Name};
 pub(crate) async fn run(context: &Context, command: &RuleCommand) -> anyhow::Result<()> {
     match command {
         RuleCommand::Create(args) => create(context, args).await,
+        RuleCommand::Put(args) => event_rules::put(context, args).await,
+        RuleCommand::Ls(RuleListArgs { bus: Some(bus), .. }) => event_rules::list(context, bus).await,
         RuleCommand::Ls(args) => list(context, args).await,
-        RuleCommand::Show { name } => show(context, name).await,
-        RuleCommand::Rm { names } => remove(context, names).await,
+        RuleCommand::Show { name, bus: Some(bus) } => event_rules::show(context, name, bus).await,
+        RuleCommand::Show { name, bus: None } => show(context, name).await,
+        RuleCommand::Rm { names, bus: Some(bus) } => event_rules::remove(context, names, bus).await,
+        RuleCommand::Rm { names, bus: None } => remove(context, names).await,
         RuleCommand::Explain(args) => explain(context, args).await,
     }
 }

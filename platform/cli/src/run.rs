@@ -24,10 +24,11 @@ const INTERRUPTED_CODE: u8 = 130;
 pub(crate) async fn run(context: &Context, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let client = context.client()?;
     let artifact = Artifact::prepare(&Source::find(&args.source)?, None)?;
-    if artifact.kind() == Some(Kind::Http) {
+    if let Some(kind) = artifact.kind().filter(|kind| kind.is_called()) {
         let source = &args.source;
+        let does = if kind == Kind::Http { "answers HTTP requests" } else { "is given events" };
         return Err(usage(format!(
-            "{source} answers HTTP requests and has no end to run to; deploy it: `skiff deploy {source}`"
+            "{source} {does} and has no end to run to; deploy it: `skiff deploy {source}`"
         )));
     }
     // Arguments and environment are the task's own, so that runs that differ in them share one revision. But a snapshot
@@ -39,6 +40,7 @@ pub(crate) async fn run(context: &Context, args: &RunArgs) -> anyhow::Result<Exi
     };
     settings.security_groups = artifact.security_groups(&args.security_groups).unwrap_or_default();
     settings.restart = args.restart.unwrap_or(settings.restart);
+    settings.role = args.role.clone().or(settings.role);
     // How many tasks a service has is no matter of one that is run by itself.
     let placement = artifact
         .manifest

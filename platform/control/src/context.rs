@@ -3,27 +3,35 @@
 use crate::addresses::Addresses;
 use crate::alarms::Alarms;
 use crate::bill::Bill;
-use crate::entrance::FORWARDS_MAX;
+use crate::consumers::Consumers;
+use crate::entrance::{FORWARDS_MAX, KEYED_BYTES_MAX};
 use crate::events::Events;
+use crate::guest_calls::Denials;
 use crate::meters::{Accounts, Meters};
 use crate::objects::Objects;
 use crate::series::Series;
+use crate::targets::Invocations;
+use crate::wanted::Wanted;
 use skiff_kit::clock::Clock;
 use skiff_kit::random::{Random, SharedRandom};
 use skiff_kit::{Drain, Watermark};
 use skiff_net::Guard;
+use skiff_ports::buckets::Buckets;
+use skiff_ports::buses::Buses;
 use skiff_ports::flows::Flows;
 use skiff_ports::images::Images;
 use skiff_ports::journal::Journal;
 use skiff_ports::logs::Logs;
 use skiff_ports::network::NetworkSetup;
 use skiff_ports::nodes::Nodes;
+use skiff_ports::queues::Queues;
 use skiff_ports::runtime::Runtime;
 use skiff_ports::series::SeriesLog;
 use skiff_ports::store::Store;
+use skiff_ports::tables::Tables;
 use skiff_ports::usage::UsageLog;
 use skiff_ports::webhook::Webhooks;
-use skiff_types::{DeploymentId, Digest, TaskId};
+use skiff_types::{DeploymentId, Digest, ResourceId, TaskId};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -85,6 +93,10 @@ pub struct Deps {
     pub journal: Arc<dyn Journal>,
     pub nodes: Arc<dyn Nodes>,
     pub webhooks: Arc<dyn Webhooks>,
+    pub buckets: Arc<dyn Buckets>,
+    pub tables: Arc<dyn Tables>,
+    pub queues: Arc<dyn Queues>,
+    pub buses: Arc<dyn Buses>,
     pub meters: Arc<dyn Meters>,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
@@ -108,6 +120,20 @@ pub(crate) struct Context {
     pub(crate) events: Events,
     pub(crate) alarms: Alarms,
     pub(crate) webhooks: Arc<dyn Webhooks>,
+    pub(crate) buckets: Arc<dyn Buckets>,
+    pub(crate) tables: Arc<dyn Tables>,
+    pub(crate) queues: Arc<dyn Queues>,
+    /// What consumers of queues have given to tasks.
+    pub(crate) consumers: Consumers,
+    pub(crate) buses: Arc<dyn Buses>,
+    /// What was denied to guests.
+    pub(crate) denials: Denials,
+    /// What rules and schedules led to, since it was last measured.
+    pub(crate) invocations: Invocations,
+    /// Services that are waited for here.
+    pub(crate) wanted: Wanted,
+    /// Held while the buses are told of the rules, so that what they are told last is the latest.
+    telling_rules: Mutex<()>,
     pub(crate) clock: Arc<dyn Clock>,
     /// What ids are made of.
     pub(crate) random: SharedRandom,
@@ -120,6 +146,8 @@ pub(crate) struct Context {
     pub(crate) routing: tokio::sync::Mutex<()>,
     /// Places of connections to tasks.
     pub(crate) forwards: Arc<Semaphore>,
+    /// One place for each byte of events that may be put by access keys at once.
+    pub(crate) keyed_events: Arc<Semaphore>,
     pub(crate) drain: Drain,
     /// The platform is shutting down; the control plane itself goes on until the node has drained.
     winding_down: AtomicBool,
@@ -158,6 +186,15 @@ impl Context {
             events: Events::new(deps.journal, deps.clock.clone(), random.clone()),
             alarms: Alarms::default(),
             webhooks: deps.webhooks,
+            buckets: deps.buckets,
+            tables: deps.tables,
+            queues: deps.queues,
+            consumers: Consumers::default(),
+            buses: deps.buses,
+            denials: Denials::default(),
+            invocations: Invocations::default(),
+            wanted: Wanted::default(),
+            telling_rules: Mutex::default(),
             accounts: Accounts::new(deps.meters),
             clock: deps.clock,
             random,
@@ -165,6 +202,7 @@ impl Context {
             keeping: RwLock::new(()),
             routing: tokio::sync::Mutex::new(()),
             forwards: Arc::new(Semaphore::new(FORWARDS_MAX)),
+            keyed_events: Arc::new(Semaphore::new(KEYED_BYTES_MAX)),
             drain,
             winding_down: AtomicBool::new(false),
             prepared: Mutex::default(),
@@ -193,6 +231,16 @@ impl Context {
         self.guard.lock().unwrap_or_else(PoisonError::into_inner).set_host_addresses(addresses);
     }
 
+    /// Has the buses act on the rules as they are now.
+    pub(crate) fn tell_rules(&self) {
+        let _alone = self.telling_rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let rules = self.objects.read_mut(|view| {
+            view.buses.rules_changed = false;
+            view.all_event_rules()
+        });
+        self.buses.set_rules(rules);
+    }
+
     /// Now, in milliseconds since 1970.
     pub(crate) fn now_ms(&self) -> u64 {
         self.clock.unix_ms()
@@ -206,6 +254,11 @@ impl Context {
     /// An id for a deployment that is asked for now.
     pub(crate) fn new_deployment_id(&self) -> DeploymentId {
         DeploymentId::from_parts(self.now_ms(), self.random.bytes())
+    }
+
+    /// An id for what a bucket, a table or a queue that is made now will hold.
+    pub(crate) fn new_resource_id(&self) -> ResourceId {
+        ResourceId::from_bytes(self.random.bytes())
     }
 
     /// Whether every living worker acts on a change of this generation.

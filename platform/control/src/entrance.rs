@@ -3,8 +3,12 @@
 //! It deliberately knows no HTTP. A call writes what is wanted and returns once that is durable; what follows from it
 //! is the reconcilers' business.
 
+mod access_keys;
 mod alarms;
 mod balancer;
+mod buses;
+mod consumers;
+mod data;
 mod definitions;
 mod events;
 mod explain;
@@ -16,6 +20,7 @@ mod metrics;
 mod page;
 mod placement;
 mod platform;
+mod roles;
 mod rollouts;
 mod scaling;
 mod security_groups;
@@ -24,6 +29,7 @@ mod tasks;
 mod usage;
 mod views;
 
+pub(crate) use buses::{KEYED_BYTES_MAX, Putter};
 pub(crate) use events::wire;
 pub(crate) use forward::{FORWARDS_MAX, Forward};
 
@@ -124,7 +130,10 @@ impl Entrance {
 }
 
 /// Refuses arguments and variables that no program can be given.
-fn check_command(arguments: &[String], environment: &BTreeMap<String, String>) -> Result<(), ApiError> {
+pub(crate) fn check_command(
+    arguments: &[String],
+    environment: &BTreeMap<String, String>,
+) -> Result<(), ApiError> {
     if let Some(argument) = arguments.iter().find(|argument| argument.contains('\0')) {
         return Err(ApiError::invalid(format!("the argument {argument:?} has a NUL character in it")));
     }

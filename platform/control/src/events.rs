@@ -83,6 +83,11 @@ impl Events {
         Ok(())
     }
 
+    /// The newest event that is in the journal.
+    pub(crate) fn newest(&self) -> Option<EventId> {
+        *self.written.borrow()
+    }
+
     /// What the journal has now.
     pub(crate) async fn look(&self, query: JournalQuery) -> Result<Vec<Event>, StoreError> {
         self.journal.read(query).await

@@ -5,7 +5,7 @@
 
 use sha2::{Digest as _, Sha256};
 use skiff_ports::store::Key;
-use skiff_types::{Name, Namespace, QualifiedName, TaskDefinitionId, TaskId};
+use skiff_types::{AccessKeyId, Name, Namespace, QualifiedName, TaskDefinitionId, TaskId};
 
 /// Bytes of a hash that stand for a name: enough that nobody finds two names with the same.
 const HASH_BYTES: usize = 20;
@@ -85,9 +85,69 @@ pub(crate) fn scaling_notes(service: &QualifiedName) -> Key {
     key(["scalingnotes", service.namespace.as_str(), service.name.as_str()])
 }
 
+/// `bucket.NAMESPACE.NAME`.
+pub(crate) fn bucket(name: &QualifiedName) -> Key {
+    key(["bucket", name.namespace.as_str(), name.name.as_str()])
+}
+
+/// `table.NAMESPACE.NAME`.
+pub(crate) fn table(name: &QualifiedName) -> Key {
+    key(["table", name.namespace.as_str(), name.name.as_str()])
+}
+
+/// `queue.NAMESPACE.NAME`.
+pub(crate) fn queue(name: &QualifiedName) -> Key {
+    key(["queue", name.namespace.as_str(), name.name.as_str()])
+}
+
+/// `bus.NAMESPACE.NAME`.
+pub(crate) fn bus(name: &QualifiedName) -> Key {
+    key(["bus", name.namespace.as_str(), name.name.as_str()])
+}
+
+/// `eventrule.NAMESPACE.NAME`: a rule of a bus.
+pub(crate) fn event_rule(name: &QualifiedName) -> Key {
+    key(["eventrule", name.namespace.as_str(), name.name.as_str()])
+}
+
+/// `eventschedule.NAMESPACE.NAME`.
+pub(crate) fn event_schedule(name: &QualifiedName) -> Key {
+    key(["eventschedule", name.namespace.as_str(), name.name.as_str()])
+}
+
+/// `schedulenotes.NAMESPACE.NAME`: what Skiff notes of a schedule, apart from what its user said.
+pub(crate) fn schedule_notes(name: &QualifiedName) -> Key {
+    key(["schedulenotes", name.namespace.as_str(), name.name.as_str()])
+}
+
+/// `streamposition.buses`: how far the stream of events was put on the buses; there is one.
+pub(crate) fn stream_position() -> Key {
+    key(["streamposition", "buses"])
+}
+
+/// `sync.buses`: holds nothing, and is written so that all that was written before is on the drive.
+pub(crate) fn sync() -> Key {
+    key(["sync", "buses"])
+}
+
+/// `consumer.NAMESPACE.NAME`.
+pub(crate) fn consumer(name: &QualifiedName) -> Key {
+    key(["consumer", name.namespace.as_str(), name.name.as_str()])
+}
+
 /// `certificate.NAME`: a certificate with its private key.
 pub(crate) fn certificate(name: &Name) -> Key {
     key(["certificate", name.as_str()])
+}
+
+/// `role.NAMESPACE.NAME`.
+pub(crate) fn role(name: &QualifiedName) -> Key {
+    key(["role", name.namespace.as_str(), name.name.as_str()])
+}
+
+/// `accesskey.ID`: an access key with its secret.
+pub(crate) fn access_key(id: &AccessKeyId) -> Key {
+    key(["accesskey", id.as_str()])
 }
 
 /// `network.platform`: the virtual network; there is one.

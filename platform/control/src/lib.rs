@@ -8,14 +8,18 @@
 //! What always holds: what a call was answered is in the store; each object is consistent by itself, and reconciling
 //! mends what stands between them; nothing that is done may not be done twice.
 
+mod access;
 mod addresses;
 mod alarms;
 mod bill;
+mod catalog;
 mod certificates;
+mod consumers;
 mod context;
 mod entrance;
 mod error;
 mod events;
+mod guest_calls;
 mod http;
 mod keys;
 mod meters;
@@ -29,8 +33,11 @@ mod recorded;
 mod records;
 mod series;
 mod start;
+mod targets;
 mod view;
+mod wanted;
 
+pub use access::Access;
 pub use addresses::establish_node;
 pub use context::{Config, Deps, Token};
 pub use meters::{

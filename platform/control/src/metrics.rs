@@ -5,6 +5,8 @@
 //! [`balancer`].
 
 mod balancer;
+mod buses;
+mod queues;
 
 use crate::bill::SinceStart;
 use crate::context::Context;
@@ -224,6 +226,14 @@ pub(crate) fn render(context: &Context) -> Result<String, ApiError> {
         }
     }
     balancer::add(context, &mut families);
+    queues::add(context, &mut families);
+    families.add(
+        "skiff_guest_calls_denied_total",
+        "Calls of guests for tables, buckets, queues and buses that their task's role did not allow.",
+        MetricType::COUNTER,
+        metric(&[], MetricType::COUNTER, context.denials.count() as f64),
+    );
+    buses::add(context, &mut families);
     let node = context.accounts.node();
     for worker in &node.workers {
         let labels = [("worker", worker.index.to_string())];

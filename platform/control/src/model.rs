@@ -2,15 +2,25 @@
 //!
 //! They know neither how they lie on disk (`records`) nor how they look on the wire (`entrance::views`).
 
+mod access;
 mod alarm;
 mod balancer;
+mod bus;
+mod consumer;
+mod data;
 mod scaling;
 
+pub(crate) use access::{AccessKey, Role, RolePolicy};
 pub(crate) use alarm::{Alarm, AlarmNotes, AlarmTransition, Delivery};
 pub(crate) use balancer::{
     Certificate, Declared, Imported, Listener, ListenerRule, TargetGroup, built_in_listener, built_in_name,
     groups_of, is_built_in,
 };
+#[cfg(test)]
+pub(crate) use bus::tests::schedule as test_schedule;
+pub(crate) use bus::{Bus, EventRule, EventSchedule, ScheduleNotes, StreamPosition, TimedSpec};
+pub(crate) use consumer::Consumer;
+pub(crate) use data::{Bucket, ItemTable, Kept, Queue};
 pub(crate) use scaling::{Scaling, ScalingNotes, bounds_now};
 
 use skiff_api::LimitsSpec;
@@ -205,6 +215,7 @@ impl TaskObject {
         if let Some(overrides) = &self.task.overrides {
             command.arguments.clone_from(&overrides.arguments);
             command.environment.extend(overrides.environment.clone());
+            command.stdin.clone_from(&overrides.stdin);
         }
         command
     }

@@ -5,6 +5,7 @@
 
 use crate::records::{RecordError, Stored};
 use crate::view::{Held, View, Viewed};
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use skiff_kit::{Backoff, Drain, Watermark};
 use skiff_ports::store::{Entry, Expect, Key, Revision, Store, StoreError};
@@ -56,10 +57,16 @@ pub(crate) struct Wakes {
     pub(crate) tasks: Notify,
     pub(crate) assignments: Notify,
     pub(crate) collector: Notify,
+    /// Not by a change of the view, but when a bucket, a table or a queue was removed.
+    pub(crate) data: Notify,
     /// Not by a change of the view, but whenever a second was measured, and when somebody says how a service is scaled.
     pub(crate) scaling: Notify,
     /// Whenever a second was measured.
     pub(crate) alarms: Notify,
+    /// When a rule of a bus came, changed or went.
+    pub(crate) event_rules: Notify,
+    /// Not by a change of the view, but when a schedule was made or changed.
+    pub(crate) schedules: Notify,
 }
 
 /// The store and its view.
@@ -114,6 +121,12 @@ impl Objects {
         let bytes = value.encode().map_err(|source| ObjectError::Record { key: key.clone(), source })?;
         let revision = self.store.put_with(&key, bytes, expect, value.durability()).await?;
         Ok(self.take_in(&key, revision, value))
+    }
+
+    /// Ends once all that was written before is on the drive, whatever it was to outlive when it was written: the store's log has
+    /// writes in their order, and this is one that waits for the drive.
+    pub(crate) async fn sync(&self) -> Result<(), StoreError> {
+        self.store.put(&crate::keys::sync(), Bytes::from_static(b"{}"), Expect::Any).await.map(drop)
     }
 
     /// Deletes an object if `expect` holds.
@@ -252,15 +265,18 @@ impl Objects {
 
     /// Changes the view and, if `change` says that it did, wakes whom it concerns; returns a generation that has it.
     fn changed(&self, change: impl FnOnce(&mut View) -> bool) -> u64 {
-        let (changed, generation) = self.read_mut(|view| {
+        let (changed, generation, rules_changed) = self.read_mut(|view| {
             let changed = change(view);
-            (changed, view.generation)
+            (changed, view.generation, view.buses.rules_changed)
         });
         if changed {
             self.generation.rise_to(generation);
             self.wakes.services.notify_one();
             self.wakes.tasks.notify_one();
             self.wakes.assignments.notify_one();
+            if rules_changed {
+                self.wakes.event_rules.notify_one();
+            }
         }
         generation
     }

@@ -14,6 +14,12 @@
 //! | `series` | that what services and tasks do is measured, and on the disk in a bounded space |
 //! | `alarms` | that each alarm is in the state that its datapoints say, and its changes are posted |
 //! | `guest_metrics` | that values that guests put are in the series |
+//! | `collect_data` | that the engines keep nothing of buckets, tables and queues that are gone |
+//! | `event_rules` | that the buses act on the rules that there are |
+//! | `schedules` | that what is due by a schedule happens |
+//! | `bucket_events` | that each write of an object is told on its bucket's bus |
+//! | `event_stream` | that what happens to tasks, services and alarms is on the default buses |
+//! | `consumers` | that services are given the messages of the queues that they consume, and are woken for them |
 //! | `usage` | that what was used is on the disk, in a bounded space |
 //!
 //! What they record on the stream of events, a writer beside them takes to the journal; it ends when they have.
@@ -22,13 +28,19 @@
 
 mod alarms;
 mod assignments;
+mod bucket_events;
+mod collect_data;
 mod collector;
+mod consumers;
+mod event_rules;
+mod event_stream;
 mod events;
 mod guest_metrics;
 mod idle;
 mod nodes;
 mod resume;
 mod scaling;
+mod schedules;
 mod series;
 mod services;
 mod tasks;
@@ -61,6 +73,8 @@ pub(crate) fn start(context: &Arc<Context>) {
         spawn(context, services::run(context.clone())),
         spawn(context, events::run(context.clone())),
         spawn(context, collector::run(context.clone())),
+        spawn(context, collect_data::run(context.clone())),
+        spawn(context, consumers::run(context.clone())),
         spawn(context, idle::put_to_sleep(context.clone())),
         spawn(context, idle::wake(context.clone())),
         spawn(context, nodes::run(context.clone())),
@@ -69,9 +83,13 @@ pub(crate) fn start(context: &Arc<Context>) {
         spawn(context, alarms::evaluate(context.clone())),
         spawn(context, alarms::post_changes(context.clone())),
         spawn(context, guest_metrics::run(context.clone())),
+        spawn(context, event_rules::run(context.clone())),
+        spawn(context, schedules::run(context.clone())),
+        spawn(context, bucket_events::run(context.clone())),
         spawn(context, usage::run(context.clone())),
     ];
     spawn(context, write_events(context.clone(), reconcilers));
+    spawn(context, event_stream::run(context.clone()));
 }
 
 /// Has the events written that the reconcilers record, to the end of the last of them.

@@ -3,8 +3,12 @@
 //! It deliberately does not read or write the store. A record that can't be read is an error that says why; what to
 //! do about it is the reader's business, and deleting it never is.
 
+mod access;
 mod alarm;
 mod balancer;
+mod bus;
+mod consumer;
+mod data;
 mod deployment;
 mod network;
 mod placement;
@@ -153,7 +157,12 @@ record!(RequestedRecord = LimitsSpec {
     reuse: Option<Reuse>,
 });
 
-record!(CommandRecord = Command { arguments: Vec<String>, environment: BTreeMap<String, String> });
+record!(CommandRecord = Command {
+    arguments: Vec<String>,
+    environment: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stdin: Option<String>,
+});
 
 record!(ReportRecord = ComponentReport {
     kind: Kind,
@@ -239,6 +248,8 @@ pub(crate) struct DefinitionRecord {
     daemon: Option<DaemonRecord>,
     #[serde(default)]
     restart: Restart,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    role: Option<Name>,
     created_at_ms: u64,
     deregistered: bool,
 }
@@ -258,6 +269,7 @@ impl From<&Definition> for DefinitionRecord {
             security_groups: object.definition.security_groups.clone(),
             daemon: DaemonRecord::of(&object.definition),
             restart: object.definition.restart,
+            role: object.definition.role.clone(),
             created_at_ms: object.definition.created_at_ms,
             deregistered: object.deregistered,
         }
@@ -286,6 +298,7 @@ impl From<DefinitionRecord> for Definition {
             health_check,
             stop_timeout,
             restart: record.restart,
+            role: record.role,
             created_at_ms: record.created_at_ms,
         };
         Self {
@@ -558,9 +571,14 @@ impl Stored for TaskObject {
     /// No program outlives the machine's power, and a service has its tasks begin anew then, however far they were known to be:
     /// until one is to stop, its steps are the platform's own, acknowledged to nobody, and wait for no drive; so a service that
     /// a request waits for wakes at once. That it is to stop may be a user's word, and a one-off task may not begin twice.
+    ///
+    /// A task that is made for an event is made again by that, until who makes it has seen its object on the drive.
     fn durability(&self) -> Durability {
+        let has_begun = self.task.status > TaskStatus::Activating;
+        let is_of_event = self.task.overrides.as_ref().is_some_and(|overrides| overrides.stdin.is_some());
         match self.task.group {
             Group::Service(_) if self.task.stop.is_none() => Durability::System,
+            Group::Family(_) if is_of_event && !has_begun && self.task.stop.is_none() => Durability::System,
             Group::Service(_) | Group::Family(_) => Durability::Drive,
         }
     }

@@ -14,9 +14,13 @@
 mod glance;
 mod guests;
 mod latency;
+mod queues;
+mod rules;
 mod sampler;
 
 pub(crate) use glance::Glances;
+pub(crate) use queues::QueueSampler;
+pub(crate) use rules::RuleSampler;
 pub(crate) use sampler::Sampler;
 
 use guests::Sources;

@@ -6,20 +6,28 @@ mod calls;
 pub use api::Api;
 pub use calls::CallError;
 
+use crate::access::Access;
 use crate::addresses::Addresses;
+use crate::catalog::CatalogOfView;
 use crate::context::{Config, Context, Deps};
 use crate::entrance::Entrance;
+use crate::guest_calls::GuestCallsOfPlane;
 use crate::http::{Door, router, serve};
 use crate::model::{
-    Alarm, AlarmNotes, Certificate, Definition, Image, Listener, ListenerRule, Scaling, ScalingNotes,
-    SecurityGroup, Service, ServiceNotes, TargetGroup, TaskObject,
+    AccessKey, Alarm, AlarmNotes, Bucket, Bus, Certificate, Consumer, Definition, EventRule, EventSchedule,
+    Image, ItemTable, Listener, ListenerRule, Queue, Role, Scaling, ScalingNotes, ScheduleNotes,
+    SecurityGroup, Service, ServiceNotes, StreamPosition, TargetGroup, TaskObject,
 };
 use crate::network::{NetworkError, establish_network};
 use crate::objects::Objects;
 use crate::reconcile;
+use crate::targets::TargetsOfPlane;
 use crate::view::Viewed;
 use skiff_kit::Drain;
 use skiff_kit::random::SharedRandom;
+use skiff_ports::buses::Targets;
+use skiff_ports::catalog::Catalog;
+use skiff_ports::guest_calls::GuestCalls;
 use skiff_ports::store::StoreError;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -109,12 +117,24 @@ impl Plane {
         follow::<TaskObject>(&objects, drain).await?;
         follow::<Alarm>(&objects, drain).await?;
         follow::<AlarmNotes>(&objects, drain).await?;
+        follow::<Bucket>(&objects, drain).await?;
+        follow::<ItemTable>(&objects, drain).await?;
+        follow::<Queue>(&objects, drain).await?;
+        follow::<Consumer>(&objects, drain).await?;
+        follow::<Bus>(&objects, drain).await?;
+        follow::<EventRule>(&objects, drain).await?;
+        follow::<EventSchedule>(&objects, drain).await?;
+        follow::<ScheduleNotes>(&objects, drain).await?;
+        follow::<StreamPosition>(&objects, drain).await?;
+        follow::<Role>(&objects, drain).await?;
+        follow::<AccessKey>(&objects, drain).await?;
         let random = SharedRandom::new(deps.random.clone());
         let addresses = Addresses::open(deps.store.clone(), random, &objects, now_ms).await?;
         let context = Arc::new(Context::new(config, deps, objects, addresses, drain.clone()));
         context.events.take_up().await?;
         context.series.take_up(now_ms).await?;
         reconcile::resume(&context).await.map_err(|error| StartError::Resume(error.into()))?;
+        context.tell_rules();
         reconcile::start(&context);
         Ok(Self { context })
     }
@@ -122,6 +142,26 @@ impl Plane {
     /// The API, as a client in this process calls it.
     pub fn api(&self) -> Api {
         Api::new(router(self.door(SocketAddr::from(([0, 0, 0, 0], 0)))))
+    }
+
+    /// Who may do what, by the roles and keys that there are at each moment.
+    pub fn access(&self) -> Access {
+        Access::new(self.context.objects.clone())
+    }
+
+    /// Which buckets, tables, queues and buses there are.
+    pub fn catalog(&self) -> Arc<dyn Catalog> {
+        Arc::new(CatalogOfView::new(self.context.clone()))
+    }
+
+    /// What carries deliveries of events out. The rules are set by now, so the buses may start with it.
+    pub fn targets(&self) -> Arc<dyn Targets> {
+        Arc::new(TargetsOfPlane::new(self.context.clone()))
+    }
+
+    /// What answers the calls of guests.
+    pub fn guest_calls(&self) -> Arc<dyn GuestCalls> {
+        Arc::new(GuestCallsOfPlane::new(self.context.clone(), self.catalog()))
     }
 
     fn door(&self, address: SocketAddr) -> Door {
@@ -161,6 +201,26 @@ impl Handle {
     /// Ends once the workers act on the first version.
     pub async fn ready(&self) {
         self.plane.ready().await;
+    }
+
+    /// Who may do what, by the roles and keys that there are at each moment.
+    pub fn access(&self) -> Access {
+        self.plane.access()
+    }
+
+    /// Which buckets, tables, queues and buses there are.
+    pub fn catalog(&self) -> Arc<dyn Catalog> {
+        self.plane.catalog()
+    }
+
+    /// What carries deliveries of events out. The rules are set by now, so the buses may start with it.
+    pub fn targets(&self) -> Arc<dyn Targets> {
+        self.plane.targets()
+    }
+
+    /// What answers the calls of guests.
+    pub fn guest_calls(&self) -> Arc<dyn GuestCalls> {
+        self.plane.guest_calls()
     }
 
     /// Takes in which addresses the host has now, where it explains what rules allow.

@@ -5,23 +5,31 @@
 //! What always holds: an object is only ever replaced by a later revision of itself, and every change has a
 //! *generation* of its own: who has seen a generation has seen every change up to it.
 
+mod access;
 mod alarms;
 mod askers;
 mod balancer;
+mod bus;
+mod consumers;
+mod data;
 mod nodes;
 mod scaling;
 
 pub(crate) use balancer::{ToTell, User};
+pub(crate) use data::NeededIds;
 
 use crate::keys;
 use crate::meters::Owner;
 use crate::model::{
-    Definition, Image, Scaling, ScalingNotes, SecurityGroup, Service, ServiceNotes, TaskObject,
+    Consumer, Definition, Image, Scaling, ScalingNotes, SecurityGroup, Service, ServiceNotes, TaskObject,
 };
 use crate::records::Stored;
+use access::AccessView;
 use alarms::Alarms;
 use askers::Askers;
 use balancer::Balancer;
+use bus::BusesView;
+use data::Data;
 use nodes::NodesView;
 use skiff_plan::rollout::Rollout;
 use skiff_plan::security_groups;
@@ -108,9 +116,17 @@ pub(crate) struct View {
     pub(crate) nodes: NodesView,
     /// Alarms, and what is noted of them.
     pub(crate) alarms: Alarms,
+    /// Roles and access keys.
+    pub(crate) access: AccessView,
     /// What moves the counts of services' tasks, and what is noted of that.
     pub(crate) scaling: Table<Scaling>,
     pub(crate) scaling_notes: Table<ScalingNotes>,
+    /// Buckets, tables and queues.
+    pub(crate) data: Data,
+    /// Who takes messages of queues.
+    pub(crate) consumers: Table<Consumer>,
+    /// Buses, their rules, schedules.
+    pub(crate) buses: BusesView,
     /// Keys of records that can't be read. What they need must not be collected.
     pub(crate) unreadable: BTreeSet<Key>,
     /// Services of which something changed since their reconciler last looked.

@@ -1,8 +1,8 @@
 //! The list of targets, and how one of them is run.
 
 use crate::targets::{
-    api, calls, component, connection, cookie, guard, headers, manifest, native_cache, rules, sockets, tcp,
-    wire,
+    api, calls, component, connection, cookie, envelope, guard, headers, input, manifest, native_cache,
+    pattern, rules, sockets, tcp, wire,
 };
 use skiff_types::WasiGeneration;
 use std::cell::Cell;
@@ -39,6 +39,12 @@ pub(crate) enum Target {
     CallsP3,
     /// Calls on the virtual network of two workers.
     Sockets,
+    /// Patterns of events, and an event.
+    Pattern,
+    /// Events as others write them.
+    Envelope,
+    /// What a target is sent of an event.
+    Input,
 }
 
 thread_local! {
@@ -75,6 +81,9 @@ impl Target {
             Self::Calls => calls::run(WasiGeneration::P2, input),
             Self::CallsP3 => calls::run(WasiGeneration::P3, input),
             Self::Sockets => sockets::run(input),
+            Self::Pattern => pattern::run(input),
+            Self::Envelope => envelope::run(input),
+            Self::Input => input::run(input),
         }
         assert_eq!(PANICS.get(), panics_before, "something panicked, and the panic was caught");
     }

@@ -83,6 +83,21 @@ fn sockets() {
 }
 
 #[test]
+fn pattern() {
+    check(Target::Pattern);
+}
+
+#[test]
+fn envelope() {
+    check(Target::Envelope);
+}
+
+#[test]
+fn input() {
+    check(Target::Input);
+}
+
+#[test]
 fn a_broken_promise_is_kept_with_the_way_to_see_it_again() {
     let folder = tempfile::tempdir().unwrap();
     let told = catch_unwind(AssertUnwindSafe(|| {

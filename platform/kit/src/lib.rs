@@ -1,5 +1,5 @@
 //! Small tools that every part above needs: clocks, randomness, backoff, drain, the token bucket, watermarks, log
-//! files that rotate, the host's addresses.
+//! files that rotate, the host's addresses, what was said lately.
 //!
 //! Nothing here knows what a task is.
 
@@ -9,6 +9,7 @@ pub mod random;
 mod backoff;
 mod drain;
 mod host_addresses;
+mod lately;
 mod rotated_file;
 mod token_bucket;
 mod watermark;
@@ -16,6 +17,7 @@ mod watermark;
 pub use backoff::Backoff;
 pub use drain::Drain;
 pub use host_addresses::{host_addresses, host_addresses_later};
+pub use lately::Lately;
 pub use rotated_file::RotatedFile;
 pub use token_bucket::TokenBucket;
 pub use watermark::Watermark;

@@ -110,7 +110,7 @@ impl Member {
     pub(crate) fn home(&self) -> Home {
         let told = self.told.borrow();
         match told.kind {
-            Kind::Http => Home::Everywhere,
+            Kind::Http | Kind::Event => Home::Everywhere,
             Kind::Command => told.home.map_or(Home::Nowhere, Home::Worker),
         }
     }

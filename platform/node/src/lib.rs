@@ -7,8 +7,10 @@
 //!
 //! Invariant: a worker needs nothing but its control socket; whatever it must have comes over that.
 
+mod calls;
 mod child;
 mod compile;
+mod deliveries;
 mod desk;
 mod flows;
 mod guest_metrics;

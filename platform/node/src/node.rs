@@ -1,5 +1,6 @@
 //! The node: configuration, construction, the runtime port, and the port of the flow log.
 
+use crate::calls::Answerer;
 use crate::compile::Compiler;
 use crate::desk;
 use crate::flows::FlowLog;
@@ -25,6 +26,8 @@ use skiff_kit::Drain;
 use skiff_ledger::{Ledger, Totals};
 use skiff_ports::cookie::CookieKey;
 use skiff_ports::flows::{FlowQuery, FlowRecord, Flows, InterfaceState};
+use skiff_ports::guest_calls::GuestCalls;
+use skiff_ports::guest_deliveries::{DeliverError, GuestDelivery, GuestOutcome};
 use skiff_ports::images::Images;
 use skiff_ports::metrics::GuestMetrics;
 use skiff_ports::native::NativeCode;
@@ -115,6 +118,7 @@ pub(crate) struct Shared {
     pub(crate) flows: FlowLog,
     pub(crate) spans: SpanQueue,
     pub(crate) guest_metrics: GuestMetricQueue,
+    pub(crate) answerer: Answerer,
     books: Mutex<Books>,
     changes: watch::Sender<u64>,
     events: mpsc::UnboundedSender<TaskEvent>,
@@ -170,6 +174,7 @@ impl Node {
             flows,
             spans: SpanQueue::new(),
             guest_metrics: GuestMetricQueue::default(),
+            answerer: Answerer::default(),
             books: Mutex::default(),
             changes: watch::Sender::new(0),
             events,
@@ -190,6 +195,12 @@ impl Node {
         tokio::spawn(async move { renewing.tickets.keep(&renewing.drain).await });
         let (events, wanted) = (tokio::sync::Mutex::new(next_events), tokio::sync::Mutex::new(next_wanted));
         Ok(Self { shared, events: Arc::new(events), wanted: Arc::new(wanted) })
+    }
+
+    /// Says who answers what guests ask of their platform; until then their calls wait. To be said once: who answers knows the
+    /// node, and can be made only after it.
+    pub fn answer_guests_with(&self, calls: Arc<dyn GuestCalls>) {
+        self.shared.answerer.set(calls);
     }
 
     /// Lets every worker finish what is in flight within `timeout`, and ends them; says whether all ended in time.
@@ -351,6 +362,10 @@ impl Runtime for Node {
             Ok(Err(_)) => Err("the worker died while it measured".to_owned()),
             Err(_) => Err(format!("measuring took more than {} s; ask for fewer", MEASURE_TIMEOUT.as_secs())),
         }
+    }
+
+    async fn deliver(&self, task: TaskId, delivery: GuestDelivery) -> Result<GuestOutcome, DeliverError> {
+        self.shared.deliver(task, delivery).await
     }
 
     async fn forward(&self, task: TaskId, port: u16) -> Result<UnixStream, ForwardError> {

@@ -3,6 +3,8 @@
 //! The seat owns what a worker must not take with it: its inboxes, its row in the ledger. It never decides
 //! what a worker runs; it passes on what is new of it, and answers what the worker asks.
 
+use crate::calls;
+use crate::deliveries::{Given, bytes_of};
 use crate::flows;
 use crate::node::Shared;
 use crate::slots::BrokenOff;
@@ -13,10 +15,11 @@ use crate::wire::{
 };
 use skiff_kit::{Backoff, clock};
 use skiff_ports::flows::InterfaceState;
+use skiff_ports::guest_deliveries::{DeliverError, GuestDelivery, GuestOutcome};
 use skiff_ports::runtime::{ColdStart, TaskEvent};
 use skiff_ports::snapshot::Version;
 use skiff_ports::tls::TicketKeys;
-use skiff_types::{StopCode, StoppedReason, TaskId};
+use skiff_types::{Namespace, StopCode, StoppedReason, TaskId};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,7 +30,9 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Messages that may wait to be sent to a worker.
-const OUTBOX_MAX: usize = 1_024;
+const OUTBOX_MAX: usize = 2_048;
+/// Deliveries to guests that a worker has at once: so few that there is room left for what else it is to be told.
+pub(crate) const DELIVERIES_MAX: usize = OUTBOX_MAX / 2;
 /// A worker whose event loop gave no sign of life for this long is killed.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often signs of life are looked at.
@@ -41,6 +46,8 @@ type Parcel = (ToWorker, Vec<OwnedFd>);
 type Asked<A> = HashMap<RequestId, oneshot::Sender<A>>;
 type ColdStarts = Result<Vec<ColdStart>, String>;
 type Forwarded = Result<(), String>;
+/// What came of a delivery.
+pub(crate) type Delivered = Result<GuestOutcome, DeliverError>;
 
 /// What others may know of a seat, and how they reach its worker.
 #[derive(Debug, Default)]
@@ -58,6 +65,8 @@ pub(crate) struct SeatState {
     measuring: Asked<ColdStarts>,
     looking: Asked<InterfaceState>,
     forwarding: Asked<Forwarded>,
+    delivering: Asked<Delivered>,
+    given: Given,
     next_request: RequestId,
 }
 
@@ -86,6 +95,8 @@ impl SeatState {
         self.measuring.clear();
         self.looking.clear();
         self.forwarding.clear();
+        self.delivering.clear();
+        self.given = Given::default();
     }
 
     /// Asks the worker for cold starts.
@@ -108,6 +119,36 @@ impl SeatState {
     pub(crate) fn forward(&mut self, task: TaskId, port: u16, stream: OwnedFd) -> Option<Reply<Forwarded>> {
         let question = |request| ToWorker::Forward { request, task, port };
         self.ask(question, vec![stream], |seat| &mut seat.forwarding)
+    }
+
+    /// How many deliveries its worker has not answered; `None` if it takes no other of so many bytes for a guest of this
+    /// namespace: one that is being started does not know its tasks yet, and one that drains takes nothing on.
+    pub(crate) fn room_for(&self, namespace: &Namespace, bytes: usize) -> Option<usize> {
+        let takes = self.state == WorkerState::Running && self.given.has_room(namespace, bytes);
+        takes.then_some(self.delivering.len())
+    }
+
+    /// Has the worker give something to the guest of a task of this namespace; `None` if it takes none, or has as many as it may.
+    pub(crate) fn deliver(
+        &mut self,
+        (task, namespace): (TaskId, &Namespace),
+        delivery: GuestDelivery,
+    ) -> Option<Reply<Delivered>> {
+        let bytes = bytes_of(&delivery);
+        self.room_for(namespace, bytes)?;
+        let request = self.next_request;
+        let question = |request| ToWorker::Deliver { request, task, delivery };
+        let reply = self.ask(question, Vec::new(), |seat| &mut seat.delivering)?;
+        self.given.begin(request, namespace, bytes);
+        Some(reply)
+    }
+
+    /// The worker has answered a delivery.
+    fn delivered(&mut self, request: RequestId, result: Delivered) {
+        self.given.end(request);
+        if let Some(reply) = self.delivering.remove(&request) {
+            let _ = reply.send(result);
+        }
     }
 
     /// `None` if the worker is not there or has too much to read already.
@@ -202,6 +243,8 @@ fn vacate(shared: &Shared, worker: usize) {
 /// Starts a worker and talks with it until it is gone.
 async fn session(shared: &Arc<Shared>, worker: usize) -> io::Result<std::process::ExitStatus> {
     let (ours, theirs) = UnixStream::pair()?;
+    let (our_data, their_data) = UnixStream::pair()?;
+    let their_data = OwnedFd::from(their_data.into_std()?);
     let mut command = Spawner::skiff("worker");
     command.stdin(Stdio::from(OwnedFd::from(theirs.into_std()?)));
     let mut child = shared.spawner.spawn(command).await?;
@@ -213,11 +256,12 @@ async fn session(shared: &Arc<Shared>, worker: usize) -> io::Result<std::process
         (seat.state, seat.outbox) = (WorkerState::Starting, Some(outbox.clone()));
         seat.process = Some((pid, Instant::now()));
     }
-    let greeted = greet(shared, worker, &mut writer).await;
+    let greeted = greet(shared, worker, their_data, &mut writer).await;
     let talked = match greeted {
         Ok(()) => tokio::select! {
             read = listen(shared, worker, &mut reader, &outbox) => read,
             wrote = speak(shared, worker, &mut writer, parcels) => wrote,
+            answered = calls::answer(shared, worker, our_data) => answered,
             () = watch_heartbeat(shared, worker) => Err(io::Error::other("its event loop hangs")),
         },
         Err(error) => Err(error),
@@ -236,7 +280,7 @@ async fn session(shared: &Arc<Shared>, worker: usize) -> io::Result<std::process
     .await?
 }
 
-async fn greet(shared: &Shared, worker: usize, writer: &mut FrameWriter) -> io::Result<()> {
+async fn greet(shared: &Shared, worker: usize, data: OwnedFd, writer: &mut FrameWriter) -> io::Result<()> {
     let setup = WorkerSetup {
         worker: worker as u32,
         room: shared.config.room,
@@ -252,6 +296,7 @@ async fn greet(shared: &Shared, worker: usize, writer: &mut FrameWriter) -> io::
         descriptors.push(inboxes[worker].0.as_fd());
         descriptors.extend(inboxes.iter().map(|(_, sending)| sending.as_fd()));
     }
+    descriptors.push(data.as_fd());
     writer.send(&ToWorker::Hello(setup), &descriptors).await
 }
 
@@ -373,6 +418,9 @@ async fn listen(
                     let _ = reply.send(result);
                 }
             }
+            FromWorker::Delivered { request, result } => {
+                shared.seats[worker].lock().expect("no holder panics").delivered(request, result);
+            }
             FromWorker::Drained { complete } => {
                 shared.seats[worker].lock().expect("no holder panics").drained = Some(complete);
                 shared.exit_if_all_drained();
@@ -430,6 +478,33 @@ mod tests {
         assert_eq!(descriptors.len(), 1);
         seat.forwarding.remove(&0).unwrap().send(Err("nobody listens".to_owned())).unwrap();
         assert_eq!(answer.blocking_recv(), Ok(Err("nobody listens".to_owned())));
+    }
+
+    #[test]
+    fn a_worker_that_serves_takes_so_many_deliveries_and_answers_for_all_when_it_dies() {
+        let mut seat = SeatState::default();
+        let (outbox, mut parcels) = mpsc::channel(OUTBOX_MAX);
+        seat.outbox = Some(outbox);
+        let task = TaskId::from_parts(1, [1; 10]);
+        let namespaces = ["one", "other"].map(|name| name.parse::<Namespace>().unwrap());
+        let deliver = |seat: &mut SeatState, number: usize| {
+            seat.deliver((task, &namespaces[number % 2]), GuestDelivery::Event("{}".into()))
+        };
+        assert!(deliver(&mut seat, 0).is_none(), "it knows no tasks yet");
+        seat.state = WorkerState::Running;
+        let mut answers: Vec<_> =
+            (0..DELIVERIES_MAX).map(|number| deliver(&mut seat, number).expect("there is room")).collect();
+        assert!(deliver(&mut seat, 0).is_none(), "it has as many as it may");
+        let (message, _) = parcels.try_recv().unwrap();
+        assert!(matches!(message, ToWorker::Deliver { request: 0, .. }), "{message:?}");
+        seat.delivered(0, Ok(GuestOutcome::Event(Ok(()))));
+        assert_eq!(answers.remove(0).blocking_recv(), Ok(Ok(GuestOutcome::Event(Ok(())))));
+        assert!(deliver(&mut seat, 0).is_some(), "there is room again");
+        seat.vacate();
+        assert!(answers.into_iter().all(|answer| answer.blocking_recv().is_err()));
+        assert_eq!(seat.room_for(&namespaces[0], 0), None);
+        seat.state = WorkerState::Running;
+        assert_eq!(seat.room_for(&namespaces[0], 0), Some(0), "the next worker has had none");
     }
 
     #[test]

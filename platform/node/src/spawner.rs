@@ -9,6 +9,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use tokio::sync::oneshot;
 
+/// What of the environment children get, besides what begins as [`PASSED_ON_PREFIXES`] say: the rest may be keys of the supervisor's,
+/// such as those of an object store, and guests run in its children.
+const PASSED_ON: [&str; 7] =
+    ["PATH", "HOME", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "RES_OPTIONS", "LOCALDOMAIN"];
+const PASSED_ON_PREFIXES: [&str; 3] = ["RUST_", "MIMALLOC_", "SKIFF_LOG"];
+
 type Order = (Command, oneshot::Sender<io::Result<Child>>);
 
 /// Starts child processes. Cheap to clone.
@@ -44,6 +50,14 @@ impl Spawner {
     pub(crate) fn skiff(subcommand: &str) -> Command {
         let mut command = Command::new("/proc/self/exe");
         command.arg(subcommand).arg("--supervisor").arg(std::process::id().to_string());
+        let is_passed_on = |name: &str| {
+            PASSED_ON.contains(&name) || PASSED_ON_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        };
+        command.env_clear().envs(
+            std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+                .filter(|(name, _)| is_passed_on(name)),
+        );
         // A backtrace in an error costs a guest's every failure, and would tell guests of the host's inside.
         command.env("RUST_LIB_BACKTRACE", "0").stdin(Stdio::null()).stdout(Stdio::null());
         // Ctrl-C in a terminal is for the supervisor alone, which lets its children finish what is in flight.

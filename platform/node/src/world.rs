@@ -18,7 +18,7 @@ use skiff_ports::balancer::BalancerChange;
 use skiff_ports::network::{GroupRules, NetworkChange, NetworkInterface};
 use skiff_ports::runtime::{DesiredInterface, NetworkDesired};
 use skiff_ports::snapshot::{Assignment, Difference, Route, Version};
-use skiff_types::{CpuUnits, Kind, QualifiedName, Rule, TaskAddress, TaskId};
+use skiff_types::{CpuUnits, Kind, Namespace, QualifiedName, Rule, TaskAddress, TaskId};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use targets::Leading;
@@ -90,6 +90,11 @@ impl World {
     /// Whether a task runs already.
     pub(crate) fn has(&self, task: TaskId) -> bool {
         self.assignments.contains_key(&task)
+    }
+
+    /// Of which namespace a task is that is here.
+    pub(crate) fn namespace(&self, task: TaskId) -> Option<&Namespace> {
+        self.assignments.get(&task).map(|assignment| &assignment.owner.namespace)
     }
 
     /// Which of its lives a task that is here is in.

@@ -6,6 +6,7 @@
 pub mod alarm;
 pub mod capacity;
 pub mod capacity_provider;
+pub mod event_schedule;
 pub mod health;
 pub mod idle;
 pub mod lifecycle;

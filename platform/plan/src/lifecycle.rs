@@ -51,8 +51,8 @@ pub fn next(task: &Task, known: &Known, now_ms: u64) -> Step {
     let stop = task.stop.is_some();
     match task.status {
         TaskStatus::Provisioning | TaskStatus::Pending if stop => ended(task, known),
-        // It has nothing to finish; an `http` task may have requests as soon as a worker has it.
-        TaskStatus::Activating if stop && known.kind == Kind::Command => {
+        // It has nothing to finish; one that is called may have calls as soon as a worker has it.
+        TaskStatus::Activating if stop && !known.kind.is_called() => {
             Step::Advance(TaskStatus::Deprovisioning)
         }
         TaskStatus::Activating | TaskStatus::Running if stop => Step::Advance(match finishes(task, known) {
@@ -64,7 +64,7 @@ pub fn next(task: &Task, known: &Known, now_ms: u64) -> Step {
         TaskStatus::Pending | TaskStatus::Activating if !known.prepared => Step::Prepare,
         TaskStatus::Pending => Step::Advance(TaskStatus::Activating),
         TaskStatus::Activating => match known.kind {
-            Kind::Http => once_acknowledged(known, TaskStatus::Running),
+            Kind::Http | Kind::Event => once_acknowledged(known, TaskStatus::Running),
             // Its worker says when its program runs.
             Kind::Command => Step::Rest,
         },
@@ -82,7 +82,7 @@ pub fn next(task: &Task, known: &Known, now_ms: u64) -> Step {
     }
 }
 
-/// Whether a task that is to stop has something to finish before: an `http` task its requests, a daemon its connections,
+/// Whether a task that is to stop has something to finish before: one that is called its calls, a daemon its connections,
 /// unless its program is gone. What was on a node that is gone finishes nothing.
 fn finishes(task: &Task, known: &Known) -> bool {
     let runs = task.stop.as_ref().is_some_and(|stop| match stop.code {
@@ -98,7 +98,7 @@ fn finishes(task: &Task, known: &Known) -> bool {
         | StopCode::PlatformStopped => false,
     });
     let is_lost = task.stop.as_ref().is_some_and(|stop| stop.code == StopCode::NodeLost);
-    !is_lost && (known.kind == Kind::Http || (known.daemon && runs))
+    !is_lost && (known.kind.is_called() || (known.daemon && runs))
 }
 
 /// What becomes of a task that no worker has any more.
@@ -247,17 +247,17 @@ pub fn advance(task: &mut Task, to: TaskStatus, now_ms: u64) {
 
 /// What becomes of a task that lived when the platform ended, now that it starts again; false if it stays as it is.
 ///
-/// An `http` task is brought back under its id. A `command` task may have run, and nobody knows how far: it has ended, and
+/// One that is called is brought back under its id. A `command` task may have run, and nobody knows how far: it has ended, and
 /// begins anew if that was said of it. Where it is not known what was said (`None`) and that matters, it is left on the
 /// threshold, for [`next`] to decide.
 pub fn resume(task: &mut Task, kind: Kind, restart: Option<Restart>, now_ms: u64) -> bool {
     match (kind, task.status) {
         (_, TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Stopped) => false,
-        (Kind::Http, TaskStatus::Running) if task.stop.is_none() => {
+        (Kind::Http | Kind::Event, TaskStatus::Running) if task.stop.is_none() => {
             task.status = TaskStatus::Activating;
             true
         }
-        (Kind::Http, TaskStatus::Activating) if task.stop.is_none() => false,
+        (Kind::Http | Kind::Event, TaskStatus::Activating) if task.stop.is_none() => false,
         _ => {
             task.stop.get_or_insert_with(|| StoppedReason {
                 code: StopCode::PlatformStopped,
@@ -354,6 +354,8 @@ mod tests {
     fn the_ways_through_life() {
         use TaskStatus::*;
         assert_eq!(path(Kind::Http, false, Provisioning), [Pending, Activating, Running]);
+        assert_eq!(path(Kind::Event, false, Provisioning), [Pending, Activating, Running]);
+        assert_eq!(path(Kind::Event, true, Running), [Deactivating, Stopping, Deprovisioning, Stopped]);
         assert_eq!(path(Kind::Http, true, Running), [Deactivating, Stopping, Deprovisioning, Stopped]);
         assert_eq!(path(Kind::Command, false, Provisioning), [Pending, Activating]);
         assert_eq!(path(Kind::Command, true, Running), [Deprovisioning, Stopped]);
@@ -552,7 +554,7 @@ mod tests {
     }
 
     fn kind() -> impl Strategy<Value = Kind> {
-        prop::sample::select(vec![Kind::Http, Kind::Command])
+        prop::sample::select(vec![Kind::Http, Kind::Command, Kind::Event])
     }
 
     fn restarts() -> impl Strategy<Value = Restart> {
@@ -600,7 +602,7 @@ mod tests {
             prop_assert_eq!(task.restarts > 0, begins_anew);
             prop_assert!(!begins_anew || (!stop && restart != Restart::Never), "against its user's word");
             prop_assert!(task.status <= TaskStatus::Activating || task.status == TaskStatus::Stopped);
-            prop_assert!(kind == Kind::Http || task.status != TaskStatus::Activating, "ran a second time");
+            prop_assert!(kind.is_called() || task.status != TaskStatus::Activating, "ran a second time");
             prop_assert!(task.status != TaskStatus::Stopped || status == TaskStatus::Stopped
                 || (task.stop.is_some() && task.stopped_at_ms.is_some()));
             prop_assert!(!resume(&mut task, kind, restart_said, 50), "not idempotent");

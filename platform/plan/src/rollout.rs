@@ -275,7 +275,7 @@ impl Rollout {
     fn has_succeeded(&self, task: &Task, seen: &Seen<'_>) -> bool {
         let serves = self.is_of(task) && task.stop.is_none() && seen.known.is_proven(task, seen.now_ms);
         let since_failure = task.ready_at_ms.is_some_and(|at_ms| at_ms > self.failed_at_ms);
-        let is_lasting = seen.known.kind == Some(Kind::Http) || ran_well(task, seen.now_ms);
+        let is_lasting = seen.known.kind.is_some_and(Kind::is_called) || ran_well(task, seen.now_ms);
         serves && since_failure && is_lasting
     }
 

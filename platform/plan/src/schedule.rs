@@ -112,6 +112,12 @@ fn first(zone: &TimeZone, local: DateTime) -> Option<Timestamp> {
     if is_left_out { None } else { moment.earlier().ok() }
 }
 
+/// When a clock on a wall shows this, in milliseconds since 1970: the first time of two, and where it is left out, as much later
+/// as clocks are put forward. None for a day that its month does not have.
+pub(crate) fn moment(zone: &TimeZone, local: LocalTime) -> Option<u64> {
+    zone.to_ambiguous_timestamp(civil(local)?).compatible().ok().and_then(ms)
+}
+
 /// None for a day that its month does not have.
 fn civil(local: LocalTime) -> Option<DateTime> {
     let [month, day, hour, minute, second] =

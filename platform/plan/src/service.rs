@@ -401,7 +401,7 @@ impl Known {
     fn known_at_ms(&self, task: &Task, now_ms: u64) -> u64 {
         let within_ms = match self.kind {
             Some(Kind::Command) if task.health == Health::Unchecked => STAYS_UP_MS,
-            Some(Kind::Command | Kind::Http) | None => self.checked_within_ms,
+            Some(Kind::Command | Kind::Http | Kind::Event) | None => self.checked_within_ms,
         };
         task.started_at_ms.unwrap_or(now_ms).saturating_add(within_ms)
     }

@@ -1,6 +1,7 @@
 //! The runtime port: what carries tasks out on a node.
 
 use crate::balancer::BalancerChange;
+use crate::guest_deliveries::{DeliverError, GuestDelivery, GuestOutcome};
 use crate::metrics::GuestMetrics;
 use crate::network::GroupRules;
 use crate::snapshot::{HostMatch, TaskSpec, Version};
@@ -64,6 +65,13 @@ pub trait Runtime: Send + Sync {
         path: String,
         rounds: u32,
     ) -> Result<Vec<ColdStart>, String>;
+
+    /// Gives a task's guest an event, messages or a request, and waits for what comes of it, no longer than the task's timeout
+    /// allows. Of an `http` or `event` task any worker takes it, of a `command` the one that it lives in, beside its program.
+    async fn deliver(&self, task: TaskId, delivery: GuestDelivery) -> Result<GuestOutcome, DeliverError> {
+        let _ = (task, delivery);
+        Err(DeliverError::Busy("no guests run here that anything could be given to".to_owned()))
+    }
 
     /// Opens a connection to a port of a `command` task, for an operator, whatever the task's rules say. What the socket
     /// carries is what the connection does; it does not block. Dropping it ends the connection.

@@ -24,7 +24,7 @@ pub struct Difference {
     pub version: Version,
     /// What of the network is otherwise, whoever runs the tasks that it is about.
     pub network: NetworkChange,
-    /// Tasks to run: `http` tasks, and the `command` tasks that live in this worker.
+    /// Tasks to run: those that are called, and the `command` tasks that live in this worker.
     pub assignments: Vec<Assignment>,
     /// Services whose routes are new or have changed, each whole.
     pub routes: Vec<Arc<Route>>,
@@ -66,7 +66,7 @@ pub struct TaskSpec {
     pub program: Digest,
     /// Bounds.
     pub limits: Limits,
-    /// Arguments and environment.
+    /// Arguments, environment and standard input.
     pub command: Command,
     /// The port that a daemon listens on.
     pub port: Option<u16>,

@@ -4,6 +4,7 @@
 //! what only the worker's own thread touches lies in [`crate::task`].
 
 use crate::logs::LogMeter;
+use bytes::Bytes;
 use skiff_kit::{TokenBucket, clock};
 use skiff_ledger::{Ledger, TaskRow, TaskSlot};
 use skiff_ports::snapshot::{Assignment, TaskSpec};
@@ -28,6 +29,8 @@ pub(crate) struct Account {
     pub(crate) environment: Vec<(String, String)>,
     /// The family's name, then the arguments.
     pub(crate) arguments: Vec<String>,
+    /// What a command finds on its standard input.
+    pub(crate) stdin: Bytes,
     pub(crate) log_meter: LogMeter,
     cpu: TokenBucket,
 }
@@ -36,9 +39,9 @@ impl Account {
     pub(crate) fn new(assignment: Assignment, ledger: &Ledger, worker: usize) -> Self {
         let Assignment { task, owner, in_service, spec, slot, life } = assignment;
         let units = u64::from(spec.limits.cpu.get());
-        // A command lives in one worker and has the rate to itself; an http task's is spread over all of them.
+        // A command lives in one worker and has the rate to itself; that of one that is called is spread over all of them.
         let sharers = match spec.kind {
-            Kind::Http => ledger.workers() as u64,
+            Kind::Http | Kind::Event => ledger.workers() as u64,
             Kind::Command => 1,
         };
         let program = spec.definition.family.to_string();
@@ -51,6 +54,7 @@ impl Account {
             worker,
             environment: spec.command.environment.clone().into_iter().collect(),
             arguments: std::iter::once(program).chain(spec.command.arguments.iter().cloned()).collect(),
+            stdin: spec.command.stdin.clone().unwrap_or_default().into(),
             log_meter: LogMeter::new(spec.limits.log_rate.bytes() / sharers),
             // A nanosecond of CPU costs 1024 / units nanoseconds of the bucket's time.
             cpu: TokenBucket {
@@ -87,7 +91,7 @@ impl Account {
         let sandboxes: u64 = self.slot.rows().map(|row| row.sandboxes.get()).sum();
         let (limit, plural) = (self.spec.limits.memory, if sandboxes == 1 { "sandbox" } else { "sandboxes" });
         match self.spec.kind {
-            Kind::Http => format!(
+            Kind::Http | Kind::Event => format!(
                 "out of memory: the task's limit of {limit} is used up by its {sandboxes} {plural}; raise --memory or \
                  lower --concurrency"
             ),

@@ -23,7 +23,7 @@ const RECHECK: Duration = Duration::from_millis(5);
 /// When a client that is refused may try again, in seconds.
 pub(crate) const RETRY_AFTER_S: u32 = 1;
 
-/// The right to be one of the requests that an `http` task works on. Dropped when its guest has ended.
+/// The right to be one of the requests or deliveries that a task works on. Dropped when its guest has ended.
 pub(crate) struct Seat {
     task: Rc<Task>,
     /// Whether to let the next one know.
@@ -77,9 +77,18 @@ pub(crate) enum Shortage {
     Pool,
 }
 
+/// [`try_admit`] or [`try_admit_alone`].
+pub(crate) type TryAdmit<A> = fn(&Rc<Task>, &Code) -> Result<A, Shortage>;
+
 /// Claims a seat and a sandbox, or says what there is too little of at present; the task remembers it.
 pub(crate) fn try_admit(task: &Rc<Task>, code: &Code) -> Result<Admitted, Shortage> {
     draw(task, code).inspect_err(|&shortage| task.shortage.set(shortage))
+}
+
+/// The same for what takes a sandbox that works on nothing else meanwhile.
+pub(crate) fn try_admit_alone(task: &Rc<Task>, code: &Code) -> Result<(Seat, Own), Shortage> {
+    let seat = Seat::claim(task).ok_or(Shortage::Concurrency);
+    seat.and_then(|seat| draw_own(task, code, seat)).inspect_err(|&shortage| task.shortage.set(shortage))
 }
 
 fn draw(task: &Rc<Task>, code: &Code) -> Result<Admitted, Shortage> {
@@ -87,11 +96,16 @@ fn draw(task: &Rc<Task>, code: &Code) -> Result<Admitted, Shortage> {
     if let Some(shared) = task.keep.shared_with_room() {
         return Ok(Admitted { seat, sandbox: Drawn::Shared(shared) });
     }
+    let (seat, own) = draw_own(task, code, seat)?;
+    Ok(Admitted { seat, sandbox: Drawn::Own(own) })
+}
+
+fn draw_own(task: &Rc<Task>, code: &Code, seat: Seat) -> Result<(Seat, Own), Shortage> {
     if let Some(live) = task.keep.take() {
-        return Ok(Admitted { seat, sandbox: Drawn::Own(Own::Kept(Box::new(live))) });
+        return Ok((seat, Own::Kept(Box::new(live))));
     }
     match Blank::claim(task, code) {
-        Ok(blank) => Ok(Admitted { seat, sandbox: Drawn::Own(Own::Blank(blank)) }),
+        Ok(blank) => Ok((seat, Own::Blank(blank))),
         Err(shortage) => {
             seat.give_back_quietly();
             Err(shortage)
@@ -244,8 +258,13 @@ impl Ticket {
         Ok(Self { turn: Turn::take(task) })
     }
 
-    /// Waits until a sandbox may be made.
-    pub(crate) async fn admit(self, code: &Code, deadline_ns: u64) -> Result<Admitted, InvokeError> {
+    /// Waits until a sandbox may be made: until `try_admit` says so.
+    pub(crate) async fn admit<A>(
+        self,
+        code: &Code,
+        deadline_ns: u64,
+        try_admit: TryAdmit<A>,
+    ) -> Result<A, InvokeError> {
         let task = &self.turn.task;
         loop {
             if task.has_ended() {

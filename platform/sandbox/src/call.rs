@@ -1,4 +1,4 @@
-//! One request to an `http` task: admission, a sandbox, the guest, its answer.
+//! One call of a task: admission, a sandbox, the guest, its answer. Here requests of HTTP, in [`mod@deliver`] events and messages.
 //!
 //! The guest runs inside the caller's future until its answer's head is there. A guest that has ended by then (most
 //! have: what they wrote fits into the buffers) costs no task of the runtime; one that goes on is spawned, and the
@@ -6,13 +6,14 @@
 
 mod body;
 pub(crate) mod crossing;
+mod deliver;
 mod head;
 mod instance;
 mod p2;
 mod p3;
 pub(crate) mod shared;
 
-use crate::admission::{self, Admitted, Drawn, Own, Seat, Ticket, try_admit};
+use crate::admission::{self, Admitted, Drawn, Own, Seat, Ticket, TryAdmit, try_admit};
 use crate::code::Code;
 use crate::failure::Failure;
 use crate::heap::{Crossed, HeapMeter};
@@ -22,6 +23,7 @@ use crate::live::Live;
 use crate::run::GuestRun;
 use crate::task::Task;
 use body::{Cord, Link, RequestBody, ResponseBody};
+pub(crate) use deliver::{deliver, hand_over};
 pub(crate) use head::{Answer, Head};
 use http::{Request, Response};
 use http_body::Body as _;
@@ -57,7 +59,7 @@ pub(crate) async fn call(
     let deadline_ns = task.account.deadline_ns();
     check(&request, limits.request_body.bytes())?;
     task.keep.arrived(clock::monotonic_ns());
-    let (code, admitted) = admit(&host, &task, deadline_ns).await?;
+    let (code, admitted) = admit(&host, &task, deadline_ns, try_admit).await?;
 
     let head = Arc::new(Head::default());
     let Admitted { seat, sandbox } = admitted;
@@ -234,11 +236,12 @@ async fn finish(host: Rc<Host>, task: Rc<Task>, run: GuestRun<()>, link: Arc<Lin
 }
 
 /// Waits for code and a sandbox, in that order, because only the code says what a sandbox takes.
-async fn admit(
+async fn admit<A>(
     host: &Rc<Host>,
     task: &Rc<Task>,
     deadline_ns: u64,
-) -> Result<(Rc<Code>, Admitted), InvokeError> {
+    try_admit: TryAdmit<A>,
+) -> Result<(Rc<Code>, A), InvokeError> {
     let limits = &task.account.spec.limits;
     if let Some(code) = task.code.loaded() {
         if task.waiting.borrow().is_empty()
@@ -246,7 +249,7 @@ async fn admit(
         {
             return Ok((code, admitted));
         }
-        let admitted = Ticket::take(task, limits.queue)?.admit(&code, deadline_ns).await?;
+        let admitted = Ticket::take(task, limits.queue)?.admit(&code, deadline_ns, try_admit).await?;
         return Ok((code, admitted));
     }
     // There may be sandboxes enough for all of these; only, nobody can tell yet.
@@ -262,7 +265,7 @@ async fn admit(
         }
         Err(_) => return Err(admission::timed_out(task)),
     };
-    let admitted = ticket.admit(&code, deadline_ns).await?;
+    let admitted = ticket.admit(&code, deadline_ns, try_admit).await?;
     Ok((code, admitted))
 }
 

@@ -11,15 +11,16 @@ use crate::state::SandboxState;
 use futures::future::LocalBoxFuture;
 use rustix::fs::SealFlags;
 use skiff_kit::clock;
+use skiff_ports::guest_deliveries::{CONSUMER_INTERFACE, HANDLER_INTERFACE};
 use skiff_types::{Digest, Kind, WasiGeneration};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use wasmtime::Engine;
-use wasmtime::component::Component;
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 use wasmtime_wasi::{p2, p3};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
-use wasmtime_wasi_http::p3::bindings::ServicePre;
+use wasmtime_wasi_http::p2::bindings::ProxyIndices;
+use wasmtime_wasi_http::p3::bindings::ServiceIndices;
 
 /// Bytes of a page of linear memory.
 const PAGE_BYTES: u64 = 64 << 10;
@@ -35,7 +36,10 @@ pub trait CodeSource {
 pub(crate) struct Code {
     /// What its stores are made in.
     pub(crate) engine: Engine,
+    /// What makes an instance.
+    pub(crate) pre: InstancePre<SandboxState>,
     pub(crate) entry: Entry,
+    pub(crate) events: EventExports,
     pub(crate) demand: Demand,
     /// Where its sandboxes are counted.
     pub(crate) room: Rc<Room>,
@@ -52,10 +56,35 @@ impl Code {
 
 /// What to call.
 pub(crate) enum Entry {
-    HttpP2(ProxyPre<SandboxState>),
-    HttpP3(ServicePre<SandboxState>),
+    HttpP2(ProxyIndices),
+    HttpP3(ServiceIndices),
     CommandP2(p2::bindings::CommandPre<SandboxState>),
     CommandP3(p3::bindings::CommandPre<SandboxState>),
+    /// Nothing but [`EventExports`].
+    Event,
+}
+
+/// What events and messages are given to, as far as a component exports it: beside what makes it of its kind, or alone.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct EventExports {
+    /// `handle` of `skiff:events/handler`.
+    pub(crate) handle: Option<ComponentExportIndex>,
+    /// `consume` of `skiff:queues/consumer`.
+    pub(crate) consume: Option<ComponentExportIndex>,
+}
+
+impl EventExports {
+    fn of(component: &Component) -> Self {
+        let find = |interface: &str, function: &str| {
+            let interface = component.get_export_index(None, interface)?;
+            component.get_export_index(Some(&interface), function)
+        };
+        Self { handle: find(HANDLER_INTERFACE, "handle"), consume: find(CONSUMER_INTERFACE, "consume") }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.handle.is_none() && self.consume.is_none()
+    }
 }
 
 /// What a sandbox of the component takes.
@@ -129,12 +158,19 @@ pub(crate) fn link(
     native_bytes: u64,
 ) -> wasmtime::Result<Code> {
     let generation = machine.flavour.generation;
-    let instance = machine.linker.instantiate_pre(component)?;
+    let pre = machine.linker.instantiate_pre(component)?;
+    let events = EventExports::of(component);
     let entry = match (kind, generation) {
-        (Kind::Http, WasiGeneration::P2) => Entry::HttpP2(ProxyPre::new(instance)?),
-        (Kind::Http, WasiGeneration::P3) => Entry::HttpP3(ServicePre::new(instance)?),
-        (Kind::Command, WasiGeneration::P2) => Entry::CommandP2(p2::bindings::CommandPre::new(instance)?),
-        (Kind::Command, WasiGeneration::P3) => Entry::CommandP3(p3::bindings::CommandPre::new(instance)?),
+        (Kind::Http, WasiGeneration::P2) => Entry::HttpP2(ProxyIndices::new(&pre)?),
+        (Kind::Http, WasiGeneration::P3) => Entry::HttpP3(ServiceIndices::new(&pre)?),
+        (Kind::Command, WasiGeneration::P2) => Entry::CommandP2(p2::bindings::CommandPre::new(pre.clone())?),
+        (Kind::Command, WasiGeneration::P3) => Entry::CommandP3(p3::bindings::CommandPre::new(pre.clone())?),
+        (Kind::Event, _) if events.is_empty() => {
+            wasmtime::bail!(
+                "{HANDLER_INTERFACE} and {CONSUMER_INTERFACE} have no function that could be called"
+            )
+        }
+        (Kind::Event, _) => Entry::Event,
     };
     let (memories, tables, largest_pages) = match component.resources_required() {
         Some(needed) => (
@@ -154,7 +190,9 @@ pub(crate) fn link(
     let pool = PoolSize { sandboxes: 1, memories, tables, fibers };
     Ok(Code {
         engine: machine.engine.clone(),
+        pre,
         entry,
+        events,
         demand: Demand { pool, memory_bytes: largest_bytes },
         room: machine.room.clone(),
         native_bytes,

@@ -105,7 +105,9 @@ async fn program(
                 started(&store);
                 store.run_concurrent(async |accessor| command.wasi_cli_run().call_run(accessor).await).await?
             }
-            Entry::HttpP2(_) | Entry::HttpP3(_) => wasmtime::bail!("the component exports no wasi:cli/run"),
+            Entry::HttpP2(_) | Entry::HttpP3(_) | Entry::Event => {
+                wasmtime::bail!("the component exports no wasi:cli/run")
+            }
         }
     };
     match result.await {

@@ -93,7 +93,7 @@ fn run(
         Component::new(&engine, &instrumented).map_err(|error| unsupported(&format!("{error:#}")))?;
     let mut linker = link::linker(&engine, report.generation).map_err(|error| internal(&error))?;
     guest::restrict_randomness(&mut linker).map_err(|error| internal(&error))?;
-    guest::refuse_metrics(&mut linker).map_err(|error| internal(&error))?;
+    guest::refuse_beside(&mut linker).map_err(|error| internal(&error))?;
     let trial = Trial { engine: &engine, component: &component, linker: &linker, environment, bounds };
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();

@@ -9,6 +9,7 @@ use crate::engine::{
 };
 use crate::offered;
 use crate::state::SANDBOX_OVERHEAD_BYTES;
+use skiff_ports::guest_deliveries::{takes_events, takes_messages};
 use skiff_ports::runtime::{ComponentReport, PrepareError};
 use skiff_types::{Kind, WasiGeneration};
 use wasmparser::{
@@ -62,11 +63,12 @@ pub(crate) fn examine(component: &[u8]) -> Result<(ComponentReport, Inside), Pre
     if let Some(refusal) = found.imports.iter().find_map(|import| offered::refusal(import)) {
         return Err(PrepareError::Refused(refusal));
     }
-    let (kind, generation) = kind(&found.exports).ok_or_else(|| {
+    let (kind, generation) = kind(&found).ok_or_else(|| {
         let exports = if found.exports.is_empty() { "nothing".to_owned() } else { found.exports.join(", ") };
         PrepareError::Refused(format!(
             "the component is neither an http task (it would export wasi:http/incoming-handler@0.2 or \
-             wasi:http/handler@0.3) nor a command (wasi:cli/run): it exports {exports}"
+             wasi:http/handler@0.3) nor a command (wasi:cli/run) nor an event task (skiff:events/handler@0.1 or \
+             skiff:queues/consumer@0.1): it exports {exports}"
         ))
     })?;
     if let Some(refusal) = offered::refusal_of_newer(generation, &found.imports) {
@@ -107,9 +109,10 @@ fn refusal_of_size(cost: &Cost) -> Option<String> {
     ))
 }
 
-fn kind(exports: &[String]) -> Option<(Kind, WasiGeneration)> {
+/// What the exports make of it. Where they are of no WASI, the imports say which it speaks.
+fn kind(found: &Found) -> Option<(Kind, WasiGeneration)> {
     let has = |interface, generation| {
-        exports.iter().any(|export| offered::released(export) == Some((interface, generation)))
+        found.exports.iter().any(|export| offered::released(export) == Some((interface, generation)))
     };
     [
         ("wasi:http/handler", Kind::Http, WasiGeneration::P3),
@@ -120,6 +123,14 @@ fn kind(exports: &[String]) -> Option<(Kind, WasiGeneration)> {
     .into_iter()
     .find(|&(interface, _, generation)| has(interface, generation))
     .map(|(_, kind, generation)| (kind, generation))
+    .or_else(|| {
+        let is_newer = |import: &String| matches!(offered::released(import), Some((_, WasiGeneration::P3)));
+        let takes_any = takes_events(&found.exports) || takes_messages(&found.exports);
+        takes_any.then(|| match found.imports.iter().any(is_newer) {
+            true => (Kind::Event, WasiGeneration::P3),
+            false => (Kind::Event, WasiGeneration::P2),
+        })
+    })
 }
 
 struct Found {

@@ -25,6 +25,7 @@ mod account;
 mod admission;
 mod beside;
 mod call;
+mod caller;
 mod capability;
 mod code;
 mod codes;
@@ -55,6 +56,7 @@ mod task;
 mod turns;
 mod without;
 
+pub use caller::{Asking, Caller, Calls};
 pub use capability::{Capability, CapabilityView, Guest, Outgoing, Sending};
 pub use code::CodeSource;
 pub use codes::CodeBounds;

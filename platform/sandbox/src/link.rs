@@ -105,7 +105,7 @@ pub(crate) fn linker<T: WasiView + WasiHttpView + 'static>(
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     types::add_to_linker::<_, WasiHttp>(&mut linker, &types::LinkOptions::default(), T::http)?;
     outgoing_handler::add_to_linker(&mut linker)?;
-    beside::link(&mut linker)?;
+    beside::link(&mut linker, |interface| wasmtime::format_err!("nobody is there for {interface} here"))?;
     if generation == WasiGeneration::P3 {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;

@@ -1,7 +1,7 @@
 //! A sandbox that is made: it can take a request, or wait for one.
 
 use crate::admission::{Blank, Permit};
-use crate::call::{GuestRequest, Head, Instance};
+use crate::call::{self, GuestRequest, Head, Instance};
 use crate::code::Code;
 use crate::failure::Failure;
 use crate::heap::HeapMeter;
@@ -9,6 +9,7 @@ use crate::host::Host;
 use crate::state::{SANDBOX_OVERHEAD_BYTES, SandboxState, new_store};
 use crate::task::Task;
 use skiff_kit::clock;
+use skiff_ports::guest_deliveries::{GuestDelivery, GuestOutcome};
 use std::rc::Rc;
 use std::sync::Arc;
 use wasmtime::Store;
@@ -24,7 +25,7 @@ pub(crate) struct Live {
     pub(crate) idle_since_ns: u64,
     _permit: Permit,
     /// What it runs stays mapped.
-    _code: Rc<Code>,
+    code: Rc<Code>,
 }
 
 impl Live {
@@ -49,7 +50,7 @@ impl Live {
                     requests: 0,
                     idle_since_ns: 0,
                     _permit: permit,
-                    _code: code.clone(),
+                    code: code.clone(),
                 })
             }
             Err(error) => Err(failure(&error, task, &store)),
@@ -66,6 +67,20 @@ impl Live {
         self.requests += 1;
         let called = self.instance.call(&mut self.store, request, head).await;
         called.map_err(|error| self.failure(&error, task))
+    }
+
+    /// Gives it an event or messages, and waits for what comes of that. What it says is not on its account.
+    pub(crate) async fn deliver(
+        &mut self,
+        task: &Task,
+        delivery: &GuestDelivery,
+    ) -> Result<GuestOutcome, Failure> {
+        self.requests += 1;
+        let Self { store, instance, code, .. } = self;
+        match call::hand_over(store, instance, &code.events, delivery).await {
+            Ok(outcome) => outcome,
+            Err(error) => Err(self.failure(&error, task)),
+        }
     }
 
     /// What an error that came out of its guest means.

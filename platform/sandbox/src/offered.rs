@@ -66,8 +66,19 @@ pub(crate) const WASI_0_3: &[&str] = &[
 ];
 
 /// What Skiff has beside WASI, of version 0.1, for components of both generations: capabilities of the worker's, which are tested
-/// by who links them (`host-metrics`).
-pub(crate) const SKIFF_0_1: &[&str] = &["skiff:metrics/custom"];
+/// by who links them (`host-metrics`, `host-events`, `host-data`).
+pub(crate) const SKIFF_0_1: &[&str] =
+    &["skiff:events/bus", "skiff:metrics/custom", "skiff:queues/producer", "skiff:tables/table"];
+
+/// Proposals to WASI that are no part of a release yet, each in the one version that there is of it; likewise.
+pub(crate) const PROPOSED: &[&str] = &[
+    "wasi:blobstore/blobstore@0.2.0-draft",
+    "wasi:blobstore/container@0.2.0-draft",
+    "wasi:blobstore/types@0.2.0-draft",
+    "wasi:keyvalue/atomics@0.2.0-draft2",
+    "wasi:keyvalue/batch@0.2.0-draft2",
+    "wasi:keyvalue/store@0.2.0-draft2",
+];
 
 /// Splits `wasi:http/types@0.2.3` into the interface and its generation; `None` for a version that is no release of
 /// WASI 0.2 or 0.3.
@@ -89,13 +100,18 @@ fn is_patch_of(version: &str, minor: &str) -> bool {
 /// Why `import` can't be had, as a sentence; `None` if it is offered.
 pub(crate) fn refusal(import: &str) -> Option<String> {
     const ALL: &str = "Skiff offers all of WASI 0.2 and 0.3 (wasi:cli, wasi:clocks, wasi:filesystem, wasi:http, \
-                       wasi:io in 0.2, wasi:random, wasi:sockets), skiff:metrics 0.1, and nothing else so far";
+                       wasi:io in 0.2, wasi:random, wasi:sockets), wasi:keyvalue 0.2.0-draft2, wasi:blobstore 0.2.0-draft, \
+                       skiff:events, skiff:metrics, skiff:queues and skiff:tables 0.1, and nothing else so far";
     let (interface, version) = import.split_once('@').unwrap_or((import, ""));
     let known = |list: &[&str]| list.contains(&interface);
     match released(import) {
         Some((_, WasiGeneration::P2)) if known(WASI_0_2) => None,
         Some((_, WasiGeneration::P3)) if known(WASI_0_3) => None,
         _ if SKIFF_0_1.contains(&interface) && is_patch_of(version, "0.1.") => None,
+        _ if PROPOSED.contains(&import) => None,
+        _ if is_proposed_otherwise(interface) => Some(format!(
+            "the component imports {import}, a proposal to WASI that Skiff offers in another version; {ALL}"
+        )),
         Some((_, generation)) if interface.starts_with("wasi:") => Some(format!(
             "the component imports {import}, which WASI {generation} as Skiff offers it does not have; {ALL}"
         )),
@@ -105,6 +121,11 @@ pub(crate) fn refusal(import: &str) -> Option<String> {
         )),
         _ => Some(format!("the component imports {import}, which Skiff does not offer; {ALL}")),
     }
+}
+
+/// Whether a proposal of this name is offered, in whatever version.
+fn is_proposed_otherwise(interface: &str) -> bool {
+    PROPOSED.iter().any(|offered| offered.split('@').next() == Some(interface))
 }
 
 /// Why a component that exports what `generation` has can't have these imports, as a sentence: to those of WASI 0.2
@@ -175,6 +196,21 @@ mod tests {
             }
         }
         assert!(!defines("wasi:keyvalue/store", "0.2.0", "open"));
+        let functions = [
+            "delete-container",
+            "[method]container.get-data",
+            "[static]outgoing-value.finish",
+            "swap",
+            "set-many",
+            "open",
+        ];
+        for (offered, function) in PROPOSED.iter().zip(functions) {
+            let (interface, version) = offered.split_once('@').unwrap();
+            assert!(defines(interface, version, function), "{offered}");
+        }
+        for (offered, function) in SKIFF_0_1.iter().zip(["put", "put", "send", "increment"]) {
+            assert!(defines(offered, "0.1.0", function), "{offered}");
+        }
     }
 
     #[test]
@@ -193,9 +229,15 @@ mod tests {
         let text = refusal("wasi:keyvalue/store@0.2.0").unwrap();
         assert!(text.contains("wasi:keyvalue/store@0.2.0") && text.contains("wasi:http"), "{text}");
         assert!(refusal("wasi:cli/stdout@0.3.0-rc-2025-09-16").unwrap().contains("no release"));
+        assert_eq!(refusal("wasi:keyvalue/store@0.2.0-draft2"), None);
+        let text = refusal("wasi:blobstore/container@0.2.0-draft2").unwrap();
+        assert!(text.contains("in another version") && text.contains("wasi:blobstore 0.2.0-draft"), "{text}");
         assert_eq!(refusal("skiff:metrics/custom@0.1.0"), None);
         let text = refusal("skiff:metrics/custom@0.2.0").unwrap();
-        assert!(text.contains("skiff:metrics/custom@0.2.0") && text.contains("skiff:metrics 0.1"), "{text}");
+        assert!(text.contains("skiff:metrics/custom@0.2.0") && text.contains("skiff:metrics"), "{text}");
+        for offered in SKIFF_0_1 {
+            assert_eq!(refusal(&format!("{offered}@0.1.7")), None);
+        }
         assert!(refusal("acme:secret/api@1.0.0").unwrap().contains("acme:secret/api@1.0.0"));
     }
 

@@ -15,6 +15,7 @@ use futures::future::LocalBoxFuture;
 use http::{Request, Response};
 use skiff_ledger::Ledger;
 use skiff_ports::body::Body;
+use skiff_ports::guest_deliveries::{DeliverError, GuestDelivery, GuestOutcome};
 use skiff_ports::invoke::{Invoke, InvokeError};
 use skiff_ports::runtime::{ColdStart, TaskEvent};
 use skiff_ports::snapshot::Assignment;
@@ -95,6 +96,15 @@ impl Sandboxes {
             task.end();
             self.host.capabilities.ended(task.account.task);
         }
+    }
+
+    /// Gives a task's guest an event, messages or a request, in a sandbox like any call's, and waits for what comes of it. The
+    /// task's quotas, its queue and its timeout hold from the call on; dropping it ends the guest.
+    ///
+    /// # Errors
+    /// [`DeliverError::Busy`] where nothing was started and it may be tried again.
+    pub async fn deliver(&self, task: TaskId, delivery: GuestDelivery) -> Result<GuestOutcome, DeliverError> {
+        call::deliver(self.host.clone(), task, delivery).await
     }
 
     /// Measures cold starts of an `http` task by GETs of `path`, one after the other.

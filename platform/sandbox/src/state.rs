@@ -24,6 +24,7 @@ use std::any::Any;
 use std::sync::Arc;
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
+use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::types::FutureIncomingResponseHandle;
 use wasmtime_wasi_http::{
@@ -36,7 +37,7 @@ use wasmtime_wasi_http::{
 pub(crate) const SANDBOX_OVERHEAD_BYTES: u64 = GUEST_STACK_BYTES as u64 + HEAP_PREPAID_BYTES;
 /// Host resources (streams, requests, headers, timers) that a sandbox can hold at once.
 pub(crate) const RESOURCES_MAX: usize = 1_024;
-/// What a sandbox can hold at once that answers requests.
+/// What a sandbox can hold at once that answers requests, or is given events or messages.
 const OF_REQUESTS: Bounds = Bounds { resources: RESOURCES_MAX, handles: 16_384, concurrent: 8_192 };
 /// What a program can that is alone in its task. One that stays up may serve as many connections as the network allows a task
 /// (4,096): each is a socket, two streams, and something to wait for at either.
@@ -88,7 +89,7 @@ pub(crate) fn new_store(
     let (account, logs, slices) = (&task.account, &host.logs, host.epoch.slices());
     let mut table = ResourceTable::new();
     let most = match account.spec.kind {
-        Kind::Http => OF_REQUESTS,
+        Kind::Http | Kind::Event => OF_REQUESTS,
         Kind::Command => OF_COMMANDS,
     };
     table.set_max_capacity(most.resources);
@@ -181,10 +182,12 @@ impl WasiView for SandboxState {
     }
 }
 
-/// All of WASI with empty contents: no folders, no network but what a capability gives, stdin at its end.
+/// All of WASI with empty contents: no folders, no network but what a capability gives, stdin at its end but where the task has
+/// something to say on it.
 fn wasi(account: &Arc<Account>, logs: &Arc<LogQueue>) -> WasiCtx {
     let capture = |stream| Capture::new(account.clone(), logs.clone(), stream);
     WasiCtxBuilder::new()
+        .stdin(MemoryInputPipe::new(account.stdin.clone()))
         .args(&account.arguments)
         .envs(&account.environment)
         .stdout(capture(LogStream::Stdout))

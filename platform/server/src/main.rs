@@ -3,6 +3,7 @@
 //! It decides only which of them this process is.
 
 mod data_dir;
+mod engines;
 mod machine;
 mod meters;
 mod nodes;
@@ -64,8 +65,8 @@ fn switch_off() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is logged where nobody says otherwise. rustls warns of what a client does, as often as it does it.
-const LOG_DEFAULT: &str = "warn,rustls=error,skiff=info";
+/// What is logged where nobody says otherwise. rustls and s3s tell of what clients do, as often as they do it.
+const LOG_DEFAULT: &str = "warn,rustls=error,s3s=off,skiff=info";
 
 /// Logs go to standard error; `SKIFF_LOG` chooses which, as `tracing_subscriber`'s `EnvFilter` has it.
 fn start_tracing() -> anyhow::Result<()> {

@@ -1,9 +1,10 @@
 //! `skiff up`: wires the supervisor, says where everything is, and ends it in order.
 //!
-//! The way up: data folder, sockets, store, images, node, control. The way down: workers first, so that no request is
-//! cut; then the API and the export of spans; then the store.
+//! The way up: data folder, sockets, store, engines, images, node, control. The way down: workers first, so that no request is
+//! cut; then the API and the export of spans; then the engines and the store.
 
 use crate::data_dir::DataDir;
+use crate::engines::Engines;
 use crate::machine;
 use crate::meters::NodeMeters;
 use crate::nodes;
@@ -14,7 +15,7 @@ use crate::webhook::HttpWebhooks;
 use anyhow::{Context, bail};
 use rustix::net::sockopt;
 use skiff_cli::connection::ConnectionFile;
-use skiff_cli::{AccessLog, AccessLogFormat, Tls, UpArgs};
+use skiff_cli::{AccessLog, AccessLogFormat, S3Address, Tls, UpArgs};
 use skiff_control::{AskedNetwork, Handle};
 use skiff_kit::clock::{self, SystemClock};
 use skiff_kit::random::SystemRandom;
@@ -70,6 +71,7 @@ struct Platform {
     node: Node,
     control: Handle,
     store: Arc<SqliteStore>,
+    engines: Engines,
     connection: ConnectionFile,
     network: NetworkSpec,
     workers: usize,
@@ -105,8 +107,13 @@ impl Platform {
         let secrets = Secrets::of(&data)?;
         let api = args.api.socket().context("--api is not an address to listen at")?;
         let (http, api) = (bind("http", args.http, args.insecure)?, bind("api", api, args.insecure)?);
+        let s3 = match args.s3 {
+            S3Address::Off => None,
+            S3Address::At(address) => Some(bind("s3", address, args.insecure)?),
+        };
         keep_alive(&api).context("the API's socket can't be set up")?;
         let (http_address, api_address) = (http.local_addr()?, api.local_addr()?);
+        let s3_address = s3.as_ref().map(TcpListener::local_addr).transpose()?;
 
         let folder = |name: &str| -> anyhow::Result<PathBuf> {
             let path = data.path().join(name);
@@ -125,11 +132,12 @@ impl Platform {
             SqliteJournal::open(&data.path().join("events.db"))
                 .context("the journal of events can't be used")?,
         );
+        let engines = Engines::open(args, data.path())?;
         let host_addresses = skiff_kit::host_addresses().context("the host's addresses can't be read")?;
         let spec = network(args, &store, &host_addresses).await?;
         let this = nodes::this_node(args, cores()?, machine.memory_bytes)?;
         let node_index = skiff_control::establish_node(&*store, &this.id, clock::unix_ms()).await?;
-        let own_doors = vec![http_address, api_address];
+        let own_doors = [http_address, api_address].into_iter().chain(s3_address).collect();
         let network = NetworkSetup { spec, node_index, own_doors };
         let images: Arc<dyn Images> = Arc::new(LocalImages::open(&folder("images")?)?);
         let logs_dir = folder("logs")?;
@@ -182,6 +190,10 @@ impl Platform {
                 series,
                 nodes: Arc::new(FixedNodes::new(vec![this])),
                 webhooks: Arc::new(HttpWebhooks::new()),
+                buckets: engines.buckets.clone(),
+                tables: Arc::new(engines.tables.clone()),
+                queues: engines.queues.clone(),
+                buses: Arc::new(engines.buses.clone()),
                 meters: Arc::new(NodeMeters { node: node.clone(), started }),
                 clock: Arc::new(SystemClock),
                 random: Arc::new(SystemRandom),
@@ -189,8 +201,11 @@ impl Platform {
             tokio::net::TcpListener::from_std(api)?,
         )
         .await?;
+        // Tasks of before may run already; what they ask waits until now.
+        node.answer_guests_with(control.guest_calls());
         tokio::spawn(keep_host_addresses(control.clone()));
         control.ready().await;
+        engines.serve(&control, s3)?;
         let https = match args.tls {
             Some(Tls::Dev) => Some(tls::provide(&control, data.path(), args.tls_port).await?),
             None => None,
@@ -198,17 +213,30 @@ impl Platform {
         let connection = ConnectionFile {
             http: http_address.to_string(),
             api: api_address.to_string(),
+            s3: s3_address.map(|address| address.to_string()),
             token_file: secrets.token_file,
             data_dir: data.path().to_owned(),
             pid: std::process::id(),
         };
         let network = spec;
-        Ok(Self { node, control, store, connection, network, workers, capacity, https, export, _data: data })
+        Ok(Self {
+            node,
+            control,
+            store,
+            engines,
+            connection,
+            network,
+            workers,
+            capacity,
+            https,
+            export,
+            _data: data,
+        })
     }
 
     /// Says where everything is: on standard output, in the user's configuration folder, in the ready file.
     fn announce(&self, args: &UpArgs, started: Instant) -> anyhow::Result<()> {
-        let ConnectionFile { http, api, token_file, data_dir, pid } = &self.connection;
+        let ConnectionFile { http, api, s3, token_file, data_dir, pid } = &self.connection;
         let left = ConnectionFile::path().and_then(|path| self.connection.write(&path).map(|()| path));
         let found_by = match &left {
             Ok(path) => format!("finds it by {}", path.display()),
@@ -246,6 +274,9 @@ impl Platform {
             MemorySize::from_mib((self.capacity.code_bytes.0 * workers) >> 20),
             self.capacity.code_bytes.1,
         );
+        if let Some(s3) = s3 {
+            let _ = writeln!(out, "\x20 buckets by S3  http://{s3}  (with a key of `skiff key create`)");
+        }
         if let Some(https) = &self.https {
             let _ = writeln!(out, "\x20 {https}");
         }
@@ -270,6 +301,7 @@ impl Platform {
             }
         };
         tokio::join!(self.control.shutdown(API_DRAIN_TIMEOUT), exported);
+        self.engines.stop().await;
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the store could not be closed in order; nothing that was acknowledged is lost");
         }
@@ -301,9 +333,14 @@ impl Stop {
 
 /// Binds a listening socket; beyond loopback only if told so.
 fn bind(option: &str, address: SocketAddr, insecure: bool) -> anyhow::Result<TcpListener> {
-    if option == "api" && !address.ip().is_loopback() && !insecure {
+    let secret = match option {
+        "api" => Some("the token"),
+        "s3" => Some("objects"),
+        _ => None,
+    };
+    if let Some(secret) = secret.filter(|_| !address.ip().is_loopback() && !insecure) {
         bail!(
-            "--api {address} would send the token over the network in clear text; listen on 127.0.0.1 behind a TLS \
+            "--{option} {address} would send {secret} over the network in clear text; listen on 127.0.0.1 behind a TLS \
              proxy, or say --insecure if that is what you want"
         );
     }

@@ -1,8 +1,8 @@
-//! Posts changes of alarms to the addresses that users named, by HTTP or HTTPS.
+//! Posts to the addresses that users named, by HTTP or HTTPS: changes of alarms, and events that rules and schedules lead there.
 //!
 //! Each post has a connection of its own, for as long as its answer may take. It deliberately tries once, remembers nothing, and
 //! follows no redirection: `control` keeps what was not taken, tries it again, and bounds how many are under way. Whoever may
-//! make an alarm has the supervisor post to any address that it reaches; no secret of the platform goes with it.
+//! make an alarm, a rule or a schedule has the supervisor post to any address that it reaches; no secret of the platform goes with it.
 
 use crate::outgoing::{AGENT, Destination, chain, connector};
 use async_trait::async_trait;

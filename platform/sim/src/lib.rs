@@ -13,6 +13,7 @@ mod client;
 mod clock;
 mod cluster;
 mod dice;
+mod engines;
 mod life;
 mod memory;
 mod options;

@@ -5,6 +5,7 @@ use crate::client::{Client, TOKEN};
 use crate::clock::SimClock;
 use crate::cluster::{Behaviour, End};
 use crate::dice::Dice;
+use crate::engines::NoData;
 use crate::life::Life;
 use crate::memory::{JournalOfLife, MemoryImages, MemoryJournal, NoBill, Silence};
 use crate::series::{MemorySeries, SeriesOfLife};
@@ -175,6 +176,10 @@ fn deps(nodes: u32) -> Deps {
         journal: Arc::new(JournalOfLife { journal: Arc::new(MemoryJournal::default()), checker, life }),
         nodes: Arc::new(FixedNodes::new(specs)),
         webhooks: silence,
+        buckets: Arc::new(NoData),
+        tables: Arc::new(NoData),
+        queues: Arc::new(NoData),
+        buses: Arc::new(NoData),
         meters: Arc::new(NoMeters),
         clock,
         random: Arc::new(Dice::new(0, "plane")),

@@ -7,6 +7,7 @@ use crate::client::{Client, TOKEN};
 use crate::clock::SimClock;
 use crate::cluster::{Cluster, MetersOfCluster, NodesOfCluster, RuntimeOfLife};
 use crate::dice::Dice;
+use crate::engines::NoData;
 use crate::life::Life;
 use crate::memory::{JournalOfLife, MemoryImages, MemoryJournal, NoBill, Silence};
 use crate::options::{Options, Report, Sabotage};
@@ -152,6 +153,10 @@ impl Parts {
             }),
             nodes: Arc::new(NodesOfCluster(cluster.clone())),
             webhooks: silence,
+            buckets: Arc::new(NoData),
+            tables: Arc::new(NoData),
+            queues: Arc::new(NoData),
+            buses: Arc::new(NoData),
             meters: Arc::new(MetersOfCluster(cluster)),
             clock: self.clock.clone(),
             random: self.random.clone(),

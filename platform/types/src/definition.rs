@@ -15,6 +15,20 @@ pub enum Kind {
     Http,
     /// Exports `wasi:cli/run`: runs to its end once, or stays up.
     Command,
+    /// Exports `skiff:events/handler@0.1` or `skiff:queues/consumer@0.1`, and nothing that makes it one of the others: a sandbox
+    /// is drawn per event or batch of messages.
+    Event,
+}
+
+impl Kind {
+    /// Whether its tasks are called, each time in a sandbox that is drawn for it, in whatever worker the call came to; so they
+    /// run as soon as all workers know them. A `command` lives in one worker, and is called, if at all, beside its program.
+    pub fn is_called(self) -> bool {
+        match self {
+            Self::Http | Self::Event => true,
+            Self::Command => false,
+        }
+    }
 }
 
 impl fmt::Display for Kind {
@@ -22,6 +36,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Http => "http",
             Self::Command => "command",
+            Self::Event => "event",
         })
     }
 }
@@ -33,7 +48,8 @@ impl FromStr for Kind {
         match text {
             "http" => Ok(Self::Http),
             "command" => Ok(Self::Command),
-            _ => Err(ParseError::new(text, "a kind of task: \"http\" or \"command\"")),
+            "event" => Ok(Self::Event),
+            _ => Err(ParseError::new(text, "a kind of task: \"http\", \"command\" or \"event\"")),
         }
     }
 }
@@ -196,6 +212,14 @@ pub struct Command {
     pub arguments: Vec<String>,
     /// Environment variables; their values are never printed unless asked for by name.
     pub environment: BTreeMap<String, String>,
+    /// What a `command` finds on its standard input, [`Command::STDIN_BYTES_MAX`] at most; none closes it. Said of one task, such
+    /// as the event that it is started for, never of a definition.
+    pub stdin: Option<String>,
+}
+
+impl Command {
+    /// The most bytes of standard input.
+    pub const STDIN_BYTES_MAX: usize = 256 << 10;
 }
 
 /// One revision of a family.
@@ -227,6 +251,8 @@ pub struct TaskDefinition {
     pub stop_timeout: Span,
     /// What becomes of a one-off task whose program ended.
     pub restart: Restart,
+    /// The role of its namespace that its tasks act as; none may do nothing.
+    pub role: Option<Name>,
     /// When it was registered, in milliseconds since 1970.
     pub created_at_ms: u64,
 }

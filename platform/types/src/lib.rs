@@ -3,20 +3,30 @@
 //! No I/O, no async, no clock and no random source: what needs one takes it as an argument. Every type that a user
 //! writes down parses from text and prints the same text back; `serde` goes through that text.
 
+mod access;
+mod access_key;
 mod alarm;
 mod balancer;
+mod bucket;
+mod bus;
+mod bus_event;
 mod capacity_provider;
+mod consumer;
 mod daemon;
 mod datum;
 mod definition;
 mod deployment;
 mod event;
+mod grant;
 mod image;
 mod metric;
 mod name;
 mod network;
 mod placement;
 mod program;
+mod queue;
+mod resource_id;
+mod role;
 mod scale_to_zero;
 mod scaling;
 mod schedule;
@@ -29,6 +39,8 @@ mod text;
 mod usage;
 mod value;
 
+pub use access::{AccessAction, AccessResource, ResourceKind};
+pub use access_key::AccessKeyId;
 pub use alarm::{
     AlarmAction, AlarmActions, AlarmError, AlarmSpec, AlarmState, Comparison, MissingData, WebhookUrl,
 };
@@ -41,10 +53,17 @@ pub use balancer::{
     TargetHealthCheck, TargetProtocol, TargetReason, TargetStatus, Targets, Unresolved, VirtualAddress,
     WEIGHT_MAX, WeightedGroup,
 };
+pub use bucket::{BucketSpec, TableSpec};
+pub use bus::{
+    BusSpec, DEFAULT_BUS, Destination, EventRuleError, EventRuleSpec, EventScheduleSpec, EventTarget, Input,
+    Missed, RetryPolicy, TaskTarget, Template,
+};
+pub use bus_event::BusEvent;
 pub use capacity_provider::{
     CapacityProviderError, CapacityProviderSpec, CapacityProviderStrategy, CapacityProviderStrategyItem,
     ManagedScaling,
 };
+pub use consumer::{ConsumerError, ConsumerSpec};
 pub use daemon::{DEFAULT_STOP_TIMEOUT, Health, HealthCheck, Listen, Restart, STOP_TIMEOUT_MAX};
 pub use datum::{Datum, Sketch};
 pub use definition::{
@@ -59,6 +78,7 @@ pub use event::{
     EventLevel, EventSource, EventType, Resource, ScalingActivity, ServiceAction, ServiceActionName,
     ServiceEventName, TaskStateChange,
 };
+pub use grant::{Grant, GrantAction, GrantPattern, PatternPiece};
 pub use image::{Digest, ImageReference};
 pub use metric::{
     Dimensions, DimensionsError, Measure, MetricName, MetricOf, Percentile, Resolution, SeriesId, Statistic,
@@ -71,6 +91,9 @@ pub use placement::{
     SchedulingStrategy, SpreadBy, TaskSize,
 };
 pub use program::Program;
+pub use queue::{DeadLetter, QueueError, QueueOrder, QueueSpec};
+pub use resource_id::ResourceId;
+pub use role::{RoleError, RoleSpec};
 pub use scale_to_zero::ScaleToZero;
 pub use scaling::{
     Adjustment, Bounds, Policy, ScalingError, ScalingSpec, ScheduledScaling, StepAdjustment, StepScaling,

@@ -95,11 +95,14 @@ pub enum Measure {
     RunningTaskCount,
     /// Tasks that there are to be.
     DesiredTaskCount,
+    /// Messages in sight and in flight of the queues that the service consumes, for each RUNNING task; of a service without one
+    /// as if it had one.
+    BacklogPerTask,
 }
 
 impl Measure {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::CpuUtilization,
         Self::MemoryUtilization,
         Self::RequestCount,
@@ -111,6 +114,7 @@ impl Measure {
         Self::Target5xxCount,
         Self::RunningTaskCount,
         Self::DesiredTaskCount,
+        Self::BacklogPerTask,
     ];
 
     /// Its name as CloudWatch writes it.
@@ -127,6 +131,7 @@ impl Measure {
             Self::Target5xxCount => "HTTPCode_Target_5XX_Count",
             Self::RunningTaskCount => "RunningTaskCount",
             Self::DesiredTaskCount => "DesiredTaskCount",
+            Self::BacklogPerTask => "BacklogPerTask",
         }
     }
 
@@ -147,7 +152,8 @@ impl Measure {
             | Self::Target4xxCount
             | Self::Target5xxCount
             | Self::RunningTaskCount
-            | Self::DesiredTaskCount => "Count",
+            | Self::DesiredTaskCount
+            | Self::BacklogPerTask => "Count",
         }
     }
 
@@ -164,7 +170,8 @@ impl Measure {
             | Self::MemoryUtilization
             | Self::TargetResponseTime
             | Self::RunningTaskCount
-            | Self::DesiredTaskCount => Statistic::Average,
+            | Self::DesiredTaskCount
+            | Self::BacklogPerTask => Statistic::Average,
         }
     }
 }

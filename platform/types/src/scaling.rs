@@ -162,7 +162,8 @@ impl TargetTracking {
                 Measure::CpuUtilization
                 | Measure::MemoryUtilization
                 | Measure::RequestCountPerTarget
-                | Measure::TargetResponseTime => true,
+                | Measure::TargetResponseTime
+                | Measure::BacklogPerTask => true,
                 Measure::RequestCount
                 | Measure::Target2xxCount
                 | Measure::Target3xxCount
@@ -352,8 +353,8 @@ pub enum ScalingError {
     /// A metric that tasks which are added do not lower.
     #[error(
         "the policy {name} tracks {metric}, which does not fall when tasks are added: take CPUUtilization, \
-         MemoryUtilization, RequestCountPerTarget, TargetResponseTime, or a custom metric of what there is to do for \
-         each task"
+         MemoryUtilization, RequestCountPerTarget, TargetResponseTime, BacklogPerTask, or a custom metric of what there is to \
+         do for each task"
     )]
     Unshared {
         /// Which policy.

@@ -86,6 +86,14 @@ impl LocalTime {
     }
 }
 
+impl FromStr for LocalTime {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        Self::parse(text).ok_or_else(|| ParseError::new(text, "a date and a time, like 2026-11-20T13:00:00"))
+    }
+}
+
 impl fmt::Display for LocalTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { year, month, day, hour, minute, second } = self;
@@ -315,7 +323,7 @@ impl fmt::Display for Zone {
     }
 }
 
-serde_as_text!(Schedule, Zone);
+serde_as_text!(LocalTime, Schedule, Zone);
 
 #[cfg(test)]
 mod tests {

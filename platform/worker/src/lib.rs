@@ -8,6 +8,7 @@
 //! Invariant: nothing is accepted before the first version is known whole, so no request meets an empty routing table. A
 //! task has its network interface before it runs, and until it has ended.
 
+mod calls;
 mod connect;
 mod entrance;
 mod forward;
@@ -22,6 +23,7 @@ mod spans;
 mod wake;
 
 use anyhow::{Context, bail};
+use calls::Calls;
 use connect::Connector;
 use entrance::Entrance;
 use health::Health;
@@ -32,16 +34,21 @@ use metrics::Metrics;
 use outside::Outward;
 use skiff_edge::accept::Acceptor;
 use skiff_edge::{Edge, Proto, access_log};
+use skiff_host_data::HostData;
+use skiff_host_events::HostEvents;
 use skiff_host_metrics::HostMetrics;
 use skiff_host_net::HostNet;
 use skiff_kit::clock;
 use skiff_ledger::Ledger;
 use skiff_net::{HostResolver, Network, Resolve, Wires};
 use skiff_node::wire::{
-    AccessLog, AccessLogFormat, FrameReader, FromWorker, Gatherer, Received, ToWorker, WorkerSetup, frames,
+    AccessLog, AccessLogFormat, FrameReader, FromWorker, Gatherer, Received, ToWorker, WorkerSetup,
+    call_frames, frames,
 };
 use skiff_ports::balancer::BalancerChange;
 use skiff_ports::connect::Connect;
+use skiff_ports::guest_calls::CallSink;
+use skiff_ports::guest_deliveries::DeliverError;
 use skiff_ports::invoke::Invoke;
 use skiff_ports::network::NetworkChange;
 use skiff_ports::snapshot::{Difference, Version};
@@ -92,6 +99,8 @@ struct Worker {
     spans: Option<Rc<Spans>>,
     /// What takes values that guests put for metrics of their own.
     metrics: Rc<Metrics>,
+    /// What carries guests' calls to the supervisor.
+    calls: Calls,
 }
 
 async fn serve() -> anyhow::Result<()> {
@@ -123,6 +132,7 @@ impl Worker {
         };
         let (inbox, peers) = inboxes()?;
         let (wires_inbox, wires_peers) = inboxes()?;
+        let data = tokio::net::UnixStream::from_std(UnixStream::from(next()?))?;
         let forwarded_port = listener.local_addr()?.port();
         let wires = Wires::new(wires_inbox, wires_peers, setup.worker)?;
         let resolver: Rc<dyn Resolve> = Rc::new(HostResolver::new()?);
@@ -134,6 +144,8 @@ impl Worker {
         let host_net = HostNet::new(&host_net_config, network.clone())?;
         let health = Health::new(network.clone(), link.events());
         let metrics = Metrics::start(link.clone());
+        let calls = Calls::start((ledger.clone(), index), call_frames(data));
+        let sink: Rc<dyn CallSink> = Rc::new(calls.clone());
         let sandboxes = Sandboxes::new(
             skiff_sandbox::Config {
                 worker: index,
@@ -148,7 +160,12 @@ impl Worker {
                 code: link.clone(),
                 logs: link.clone(),
                 events: health.events(),
-                capabilities: vec![host_net.clone(), HostMetrics::new(metrics.clone())],
+                capabilities: vec![
+                    host_net.clone(),
+                    HostMetrics::new(metrics.clone()),
+                    HostData::new(sink.clone()),
+                    HostEvents::new(sink),
+                ],
             },
         )?;
         let answerer: Rc<dyn Invoke> = sandboxes.clone();
@@ -196,6 +213,7 @@ impl Worker {
             listeners: Listeners::default(),
             spans,
             metrics,
+            calls,
         })
     }
 
@@ -254,6 +272,13 @@ impl Worker {
                     let (connector, link) = (self.connector.clone(), self.link.clone());
                     forward::start(connector, link, request, (task, port), descriptors);
                 }
+                ToWorker::Deliver { request, task, delivery } => {
+                    let (sandboxes, link) = (self.sandboxes.clone(), self.link.clone());
+                    spawn_local(async move {
+                        let result = sandboxes.deliver(task, delivery).await;
+                        link.send(FromWorker::Delivered { request, result });
+                    });
+                }
                 ToWorker::Drain { timeout_ms } => {
                     self.finish(Duration::from_millis(timeout_ms), reader).await;
                     return Ok(());
@@ -276,6 +301,7 @@ impl Worker {
         self.connect(NetworkChange { groups, dissolved, interfaces, left: Vec::new() });
         for assignment in assignments {
             self.health.watch(&assignment);
+            self.calls.run(&assignment);
             self.sandboxes.run(assignment);
         }
         let (comes, leaves) = in_two(balancer);
@@ -286,6 +312,7 @@ impl Worker {
         for task in ended {
             self.health.forget(task);
             self.sandboxes.end(task);
+            self.calls.end(task);
         }
         self.connect(NetworkChange { left, ..NetworkChange::default() });
         if more {
@@ -337,6 +364,11 @@ impl Worker {
                 match reader.next::<ToWorker>().await {
                     Ok(Some((ToWorker::Code { request, result }, descriptors))) => {
                         self.link.answer(request, result, descriptors);
+                    }
+                    // It came while this one was told to finish: another takes it.
+                    Ok(Some((ToWorker::Deliver { request, .. }, _))) => {
+                        let result = Err(DeliverError::Busy("the worker finishes what it has".to_owned()));
+                        self.link.send(FromWorker::Delivered { request, result });
                     }
                     Ok(Some((ToWorker::Exit, _))) => return true,
                     Ok(Some(_)) => {}

@@ -44,6 +44,29 @@
 //! }
 //! ```
 //!
+//! # Events and messages
+//!
+//! A function that takes events which rules send ([`events`]), or messages of a queue ([`queues`]). A component that exports
+//! nothing else is a task of kind `event`; a handler of HTTP may stand beside.
+//!
+//! ```
+//! use skiff_sdk::queues::Message;
+//!
+//! #[skiff_sdk::queue]
+//! fn consume(message: Message<String>) -> skiff_sdk::Result<()> {
+//!     let table = skiff_sdk::tables::Table::new("orders");
+//!     let order = skiff_sdk::tables::Write::put(message.body, "placed");
+//!     skiff_sdk::once(&table, &message.id, || Ok::<_, std::convert::Infallible>(vec![order]))?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Buckets, tables, queues and buses
+//!
+//! Any component reaches those of its namespace that its task's role allows: by [`buckets`], [`tables`], [`queues::send`] and
+//! [`events::put`]. Each call waits until the platform has answered. The feature `json` reads and writes details and bodies as
+//! what `serde` makes of them.
+//!
 //! # Metrics
 //!
 //! What a component counts itself is kept beside what the platform measures, by [`metrics::put`]: drawn by `skiff metrics`, and
@@ -95,7 +118,7 @@
 //! skiff-sdk = { path = "vendor/skiff-sdk", default-features = false, features = ["p2", "log"] }
 //! ```
 //!
-//! | | HTTP handler | job |
+//! | | HTTP handler, handler of events, consumer | job |
 //! | --- | --- | --- |
 //! | `p2` | library, `crate-type = ["cdylib"]` | program, `src/main.rs` |
 //! | `p3` | library, `crate-type = ["cdylib"]` | library, `crate-type = ["cdylib"]`, `fn main` in `src/lib.rs` |
@@ -118,12 +141,17 @@ compile_error!(
 compile_error!("skiff-sdk: choose the WASI generation: feature `p3` (WASI 0.3) or `p2` (WASI 0.2)");
 
 mod body;
+pub mod buckets;
 pub mod env;
+pub mod events;
 mod handler;
 mod logging;
 pub mod metrics;
+pub mod queues;
 mod response;
 mod runtime;
+mod service_error;
+pub mod tables;
 
 pub use body::{Body, Writer};
 pub use bytes::Bytes;
@@ -131,7 +159,9 @@ pub use http::StatusCode;
 #[cfg(feature = "log")]
 pub use log;
 pub use response::IntoResponse;
-pub use skiff_sdk_macros::{http, initialize, main};
+pub use service_error::ServiceError;
+pub use skiff_sdk_macros::{event, http, initialize, main, queue};
+pub use tables::once;
 
 /// An HTTP request; its body streams in.
 pub type Request<B = Body> = http::Request<B>;

@@ -7,10 +7,13 @@ mod adversary;
 mod app;
 mod cold_start;
 mod density;
+mod events;
 mod inside;
 mod latency;
 mod network;
 mod parts;
+mod queue_scaling;
+mod queues;
 mod quotas;
 mod recovery;
 mod recovery_of_rollouts;
@@ -19,6 +22,7 @@ mod scaling;
 mod services;
 mod shares;
 mod throughput;
+mod thumbnails;
 mod zero;
 
 use crate::bench::report::Section;
@@ -57,6 +61,14 @@ pub(crate) enum Name {
     Recovery,
     /// Platforms that are killed in the middle of each kind of rollout: whether it ends
     RecoveryOfRollouts,
+    /// Durable queues beside Redis streams and NATS JetStream that sync each message
+    Queues,
+    /// From an event to the first instruction of the task that it starts; CPU per event on a bus of 10,000 rules
+    Events,
+    /// A service that 100,000 messages wake: from no task to 20, over a kill, and back
+    QueueScaling,
+    /// 1,000 images by the AWS CLI, while the platform is killed ten times
+    Thumbnails,
     /// The cost of each quota, by switching it off
     Quotas,
     /// The parts inside one thread, by Criterion
@@ -82,6 +94,10 @@ impl Name {
             Self::Scaling => scaling::measure(bench),
             Self::Recovery => recovery::measure(bench),
             Self::RecoveryOfRollouts => recovery_of_rollouts::measure(bench),
+            Self::Queues => queues::measure(bench),
+            Self::Events => events::measure(bench),
+            Self::QueueScaling => queue_scaling::measure(bench),
+            Self::Thumbnails => thumbnails::measure(bench),
             Self::Quotas => quotas::measure(bench),
             Self::Inside => inside::measure(bench),
         }

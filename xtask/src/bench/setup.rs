@@ -145,7 +145,7 @@ impl Bench {
         arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> anyhow::Result<(Platform, Duration)> {
-        let mut all = vec!["--http", "127.0.0.1:0", "--api", "127.0.0.1:0"];
+        let mut all = vec!["--http", "127.0.0.1:0", "--api", "127.0.0.1:0", "--s3", "127.0.0.1:0"];
         if core.is_some() && !arguments.contains(&"--workers") {
             all.extend(["--workers", "1"]);
         }

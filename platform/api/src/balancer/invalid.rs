@@ -1,10 +1,10 @@
 //! Why an action, an alarm, a limit, a listener, a rule, a service or a target group can't be what it is said to be.
 
 use skiff_types::{
-    AlarmError, CERTIFICATES_PER_LISTENER_MAX, CONDITION_VALUES_MAX, CONDITIONS_MAX,
-    DeploymentConfigurationError, FixedResponse, Forward, Limit, Matcher, ParseError, PlacementError,
-    QualifiedName, ScalingError, ServiceSpec, Span, TargetGroupSpec, TargetHealthCheck, WEIGHT_MAX,
-    WebhookUrl,
+    AlarmError, CERTIFICATES_PER_LISTENER_MAX, CONDITION_VALUES_MAX, CONDITIONS_MAX, ConsumerError,
+    DeploymentConfigurationError, EventRuleError, FixedResponse, Forward, Limit, Matcher, ParseError,
+    PlacementError, QualifiedName, QueueError, RoleError, ScalingError, ServiceSpec, Span, TargetGroupSpec,
+    TargetHealthCheck, WEIGHT_MAX, WebhookUrl,
 };
 use std::ops::RangeInclusive;
 
@@ -36,6 +36,26 @@ pub enum InvalidSpec {
         /// The address.
         url: WebhookUrl,
     },
+    /// A queue can't be so.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// A consumer of a queue can't be so.
+    #[error(transparent)]
+    Consumer(#[from] ConsumerError),
+    /// A standard queue is to deduplicate.
+    #[error(
+        "content_based_deduplication is for FIFO queues; leave it out, or say that the queue is one with fifo, as --fifo does"
+    )]
+    DeduplicationOfStandard,
+    /// A rule, a target or a schedule of events can't be so.
+    #[error(transparent)]
+    EventRule(#[from] EventRuleError),
+    /// A target of a rule of events has no name.
+    #[error("a target of a rule has no id: give each a name of its own among those of the rule")]
+    TargetWithoutId,
+    /// A role can't be so.
+    #[error(transparent)]
+    Role(#[from] RoleError),
     /// A service can't be scaled in this way.
     #[error(transparent)]
     Scaling(#[from] ScalingError),

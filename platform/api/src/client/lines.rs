@@ -7,8 +7,9 @@ use futures::stream::{BoxStream, StreamExt, TryStreamExt, unfold};
 use reqwest::Response;
 use serde::de::DeserializeOwned;
 
-/// Longest line of JSON, in bytes: a log line has 16 KiB at most, and JSON may write each byte as six.
-const LINE_BYTES_MAX: usize = 128 * 1024;
+/// Longest line of JSON, in bytes: a log line has 16 KiB at most, of which JSON may write each byte as six, and an event of a bus
+/// has 256 KiB.
+const LINE_BYTES_MAX: usize = 512 * 1024;
 
 /// The items of an answer, one a line; an `Err` is the last one.
 pub(super) fn read<T: DeserializeOwned + Send + 'static>(

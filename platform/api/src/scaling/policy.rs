@@ -27,9 +27,9 @@ pub struct TargetTracking {
     /// Its name among those of its service.
     #[schemars(with = "text::Name")]
     pub name: Name,
-    /// What is tracked: CPUUtilization, MemoryUtilization, RequestCountPerTarget or TargetResponseTime of the service, also by
-    /// AWS's names of predefined metrics; any other name is a custom metric of its namespace, of what there is to do for each
-    /// task.
+    /// What is tracked: CPUUtilization, MemoryUtilization, RequestCountPerTarget, TargetResponseTime or BacklogPerTask of the
+    /// service, also by AWS's names of predefined metrics; any other name is a custom metric of its namespace, of what there is
+    /// to do for each task.
     #[schemars(with = "text::MetricName")]
     pub metric: MetricName,
     /// Tell series of a custom metric apart.

@@ -206,6 +206,15 @@ async fn put(
             client.put_security_group(namespace, name, body, revision).await.map(drop)
         }
         Spec::Certificate(files) => client.put_certificate(name, &files.body, revision).await.map(drop),
+        Spec::Role(body) => client.put_role(namespace, name, body, revision).await.map(drop),
+        Spec::Bus(body) => client.put_bus(namespace, name, body, revision).await.map(drop),
+        Spec::EventRule(body) => client.put_event_rule(namespace, name, body, revision).await.map(drop),
+        Spec::EventSchedule(body) => {
+            client.put_event_schedule(namespace, name, body, revision).await.map(drop)
+        }
+        Spec::Bucket(body) => client.put_bucket(namespace, name, body, revision).await.map(drop),
+        Spec::Table(body) => client.put_table(namespace, name, body, revision).await.map(drop),
+        Spec::Queue(body) => client.put_queue(namespace, name, body, revision).await.map(drop),
         Spec::TaskDefinition(body) => client.register_task_definition(namespace, body).await.map(drop),
         Spec::Service(body) => {
             let definition = definition_of(&item.resource, definitions).cloned();
@@ -219,5 +228,6 @@ async fn put(
         Spec::Listener(body) => client.put_listener(name, body, revision).await.map(drop),
         Spec::Rule(body) => client.put_rule(namespace, name, body, revision).await.map(drop),
         Spec::Scaling(body) => client.put_scaling(namespace, name, body, revision).await.map(drop),
+        Spec::Consumer(body) => client.put_consumer(namespace, name, body, revision).await.map(drop),
     }
 }

@@ -1,6 +1,6 @@
 //! `skiff export`: what the platform has, as a document that `skiff apply` takes.
 //!
-//! Certificates are left out, since their keys never come out of the platform, and so are task definitions, whose
+//! Certificates and access keys are left out, since their secrets never come out of the platform, and so are task definitions, whose
 //! environment may hold secrets: services name the revisions that they run. What nobody has changed since the platform
 //! came with it is left out too.
 
@@ -13,14 +13,22 @@ use serde_json::{Value as Json, json};
 use skiff_types::{Name, Namespace};
 
 /// What is written, in the order in which it is applied.
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 15] = [
     Kind::SecurityGroup,
+    Kind::Role,
+    Kind::Bus,
+    Kind::Bucket,
+    Kind::Table,
+    Kind::Queue,
     Kind::Alarm,
     Kind::Service,
     Kind::TargetGroup,
     Kind::Listener,
     Kind::Rule,
     Kind::Scaling,
+    Kind::Consumer,
+    Kind::EventRule,
+    Kind::EventSchedule,
 ];
 
 pub(crate) async fn run(context: &Context) -> anyhow::Result<()> {

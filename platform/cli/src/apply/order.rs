@@ -227,10 +227,18 @@ fn places<'f>(item: &Item, field: impl Fn(&str) -> Option<&'f Json>) -> Vec<Stri
         }
         Kind::SecurityGroup
         | Kind::Certificate
+        | Kind::Role
+        | Kind::Bus
+        | Kind::EventRule
+        | Kind::EventSchedule
+        | Kind::Bucket
+        | Kind::Table
+        | Kind::Queue
         | Kind::TaskDefinition
         | Kind::Alarm
         | Kind::TargetGroup
-        | Kind::Scaling => vec![],
+        | Kind::Scaling
+        | Kind::Consumer => vec![],
     }
 }
 

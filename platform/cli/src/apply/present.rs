@@ -10,8 +10,9 @@ use super::retry::again;
 use crate::context::all_pages;
 use serde_json::Value as Json;
 use skiff_api::{
-    Certificate, Client, ErrorCode, Image, ListenerRuleListQuery, PageQuery, PutAlarm, PutListener,
-    PutListenerRule, PutScaling, PutSecurityGroup, PutService, PutTargetGroup, RegisterTaskDefinition,
+    Certificate, Client, ErrorCode, EventRuleListQuery, Image, ListenerRuleListQuery, PageQuery, PutAlarm,
+    PutBucket, PutBus, PutConsumer, PutEventRule, PutEventSchedule, PutListener, PutListenerRule, PutQueue,
+    PutRole, PutScaling, PutSecurityGroup, PutService, PutTable, PutTargetGroup, RegisterTaskDefinition,
     Service, ServiceState, TargetGroup, TargetHealthCheckSpec, TaskDefinition, TaskDefinitionListQuery,
     TaskDefinitionQuery, TaskDefinitionReference,
 };
@@ -156,6 +157,75 @@ pub(super) async fn list(
             };
             all.await?.into_iter().map(one).collect()
         }
+        Kind::Role => {
+            let all = all_pages(|cursor| async move {
+                let query = query(cursor);
+                again(|| client.list_roles(namespace, &query)).await
+            });
+            let one = |role: skiff_api::Role| {
+                (role.name.clone(), present(role.revision, body_of::<PutRole>(&role)))
+            };
+            all.await?.into_iter().map(one).collect()
+        }
+        Kind::Bus => {
+            let all = all_pages(|cursor| async move {
+                let query = query(cursor);
+                again(|| client.list_buses(namespace, &query)).await
+            });
+            let one =
+                |bus: skiff_api::Bus| (bus.name.clone(), present(bus.revision, body_of::<PutBus>(&bus)));
+            all.await?.into_iter().map(one).collect()
+        }
+        Kind::EventRule => {
+            let all = all_pages(|cursor| async move {
+                let query = EventRuleListQuery { bus: None, limit: Some(PageQuery::LIMIT_MAX), cursor };
+                again(|| client.list_event_rules(namespace, &query)).await
+            });
+            let one = |rule: skiff_api::EventRule| {
+                (rule.name.clone(), present(rule.revision, body_of::<PutEventRule>(&rule)))
+            };
+            all.await?.into_iter().map(one).collect()
+        }
+        Kind::EventSchedule => {
+            let all = all_pages(|cursor| async move {
+                let query = query(cursor);
+                again(|| client.list_event_schedules(namespace, &query)).await
+            });
+            let one = |schedule: skiff_api::EventSchedule| {
+                (schedule.name.clone(), present(schedule.revision, body_of::<PutEventSchedule>(&schedule)))
+            };
+            all.await?.into_iter().map(one).collect()
+        }
+        Kind::Bucket => {
+            let all = all_pages(|cursor| async move {
+                let query = query(cursor);
+                again(|| client.list_buckets(namespace, &query)).await
+            });
+            let one = |bucket: skiff_api::Bucket| {
+                (bucket.name.clone(), present(bucket.revision, body_of::<PutBucket>(&bucket)))
+            };
+            all.await?.into_iter().map(one).collect()
+        }
+        Kind::Table => {
+            let all = all_pages(|cursor| async move {
+                let query = query(cursor);
+                again(|| client.list_tables(namespace, &query)).await
+            });
+            let one = |table: skiff_api::Table| {
+                (table.name.clone(), present(table.revision, body_of::<PutTable>(&table)))
+            };
+            all.await?.into_iter().map(one).collect()
+        }
+        Kind::Queue => {
+            let all = all_pages(|cursor| async move {
+                let query = query(cursor);
+                again(|| client.list_queues(namespace, &query)).await
+            });
+            let one = |queue: skiff_api::Queue| {
+                (queue.name.clone(), present(queue.revision, body_of::<PutQueue>(&queue)))
+            };
+            all.await?.into_iter().map(one).collect()
+        }
         Kind::TaskDefinition => vec![],
         Kind::Service => {
             let all = all_pages(|cursor| async move {
@@ -199,6 +269,16 @@ pub(super) async fn list(
             });
             let one = |rule: skiff_api::ListenerRule| {
                 (rule.name.clone(), present(rule.revision, body_of::<PutListenerRule>(&rule)))
+            };
+            all.await?.into_iter().map(one).collect()
+        }
+        Kind::Consumer => {
+            let all = all_pages(|cursor| async move {
+                let query = query(cursor);
+                again(|| client.list_consumers(namespace, &query)).await
+            });
+            let one = |consumer: skiff_api::Consumer| {
+                (consumer.name.clone(), present(consumer.revision, body_of::<PutConsumer>(&consumer)))
             };
             all.await?.into_iter().map(one).collect()
         }

@@ -10,8 +10,9 @@ use super::tree::{Entry, Fault, Node, Value, unknown};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use skiff_api::{
-    Action, PutAlarm, PutListener, PutListenerRule, PutScaling, PutSecurityGroup, PutService, PutTargetGroup,
-    RegisterTaskDefinition, ScalingPolicy, Targets,
+    Action, EventDestination, EventTarget, PutAlarm, PutBucket, PutBus, PutConsumer, PutEventRule,
+    PutEventSchedule, PutListener, PutListenerRule, PutQueue, PutRole, PutScaling, PutSecurityGroup,
+    PutService, PutTable, PutTargetGroup, RegisterTaskDefinition, ScalingPolicy, Targets,
 };
 use skiff_types::{BUILT_IN_LISTENER, Name, Namespace, Peer, QualifiedName};
 use std::fmt;
@@ -24,6 +25,11 @@ use std::sync::Arc;
 pub(super) enum Kind {
     SecurityGroup,
     Certificate,
+    Role,
+    Bus,
+    Bucket,
+    Table,
+    Queue,
     TaskDefinition,
     Alarm,
     Service,
@@ -31,12 +37,20 @@ pub(super) enum Kind {
     Listener,
     Rule,
     Scaling,
+    Consumer,
+    EventRule,
+    EventSchedule,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::SecurityGroup,
         Self::Certificate,
+        Self::Role,
+        Self::Bus,
+        Self::Bucket,
+        Self::Table,
+        Self::Queue,
         Self::TaskDefinition,
         Self::Alarm,
         Self::Service,
@@ -44,6 +58,9 @@ impl Kind {
         Self::Listener,
         Self::Rule,
         Self::Scaling,
+        Self::Consumer,
+        Self::EventRule,
+        Self::EventSchedule,
     ];
 
     /// As documents name it.
@@ -51,6 +68,13 @@ impl Kind {
         match self {
             Self::SecurityGroup => "security-group",
             Self::Certificate => "certificate",
+            Self::Role => "role",
+            Self::Bus => "bus",
+            Self::EventRule => "event-rule",
+            Self::EventSchedule => "event-schedule",
+            Self::Bucket => "bucket",
+            Self::Table => "table",
+            Self::Queue => "queue",
             Self::TaskDefinition => "task-definition",
             Self::Alarm => "alarm",
             Self::Service => "service",
@@ -58,6 +82,7 @@ impl Kind {
             Self::Listener => "listener",
             Self::Rule => "rule",
             Self::Scaling => "scaling",
+            Self::Consumer => "consumer",
         }
     }
 
@@ -66,12 +91,20 @@ impl Kind {
         match self {
             Self::Certificate | Self::Listener => false,
             Self::SecurityGroup
+            | Self::Role
+            | Self::Bus
+            | Self::EventRule
+            | Self::EventSchedule
+            | Self::Bucket
+            | Self::Table
+            | Self::Queue
             | Self::TaskDefinition
             | Self::Alarm
             | Self::Service
             | Self::TargetGroup
             | Self::Rule
-            | Self::Scaling => true,
+            | Self::Scaling
+            | Self::Consumer => true,
         }
     }
 }
@@ -125,14 +158,22 @@ impl fmt::Display for Place {
 pub(super) enum Spec {
     SecurityGroup(PutSecurityGroup),
     Certificate(CertificateFiles),
+    Role(PutRole),
+    Bus(PutBus),
+    Bucket(PutBucket),
+    Table(PutTable),
+    Queue(PutQueue),
     TaskDefinition(Box<RegisterTaskDefinition>),
     Alarm(Box<PutAlarm>),
     Service(Box<PutService>),
     TargetGroup(Box<PutTargetGroup>),
     Listener(Box<PutListener>),
     Rule(Box<PutListenerRule>),
+    EventRule(Box<PutEventRule>),
+    EventSchedule(Box<PutEventSchedule>),
     /// Of the service of its name.
     Scaling(PutScaling),
+    Consumer(PutConsumer),
 }
 
 /// A resource of a document.
@@ -204,7 +245,22 @@ impl Spec {
             names.iter().map(|name| one("its security group", Kind::SecurityGroup, name)).collect()
         };
         match self {
-            Self::Certificate(_) | Self::Alarm(_) => vec![],
+            Self::Certificate(_) | Self::Alarm(_) | Self::Role(_) | Self::Bus(_) | Self::Table(_) => vec![],
+            Self::Bucket(body) => {
+                body.bus.iter().map(|bus| one("the bus that it tells", Kind::Bus, bus)).collect()
+            }
+            Self::EventRule(body) => {
+                let bus = body.bus.iter().map(|bus| one("its bus", Kind::Bus, bus));
+                let targets = body.targets.iter().flatten();
+                bus.chain(targets.flat_map(|target| led_to(target, here))).collect()
+            }
+            Self::EventSchedule(body) => led_to(&body.target, here),
+            Self::Queue(body) => {
+                let dead_letter = body.dead_letter.iter();
+                let named =
+                    dead_letter.map(|to| one("the queue of its dead letters", Kind::Queue, &to.queue));
+                named.collect()
+            }
             Self::SecurityGroup(body) => {
                 let peers = body.rules.iter().flatten().filter_map(|rule| match &rule.peer {
                     Peer::Group(group) => Some(Id::of(Kind::SecurityGroup, group.qualified(here))),
@@ -215,7 +271,11 @@ impl Spec {
                 let others = peers.filter(|peer| peer != id);
                 others.map(|peer| Reference { what: "the group of a rule of it", to: vec![peer] }).collect()
             }
-            Self::TaskDefinition(body) => groups(&body.security_groups),
+            Self::TaskDefinition(body) => {
+                let mut references = groups(&body.security_groups);
+                references.extend(body.role.as_ref().map(|role| one("its role", Kind::Role, role)));
+                references
+            }
             Self::Service(body) => {
                 let mut references = groups(body.security_groups.as_deref().unwrap_or_default());
                 // A revision is not to be had from a document: the platform numbers them.
@@ -245,6 +305,10 @@ impl Spec {
                 references.extend(forwards(&body.action, here));
                 references
             }
+            Self::Consumer(body) => vec![
+                one("the queue that it takes messages of", Kind::Queue, &body.queue),
+                one("the service that it gives them to", Kind::Service, &body.service),
+            ],
             Self::Scaling(body) => {
                 let alarms = body.policies.iter().filter_map(|policy| match policy {
                     ScalingPolicy::Step(step) => Some(&step.alarm),
@@ -258,6 +322,30 @@ impl Spec {
             }
         }
     }
+}
+
+/// What a target of a rule or a schedule leads to.
+fn led_to(target: &EventTarget, here: &Namespace) -> Vec<Reference> {
+    let one =
+        |what, kind, name: &Name| Reference { what, to: vec![Id::new(kind, here.clone(), name.clone())] };
+    let to = match &target.to {
+        // A revision is not to be had from a document: the platform numbers them.
+        EventDestination::Task(task) if task.definition.revision.is_some() => None,
+        EventDestination::Task(task) => Some(one(
+            "the definition of the task that it runs",
+            Kind::TaskDefinition,
+            &task.definition.family,
+        )),
+        EventDestination::Service(service) => {
+            Some(one("the service that it calls", Kind::Service, &service.name))
+        }
+        EventDestination::Queue(queue) => Some(one("the queue that it sends to", Kind::Queue, &queue.name)),
+        EventDestination::Bus(bus) => Some(one("the bus that it puts on", Kind::Bus, bus)),
+        EventDestination::Webhook(_) => None,
+    };
+    let dead_letter =
+        target.dead_letter.iter().map(|queue| one("the queue of its dead letters", Kind::Queue, queue));
+    to.into_iter().chain(dead_letter).collect()
 }
 
 /// The listener that is there from the start.
@@ -308,10 +396,18 @@ impl Spec {
             Kind::Rule => serde_json::from_value(body).ok().map(Self::Rule),
             Kind::SecurityGroup
             | Kind::Certificate
+            | Kind::Role
+            | Kind::Bus
+            | Kind::EventRule
+            | Kind::EventSchedule
+            | Kind::Bucket
+            | Kind::Table
+            | Kind::Queue
             | Kind::TaskDefinition
             | Kind::Alarm
             | Kind::Service
-            | Kind::Scaling => None,
+            | Kind::Scaling
+            | Kind::Consumer => None,
         }
     }
 
@@ -322,6 +418,13 @@ impl Spec {
                 let folder = file.parent().map(PathBuf::from).unwrap_or_default();
                 Self::Certificate(CertificateFiles::read(node, &folder)?)
             }
+            Kind::Role => Self::Role(Deserialize::deserialize(node)?),
+            Kind::Bus => Self::Bus(Deserialize::deserialize(node)?),
+            Kind::EventRule => Self::EventRule(Deserialize::deserialize(node)?),
+            Kind::EventSchedule => Self::EventSchedule(Deserialize::deserialize(node)?),
+            Kind::Bucket => Self::Bucket(Deserialize::deserialize(node)?),
+            Kind::Table => Self::Table(Deserialize::deserialize(node)?),
+            Kind::Queue => Self::Queue(Deserialize::deserialize(node)?),
             Kind::TaskDefinition => Self::TaskDefinition(Deserialize::deserialize(&with_family(id, node)?)?),
             Kind::Alarm => Self::Alarm(Deserialize::deserialize(node)?),
             Kind::Service => Self::Service(Deserialize::deserialize(node)?),
@@ -329,6 +432,7 @@ impl Spec {
             Kind::Listener => Self::Listener(Deserialize::deserialize(node)?),
             Kind::Rule => Self::Rule(Deserialize::deserialize(node)?),
             Kind::Scaling => Self::Scaling(Deserialize::deserialize(node)?),
+            Kind::Consumer => Self::Consumer(Deserialize::deserialize(node)?),
         })
     }
 }
@@ -415,11 +519,35 @@ mod tests {
             ["security-group shop/b", "task-definition shop/a"]
         );
         assert_eq!(needs("kind: service\nname: a\nspec: { definition: 'a:3' }"), [""; 0]);
+        assert_eq!(needs("kind: task-definition\nname: a\nspec: { image: a, role: b }"), ["role shop/b"]);
+        assert_eq!(
+            needs("kind: queue\nname: a\nspec: { dead_letter: { queue: b, receives_max: 3 } }"),
+            ["queue shop/b"]
+        );
+        assert_eq!(needs("kind: table\nname: a\nspec: {}"), [""; 0]);
+        assert_eq!(needs("kind: bucket\nname: a\nspec: { bus: b }"), ["bus shop/b"]);
+        let target = "{ id: c, to: { task: { definition: t } }, dead_letter: d }";
+        assert_eq!(
+            needs(&format!(
+                "kind: event-rule\nname: a\nspec: {{ bus: b, pattern: {{ source: [x] }}, targets: [{target}] }}"
+            )),
+            ["bus shop/b", "task-definition shop/t", "queue shop/d"]
+        );
+        assert_eq!(
+            needs(
+                "kind: event-schedule\nname: a\nspec: { schedule: rate(1 day), target: { to: { service: { name: s } } } }"
+            ),
+            ["service shop/s"]
+        );
         assert_eq!(
             needs("kind: target-group\nname: a\nspec: { targets: { service: x/a } }"),
             ["service x/a"]
         );
         assert_eq!(needs("kind: scaling\nname: a\nspec: { min: 1, max: 9 }"), ["service shop/a"]);
+        assert_eq!(
+            needs("kind: consumer\nname: a\nspec: { queue: b, service: c }"),
+            ["queue shop/b", "service shop/c"]
+        );
         let action = "{ forward: { groups: [{ group: b }] } }";
         assert_eq!(
             needs(&format!(

@@ -10,8 +10,9 @@ use super::present::certificate_body;
 use super::resource::{Resource, Spec};
 use serde_json::Value as Json;
 use skiff_api::{
-    DeploymentConfiguration, InvalidSpec, Placement, PutAlarm, PutListener, PutListenerRule, PutScaling,
-    PutSecurityGroup, PutService, PutTargetGroup, RegisterTaskDefinition, Setting, TargetHealthCheck,
+    DeploymentConfiguration, InvalidSpec, Placement, PutAlarm, PutBucket, PutConsumer, PutEventRule,
+    PutEventSchedule, PutListener, PutListenerRule, PutQueue, PutRole, PutScaling, PutSecurityGroup,
+    PutService, PutTargetGroup, RegisterTaskDefinition, Setting, TargetHealthCheck,
 };
 use skiff_types::{
     DEFAULT_STOP_TIMEOUT, Digest, HealthCheck, Name, Namespace, QualifiedName, Span, TargetGroupSpec, Targets,
@@ -26,6 +27,27 @@ pub(super) fn settled(resource: &Resource, present: Option<&Fields>) -> Result<F
             Ok(table(&PutSecurityGroup { rules: body.rules.as_deref().map(unique) }))
         }
         Spec::Certificate(files) => Ok(certificate_body(&files.fingerprint)),
+        Spec::Role(body) => {
+            let spec = body.to_domain(QualifiedName::new(here.clone(), resource.id.name.clone()))?;
+            Ok(table(&PutRole::from(&spec)))
+        }
+        Spec::Bucket(body) => {
+            let spec = body.to_domain(QualifiedName::new(here.clone(), resource.id.name.clone()));
+            Ok(table(&PutBucket::from(&spec)))
+        }
+        Spec::Table(body) => Ok(table(body)),
+        Spec::Bus(body) => Ok(table(body)),
+        Spec::EventRule(body) => {
+            event_rule(body, &QualifiedName::new(here.clone(), resource.id.name.clone()), present)
+        }
+        Spec::EventSchedule(body) => {
+            let spec = body.to_domain(QualifiedName::new(here.clone(), resource.id.name.clone()))?;
+            Ok(table(&PutEventSchedule::from(&spec)))
+        }
+        Spec::Queue(body) => {
+            let spec = body.to_domain(QualifiedName::new(here.clone(), resource.id.name.clone()))?;
+            Ok(table(&PutQueue::from(&spec)))
+        }
         Spec::TaskDefinition(body) => Ok(table(body)),
         Spec::Alarm(body) => {
             let spec = body.to_domain(QualifiedName::new(here.clone(), resource.id.name.clone()))?;
@@ -35,6 +57,10 @@ pub(super) fn settled(resource: &Resource, present: Option<&Fields>) -> Result<F
         Spec::TargetGroup(body) => target_group(&resource.id.name, here, body, present),
         Spec::Listener(body) => listener(&resource.id.name, body, present),
         Spec::Rule(body) => rule(body, &QualifiedName::new(here.clone(), resource.id.name.clone())),
+        Spec::Consumer(body) => {
+            let spec = body.to_domain(QualifiedName::new(here.clone(), resource.id.name.clone()))?;
+            Ok(table(&PutConsumer::from(&spec)))
+        }
         Spec::Scaling(body) => {
             let spec = body.to_domain(QualifiedName::new(here.clone(), resource.id.name.clone()))?;
             Ok(table(&PutScaling::from(&spec)))
@@ -45,11 +71,22 @@ pub(super) fn settled(resource: &Resource, present: Option<&Fields>) -> Result<F
 /// Whether a call replaces all that a resource says; else what it leaves out stays.
 pub(super) fn replaces(spec: &Spec) -> bool {
     match spec {
-        Spec::TaskDefinition(_) | Spec::Alarm(_) | Spec::Rule(_) | Spec::Scaling(_) => true,
+        Spec::TaskDefinition(_)
+        | Spec::Alarm(_)
+        | Spec::Role(_)
+        | Spec::Bus(_)
+        | Spec::EventSchedule(_)
+        | Spec::Bucket(_)
+        | Spec::Table(_)
+        | Spec::Queue(_)
+        | Spec::Rule(_)
+        | Spec::Scaling(_)
+        | Spec::Consumer(_) => true,
         Spec::SecurityGroup(_)
         | Spec::Certificate(_)
         | Spec::Service(_)
         | Spec::TargetGroup(_)
+        | Spec::EventRule(_)
         | Spec::Listener(_) => false,
     }
 }
@@ -145,6 +182,21 @@ fn listener(name: &Name, body: &PutListener, present: Option<&Fields>) -> Result
     let after = body.to_domain(name, present.as_ref())?;
     let default_action = body.default_action.is_some().then(|| (&after.default_action).into());
     Ok(table(&PutListener { default_action, ..body.clone() }))
+}
+
+fn event_rule(
+    body: &PutEventRule,
+    name: &QualifiedName,
+    present: Option<&Fields>,
+) -> Result<Fields, InvalidSpec> {
+    let present = present.and_then(|fields| {
+        let body: PutEventRule = serde_json::from_value(Json::Object(fields.clone())).ok()?;
+        body.to_domain(name.clone(), None).ok()
+    });
+    let whole = PutEventRule::from(&body.to_domain(name.clone(), present.as_ref())?);
+    // Targets that are left out stay.
+    let targets = whole.targets.filter(|_| body.targets.is_some());
+    Ok(table(&PutEventRule { targets, ..whole }))
 }
 
 fn rule(body: &PutListenerRule, name: &QualifiedName) -> Result<Fields, InvalidSpec> {
@@ -265,6 +317,61 @@ mod tests {
         let error =
             settle("kind: alarm\nname: a\nspec: { metric: jobs, threshold: 1, period: 1ms }").unwrap_err();
         assert!(error.contains("whole seconds"), "{error}");
+    }
+
+    #[test]
+    fn a_role_says_each_grant_once() {
+        let role = settle(
+            "kind: role\nname: a\nspec: { allow: ['bucket:read uploads/*', 'bus:put default', 'bucket:read uploads/*'] }",
+        );
+        assert_eq!(role.unwrap(), json!({ "allow": ["bucket:read uploads/*", "bus:put default"] }));
+        let grants: Vec<String> = (0..101).map(|number| format!("'bus:put b{number}'")).collect();
+        let grants = grants.join(", ");
+        let error = settle(&format!("kind: role\nname: a\nspec: {{ allow: [{grants}] }}")).unwrap_err();
+        assert!(error.starts_with("a role with 101 grants has too many"), "{error}");
+    }
+
+    #[test]
+    fn rules_and_schedules_of_events_are_whole_but_for_targets_that_stay() {
+        let rule = settle("kind: event-rule\nname: a\nspec: { pattern: { source: [shop] } }").unwrap();
+        assert_eq!(rule, json!({ "bus": "default", "pattern": "{\"source\":[\"shop\"]}", "enabled": true }));
+        let rule = settle(
+            "kind: event-rule\nname: a\nspec: { pattern: '{}', targets: [{ id: b, to: { service: { name: web } } }] }",
+        )
+        .unwrap();
+        let target = json!({
+            "id": "b", "to": { "service": { "name": "web", "path": "/" } }, "age_max": "1d", "retries_max": 185, "concurrency": 10,
+        });
+        assert_eq!(rule["targets"], json!([target]));
+        let schedule = settle(
+            "kind: event-schedule\nname: a\nspec: { schedule: rate(1 day), target: { to: { queue: { name: q } } } }",
+        )
+        .unwrap();
+        assert_eq!(
+            (&schedule["zone"], &schedule["missed"], &schedule["enabled"]),
+            (&json!("UTC"), &json!("once"), &json!(true))
+        );
+    }
+
+    #[test]
+    fn buckets_and_queues_have_their_defaults_filled_in() {
+        assert_eq!(settle("kind: bucket\nname: a\nspec: {}").unwrap(), json!({ "bus": "default" }));
+        assert_eq!(settle("kind: table\nname: a\nspec: {}").unwrap(), json!({}));
+        let queue = settle("kind: queue\nname: a\nspec: { delay: 5s }").unwrap();
+        assert_eq!(
+            (&queue["delay"], &queue["retention"], &queue["fifo"]),
+            (&json!("5s"), &json!("4d"), &json!(false))
+        );
+        let error = settle("kind: queue\nname: a\nspec: { delay: 1h }").unwrap_err();
+        assert_eq!(error, "delay is 1h; it can be from 0ms to 15m");
+    }
+
+    #[test]
+    fn a_consumer_has_its_defaults_filled_in() {
+        let consumer = settle("kind: consumer\nname: a\nspec: { queue: b, service: c }").unwrap();
+        assert_eq!(consumer, json!({ "queue": "b", "service": "c", "batch": 10, "concurrency": 1 }));
+        let error = settle("kind: consumer\nname: a\nspec: { queue: b, service: c, batch: 11 }").unwrap_err();
+        assert_eq!(error, "batch is 11; it can be from 1 to 10");
     }
 
     #[test]

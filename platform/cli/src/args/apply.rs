@@ -22,18 +22,18 @@ A document is a list of resources, in TOML ([[resource]]), JSON or YAML:
       conditions: [\"host=shop.localhost\"]
       action: { forward: { groups: [{ group: web, weight: 95 }, { group: web-two, weight: 5 }] } }
 
-A kind is security-group, certificate, task-definition, alarm, service, target-group, listener,
-rule or scaling, which has the name of the service that it is of.
+A kind is security-group, certificate, role, bucket, table, queue, task-definition, alarm, service,
+target-group, listener, rule, consumer or scaling, which has the name of the service that it is of.
 The spec is the body of the resource's call of the API (see /openapi.json), but that a certificate
 has certificate_file and private_key_file, relative to the document; one is exchanged when the
 first certificate of its file is another. A task definition names an image that was pushed before.
 
 Everything is validated first. Then the difference is shown, and made away with in an order in
 which each resource finds what it names. Nothing is ever removed: what a document does not name
-stays, and so does what a spec leaves out, but for alarms, rules, scaling and task definitions, whose
-spec is all there is to them. What somebody else changes meanwhile is not overwritten. After a failure, the
-same command goes on from there. In the end a listener that nobody reaches, since another program
-has its port, is told of, with the exit code 1.")]
+stays, and so does what a spec leaves out, but for alarms, buckets, consumers, queues, roles,
+rules, scaling and task definitions, whose spec is all there is to them. What somebody else changes
+meanwhile is not overwritten. After a failure, the same command goes on from there. In the end a
+listener that nobody reaches, since another program has its port, is told of, with the exit code 1.")]
 pub struct ApplyArgs {
     /// A document, a folder of documents, or - for standard input; may be given many times
     #[arg(long = "file", short, required = true, value_name = "FILE|DIR|-")]
@@ -52,7 +52,8 @@ Examples:
   skiff export > all.yaml
   skiff export --namespace shop --output json
 
-The security groups, alarms, services and their scaling, target groups and rules of the namespace,
-and all listeners, as a document in YAML that `skiff apply` takes. Certificates are not in it, since
-keys never come out of the platform, nor task definitions, whose environment may be secret: services
-name the revisions that they run.";
+The security groups, roles, buckets, tables, queues, alarms, services with their scaling and their
+consumers, target groups and rules of the namespace, and all listeners, as a document in YAML that
+`skiff apply` takes. What buckets, tables and queues hold is not in it, nor are certificates and access keys, since
+secrets never come out of the platform, nor task definitions, whose environment may be secret:
+services name the revisions that they run.";

@@ -1,7 +1,7 @@
 //! `skiff listener …`, `skiff rule …` and `skiff target-group …`: where the load balancer takes connections, what becomes
 //! of each request, and who answers.
 
-use super::HealthCheckArgs;
+use super::{EventRulePutArgs, HealthCheckArgs};
 use clap::builder::PossibleValuesParser;
 use clap::{ArgGroup, Args, Subcommand};
 use skiff_api::{NameReference, WeightedGroup};
@@ -48,7 +48,10 @@ A rule takes a request that meets all its conditions. One holds if one of its va
   source=192.0.2.0/24                   the address that the connection came from
 In a value, * stands for any characters or none, ? for one, \\ before what is meant literally; a
 comma is written \\,. The rule of the lowest priority is asked first. Target groups are those of
-`skiff target-group`; each service is one of its own name.";
+`skiff target-group`; each service is one of its own name.
+
+The rules of buses, which take events, are other ones: `skiff rule put --help` makes them, and ls,
+show and rm are of them where --bus is given.";
 
 /// What target groups are, below the help of `skiff target-group`.
 pub(super) const TARGET_GROUP_HELP: &str = "\
@@ -197,24 +200,34 @@ pub struct ActionArgs {
 #[derive(Debug, Subcommand)]
 #[allow(missing_docs, reason = "the help says it")]
 pub enum RuleCommand {
-    /// Make a rule, or change one
+    /// Make a rule of a listener, or change one
     Create(RuleCreateArgs),
-    /// List rules in the order in which they are asked
+    /// Make a rule of a bus, or change one
+    Put(EventRulePutArgs),
+    /// List the rules of listeners in the order in which they are asked, or those of a bus
     Ls(RuleListArgs),
-    /// Show a rule
-    #[command(after_help = "Examples:\n  skiff rule show api")]
+    /// Show a rule of a listener, or of a bus
+    #[command(after_help = "Examples:\n  skiff rule show api\n  skiff rule show placed --bus shop")]
     Show {
         /// The rule
         name: Name,
+        /// It is one of this bus, and not of a listener
+        #[arg(long, value_name = "NAME")]
+        bus: Option<Name>,
     },
-    /// Remove rules
-    #[command(after_help = "Examples:\n  skiff rule rm api\n  skiff rule rm api canary")]
+    /// Remove rules of listeners, or of a bus
+    #[command(
+        after_help = "Examples:\n  skiff rule rm api\n  skiff rule rm api canary\n  skiff rule rm placed --bus shop"
+    )]
     Rm {
         /// The rules
         #[arg(required = true, value_name = "NAME")]
         names: Vec<Name>,
+        /// They are of this bus, and not of listeners
+        #[arg(long, value_name = "NAME")]
+        bus: Option<Name>,
     },
-    /// Say which rule takes a request, and why those before it do not
+    /// Say which rule of a listener takes a request, and why those before it do not
     Explain(RuleExplainArgs),
 }
 
@@ -257,11 +270,16 @@ pub struct RuleCreateArgs {
 
 /// `skiff rule ls`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  skiff rule ls\n  skiff rule ls --listener admin")]
+#[command(
+    after_help = "Examples:\n  skiff rule ls\n  skiff rule ls --listener admin\n  skiff rule ls --bus shop"
+)]
 pub struct RuleListArgs {
     /// Only those of this listener
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "bus")]
     pub listener: Option<Name>,
+    /// Those of this bus, and not of listeners
+    #[arg(long, value_name = "NAME")]
+    pub bus: Option<Name>,
 }
 
 /// `skiff rule explain`.

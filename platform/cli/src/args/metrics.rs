@@ -22,9 +22,10 @@ Examples:
 
 Skiff measures of services: CPUUtilization and MemoryUtilization (percent of what the tasks' sizes
 allow), RequestCount, RequestCountPerTarget, TargetResponseTime (seconds),
-HTTPCode_Target_2XX_Count to HTTPCode_Target_5XX_Count, RunningTaskCount and DesiredTaskCount; and the
-first two of tasks. Seconds are kept for 15 minutes, minutes for 15 days. Of a service that nobody
-calls nothing is kept; to ask for a metric of it has it measured for the next 15 minutes."
+HTTPCode_Target_2XX_Count to HTTPCode_Target_5XX_Count, RunningTaskCount, DesiredTaskCount and, of
+those that consume queues, BacklogPerTask; and the first two of tasks. Seconds are kept for 15
+minutes, minutes for 15 days. Of a service that nobody calls nothing is kept; to ask for a metric of
+it has it measured for the next 15 minutes."
 )]
 pub struct MetricsArgs {
     /// What to do instead of showing a metric.

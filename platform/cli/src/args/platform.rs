@@ -29,6 +29,17 @@ pub struct UpArgs {
     /// Where the API listens; port 0 picks a free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8081", value_parser = listen_address)]
     pub api: ApiAddress,
+    /// Where buckets are reached by S3, or off; port 0 picks a free one
+    #[arg(long, value_name = "HOST:PORT|off", default_value = "127.0.0.1:8082")]
+    pub s3: S3Address,
+    /// Where the objects of buckets lie, as long as there are any: s3://BUCKET/PATH, gs://BUCKET/PATH or az://CONTAINER/PATH
+    /// [default: a folder of the data folder]
+    #[arg(long, value_name = "URL")]
+    pub blobs: Option<Url>,
+    /// An option of --blobs, such as aws_region=eu-central-1; may be given many times. Keys stand better in the environment, as
+    /// AWS_SECRET_ACCESS_KEY, than here, where everybody on the machine can read them
+    #[arg(long = "blob-option", value_name = "NAME=VALUE", requires = "blobs", value_parser = blob_option)]
+    pub blob_options: Vec<(String, String)>,
     /// Where everything is kept [default: skiff, in the user's data folder]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -47,7 +58,7 @@ pub struct UpArgs {
     /// How long requests in flight may go on once it is told to stop
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub drain_timeout: Span,
-    /// Write a JSON object with http, api, token_file, data_dir and pid to this file once ready
+    /// Write a JSON object with http, api, s3, token_file, data_dir and pid to this file once ready
     #[arg(long, value_name = "PATH")]
     pub ready_file: Option<PathBuf>,
     /// Listen beyond this machine although there is no TLS
@@ -132,6 +143,28 @@ impl ApiAddress {
     }
 }
 
+/// Where buckets are reached by S3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum S3Address {
+    /// Nowhere.
+    Off,
+    /// At this address.
+    At(SocketAddr),
+}
+
+impl FromStr for S3Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            _ => text.parse().map(Self::At).map_err(|_| {
+                format!("{text:?} is not an address to listen at, like 127.0.0.1:8082; or say off")
+            }),
+        }
+    }
+}
+
 impl FromStr for ApiAddress {
     type Err = Infallible;
 
@@ -172,6 +205,12 @@ fn collector(text: &str) -> Result<Url, String> {
         return Err("a collector's URL has no user in it; say who asks by --otlp-header".to_owned());
     }
     Ok(url)
+}
+
+fn blob_option(text: &str) -> Result<(String, String), String> {
+    // The value is not repeated: it may be a key.
+    let (name, value) = text.split_once('=').ok_or("it is not an option, like aws_region=eu-central-1")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {

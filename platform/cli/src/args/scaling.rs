@@ -48,12 +48,14 @@ Examples:
   skiff scaling put web --min 2 --max 40 --target RequestCountPerTarget=6000
   skiff scaling put web --min 2 --max 40 --target CPUUtilization=60 --target MemoryUtilization=80
   skiff scaling put web --min 1 --max 9 --target queue/depth=100,dimension=queue=mails
+  skiff scaling put fulfil --min 0 --max 20 --target BacklogPerTask=100
   skiff scaling put web --min 2 --max 40 --step busy=0..20:+2,20..:+6,cooldown=1m --step calm=-1
   skiff scaling put web --min 2 --max 40 --schedule \"day=cron(0 8 ? * MON-FRI *),min=10,zone=Europe/Berlin\"
 
 A target is kept: as many tasks are there as bring the metric to it. RequestCountPerTarget is requests
-a minute for each task (6000 are 100 a second); CPUUtilization and MemoryUtilization are percent; a
-metric of your own, of what there is to do for each task, is named as `skiff metrics put` names it.
+a minute for each task (6000 are 100 a second); CPUUtilization and MemoryUtilization are percent;
+BacklogPerTask is messages of the queues that the service consumes, for each task; a metric of your
+own, of what there is to do for each task, is named as `skiff metrics put` names it.
 More tasks come within a second or two of the load; fewer only after calm as long as
 scale-in-cooldown (5m), and never for what noise does. Settings behind a comma: statistic=p90,
 scale-out-cooldown=, scale-in-cooldown=, dimension=NAME=VALUE, no-scale-in.

@@ -85,6 +85,7 @@ impl<'a> Trials<'a> {
             health_check: Default::default(),
             stop_timeout: None,
             restart: Default::default(),
+            role: None,
         };
         let definition = self.client.register_task_definition(namespace, &body).await?;
         let registered = started.elapsed();

@@ -18,6 +18,7 @@ security-groups = ["web", "backend"]
 port = 6379
 stop-timeout = "1m"
 restart = "on-failure"
+role = "cache"
 
 [health]
 interval = "5s"
@@ -54,6 +55,11 @@ targets = ["RequestCountPerTarget=6000"]
 steps = ["busy=+2,cooldown=1m"]
 schedules = ["day=cron(0 8 ? * MON-FRI *),min=10"]
 scale-in-protected = true
+
+[consume]
+queue = "orders"
+batch = 5
+concurrency = 2
 "#;
 
 fn parse(text: &str) -> Result<Manifest, ManifestError> {
@@ -76,6 +82,7 @@ fn a_whole_manifest() {
     assert_eq!(manifest.snapshot, Some(true));
     assert_eq!(manifest.security_groups, Some(["web", "backend"].map(|name| name.parse().unwrap()).into()));
     assert_eq!((manifest.port, manifest.restart), (Some(6379), Some(Restart::OnFailure)));
+    assert_eq!(manifest.role.as_ref().map(|role| role.as_str()), Some("cache"));
     assert_eq!(manifest.stop_timeout, Some(Span::from_ms(60_000)));
     let health = HealthCheckSpec {
         interval: Some(Span::from_ms(5_000)),
@@ -116,6 +123,8 @@ fn a_whole_manifest() {
     let policies: Vec<&str> = scaling.policies.iter().map(|policy| policy.name().as_str()).collect();
     assert_eq!(policies, ["requestcountpertarget", "busy"]);
     assert_eq!((scaling.schedules.len(), scaling.schedules[0].min), (1, Some(10)));
+    let consume = ConsumeSection { queue: "orders".parse().unwrap(), batch: Some(5), concurrency: Some(2) };
+    assert_eq!(manifest.consume, Some(consume));
 }
 
 #[test]
@@ -146,6 +155,11 @@ fn every_error_names_file_line_and_value() {
             "4: the key \"xyzzy\" is unknown in [service]; the keys of [service] are desired, hosts, paths, listen, min-healthy, max-percent, circuit-breaker, grace, strategy, bake, canary-percent, canary-bake, step-percent, step-bake, deployment-alarms, test-hosts, scale-to-zero, constraints, placement-strategies, scheduling",
         ),
         ("[scaling]\nmin = 1", "3: the key \"max\" is missing in [scaling]"),
+        ("[consume]\nbatch = 1", "3: the key \"queue\" is missing in [consume]"),
+        (
+            "[consume]\nqueue = \"a\"\nbach = 1",
+            "5: the key \"bach\" is unknown in [consume]; did you mean \"batch\"?",
+        ),
         (
             "[scaling]\nmin = 1\nmax = 2\ntarget = []",
             "6: the key \"target\" is unknown in [scaling]; did you mean \"targets\"?",
@@ -167,7 +181,7 @@ fn every_error_names_file_line_and_value() {
             "cpu = 0.25",
             "3: cpu: 0.25 is not a CPU size in units from 16 to 65536 (1024 are one vCPU), like 256, in quotes",
         ),
-        ("kind = \"job\"", "3: kind: \"job\" is not a kind of task: \"http\" or \"command\""),
+        ("kind = \"job\"", "3: kind: \"job\" is not a kind of task: \"http\", \"command\" or \"event\""),
         ("concurrency = 0", "3: concurrency: 0 is not a whole number from 1 upwards, without quotes"),
         (
             "reuse = 5",

@@ -34,6 +34,7 @@ impl Entrance {
         check_command(&request.arguments, &request.environment)?;
         let limits = limits(&request.limits)?;
         let daemon = Daemon::of(&request)?;
+        self.check_role(namespace, request.role.as_ref())?;
         let request = RegisterTaskDefinition {
             security_groups: self.check_groups(namespace, &request.security_groups)?,
             ..request
@@ -41,8 +42,11 @@ impl Entrance {
         // Until the definition names it, only this keeps the component.
         let _kept = self.context.keeping.read().await;
         let image = self.resolve_image(namespace, &request.image).await?;
-        let command =
-            Command { arguments: request.arguments.clone(), environment: request.environment.clone() };
+        let command = Command {
+            arguments: request.arguments.clone(),
+            environment: request.environment.clone(),
+            stdin: None,
+        };
         let program = match request.snapshot {
             true => Program::snapshot(image.component, request.environment.clone()),
             false => Program::as_pushed(image.component),
@@ -52,6 +56,12 @@ impl Entrance {
         check_memory(&limits, &report)?;
         check_reuse(limits.reuse, &report)?;
         daemon.check_kind(report.kind)?;
+        // So that the role does not go at the same time.
+        let _alone = match &request.role {
+            Some(_) => Some(self.context.routing.lock().await),
+            None => None,
+        };
+        self.check_role(namespace, request.role.as_ref())?;
         for _ in 0..WRITE_ATTEMPTS {
             let prefix = keys::family(namespace, &request.family);
             let revisions = self.context.objects.load_all::<Definition>(&prefix).await?;
@@ -78,6 +88,7 @@ impl Entrance {
                     health_check: daemon.health_check,
                     stop_timeout: daemon.stop_timeout,
                     restart: daemon.restart,
+                    role: request.role.clone(),
                     created_at_ms: self.context.now_ms(),
                 },
                 requested: request.limits.clone(),
@@ -212,6 +223,7 @@ fn says_the_same(
         && known.definition.command == *command
         && known.definition.snapshot == request.snapshot
         && known.definition.security_groups == request.security_groups
+        && known.definition.role == request.role
         && Daemon::said_by(&known.definition) == *daemon
         && known.requested == request.limits
 }
@@ -271,8 +283,15 @@ fn check_reuse(reuse: Reuse, report: &ComponentReport) -> Result<(), ApiError> {
     }
     if report.kind == Kind::Command {
         return Err(ApiError::not_now(
-            "reuse is for http tasks: a command's sandbox runs its program once".to_owned(),
+            "reuse is for http and event tasks: a command's sandbox runs its program once".to_owned(),
         ));
+    }
+    if reuse.concurrent > 1 && report.kind == Kind::Event {
+        return Err(ApiError::not_now(format!(
+            "reuse asks for {} calls at once in one sandbox, and a sandbox takes one event or batch at a time: ask for 1 at \
+             once",
+            reuse.concurrent
+        )));
     }
     if reuse.concurrent > 1 && report.generation == WasiGeneration::P2 {
         return Err(ApiError::not_now(format!(

@@ -61,6 +61,11 @@ impl Entrance {
                 at.unwrap_or_else(|| " through the load balancer".to_owned())
             )));
         }
+        if *kind == Kind::Event {
+            return Err(ApiError::not_now(format!(
+                "the task {id} is given events and messages, and listens at no port: `skiff event put` sends it one by its rule"
+            )));
+        }
         match task.status {
             TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Activating => {
                 Err(ApiError::not_now(format!("the task {id} does not run yet; it is {}", task.status)))

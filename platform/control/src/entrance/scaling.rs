@@ -137,8 +137,8 @@ pub(super) fn check_least(spec: &ScalingSpec, scale_to_zero: ScaleToZero) -> Res
         return Ok(());
     }
     Err(format!(
-        "the scaling of {} has a minimum of 0 tasks, from which no metric starts one: a request does, where the service \
-         scales to zero, as `skiff deploy --scale-to-zero 5m` has it; else let the minimum be 1 or more",
+        "the scaling of {} has a minimum of 0 tasks, from which no metric starts one: a request or a message does, where the \
+         service scales to zero, as `skiff deploy --scale-to-zero 5m` has it; else let the minimum be 1 or more",
         spec.service
     ))
 }

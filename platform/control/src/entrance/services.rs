@@ -413,16 +413,15 @@ fn check_kind(spec: &ServiceSpec, definition: &Definition) -> Result<(), ApiErro
     let has_routes = !(spec.hosts.is_empty() && spec.paths.is_empty());
     if has_routes && !definition.is_balanced() {
         return Err(ApiError::invalid(format!(
-            "{} is a command without a port: it exports no wasi:http handler and listens nowhere, so the service can't \
-             have hosts or paths",
+            "{} exports no wasi:http handler and listens at no port, so the service can't have hosts or paths",
             definition.id
         )));
     }
-    if spec.scale_to_zero.after().is_some() && definition.kind != Kind::Http {
+    if spec.scale_to_zero.after().is_some() && !definition.kind.is_called() {
         return Err(ApiError::invalid(format!(
-            "{} is a command: only a service of http tasks can scale to zero, since a request is what wakes it; leave \
-             scale_to_zero out, or say never",
-            definition.id
+            "{} is of kind {}: only a service of http or event tasks can scale to zero, since a request, an event or a message \
+             is what wakes it; leave scale_to_zero out, or say never",
+            definition.id, definition.kind
         )));
     }
     match (spec.listen.first(), definition.port) {

@@ -32,8 +32,12 @@ impl Entrance {
         let definition = self.resolve(namespace, &request.definition)?;
         let id = &definition.definition.id;
         if definition.definition.kind != Kind::Command {
+            let does = match definition.definition.kind {
+                Kind::Event => "is given events",
+                Kind::Http | Kind::Command => "answers HTTP requests",
+            };
             return Err(ApiError::not_now(format!(
-                "{id} answers HTTP requests and has nothing to run to its end; deploy it as a service"
+                "{id} {does} and has nothing to run to its end; deploy it as a service"
             )));
         }
         self.check_groups(namespace, &definition.definition.security_groups)?;
@@ -41,6 +45,7 @@ impl Entrance {
         let overrides = overridden.then(|| Command {
             arguments: request.arguments.unwrap_or_else(|| definition.definition.command.arguments.clone()),
             environment: request.environment,
+            stdin: None,
         });
         let now_ms = self.context.now_ms();
         let task = Task {

@@ -71,6 +71,7 @@ pub(super) fn definition(object: &Definition, reveal: &BTreeSet<&str>) -> skiff_
         health_check: definition.port.map(|_| health_check(&definition.health_check)),
         stop_timeout: definition.port.map(|_| definition.stop_timeout),
         restart: definition.restart,
+        role: definition.role.clone(),
         initialization: report.initialization.as_ref().map(|initialization| Initialization {
             took_ms: initialization.took_ms,
             output: initialization.output.clone(),
@@ -218,7 +219,7 @@ fn status(
         stopping: count(&|task| task.is_stopping() && task.status != TaskStatus::Stopped),
         urls: match (kind, port) {
             (Kind::Http, _) | (Kind::Command, Some(_)) => urls(service, context.config.http),
-            (Kind::Command, None) => vec![],
+            (Kind::Command, None) | (Kind::Event, _) => vec![],
         },
         port,
         deployment: deployment(context, service, desired(service, notes, tasks), tasks, notes),

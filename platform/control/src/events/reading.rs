@@ -31,6 +31,30 @@ impl Reading {
         Self { context, filter, follow, tail, after: None, page: Vec::new().into_iter(), written }
     }
 
+    /// Of all events behind one, and on with what comes.
+    pub(crate) fn after(context: Arc<Context>, after: Option<EventId>) -> Self {
+        let mut reading = Self::new(context, EventFilter::default(), None, true);
+        reading.after = after;
+        reading
+    }
+
+    /// The next events, as many as there are and `max` at most; waits for one. Dropped while it waits, it has read none; what it
+    /// gave is not given again.
+    pub(crate) async fn page(&mut self, max: usize) -> Result<Vec<Event>, StoreError> {
+        let mut events = Vec::new();
+        match self.next().await {
+            Some(first) => events.push(first?),
+            // Nobody writes any more.
+            None => std::future::pending().await,
+        }
+        while events.len() < max {
+            let Some(event) = self.page.next() else { break };
+            self.after = Some(event.id);
+            events.push(event);
+        }
+        Ok(events)
+    }
+
     /// The next event; `None` where there are no more.
     pub(crate) async fn next(&mut self) -> Option<Result<Event, StoreError>> {
         loop {

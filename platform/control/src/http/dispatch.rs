@@ -1,10 +1,14 @@
 //! Which call of the entrance carries out which operation. The compiler sees to it that none is missing.
 
+mod access;
 mod alarm;
 mod balancer;
+mod buses;
+mod consumer;
+mod data;
 
 use super::{Door, forward, request, respond};
-use crate::entrance::IfMatch;
+use crate::entrance::{IfMatch, Putter};
 use crate::error::ApiError;
 use axum::body::Body;
 use axum::extract::Request;
@@ -22,7 +26,9 @@ use skiff_types::{Namespace, QualifiedName};
 use std::fmt::Display;
 use std::io;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{error, info, warn};
 
 /// The longest that a call may take which waits for nothing but the store.
@@ -253,6 +259,56 @@ async fn carry_out(operation: Operation, door: &Door, request: Request) -> Resul
         Op::PutAlarm | Op::ListAlarms | Op::GetAlarm | Op::ListAlarmHistory | Op::DeleteAlarm => {
             alarm::carry_out(operation, entrance, &mut call).await?
         }
+        Op::PutConsumer | Op::ListConsumers | Op::GetConsumer | Op::DeleteConsumer => {
+            consumer::carry_out(operation, entrance, &mut call).await?
+        }
+        Op::PutBucket
+        | Op::ListBuckets
+        | Op::GetBucket
+        | Op::DeleteBucket
+        | Op::PutTable
+        | Op::ListTables
+        | Op::GetTable
+        | Op::DeleteTable
+        | Op::GetItems
+        | Op::WriteItems
+        | Op::IncrementItem
+        | Op::ScanItems
+        | Op::PutQueue
+        | Op::ListQueues
+        | Op::GetQueue
+        | Op::DeleteQueue
+        | Op::SendMessages
+        | Op::ReceiveMessages
+        | Op::DeleteMessages
+        | Op::ChangeVisibility
+        | Op::PurgeQueue
+        | Op::RedriveQueue => data::carry_out(operation, entrance, &mut call).await?,
+        Op::TailEvents => lines(door, status, entrance.tail_events(&call.qualified("bus")?, &call.query()?)?),
+        Op::PutBus
+        | Op::ListBuses
+        | Op::GetBus
+        | Op::DeleteBus
+        | Op::PutEvents
+        | Op::TestEventPattern
+        | Op::PutEventRule
+        | Op::ListEventRules
+        | Op::GetEventRule
+        | Op::DeleteEventRule
+        | Op::PutEventTarget
+        | Op::DeleteEventTarget
+        | Op::PutEventSchedule
+        | Op::ListEventSchedules
+        | Op::GetEventSchedule
+        | Op::DeleteEventSchedule => buses::carry_out(operation, entrance, &mut call).await?,
+        Op::PutRole
+        | Op::ListRoles
+        | Op::GetRole
+        | Op::ExplainAccess
+        | Op::DeleteRole
+        | Op::CreateAccessKey
+        | Op::ListAccessKeys
+        | Op::DeleteAccessKey => access::carry_out(operation, entrance, &mut call).await?,
         Op::GetUsage => respond::json(status, &entrance.usage(&call.query()?).await?),
         Op::GetHealth => {
             let health = Health { status: entrance.health() };
@@ -269,6 +325,8 @@ async fn carry_out(operation: Operation, door: &Door, request: Request) -> Resul
 /// A request that its caller may make, with what can be taken out of it.
 struct Call {
     operation: Operation,
+    /// Who calls.
+    caller: Putter,
     values: PathValues,
     parts: Parts,
     body: Body,
@@ -277,10 +335,10 @@ struct Call {
 impl Call {
     async fn of(operation: Operation, door: &Door, request: Request) -> Result<Self, ApiError> {
         let (mut parts, body) = request.into_parts();
-        request::authorize(operation, door, &parts)?;
+        let caller = request::authorize(operation, door, &parts)?;
         request::check_conditions(operation, &parts.headers)?;
         let values = PathValues::of(&mut parts).await?;
-        Ok(Self { operation, values, parts, body })
+        Ok(Self { operation, caller, values, parts, body })
     }
 
     fn path<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, ApiError> {
@@ -316,6 +374,32 @@ impl Call {
     fn bytes(&mut self) -> Result<BoxStream<'static, io::Result<Bytes>>, ApiError> {
         let body = std::mem::take(&mut self.body);
         request::bytes(&self.parts.headers, body, self.operation.request_bytes_max())
+    }
+
+    /// The body to its end, with its bytes' places in `room`, if it has to be within one: to be kept as long as the body. Taken
+    /// once.
+    async fn whole(
+        &mut self,
+        room: Option<Arc<Semaphore>>,
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
+        let body = std::mem::take(&mut self.body);
+        let mut places: Option<OwnedSemaphorePermit> = None;
+        let take = |bytes: usize| -> Result<(), ApiError> {
+            let Some(room) = &room else { return Ok(()) };
+            let taken = room.clone().try_acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX));
+            let taken = taken.map_err(|_| {
+                let message =
+                    "as much is being put by access keys already as there may be at once; try again";
+                ApiError::new(ErrorCode::ResourceExhausted, message)
+            })?;
+            match &mut places {
+                Some(places) => places.merge(taken),
+                none => *none = Some(taken),
+            }
+            Ok(())
+        };
+        let bytes = request::whole(self.operation, &self.parts.headers, body, take).await?;
+        Ok((bytes, places))
     }
 
     /// The body's JSON; taken once.

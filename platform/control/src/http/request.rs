@@ -1,7 +1,7 @@
 //! What a request says: who calls, its path's parameters, query, conditions and body. All of it is untrusted.
 
 use super::{Door, Peer, header};
-use crate::entrance::IfMatch;
+use crate::entrance::{IfMatch, Putter};
 use crate::error::ApiError;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Query, RawPathParams, Request, State};
@@ -51,11 +51,12 @@ pub(super) async fn with_id(
     response
 }
 
-/// Whether the caller may call `operation`: it shows the token, or the operation is open and the caller is here.
-pub(super) fn authorize(operation: Operation, door: &Door, parts: &Parts) -> Result<(), ApiError> {
+/// Who may call `operation`: whoever shows the token, or is here where the operation is open. Whoever shows an access key may put
+/// events alone, and what its role allows of that is judged where it is done.
+pub(super) fn authorize(operation: Operation, door: &Door, parts: &Parts) -> Result<Putter, ApiError> {
     let peer = parts.extensions.get::<Peer>();
     if operation.is_open() && peer.is_some_and(|peer| peer.0.ip().to_canonical().is_loopback()) {
-        return Ok(());
+        return Ok(Putter::Operator);
     }
     let shown = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = shown.and_then(|shown| {
@@ -63,7 +64,15 @@ pub(super) fn authorize(operation: Operation, door: &Door, parts: &Parts) -> Res
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     });
     match token {
-        Some(token) if door.token.matches(token) => Ok(()),
+        Some(token) if door.token.matches(token) => Ok(Putter::Operator),
+        Some(key) if operation == Operation::PutEvents => match door.entrance.role_of_key(key) {
+            Some(role) => Ok(Putter::Role(role)),
+            None => Err(ApiError::new(
+                ErrorCode::Unauthenticated,
+                "this is neither the platform's token nor an access key with its secret, as ID:SECRET; `skiff key create` makes \
+                 one",
+            )),
+        },
         Some(_) => Err(ApiError::new(ErrorCode::Unauthenticated, "the token is not this platform's")),
         None => Err(ApiError::new(
             ErrorCode::Unauthenticated,
@@ -126,6 +135,18 @@ pub(super) async fn json<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<T, ApiError> {
+    let bytes = whole(operation, headers, body, |_| Ok(())).await?;
+    let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+    serde_json::from_slice(text).map_err(|error| ApiError::invalid(format!("the body is not right: {error}")))
+}
+
+/// A body to its end, within the operation's bound; `take` is asked for room for the bytes of each part, as they come.
+pub(super) async fn whole(
+    operation: Operation,
+    headers: &HeaderMap,
+    body: Body,
+    mut take: impl FnMut(usize) -> Result<(), ApiError>,
+) -> Result<Bytes, ApiError> {
     let limit = operation.request_bytes_max();
     let mut parts = bytes(headers, body, limit)?;
     let mut bytes = BytesMut::new();
@@ -134,10 +155,10 @@ pub(super) async fn json<T: DeserializeOwned>(
         if bytes.len() + part.len() > limit as usize {
             return Err(too_large(limit));
         }
+        take(part.len())?;
         bytes.extend_from_slice(&part);
     }
-    let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-    serde_json::from_slice(text).map_err(|error| ApiError::invalid(format!("the body is not right: {error}")))
+    Ok(bytes.freeze())
 }
 
 /// A body as it comes, refused at once where it says that it is larger than `limit` bytes, and broken off where it

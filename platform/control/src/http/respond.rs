@@ -8,8 +8,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTIC
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use skiff_api::{
-    Alarm, Certificate, ErrorBody, ErrorCode, Image, Listener, ListenerRule, Scaling, SecurityGroup, Service,
-    TargetGroup, Task,
+    Alarm, Bucket, Bus, Certificate, Consumer, ErrorBody, ErrorCode, EventRule, EventSchedule, Image,
+    Listener, ListenerRule, Queue, Role, Scaling, SecurityGroup, Service, Table, TargetGroup, Task,
 };
 
 /// Seconds after which a call that could not be served may be tried again.
@@ -57,6 +57,48 @@ impl Revised for Alarm {
     }
 }
 
+impl Revised for Bucket {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl Revised for Consumer {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl Revised for Bus {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl Revised for EventRule {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl Revised for EventSchedule {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl Revised for Queue {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl Revised for Table {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
 impl Revised for Image {
     fn revision(&self) -> u64 {
         self.revision
@@ -82,6 +124,12 @@ impl Revised for TargetGroup {
 }
 
 impl Revised for Certificate {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl Revised for Role {
     fn revision(&self) -> u64 {
         self.revision
     }

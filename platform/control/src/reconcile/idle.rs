@@ -6,6 +6,7 @@
 //! told to its worker alone. It deliberately keeps the time in memory: a platform that starts again begins to count anew.
 
 use super::services::{new_task, start_all};
+use crate::consumers::in_sight;
 use crate::context::Context;
 use crate::keys;
 use crate::model::{Service, ServiceEvent, ServiceNotes, TaskObject};
@@ -132,7 +133,7 @@ impl Awake {
             view.tasks_of(&name.namespace, &Group::Service(name.name.clone())).cloned().collect();
         let sleeps = sleeps(&service.value, Some(&notes.value), &tasks).is_some();
         let is_deployed = notes.value.completed;
-        let can_wake = definition.value.definition.kind == Kind::Http;
+        let can_wake = definition.value.definition.kind.is_called();
         (!sleeps && can_wake).then(|| Self { service: service.clone(), after, tasks, is_deployed })
     }
 
@@ -147,6 +148,10 @@ impl Awake {
             seen.requests += totals.answered().iter().sum::<u64>();
             seen.outstanding += totals.in_flight + totals.queued;
         }
+        let name = self.service.value.name();
+        seen.requests += context.consumers.ended_of(&name);
+        seen.outstanding += living.iter().map(|task| context.consumers.batches_of(*task)).sum::<u64>();
+        seen.outstanding += in_sight(context, &name);
         seen
     }
 }
@@ -186,7 +191,7 @@ pub(super) async fn wake(context: Arc<Context>) {
             Some(name) = under_way.next(), if !under_way.is_empty() => {
                 waking.remove(&name);
             }
-            name = context.runtime.next_wanted(), if waking.len() < WAKES_AT_ONCE => {
+            name = next_wanted(&context), if waking.len() < WAKES_AT_ONCE => {
                 // Who waits says so again and again.
                 if waking.insert(name.clone()) {
                     under_way.push(wake_one(&context, name));
@@ -196,6 +201,15 @@ pub(super) async fn wake(context: Arc<Context>) {
     }
     // No write is cut short.
     while under_way.next().await.is_some() {}
+}
+
+/// The next service that somebody waits for, at a worker or here.
+async fn next_wanted(context: &Context) -> QualifiedName {
+    tokio::select! {
+        biased;
+        name = context.wanted.next() => name,
+        name = context.runtime.next_wanted() => name,
+    }
 }
 
 /// Starts a task of a service that sleeps; gives the service's name back.
@@ -216,7 +230,7 @@ async fn wake_one(context: &Arc<Context>, name: QualifiedName) -> QualifiedName 
 }
 
 impl Sleeper {
-    /// `None` where there is no such service, or it is awake already, or it is none of `http` tasks.
+    /// `None` where there is no such service, or it is awake already, or its tasks are none that are called.
     fn of(view: &View, name: &QualifiedName) -> Option<Self> {
         let service = view.service(name).filter(|held| !held.value.removed)?;
         let notes = view.notes.get(&keys::service_status(name))?;
@@ -225,7 +239,11 @@ impl Sleeper {
         let asleep = sleeps(&service.value, Some(&notes.value), &tasks)?;
         let definition = view.revision_of(&service.value);
         let kind = view.definition(&name.namespace, definition)?.value.definition.kind;
-        let is_http = kind == Kind::Http;
-        is_http.then(|| Self { service: service.clone(), definition: definition.clone(), kind, asleep })
+        kind.is_called().then(|| Self {
+            service: service.clone(),
+            definition: definition.clone(),
+            kind,
+            asleep,
+        })
     }
 }

@@ -272,8 +272,12 @@ async fn points(
     let seconds = read_s(tracking).min(running.len());
     let values = seconds_of(context, &tracking.metric, tracking.statistic, seconds, now_ms).await;
     let tasks = &running[running.len() - seconds.min(values.len())..];
+    // A backlog is known, and more tasks are wanted for it, before the first one runs.
+    let is_backlog = matches!(tracking.metric.of, MetricOf::Service(_))
+        && tracking.metric.metric.measure() == Some(Measure::BacklogPerTask);
+    let least = u32::from(is_backlog);
     let point = |(value, tasks): (&Option<f64>, &Option<f64>)| {
-        Some(Point { value: (*value)?, tasks: (*tasks)?.round() as u32 })
+        Some(Point { value: (*value)?, tasks: ((*tasks)?.round() as u32).max(least) })
     };
     let mut points: Vec<Option<Point>> = values.iter().zip(tasks).map(point).collect();
     if is_held(tracking) {

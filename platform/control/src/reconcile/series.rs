@@ -2,7 +2,7 @@
 //! end; and that it stays in a bounded space.
 
 use crate::context::Context;
-use crate::series::{Glances, Sampler};
+use crate::series::{Glances, QueueSampler, RuleSampler, Sampler};
 use skiff_plan::series::WRITE_INTERVAL_MS;
 use skiff_types::Resolution;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ const AMID_MS: u64 = 500;
 pub(super) async fn run(context: Arc<Context>) {
     let (mut sampler, mut pause_s) = (Sampler::new(context.now_ms()), 1);
     let mut glances = Glances::default();
+    let mut queues = QueueSampler::new(context.now_ms());
+    let mut rules = RuleSampler::new();
     let (mut written_ms, mut forgotten_ms) = (0, 0);
     loop {
         let second_ms = Resolution::Second.span_ms();
@@ -38,6 +40,8 @@ pub(super) async fn run(context: Arc<Context>) {
             () = tokio::time::sleep(Duration::from_millis(rest_ms)) => false,
         };
         pause_s = sampler.look(&context);
+        queues.look(&context);
+        rules.look(&context);
         // Who decides by what came has the second that has just ended.
         context.objects.wakes.scaling.notify_one();
         context.objects.wakes.alarms.notify_one();

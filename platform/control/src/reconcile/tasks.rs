@@ -17,7 +17,7 @@ use futures::{StreamExt, stream};
 use skiff_plan::lifecycle::{self, Known, Step};
 use skiff_ports::runtime::PrepareError;
 use skiff_types::{
-    Digest, Group, Program, Restart, Span, StopCode, StoppedReason, TaskDefinition, TaskStatus,
+    Digest, Group, Program, Restart, Span, StopCode, StoppedReason, TaskDefinition, TaskId, TaskStatus,
 };
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -175,7 +175,7 @@ fn look(context: &Arc<Context>, preparing: &mut Preparing) -> Look {
             restart,
             prepared: prepared_since.is_some(),
             acknowledged: context.is_acknowledged(since),
-            outstanding: if draining { context.runtime.outstanding(task.id) } else { 0 },
+            outstanding: if draining { outstanding(context, task.id) } else { 0 },
             drain_until_ms: held.value.updated_at_ms.saturating_add(drain_ms),
         };
         let mut again_in =
@@ -201,6 +201,11 @@ fn look(context: &Arc<Context>, preparing: &mut Preparing) -> Look {
         }
     }
     look
+}
+
+/// What a task has yet: requests, connections, and batches of messages that may be on their way to it.
+fn outstanding(context: &Context, task: TaskId) -> u64 {
+    context.runtime.outstanding(task).saturating_add(context.consumers.batches_of(task))
 }
 
 /// Has native code made ready, unless that is under way or enough others are.

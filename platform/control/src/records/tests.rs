@@ -61,6 +61,7 @@ fn task() -> TaskObject {
         overrides: Some(Command {
             arguments: vec!["a".to_owned()],
             environment: [("K".to_owned(), "V".to_owned())].into(),
+            stdin: None,
         }),
         node: Some("local".parse().unwrap()),
         address: Some(TaskAddress {

@@ -13,6 +13,7 @@
 
 use super::TASKS_SAMPLED_MAX;
 use super::latency;
+use crate::consumers::backlogs;
 use crate::context::Context;
 use crate::meters::{Sample, TaskReading};
 use crate::view::View;
@@ -88,7 +89,11 @@ impl Sampler {
         let minute = |at_ms: u64| Resolution::Minute.start_ms(at_ms);
         let looks_at_all = minute(now_ms) != minute(self.looked_at_ms);
         self.looked_at_ms = now_ms;
-        let asked = context.series.asked(now_ms);
+        let backlogs = backlogs(context);
+        let mut asked = context.series.asked(now_ms);
+        // Who has messages to be given counts as asked about, so that they can be scaled by from the first second on.
+        let with_some = backlogs.iter().filter(|(_, backlog)| **backlog > 0);
+        asked.extend(with_some.map(|(service, _)| MetricOf::Service(service.clone())));
         let awake = self.services.iter().filter(|(_, seen)| looks_at_all || seen.awake_until_ms > now_ms);
         let also = awake.map(|(name, _)| name).chain(asked.iter().filter_map(service_of));
         let Sample { tasks, services } = context.accounts.sample(also);
@@ -101,9 +106,10 @@ impl Sampler {
         let each_ms = elapsed_ms / seconds;
         for ago in (0..seconds).rev() {
             let points = context.objects.read(|view| {
-                let of_services = services
-                    .iter()
-                    .flat_map(|(name, due)| of_service(view, name, &due.share(ago, seconds), each_ms));
+                let of_services = services.iter().flat_map(|(name, due)| {
+                    let due = due.share(ago, seconds);
+                    of_service(view, name, &due, each_ms, backlogs.get(name).copied())
+                });
                 let of_tasks = tasks
                     .iter()
                     .flat_map(|(reading, due)| of_task(view, reading, &due.share(ago, seconds), each_ms));
@@ -259,7 +265,8 @@ fn is_usual(metric: &MetricName) -> bool {
         Measure::CpuUtilization
         | Measure::MemoryUtilization
         | Measure::RunningTaskCount
-        | Measure::DesiredTaskCount => true,
+        | Measure::DesiredTaskCount
+        | Measure::BacklogPerTask => true,
         Measure::RequestCount
         | Measure::RequestCountPerTarget
         | Measure::TargetResponseTime
@@ -277,8 +284,14 @@ pub(super) fn service_of(of: &MetricOf) -> Option<&QualifiedName> {
     }
 }
 
-/// The points of a service that is there.
-fn of_service(view: &View, name: &QualifiedName, due: &Due, elapsed_ms: u64) -> Vec<(SeriesId, Datum)> {
+/// The points of a service that is there; `backlog` is of one that consumes queues.
+fn of_service(
+    view: &View,
+    name: &QualifiedName,
+    due: &Due,
+    elapsed_ms: u64,
+    backlog: Option<u64>,
+) -> Vec<(SeriesId, Datum)> {
     let Some(service) = view.service(name) else { return Vec::new() };
     let (mut running, mut sizes) = (0_u64, Sizes::default());
     for held in view.tasks_of(&name.namespace, &Group::Service(name.name.clone())) {
@@ -288,6 +301,7 @@ fn of_service(view: &View, name: &QualifiedName, due: &Due, elapsed_ms: u64) -> 
             sizes.add(limits);
         }
     }
+    let backlog = backlog.and_then(|messages| Datum::of_value(messages as f64 / running.max(1) as f64));
     let requests = due.since.arrived as f64;
     let [ok, redirected, refused, failed] = due.since.answered;
     // The times of checks lie among those of requests, but are none of a second without requests.
@@ -302,6 +316,7 @@ fn of_service(view: &View, name: &QualifiedName, due: &Due, elapsed_ms: u64) -> 
         (Measure::RunningTaskCount, Datum::of_value(running as f64)),
         (Measure::DesiredTaskCount, Datum::of_value(f64::from(service.value.spec.desired))),
         (Measure::TargetResponseTime, times),
+        (Measure::BacklogPerTask, backlog),
     ];
     let all = sizes.utilization(due, elapsed_ms).into_iter().chain(counts);
     all.filter_map(|(measure, datum)| Some((SeriesId::of_service(name.clone(), measure), datum?))).collect()

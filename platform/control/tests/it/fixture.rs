@@ -1,6 +1,7 @@
 //! A control plane on a loopback socket, and the calls that tests make of it.
 
 use crate::alarms::Hooks;
+use crate::engines::MemoryData;
 use crate::node::{Lines, Node, SetFlows, SetMeters, SharedLines};
 use crate::nodes::{SetNodes, large_node};
 use bytes::Bytes;
@@ -9,8 +10,10 @@ use skiff_api::{
     Service, Task, TaskDefinition, TaskListQuery,
 };
 use skiff_control::{Config, Deps, Handle, Token};
+use skiff_events::buses::{self, Buses};
+use skiff_kit::Drain;
 use skiff_kit::clock::SystemClock;
-use skiff_kit::random::SystemRandom;
+use skiff_kit::random::{SharedRandom, SystemRandom};
 use skiff_ports::journal::Journal;
 use skiff_ports::network::NetworkSetup;
 use skiff_ports::series::SeriesLog;
@@ -20,6 +23,7 @@ use skiff_registry::LocalImages;
 use skiff_store::{SqliteJournal, SqliteSeries, SqliteStore, SqliteUsage};
 use skiff_types::{Name, Namespace, NetworkSpec, TaskId, TaskStatus};
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -37,6 +41,8 @@ pub(crate) struct Disk {
     pub(crate) usage: Arc<dyn UsageLog>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) series: Arc<dyn SeriesLog>,
+    pub(crate) data: Arc<MemoryData>,
+    pub(crate) buses: Buses,
     /// What the virtual network is to span.
     pub(crate) network: NetworkSpec,
     /// The nodes that there are: one with room for all, unless a test says otherwise.
@@ -54,9 +60,18 @@ impl Disk {
         let (images, usage, series) = (Arc::new(images), Arc::new(usage), Arc::new(series));
         let journal = Arc::new(SqliteJournal::open(&folder.path().join("events.db")).unwrap());
         let (store, network) = (Arc::new(store), NetworkSpec::default());
+        let data = Arc::new(MemoryData::default());
+        let buses = buses(folder.path().join("buses"));
         let nodes = Arc::new(SetNodes::of(vec![large_node("local")]));
-        Self { store, images, usage, journal, series, network, nodes, _folder: Arc::new(folder) }
+        Self { store, images, usage, journal, series, data, buses, network, nodes, _folder: Arc::new(folder) }
     }
+}
+
+/// The real ones, in small files.
+fn buses(folder: PathBuf) -> Buses {
+    let limits = buses::Limits { segment_bytes: 1 << 20, ..buses::Limits::default() };
+    let (clock, random) = (Arc::new(SystemClock), SharedRandom::new(Arc::new(SystemRandom)));
+    Buses::open(buses::Config { folder, limits }, buses::Deps { clock, random }).unwrap()
 }
 
 pub(crate) struct Platform {
@@ -68,6 +83,8 @@ pub(crate) struct Platform {
     pub(crate) flows: Arc<SetFlows>,
     pub(crate) hooks: Arc<Hooks>,
     pub(crate) disk: Disk,
+    /// Ends deliveries of events.
+    deliveries: Drain,
 }
 
 pub(crate) fn namespace() -> Namespace {
@@ -123,6 +140,10 @@ impl Platform {
             series: disk.series.clone(),
             nodes: disk.nodes.clone(),
             webhooks: hooks.clone(),
+            buckets: disk.data.clone(),
+            tables: disk.data.clone(),
+            queues: disk.data.clone(),
+            buses: Arc::new(disk.buses.clone()),
             meters: meters.clone(),
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
@@ -130,14 +151,17 @@ impl Platform {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let handle = skiff_control::start(config, deps, listener).await.unwrap();
         let client = Client::new(&format!("http://{}", handle.api()), Some(TOKEN.to_owned())).unwrap();
-        Self { handle, client, node, lines, meters, flows, hooks, disk }
+        let deliveries = Drain::new();
+        disk.buses.start(handle.targets(), &deliveries);
+        Self { handle, client, node, lines, meters, flows, hooks, disk, deliveries }
     }
 
     /// Ends this control plane; what it has written stays.
     pub(crate) async fn stop(self) -> Disk {
-        let Self { handle, client, disk, .. } = self;
+        let Self { handle, client, disk, deliveries, .. } = self;
         // An idle connection of the client would be closed at once anyway.
         drop(client);
+        assert!(deliveries.finish(Duration::from_secs(10)).await, "deliveries did not end in time");
         assert!(handle.shutdown(Duration::from_secs(10)).await, "it did not stop in time");
         disk
     }
@@ -235,6 +259,7 @@ pub(crate) fn registration(family: &str, image: &str) -> RegisterTaskDefinition 
         health_check: Default::default(),
         stop_timeout: None,
         restart: Default::default(),
+        role: None,
     }
 }
 

@@ -3,13 +3,18 @@
 
 mod alarms;
 mod balancer;
+mod buses;
 mod certificates;
+mod consumers;
 mod crash;
 mod daemons;
+mod data;
 mod deploy;
+mod engines;
 mod events;
 mod fixture;
 mod forward;
+mod guest_calls;
 mod idle;
 mod measured;
 mod mutated;
@@ -18,6 +23,7 @@ mod node;
 mod nodes;
 mod recorded;
 mod restart;
+mod roles;
 mod rollouts;
 mod scaling;
 mod series;

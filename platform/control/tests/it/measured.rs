@@ -6,7 +6,7 @@ use skiff_ledger::{BUCKETS_US, MeterTotals, Totals};
 use skiff_ports::balancer::Metered;
 use skiff_types::{TaskId, TaskStatus};
 
-async fn metrics(platform: &Platform) -> String {
+pub(crate) async fn metrics(platform: &Platform) -> String {
     let url = format!("http://{}/metrics", platform.handle.api());
     let response = reqwest::get(url).await.unwrap();
     assert_eq!(response.status(), 200, "it answers without the token on loopback");

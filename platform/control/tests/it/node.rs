@@ -1,7 +1,7 @@
 //! A node played by the test: it acknowledges, starts and ends programs as their components' bytes tell it to, and
 //! notes whatever no node should be asked for.
 //!
-//! A component is text here: `http`, `daemon`, `exit 3`, `refuse WHY`; a line `needs BYTES` is its minimum memory.
+//! A component is text here: `http`, `consumer`, `daemon`, `exit 3`, `refuse WHY`; a line `needs BYTES` is its minimum memory.
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -11,6 +11,7 @@ use skiff_control::{MeterReadings, Meters, NodeReading, Readings, WorkerReading,
 use skiff_ledger::Totals;
 use skiff_ports::balancer::BalancerChange;
 use skiff_ports::flows::{FlowQuery, FlowRecord, Flows, InterfaceState};
+use skiff_ports::guest_deliveries::{CONSUMER_INTERFACE, DeliverError, GuestDelivery, GuestOutcome};
 use skiff_ports::images::Images;
 use skiff_ports::logs::{LogLine, LogQuery, LogStream, Logs};
 use skiff_ports::metrics::GuestMetrics;
@@ -129,7 +130,14 @@ struct State {
     targets: BTreeMap<String, Vec<usize>>,
 }
 
+/// What guests make of what they are given.
+pub(crate) type Guest = Arc<
+    dyn Fn(TaskId, GuestDelivery) -> BoxFuture<'static, Result<GuestOutcome, DeliverError>> + Send + Sync,
+>;
+
 pub(crate) struct Node {
+    /// What is called with deliveries, if anything is.
+    guest: Mutex<Option<Guest>>,
     images: Arc<dyn Images>,
     state: Mutex<State>,
     acknowledged: watch::Sender<Version>,
@@ -150,7 +158,24 @@ impl Node {
         let next_events = tokio::sync::Mutex::new(next_events);
         let next_wanted = tokio::sync::Mutex::new(next_wanted);
         let next_metrics = tokio::sync::Mutex::new(next_metrics);
-        Self { images, state, acknowledged, events, next_events, wanted, next_wanted, metrics, next_metrics }
+        let guest = Mutex::default();
+        Self {
+            guest,
+            images,
+            state,
+            acknowledged,
+            events,
+            next_events,
+            wanted,
+            next_wanted,
+            metrics,
+            next_metrics,
+        }
+    }
+
+    /// From here on deliveries are given to this.
+    pub(crate) fn set_guest(&self, guest: Guest) {
+        *self.guest.lock().unwrap() = Some(guest);
     }
 
     /// Guests put values of metrics of their own.
@@ -309,16 +334,31 @@ impl Runtime for Node {
         self.state.lock().unwrap().prepared.insert(key, component);
         let needs = program.lines().find_map(|line| line.strip_prefix("needs "));
         Ok(ComponentReport {
-            kind: if program.starts_with("http") { Kind::Http } else { Kind::Command },
+            kind: match program.lines().next() {
+                Some("consumer") => Kind::Event,
+                Some(first) if first.starts_with("http") => Kind::Http,
+                Some(_) | None => Kind::Command,
+            },
             generation: WasiGeneration::P2,
             imports: vec!["wasi:io/streams@0.2.0".to_owned()],
-            exports: vec!["wasi:http/incoming-handler@0.2.0".to_owned()],
+            exports: match program.lines().next() {
+                Some("consumer") => vec![CONSUMER_INTERFACE.to_owned()],
+                Some(_) | None => vec!["wasi:http/incoming-handler@0.2.0".to_owned()],
+            },
             minimum_memory_bytes: needs.map_or(1 << 20, |bytes| bytes.trim().parse().unwrap()),
             component_bytes: program.len() as u64,
             native_bytes: 1,
             compile_ms: 1,
             initialization,
         })
+    }
+
+    async fn deliver(&self, task: TaskId, delivery: GuestDelivery) -> Result<GuestOutcome, DeliverError> {
+        let guest = self.guest.lock().unwrap().clone();
+        match guest {
+            Some(guest) => guest(task, delivery).await,
+            None => Err(DeliverError::Busy("the test has no guest".to_owned())),
+        }
     }
 
     fn outstanding(&self, task: TaskId) -> u64 {

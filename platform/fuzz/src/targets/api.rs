@@ -9,13 +9,17 @@ use http::Uri;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skiff_api::{
-    ChangeRollout, ChangeRule, ColdStartRequest, EventQuery, ExplainQuery, ExplainRequest, FlowQuery,
-    ForwardQuery, ListenerRuleListQuery, LogQuery, MetricListQuery, MetricQuery, Operation, PageQuery,
-    PutAlarm, PutCertificate, PutListener, PutListenerRule, PutMetricData, PutScaling, PutSecurityGroup,
-    PutService, PutTargetGroup, RegisterTaskDefinition, RollbackService, RunTask, ScaleService, StopTask,
-    TaskDefinitionListQuery, TaskDefinitionQuery, TaskDefinitionReference, TaskListQuery, UsageQuery,
+    AccessQuery, ChangeRollout, ChangeRule, ChangeVisibility, ColdStartRequest, CreateAccessKey,
+    DeleteBucketQuery, DeleteMessages, EventQuery, EventRuleListQuery, EventTarget, ExplainQuery,
+    ExplainRequest, FlowQuery, ForwardQuery, GetItems, IncrementItem, ListenerRuleListQuery, LogQuery,
+    MetricListQuery, MetricQuery, Operation, PageQuery, PutAlarm, PutBucket, PutBus, PutCertificate,
+    PutConsumer, PutEventRule, PutEventSchedule, PutListener, PutListenerRule, PutMetricData, PutQueue,
+    PutRole, PutScaling, PutSecurityGroup, PutService, PutTable, PutTargetGroup, ReceiveMessages,
+    RedriveQueue, RegisterTaskDefinition, RollbackService, RunTask, ScaleService, ScanQuery, SendMessages,
+    StopTask, TailQuery, TaskDefinitionListQuery, TaskDefinitionQuery, TaskDefinitionReference,
+    TaskListQuery, TestEventPattern, UsageQuery, WriteItems,
 };
-use skiff_types::{ImageReference, MetricName, Name, Namespace, TaskId};
+use skiff_types::{AccessKeyId, ImageReference, MetricName, Name, Namespace, TaskId};
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
@@ -32,9 +36,12 @@ pub(crate) fn run(input: &[u8]) {
             "namespace" => path::<Namespace>(text),
             "reference" => path::<ImageReference>(text),
             "definition" => path::<TaskDefinitionReference>(text),
-            "service" | "security_group" | "listener" | "rule" | "target_group" | "certificate" | "alarm" => {
+            "service" | "security_group" | "listener" | "rule" | "target_group" | "certificate" | "alarm"
+            | "role" | "bucket" | "consumer" | "table" | "queue" | "bus" | "event_rule"
+            | "event_schedule" | "target" => {
                 path::<Name>(text);
             }
+            "access_key" => path::<AccessKeyId>(text),
             "metric" => path::<MetricName>(text),
             "task" => path::<TaskId>(text),
             other => panic!("no target reads the parameter {other}; add it here"),
@@ -49,6 +56,30 @@ fn body_and_query(operation: Operation, bytes: &[u8]) {
         Operation::PutService | Operation::CheckService => body::<PutService>(bytes),
         Operation::PutScaling => body::<PutScaling>(bytes),
         Operation::PutAlarm => body::<PutAlarm>(bytes),
+        Operation::PutRole => body::<PutRole>(bytes),
+        Operation::PutBucket => body::<PutBucket>(bytes),
+        Operation::DeleteBucket => query::<DeleteBucketQuery>(bytes),
+        Operation::PutTable => body::<PutTable>(bytes),
+        Operation::GetItems => body::<GetItems>(bytes),
+        Operation::WriteItems => body::<WriteItems>(bytes),
+        Operation::IncrementItem => body::<IncrementItem>(bytes),
+        Operation::ScanItems => query::<ScanQuery>(bytes),
+        Operation::PutQueue => body::<PutQueue>(bytes),
+        Operation::PutConsumer => body::<PutConsumer>(bytes),
+        Operation::SendMessages => body::<SendMessages>(bytes),
+        Operation::ReceiveMessages => body::<ReceiveMessages>(bytes),
+        Operation::DeleteMessages => body::<DeleteMessages>(bytes),
+        Operation::ChangeVisibility => body::<ChangeVisibility>(bytes),
+        Operation::RedriveQueue => body::<RedriveQueue>(bytes),
+        Operation::PutBus => body::<PutBus>(bytes),
+        Operation::TailEvents => query::<TailQuery>(bytes),
+        Operation::TestEventPattern => body::<TestEventPattern>(bytes),
+        Operation::PutEventRule => body::<PutEventRule>(bytes),
+        Operation::ListEventRules => query::<EventRuleListQuery>(bytes),
+        Operation::PutEventTarget => body::<EventTarget>(bytes),
+        Operation::PutEventSchedule => body::<PutEventSchedule>(bytes),
+        Operation::CreateAccessKey => body::<CreateAccessKey>(bytes),
+        Operation::ExplainAccess => query::<AccessQuery>(bytes),
         Operation::ScaleService => body::<ScaleService>(bytes),
         Operation::RollbackService => body::<RollbackService>(bytes),
         Operation::ChangeRollout => body::<ChangeRollout>(bytes),
@@ -73,6 +104,14 @@ fn body_and_query(operation: Operation, bytes: &[u8]) {
         | Operation::ListScalingActivities
         | Operation::ListAlarms
         | Operation::ListAlarmHistory
+        | Operation::ListRoles
+        | Operation::ListAccessKeys
+        | Operation::ListBuckets
+        | Operation::ListTables
+        | Operation::ListQueues
+        | Operation::ListConsumers
+        | Operation::ListBuses
+        | Operation::ListEventSchedules
         | Operation::ListNodes => query::<PageQuery>(bytes),
         Operation::ListRules => query::<ListenerRuleListQuery>(bytes),
         Operation::ExplainConnection => query::<ExplainQuery>(bytes),
@@ -87,7 +126,7 @@ fn body_and_query(operation: Operation, bytes: &[u8]) {
         Operation::ListMetrics => query::<MetricListQuery>(bytes),
         Operation::GetMetric => query::<MetricQuery>(bytes),
         Operation::GetUsage => query::<UsageQuery>(bytes),
-        // A component, which is a target of its own; or nothing but a path.
+        // A component or events, which are targets of their own; or nothing but a path.
         Operation::PushImage
         | Operation::GetImage
         | Operation::DeleteImage
@@ -111,6 +150,25 @@ fn body_and_query(operation: Operation, bytes: &[u8]) {
         | Operation::DeleteScaling
         | Operation::GetAlarm
         | Operation::DeleteAlarm
+        | Operation::GetRole
+        | Operation::DeleteRole
+        | Operation::DeleteAccessKey
+        | Operation::GetBucket
+        | Operation::GetTable
+        | Operation::DeleteTable
+        | Operation::GetQueue
+        | Operation::DeleteQueue
+        | Operation::GetConsumer
+        | Operation::DeleteConsumer
+        | Operation::PurgeQueue
+        | Operation::GetBus
+        | Operation::DeleteBus
+        | Operation::PutEvents
+        | Operation::GetEventRule
+        | Operation::DeleteEventRule
+        | Operation::DeleteEventTarget
+        | Operation::GetEventSchedule
+        | Operation::DeleteEventSchedule
         | Operation::GetStatus
         | Operation::GetHealth
         | Operation::GetMetrics

@@ -23,7 +23,7 @@ use tokio::net::UnixStream;
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
 /// The most descriptors in a frame: what a worker is greeted with where there are as many as can be. The kernel's own bound
 /// is 253.
-const DESCRIPTORS_MAX: usize = 4 + 2 * skiff_ledger::WORKERS_MAX;
+const DESCRIPTORS_MAX: usize = 5 + 2 * skiff_ledger::WORKERS_MAX;
 const _: () = assert!(LISTENERS_MAX <= DESCRIPTORS_MAX, "all listeners go in one frame");
 const HEADER_BYTES: usize = 5;
 const READ_BYTES: usize = 64 << 10;

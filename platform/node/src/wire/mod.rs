@@ -2,15 +2,18 @@
 //!
 //! Both ends are the same build of the same program, so messages carry no version; their bytes are postcard's.
 
+mod calls;
 mod frame;
 mod piece;
 
+pub use calls::{CALL_BYTES_MAX, CallReader, CallWriter, call_frame, call_frames, read_call};
 pub use frame::{FRAME_BYTES_MAX, FrameReader, FrameWriter, frames};
 pub use piece::{Gatherer, Piece, Received, pieces};
 
 use serde::{Deserialize, Serialize};
 use skiff_ports::cookie::CookieKey;
 use skiff_ports::flows::{FlowRecord, InterfaceState};
+use skiff_ports::guest_deliveries::{DeliverError, GuestDelivery, GuestOutcome};
 use skiff_ports::logs::LogLine;
 use skiff_ports::metrics::GuestPoint;
 use skiff_ports::network::NetworkSetup;
@@ -30,7 +33,7 @@ pub type RequestId = u64;
 pub enum ToWorker {
     /// First of all. Comes with descriptors: the ledger, the listening socket, the worker's inbox of connections, the
     /// sending ends of all workers' inboxes in the order of their seats; then the same of the wires between workers: the
-    /// worker's inbox, and the sending ends of all.
+    /// worker's inbox, and the sending ends of all; then the data socket, for the calls of guests ([`call_frames`]).
     Hello(WorkerSetup),
     /// Act on this from now on; with the last piece of a difference, acknowledge its version.
     Change(Box<Piece>),
@@ -73,6 +76,15 @@ pub enum ToWorker {
         task: TaskId,
         /// Which port of it.
         port: u16,
+    },
+    /// Give a task's guest an event, messages or a request.
+    Deliver {
+        /// To be named in the answer.
+        request: RequestId,
+        /// Which task.
+        task: TaskId,
+        /// What.
+        delivery: GuestDelivery,
     },
     /// Take no more connections, finish what is in flight within so many milliseconds, and say so.
     Drain {
@@ -205,6 +217,13 @@ pub enum FromWorker {
         request: RequestId,
         /// Why there is no connection, for people.
         result: Result<(), String>,
+    },
+    /// The answer to [`ToWorker::Deliver`].
+    Delivered {
+        /// Which question.
+        request: RequestId,
+        /// What came of it.
+        result: Result<GuestOutcome, DeliverError>,
     },
     /// Nothing of its own is in flight any more, or the time for it is over; it waits for [`ToWorker::Exit`].
     Drained {

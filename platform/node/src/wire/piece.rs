@@ -146,7 +146,8 @@ impl Room {
 fn spec_bytes(spec: &TaskSpec) -> usize {
     let arguments = spec.command.arguments.iter().map(String::len);
     let environment = spec.command.environment.iter().map(|(name, value)| name.len() + value.len());
-    4 * ITEM_BYTES + arguments.chain(environment).map(|bytes| ITEM_BYTES + bytes).sum::<usize>()
+    let stdin = spec.command.stdin.as_ref().map_or(0, String::len);
+    4 * ITEM_BYTES + stdin + arguments.chain(environment).map(|bytes| ITEM_BYTES + bytes).sum::<usize>()
 }
 
 fn group_bytes(group: &GroupRules) -> usize {
@@ -258,7 +259,7 @@ mod tests {
             generation: WasiGeneration::P2,
             program: Digest::from_bytes([number; 32]),
             limits: Limits::default(),
-            command: Command { arguments: vec![], environment },
+            command: Command { arguments: vec![], environment, stdin: None },
             port: Some(6379),
             health_check: HealthCheck::default(),
         })

@@ -142,6 +142,15 @@ fn the_threshold_is_that_of_ecs() {
 }
 
 #[test]
+fn what_it_goes_to_and_may_go_back_to_is_needed() {
+    let mut rollout = Model::of(CircuitBreaker::RollBack, 2).rollout;
+    let needed = |rollout: &Rollout| [1, 2, 3].map(|revision| rollout.needs(&definition(revision)));
+    assert_eq!(needed(&rollout), [true, true, false]);
+    rollout.settle(RolloutState::Completed, String::new(), 2_000_000);
+    assert_eq!(needed(&rollout), [false, true, false]);
+}
+
+#[test]
 fn it_rolls_back_to_the_last_that_completed_and_says_why() {
     let mut model = Model::of(CircuitBreaker::RollBack, 4);
     for failed in 1..=2 {

@@ -8,7 +8,7 @@
 //! timeout, takes no more requests, and is dropped, with whatever its guest still does, as soon as nobody waits for it.
 
 use super::body::Link;
-use super::{Answer, GuestRequest, Head, Instance, crossing, p3};
+use super::{Answer, GuestRequest, Head, crossing, p3};
 use crate::admission::{Blank, Seat};
 use crate::code::Code;
 use crate::failure::Failure;
@@ -408,7 +408,7 @@ async fn serve(
     inbox: Rc<Inbox>,
 ) -> Result<(), Failure> {
     let mut live = Live::make(&host, &task, &code, blank, heap).await?;
-    let Instance::P3(service) = &live.instance else {
+    let Some(service) = live.instance.service() else {
         return Err(Failure::no_answer());
     };
     let result = live.store.run_concurrent(async |accessor| {

@@ -1,6 +1,7 @@
 //! What the store of a guest holds that is being initialised: WASI as a sandbox has it, with neither network nor files nor
 //! arguments, and with next to no randomness.
 
+use crate::beside;
 use crate::engine::TABLE_ELEMENTS_MAX;
 use crate::inspect::TABLE_ELEMENT_BYTES;
 use crate::state::{FIELDS_BYTES_MAX, RESOURCES_MAX};
@@ -171,13 +172,20 @@ impl ResourceLimiter for MemoryBound {
     }
 }
 
-/// Puts refusals in the place of what Skiff has beside WASI: no task runs the guest yet, so its values are nobody's.
-pub(super) fn refuse_metrics(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    linker.instance("skiff:metrics/custom@0.1.0")?.func_new("put", |_, _, _, _| {
-        Err(Refusal::error(
-            "it put values of a metric (skiff:metrics/custom), of which nobody could say whose they are; put them \
-             when a request needs it",
-        ))
+/// Puts refusals in the place of what Skiff has beside WASI: no task runs the guest yet, so nobody could say whose values they
+/// are, and what it may. To be called where what is linked may be shadowed.
+pub(super) fn refuse_beside(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    beside::link(linker, |interface| {
+        Refusal::error(match interface {
+            "skiff:metrics/custom" => {
+                "it put values of a metric (skiff:metrics/custom), of which nobody could say whose they \
+                                       are; put them when a request needs it"
+                    .to_owned()
+            }
+            _ => format!(
+                "it called {interface}, and no task runs it yet whose role could allow that; call it when a request needs it"
+            ),
+        })
     })
 }
 

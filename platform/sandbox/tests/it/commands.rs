@@ -60,6 +60,24 @@ fn a_program_has_arguments_environment_output_and_no_input() {
 }
 
 #[test]
+fn what_a_task_says_on_its_standard_input_is_read_to_its_end() {
+    on_one_thread(async {
+        let world = World::new(4, &BOTH);
+        for guest in BOTH {
+            for bytes in [1, 100_000] {
+                let task = world.run(guest, |task| {
+                    task.command.arguments = vec!["stdin".to_owned()];
+                    task.command.stdin = Some("x".repeat(bytes));
+                });
+                world.end_of(task).await;
+                let said = format!("stdin: {bytes} bytes, closed");
+                assert_eq!(world.lines(task, LogStream::Stdout), [said], "{guest:?}");
+            }
+        }
+    });
+}
+
+#[test]
 fn failures_have_a_code_and_a_reason() {
     on_one_thread(async {
         let world = World::new(4, &BOTH);

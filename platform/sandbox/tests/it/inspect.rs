@@ -23,6 +23,9 @@ fn the_kind_is_read_off_the_exports() {
         (Guest::MisbehaveP3, Kind::Http, WasiGeneration::P3),
         (Guest::Job, Kind::Command, WasiGeneration::P2),
         (Guest::JobP3, Kind::Command, WasiGeneration::P3),
+        (Guest::Events, Kind::Event, WasiGeneration::P2),
+        (Guest::EventsHttp, Kind::Http, WasiGeneration::P3),
+        (Guest::QueueRaw, Kind::Event, WasiGeneration::P2),
     ] {
         let component = guest.component();
         let report = inspect(&component).unwrap();

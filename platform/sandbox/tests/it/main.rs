@@ -6,6 +6,7 @@ mod capability;
 mod codes;
 mod commands;
 mod compile;
+mod deliver;
 mod initialize;
 mod inspect;
 mod quotas;

@@ -54,6 +54,12 @@ pub(crate) enum Guest {
     Snapshot,
     /// The example that reads a large table first, on WASI 0.3.
     Table,
+    /// Takes events and messages, on WASI 0.2.
+    Events,
+    /// Takes them beside requests, on WASI 0.3.
+    EventsHttp,
+    /// Says of as many messages what becomes of them as it is told, on WASI 0.2.
+    QueueRaw,
 }
 
 impl Guest {
@@ -70,6 +76,9 @@ impl Guest {
             Self::JobP3 => (GUESTS, "job-p3", "job_p3.wasm"),
             Self::Snapshot => (GUESTS, "snapshot", "snapshot.wasm"),
             Self::Table => ("examples", "table", "table.wasm"),
+            Self::Events => (GUESTS, "events", "events.wasm"),
+            Self::EventsHttp => (GUESTS, "events-http", "events_http.wasm"),
+            Self::QueueRaw => (GUESTS, "queue-raw", "queue_raw.wasm"),
         }
     }
 

@@ -23,6 +23,8 @@ pub(crate) struct Platform {
     pub(crate) http: String,
     /// `host:port` of the API.
     pub(crate) api: String,
+    /// `host:port` of the S3 endpoint.
+    pub(crate) s3: String,
     /// What API calls carry.
     pub(crate) token: String,
     arguments: Vec<String>,
@@ -78,14 +80,21 @@ impl Platform {
             .arg(&ready_file)
             .spawn()
             .expect("skiff starts");
-        let mut platform =
-            Self { dir, child, http: String::new(), api: String::new(), token: String::new(), arguments };
+        let mut platform = Self {
+            dir,
+            child,
+            http: String::new(),
+            api: String::new(),
+            s3: String::new(),
+            token: String::new(),
+            arguments,
+        };
         let ready: Value = eventually("the platform is ready", || {
             assert!(platform.child.try_wait().unwrap().is_none(), "`skiff up` ended");
             serde_json::from_slice(&std::fs::read(&ready_file).ok()?).ok()
         });
         let text = |key: &str| ready[key].as_str().unwrap_or_else(|| panic!("{key} in {ready}")).to_owned();
-        (platform.http, platform.api) = (text("http"), text("api"));
+        (platform.http, platform.api, platform.s3) = (text("http"), text("api"), text("s3"));
         platform.token = std::fs::read_to_string(text("token_file")).unwrap().trim().to_owned();
         assert_eq!(ready["pid"], platform.pid());
         platform
@@ -276,7 +285,16 @@ pub(crate) fn skiff() -> Command {
 /// `skiff up` on the data folder in `dir`, on free ports, with a HOME of its own.
 pub(crate) fn up(dir: &Path) -> Command {
     let mut command = skiff();
-    command.args(["up", "--http", "127.0.0.1:0", "--api", "127.0.0.1:0", "--data-dir"]);
+    command.args([
+        "up",
+        "--http",
+        "127.0.0.1:0",
+        "--api",
+        "127.0.0.1:0",
+        "--s3",
+        "127.0.0.1:0",
+        "--data-dir",
+    ]);
     command.arg(dir.join("data")).env("HOME", dir).env_remove("XDG_CONFIG_HOME").stdin(Stdio::null());
     command
 }

@@ -19,6 +19,9 @@ async fn every_template_builds_and_runs_as_it_stands() {
         assert_eq!(answer.status, 200, "{name}: {}", answer.text);
         assert!(answer.text.ends_with(&format!("Hello from {name}!\n")), "{}", answer.text);
     }
+    for template in ["event", "queue"] {
+        make(&platform, template, &format!("my-{template}"));
+    }
     let folder = make(&platform, "job", "my-job");
     assert_eq!(ok(&platform, &["run", &folder, "--", "Ada", "Grace"]), "Hello, Ada and Grace!\n");
 }

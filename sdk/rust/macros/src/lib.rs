@@ -45,6 +45,56 @@ pub fn initialize(arguments: TokenStream, function: TokenStream) -> TokenStream 
     quote!(#function #errors).into()
 }
 
+/// Makes a function the component's handler of events. `skiff_sdk::events` shows how.
+#[proc_macro_attribute]
+pub fn event(arguments: TokenStream, function: TokenStream) -> TokenStream {
+    let function = parse_macro_input!(function as ItemFn);
+    let name = &function.sig.ident;
+    let errors = match called_error(&arguments, &function, "event", "a handler of events", "the `Event`") {
+        Some(error) => error.into_compile_error(),
+        None => quote!(::skiff_sdk::__event!(#name);),
+    };
+    quote!(#function #errors).into()
+}
+
+/// Makes a function the component's consumer of a queue's messages. `skiff_sdk::queues` shows how.
+#[proc_macro_attribute]
+pub fn queue(arguments: TokenStream, function: TokenStream) -> TokenStream {
+    let function = parse_macro_input!(function as ItemFn);
+    let name = &function.sig.ident;
+    let errors = match called_error(&arguments, &function, "queue", "a consumer", "the `Message`") {
+        Some(error) => error.into_compile_error(),
+        None => quote!(::skiff_sdk::__queue!(#name);),
+    };
+    quote!(#function #errors).into()
+}
+
+/// Refuses what the platform could not call: `what` takes `takes`.
+fn called_error(
+    arguments: &TokenStream,
+    function: &ItemFn,
+    attribute: &str,
+    what: &str,
+    takes: &str,
+) -> Option<Error> {
+    let signature = &function.sig;
+    let error = |message: String| Some(Error::new_spanned(signature, message));
+    if !arguments.is_empty() {
+        let message = format!("`#[skiff_sdk::{attribute}]` takes no arguments");
+        return Some(Error::new(Span::call_site(), message));
+    }
+    if signature.asyncness.is_some() {
+        return error(format!("{what} is a plain `fn`: what it calls waits"));
+    }
+    if !signature.generics.params.is_empty() {
+        return error(format!("{what} has no generic parameters"));
+    }
+    if signature.inputs.len() != 1 {
+        return error(format!("{what} takes one argument, {takes}"));
+    }
+    None
+}
+
 fn http_error(arguments: &TokenStream, function: &ItemFn) -> Option<Error> {
     let signature = &function.sig;
     let error = |message| Some(Error::new_spanned(signature, message));

@@ -1,4 +1,4 @@
-//! No WASI below: what handlers and jobs need to be tested, and documented, on the machine they are written on.
+//! No WASI below: what handlers, consumers and jobs need to be tested, and documented, on the machine they are written on.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -41,6 +41,12 @@ pub(crate) mod private {
     /// Type-checks a handler that nothing calls here.
     pub fn check<Arguments>(_handler: impl Handler<Arguments>) {}
 
+    /// Type-checks a handler of events that nothing calls here.
+    pub fn check_event<Arguments>(_handler: impl crate::events::Handler<Arguments>) {}
+
+    /// Type-checks a consumer that nothing calls here.
+    pub fn check_queue<Body>(_consumer: impl crate::queues::Consumer<Body>) {}
+
     /// Type-checks an initialisation that nothing calls here.
     pub fn check_initialize<T: Termination>(_initialize: impl FnOnce() -> T) {}
 
@@ -56,6 +62,22 @@ pub(crate) mod private {
 macro_rules! __http {
     ($handler:ident) => {
         const _: fn() = || $crate::__private::check($handler);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __event {
+    ($handler:ident) => {
+        const _: fn() = || $crate::__private::check_event($handler);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __queue {
+    ($consumer:ident) => {
+        const _: fn() = || $crate::__private::check_queue($consumer);
     };
 }
 

@@ -1,12 +1,25 @@
 //! What lies below: WASI 0.2, WASI 0.3, or, on any other target, the host alone. Each has the same items: `block_on`,
-//! `sleep`, `exit`, the macros `__http!`, `__main!` and `__initialize!`, and in `private` what these expand to.
+//! `sleep`, `exit`, the macros `__http!`, `__main!`, `__initialize!`, `__event!` and `__queue!`, and in `private` what these expand
+//! to.
 
+#[cfg(target_family = "wasm")]
+mod abi;
+#[cfg(target_family = "wasm")]
+mod buckets;
 #[cfg(target_family = "wasm")]
 mod convert;
 #[cfg(target_family = "wasm")]
+mod events;
+#[cfg(not(target_family = "wasm"))]
+mod memory;
+#[cfg(target_family = "wasm")]
 mod metrics;
 #[cfg(target_family = "wasm")]
+mod queues;
+#[cfg(target_family = "wasm")]
 pub(crate) mod snapshot;
+#[cfg(target_family = "wasm")]
+mod tables;
 
 #[cfg(all(target_family = "wasm", feature = "p3"))]
 mod p3;
@@ -24,7 +37,16 @@ mod host;
 pub(crate) use host::*;
 
 #[cfg(target_family = "wasm")]
-pub(crate) use metrics::put_metric;
+pub(crate) use {
+    buckets::{Container, ObjectReader, ObjectWriter},
+    events::put_events,
+    metrics::put_metric,
+    queues::send_messages,
+    tables::{table_get, table_increment, table_scan, table_write},
+};
+
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use memory::*;
 
 use std::process::{ExitCode, Termination};
 

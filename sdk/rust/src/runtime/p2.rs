@@ -214,6 +214,8 @@ async fn flush(stream: &OutputStream) -> Result<(), StreamError> {
 }
 
 pub(crate) mod private {
+    pub use crate::runtime::events::{EVENT_WORLD, Handled, event_handled, handle_event};
+    pub use crate::runtime::queues::{Consumed, QUEUE_WORLD, batch_consumed, consume_batch};
     pub use crate::runtime::snapshot::{WORLD, draw_seeds, initialize, prepare_seeds};
     pub use wasip2;
     pub use wasip2::exports::http::incoming_handler::Guest;

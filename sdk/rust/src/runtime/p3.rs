@@ -127,6 +127,8 @@ fn trailer_fields(frame: http_body::Frame<Bytes>) -> Trailers {
 }
 
 pub(crate) mod private {
+    pub use crate::runtime::events::{EVENT_WORLD, Handled, event_handled, handle_event};
+    pub use crate::runtime::queues::{Consumed, QUEUE_WORLD, batch_consumed, consume_batch};
     pub use crate::runtime::snapshot::{WORLD, draw_seeds, initialize, prepare_seeds};
     pub use wasip3;
     pub use wasip3::exports::cli::run::Guest as Program;

@@ -18,6 +18,8 @@ fn the_contract_has_a_world_for_each_kind_and_generation() {
         ("http-p3", "wasi:http/handler@0.3.2"),
         ("command", "wasi:cli/run@0.2.12"),
         ("command-p3", "wasi:cli/run@0.3.2"),
+        ("event", "skiff:events/handler@0.1.0"),
+        ("queue", "skiff:queues/consumer@0.1.0"),
     ] {
         let world = &resolve.worlds[resolve.packages[package].worlds[name]];
         let exports: Vec<String> = world.exports.keys().map(|key| resolve.name_world_key(key)).collect();
@@ -44,9 +46,19 @@ fn the_encoded_world_of_snapshots_is_the_contracts() {
 }
 
 #[test]
-fn the_encoded_world_of_metrics_is_the_contracts() {
+fn the_encoded_worlds_of_what_is_imported_and_exported_are_the_contracts() {
     let (resolve, _) = contract();
-    let is_it = |name: &wit_parser::PackageName| name.namespace == "skiff" && name.name == "metrics";
-    let package = resolve.package_names.iter().find(|(name, _)| is_it(name)).expect("tasks may import it").1;
-    check_encoded(&resolve, resolve.packages[*package].worlds["imports"], "metrics.world");
+    for (namespace, package, world, file) in [
+        ("skiff", "metrics", "imports", "metrics.world"),
+        ("skiff", "events", "imports", "events-imports.world"),
+        ("skiff", "events", "exports", "events-exports.world"),
+        ("skiff", "queues", "imports", "queues-imports.world"),
+        ("skiff", "queues", "exports", "queues-exports.world"),
+        ("skiff", "tables", "imports", "tables.world"),
+        ("wasi", "blobstore", "imports", "buckets.world"),
+    ] {
+        let is_it = |name: &wit_parser::PackageName| name.namespace == namespace && name.name == package;
+        let package = resolve.package_names.iter().find(|(name, _)| is_it(name)).expect("it is there").1;
+        check_encoded(&resolve, resolve.packages[*package].worlds[world], file);
+    }
 }

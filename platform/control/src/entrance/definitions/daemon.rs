@@ -59,7 +59,16 @@ impl Daemon {
                  task in any case; leave the restart policy out",
                 self.restart
             ))),
-            (Kind::Http, None, Restart::Never) | (Kind::Command, ..) => Ok(()),
+            (Kind::Event, Some(port), _) => Err(ApiError::not_now(format!(
+                "port is {port}, and the component exports a handler of events: they come by calls, and it listens nowhere; \
+                 leave the port out, or deploy a command that listens"
+            ))),
+            (Kind::Event, None, Restart::OnFailure | Restart::Always) => Err(ApiError::not_now(format!(
+                "restart is {}, and the component exports a handler of events: it runs as a service, which starts another task \
+                 in any case; leave the restart policy out",
+                self.restart
+            ))),
+            (Kind::Http | Kind::Event, None, Restart::Never) | (Kind::Command, ..) => Ok(()),
         }
     }
 }

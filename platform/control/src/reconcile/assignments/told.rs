@@ -247,6 +247,8 @@ impl Told {
                 Kind::Http if task.status == TaskStatus::Running => true,
                 // Who is told of the route runs it by then; only in another revision's stead it waits until all do.
                 Kind::Http => task.status == TaskStatus::Activating && !runs_another(task),
+                // No request leads to it.
+                Kind::Event => false,
                 // A command whose health is not checked is a job.
                 Kind::Command => task.is_ready() && task.health == Health::Healthy,
             }

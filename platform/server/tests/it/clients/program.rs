@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// Bytes that are read of what a program says: more than any of these says.
 const NOTES_BYTES_MAX: usize = 1 << 20;
@@ -22,18 +23,23 @@ pub(super) fn python(python: &Path, name: &str) -> Command {
 }
 
 /// Runs a client to its end, which has to be a good one; what it printed.
-pub(super) fn run(mut command: Command) -> String {
+pub(super) fn run(command: Command) -> String {
+    run_within(PATIENCE, command)
+}
+
+/// The same for one that does so much that it may take longer.
+pub(super) fn run_within(patience: Duration, mut command: Command) -> String {
     let notes = Notes::new();
     let (stdout, stderr) = notes.ends();
     command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     let child = command.spawn().unwrap_or_else(|error| panic!("{command:?} can't be started: {error}"));
     let mut running = Running(child);
-    let status = within(PATIENCE, || running.0.try_wait().unwrap());
+    let status = within(patience, || running.0.try_wait().unwrap());
     drop(running);
     let said = notes.read();
     match status {
         Some(status) => assert!(status.success(), "{command:?} ended with {status}, and said:\n{said}"),
-        None => panic!("{command:?} did not end within {PATIENCE:?}, and said:\n{said}"),
+        None => panic!("{command:?} did not end within {patience:?}, and said:\n{said}"),
     }
     said
 }

@@ -25,8 +25,13 @@ pub(super) fn python() -> Option<PathBuf> {
     }
     let how = "run `cargo xtask test`, which installs it with Python 3.10 or later and its module venv (Debian: \
                `apt-get install python3-venv`), from PyPI";
-    skip("grpcio and websockets for Python", how);
+    skip("boto3, awscli, grpcio and websockets for Python", how);
     None
+}
+
+/// The folder of that Python's programs, the AWS CLI among them.
+pub(super) fn programs() -> Option<PathBuf> {
+    Some(python()?.parent()?.to_owned())
 }
 
 /// Whether the load generator of nghttp2 is there.

@@ -26,6 +26,7 @@ pub(super) fn definition(number: u8) -> Definition {
             health_check: HealthCheck::default(),
             stop_timeout: DEFAULT_STOP_TIMEOUT,
             restart: Restart::Never,
+            role: None,
             created_at_ms: 0,
         },
         requested: LimitsSpec::default(),

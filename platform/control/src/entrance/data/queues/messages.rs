@@ -1,0 +1,193 @@
+//! Messages: sent, received, deleted, purged and driven back.
+//!
+//! It deliberately checks no more of a message than the wire demands: what a queue takes, its engine knows.
+
+use super::super::super::Entrance;
+use super::super::{disk_full, unavailable};
+use crate::error::ApiError;
+use crate::view::View;
+use skiff_api::{
+    ChangeVisibility, DeleteMessages, ErrorCode, MessageCount, MessageOutcome, MessageOutcomes,
+    ReceiveMessages, ReceivedMessages, RedriveQueue, SendMessages, SentMessage, SentMessages,
+};
+use skiff_ports::queues::{Message, MessageError, NewMessage, QueueFailure, Receipt, Sent};
+use skiff_types::{Name, Namespace, QualifiedName, QueueSpec, ResourceId, Span};
+use std::time::Duration;
+
+/// Messages of one receive where nobody says how many.
+const RECEIVE_USUAL: u32 = 1;
+
+impl Entrance {
+    /// Sends messages; each has an outcome of its own.
+    pub(crate) async fn send_messages(
+        &self,
+        name: &QualifiedName,
+        request: SendMessages,
+    ) -> Result<SentMessages, ApiError> {
+        let queue = self.known_queue(name)?;
+        check_batch("messages", request.messages.len())?;
+        let messages = request.messages.into_iter().enumerate().map(asked);
+        let messages = messages.collect::<Result<Vec<NewMessage>, ApiError>>()?;
+        let sent = self.context.queues.send(&queue, messages).await?;
+        Ok(SentMessages { messages: sent.into_iter().map(shown_sent).collect() })
+    }
+
+    /// Receives messages; waits for one, as the call or the queue says, but not beyond the platform's drain.
+    pub(crate) async fn receive_messages(
+        &self,
+        name: &QualifiedName,
+        request: ReceiveMessages,
+    ) -> Result<ReceivedMessages, ApiError> {
+        let queue = self.known_queue(name)?;
+        let max = request.max.unwrap_or(RECEIVE_USUAL);
+        if !(1..=QueueSpec::BATCH_MAX as u32).contains(&max) {
+            return Err(ApiError::invalid(format!("max is {max}; it must be 1 to {}", QueueSpec::BATCH_MAX)));
+        }
+        let wait = at_most("wait", request.wait.unwrap_or(queue.spec.receive_wait), QueueSpec::WAIT_MAX)?;
+        let visibility = request.visibility_timeout;
+        let visibility = visibility
+            .map(|span| at_most("visibility_timeout", span, QueueSpec::VISIBILITY_MAX))
+            .transpose()?;
+        let messages = tokio::select! {
+            biased;
+            () = self.context.drain.begun() => vec![],
+            messages = self.context.queues.receive(&queue, max as usize, visibility, wait) => messages?,
+        };
+        let mut is_deleted = vec![false; messages.len()];
+        if request.delete && !messages.is_empty() {
+            let receipts = messages.iter().map(|message| message.receipt.clone()).collect();
+            let deleted = self.context.queues.delete(&queue, receipts).await?;
+            is_deleted.iter_mut().zip(deleted).for_each(|(is, outcome)| *is = outcome.is_ok());
+        }
+        Ok(self.context.objects.read(|view| {
+            let messages = messages.into_iter().zip(is_deleted);
+            let shown =
+                messages.map(|(message, is_deleted)| shown(view, &name.namespace, message, is_deleted));
+            ReceivedMessages { messages: shown.collect() }
+        }))
+    }
+
+    /// Deletes messages that were received.
+    pub(crate) async fn delete_messages(
+        &self,
+        name: &QualifiedName,
+        request: DeleteMessages,
+    ) -> Result<MessageOutcomes, ApiError> {
+        let queue = self.known_queue(name)?;
+        check_batch("receipts", request.receipts.len())?;
+        let receipts = request.receipts.into_iter().map(Receipt).collect();
+        Ok(outcomes(self.context.queues.delete(&queue, receipts).await?))
+    }
+
+    /// Says for how long messages that were received stay out of sight.
+    pub(crate) async fn change_visibility(
+        &self,
+        name: &QualifiedName,
+        request: ChangeVisibility,
+    ) -> Result<MessageOutcomes, ApiError> {
+        let queue = self.known_queue(name)?;
+        check_batch("changes", request.changes.len())?;
+        let changes = request.changes.into_iter().map(|change| {
+            let time = at_most("visibility_timeout", change.visibility_timeout, QueueSpec::VISIBILITY_MAX)?;
+            Ok((Receipt(change.receipt), time))
+        });
+        let changes = changes.collect::<Result<Vec<_>, ApiError>>()?;
+        Ok(outcomes(self.context.queues.change_visibility(&queue, changes).await?))
+    }
+
+    /// Forgets all messages of a queue.
+    pub(crate) async fn purge_queue(&self, name: &QualifiedName) -> Result<MessageCount, ApiError> {
+        let queue = self.known_queue(name)?;
+        Ok(MessageCount { messages: self.context.queues.purge(&queue).await? })
+    }
+
+    /// Moves messages of a dead-letter queue to where they came from, or to another queue.
+    pub(crate) async fn redrive_queue(
+        &self,
+        name: &QualifiedName,
+        request: RedriveQueue,
+    ) -> Result<MessageCount, ApiError> {
+        let queue = self.known_queue(name)?;
+        let to = match request.to {
+            Some(to) => Some(self.known_queue(&QualifiedName::new(name.namespace.clone(), to))?),
+            None => None,
+        };
+        let max = request.max.unwrap_or(u64::MAX);
+        Ok(MessageCount { messages: self.context.queues.redrive(&queue, to.as_ref(), max).await? })
+    }
+}
+
+fn check_batch(what: &str, count: usize) -> Result<(), ApiError> {
+    match count {
+        1..=QueueSpec::BATCH_MAX => Ok(()),
+        _ => Err(ApiError::invalid(format!(
+            "{what} has {count} items; the least is 1, the most is {}: make more calls",
+            QueueSpec::BATCH_MAX
+        ))),
+    }
+}
+
+fn at_most(what: &str, asked: Span, most: Span) -> Result<Duration, ApiError> {
+    match asked > most {
+        true => Err(ApiError::invalid(format!("{what} is {asked}; the most is {most}"))),
+        false => Ok(asked.duration()),
+    }
+}
+
+/// What a message of the API means.
+fn asked((place, message): (usize, skiff_api::NewMessage)) -> Result<NewMessage, ApiError> {
+    let body = message.bytes().map_err(|error| ApiError::invalid(format!("messages[{place}]: {error}")))?;
+    let skiff_api::NewMessage { attributes, delay, group, deduplication_id, .. } = message;
+    Ok(NewMessage { body, attributes, delay: delay.map(Span::duration), group, deduplication_id })
+}
+
+fn shown_sent(sent: Result<Sent, MessageError>) -> SentMessage {
+    match sent {
+        Ok(Sent { id, sequence, is_duplicate }) => {
+            SentMessage { id: Some(id), sequence: Some(sequence), is_duplicate, error: None }
+        }
+        Err(error) => SentMessage { error: Some(error.to_string()), ..SentMessage::default() },
+    }
+}
+
+fn shown(view: &View, here: &Namespace, message: Message, is_deleted: bool) -> skiff_api::Message {
+    let (body, body_base64) = skiff_api::Message::said(&message.body);
+    skiff_api::Message {
+        id: message.id,
+        sequence: message.sequence,
+        receipt: (!is_deleted).then_some(message.receipt.0),
+        body,
+        body_base64,
+        attributes: message.attributes,
+        group: message.group,
+        sent_at_ms: message.sent_at_ms,
+        receives: message.receives,
+        dead_letter_source: message.dead_letter_source.and_then(|id| name_of_queue(view, here, id)),
+    }
+}
+
+/// The name of a queue of a namespace, by the id of its content.
+fn name_of_queue(view: &View, here: &Namespace, id: ResourceId) -> Option<Name> {
+    let mut queues = view.data.queues.under(&crate::keys::in_namespace("queue", here));
+    let held = queues.find(|held| held.value.spec.id == id)?;
+    Some(held.value.spec.spec.name.name.clone())
+}
+
+fn outcomes(outcomes: Vec<Result<(), MessageError>>) -> MessageOutcomes {
+    let outcome = |outcome: Result<(), MessageError>| MessageOutcome {
+        error: outcome.err().map(|error| error.to_string()),
+    };
+    MessageOutcomes { outcomes: outcomes.into_iter().map(outcome).collect() }
+}
+
+impl From<QueueFailure> for ApiError {
+    fn from(error: QueueFailure) -> Self {
+        match error {
+            QueueFailure::Invalid(_) => Self::new(ErrorCode::InvalidArgument, error.to_string()),
+            QueueFailure::DiskFull => disk_full(),
+            QueueFailure::Storage(_) => {
+                unavailable("the queues' storage failed; see the platform's log", error)
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The rules, and which targets an event leads to.
+//!
+//! Each bus has a matcher of its own, so rules of other buses cost an event nothing. A change costs what it changes.
+
+use super::lanes::{LaneKey, Origin};
+use super::record::pack_target;
+use crate::pattern::{Matcher, Parsed, Pattern};
+use bytes::Bytes;
+use skiff_types::{BusEvent, EventRuleSpec, EventTarget, Name, Namespace, QualifiedName};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A target of a rule or a schedule, as deliveries share it.
+#[derive(Debug)]
+pub(super) struct Aim {
+    pub(super) key: LaneKey,
+    /// The rule or schedule as records have it, `NAMESPACE/NAME`.
+    pub(super) origin: String,
+    pub(super) target: Arc<EventTarget>,
+    /// The target as records have it.
+    pub(super) packed: Bytes,
+}
+
+impl Aim {
+    pub(super) fn new(origin: Origin, target: EventTarget) -> Self {
+        let packed = pack_target(&target);
+        Self {
+            origin: origin.name().to_string(),
+            key: LaneKey { origin, target: target.id.clone() },
+            target: Arc::new(target),
+            packed,
+        }
+    }
+
+    pub(super) fn is_of_schedule(&self) -> bool {
+        matches!(self.key.origin, Origin::Schedule(_))
+    }
+}
+
+/// Rules by their names.
+pub(super) type Specs = HashMap<QualifiedName, Arc<EventRuleSpec>>;
+
+struct Rule {
+    spec: Arc<EventRuleSpec>,
+    aims: Vec<Arc<Aim>>,
+}
+
+/// What is to be changed, made before anybody waits for it.
+pub(super) struct Change {
+    removed: Vec<QualifiedName>,
+    put: Vec<(Rule, Option<Pattern>)>,
+}
+
+impl Change {
+    /// From the rules that there are to those that are wanted.
+    pub(super) fn between(present: &Specs, wanted: Vec<Arc<EventRuleSpec>>) -> Self {
+        let mut left = present.clone();
+        let mut put = Vec::new();
+        for spec in wanted {
+            if left.remove(&spec.name).is_some_and(|known| Arc::ptr_eq(&known, &spec) || *known == *spec) {
+                continue;
+            }
+            let pattern = spec.enabled.then(|| pattern(&spec)).flatten();
+            let aim =
+                |target: &EventTarget| Arc::new(Aim::new(Origin::Rule(spec.name.clone()), target.clone()));
+            let aims = spec.targets.iter().map(aim).collect();
+            put.push((Rule { spec, aims }, pattern));
+        }
+        Self { removed: left.into_keys().collect(), put }
+    }
+}
+
+/// None, and a line in the log, for what is no pattern: it was checked when the rule was made, perhaps by an older Skiff.
+fn pattern(spec: &EventRuleSpec) -> Option<Pattern> {
+    let parsed = Pattern::parse(&spec.pattern);
+    parsed.inspect_err(|error| tracing::error!(rule = %spec.name, %error, "a rule takes no events")).ok()
+}
+
+/// All rules.
+#[derive(Default)]
+pub(super) struct Rules {
+    by_name: HashMap<QualifiedName, Rule>,
+    by_bus: HashMap<(Namespace, Name), Matcher<QualifiedName>>,
+}
+
+impl Rules {
+    /// The rules as they are.
+    pub(super) fn specs(&self) -> Specs {
+        self.by_name.iter().map(|(name, rule)| (name.clone(), rule.spec.clone())).collect()
+    }
+
+    /// Changes them. Gives the targets of those that are new or not what they were.
+    pub(super) fn change(&mut self, change: Change) -> Vec<Arc<Aim>> {
+        for name in change.removed {
+            self.remove(&name);
+        }
+        let mut changed = Vec::new();
+        for (rule, pattern) in change.put {
+            let name = rule.spec.name.clone();
+            self.remove(&name);
+            if let Some(pattern) = pattern {
+                let bus = (name.namespace.clone(), rule.spec.bus.clone());
+                self.by_bus.entry(bus).or_default().insert(name.clone(), &pattern);
+            }
+            changed.extend(rule.aims.iter().cloned());
+            self.by_name.insert(name, rule);
+        }
+        changed
+    }
+
+    fn remove(&mut self, name: &QualifiedName) {
+        let Some(rule) = self.by_name.remove(name) else { return };
+        let bus = (name.namespace.clone(), rule.spec.bus.clone());
+        if let Some(matcher) = self.by_bus.get_mut(&bus) {
+            matcher.remove(name);
+            if matcher.is_empty() {
+                self.by_bus.remove(&bus);
+            }
+        }
+    }
+
+    /// The targets that an event leads to, by their rules' names, in their rule's order.
+    pub(super) fn aims(&self, event: &BusEvent, parsed: &Parsed) -> Vec<Arc<Aim>> {
+        let bus = (event.namespace.clone(), event.bus.clone());
+        let Some(matcher) = self.by_bus.get(&bus) else { return Vec::new() };
+        let rules = matcher.matching(parsed).into_iter().filter_map(|name| self.by_name.get(&name));
+        rules.flat_map(|rule| rule.aims.iter().cloned()).collect()
+    }
+
+    /// Whether a delivery of this is still wanted. Of schedules, each is.
+    pub(super) fn want(&self, key: &LaneKey) -> bool {
+        match &key.origin {
+            Origin::Schedule(_) => true,
+            Origin::Rule(name) => {
+                let rule = self.by_name.get(name);
+                rule.is_some_and(|rule| rule.spec.targets.iter().any(|target| target.id == key.target))
+            }
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What outlives the platform, wherever it ends.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+#[test]
+fn what_has_no_outcome_is_delivered_again_and_what_has_is_not() {
+    let world = World::new();
+    live(async {
+        let mut platform = world.start(&[rule_to("work")]);
+        platform.put(event("done")).await;
+        platform.tried().await;
+        platform.settle().await;
+        platform.fake.shut("work");
+        platform.put(event("under-way")).await;
+        platform.tried().await;
+        platform.kill().await;
+    });
+    live(async {
+        let mut platform = world.start(&[rule_to("work")]);
+        let attempt = platform.tried().await;
+        assert_eq!((attempt.event.as_ref(), attempt.number), (&event("under-way"), 1));
+        assert_eq!(attempt.payload, r#"{"id":"under-way"}"#.as_bytes());
+        platform.settle().await;
+        assert!(platform.tried.try_recv().is_err(), "something else was tried");
+        platform.stop().await;
+    });
+    live(async {
+        let platform = world.start(&[rule_to("work")]);
+        assert_eq!(platform.buses.stats().waiting, 0);
+    });
+}
+
+#[test]
+fn nothing_is_delivered_before_the_start_or_after_the_drain() {
+    let world = World::new();
+    let ids = live(async {
+        let buses = world.open();
+        buses.set_rules(vec![rule_to("work")]);
+        buses.put(vec![event("1")]).await.unwrap();
+        let mut platform = Platform::start(buses);
+        let id = platform.tried().await.id;
+        platform.settle().await;
+        platform.drain.begin();
+        assert!(platform.drain.finish(std::time::Duration::from_secs(60)).await);
+        platform.put(event("2")).await;
+        assert_eq!(platform.buses.stats().waiting, 1);
+        assert!(platform.tried.try_recv().is_err());
+        platform.stop().await;
+        id
+    });
+    live(async {
+        let mut platform = world.start(&[rule_to("work")]);
+        let attempt = platform.tried().await;
+        assert_eq!(attempt.event.id.as_ref(), "2");
+        assert_ne!(attempt.id, ids);
+    });
+}
+
+#[test]
+fn what_came_before_a_restart_is_known_after_it() {
+    let world = World::new();
+    live(async {
+        let platform = world.start(&[rule_to("work")]);
+        platform.put(event("1")).await;
+        platform.settle().await;
+        platform.stop().await;
+    });
+    world.pass(4 * MINUTE_MS);
+    live(async {
+        let platform = world.start(&[rule_to("work")]);
+        platform.put(event("1")).await;
+        platform.settle().await;
+        assert_eq!(platform.buses.stats().events, 0);
+        world.pass(MINUTE_MS);
+        platform.put(event("1")).await;
+        assert_eq!(platform.buses.stats().events, 1);
+        platform.settle().await;
+        platform.stop().await;
+    });
+}
+
+#[test]
+fn tries_are_counted_over_restarts() {
+    let world = World::new();
+    let retry = RetryPolicy { retries_max: 2, ..RetryPolicy::default() };
+    let dead_letter = Some("lost".parse().unwrap());
+    let rules = [rule("orders", vec![EventTarget { retry, dead_letter, ..target("work") }])];
+    for number in 1..=3 {
+        live(async {
+            let buses = world.open();
+            buses.set_rules(rules.to_vec());
+            let mut platform = Platform::start(buses);
+            platform.fake.answer("work", [failed()]);
+            // The third is its last, and its dead letter is not taken.
+            platform.fake.burials.lock().unwrap().extend([failed()]);
+            platform.put(event("1")).await;
+            assert_eq!(platform.tried().await.number, number);
+            while platform.buses.stats().retried == 0 {
+                tokio::task::yield_now().await;
+            }
+            platform.kill().await;
+        });
+        world.pass(MINUTE_MS);
+    }
+    live(async {
+        let mut platform = world.start(&rules);
+        let (_, attempt, why) = platform.buried.recv().await.unwrap();
+        assert_eq!((attempt.number, Err(why)), (3, failed()));
+        platform.settle().await;
+        assert!(platform.tried.try_recv().is_err(), "it was tried again");
+    });
+}
+
+#[test]
+fn events_that_are_not_held_in_memory_are_read_again() {
+    let world = World::with_limits(|limits| limits.held_bytes_max = 0);
+    live(async {
+        let mut platform = world.start(&[rule_to("work")]);
+        for number in 0..50 {
+            platform.put(event(&number.to_string())).await;
+        }
+        let mut seen = BTreeSet::new();
+        for _ in 0..50 {
+            let attempt = platform.tried().await;
+            assert_eq!(*attempt.event, event(&attempt.event.id));
+            seen.insert(attempt.event.id.to_string());
+        }
+        assert_eq!(seen.len(), 50);
+    });
+}
+
+/// Some old events that nobody takes, among thousands that are over.
+#[test]
+fn a_log_that_old_events_keep_is_written_anew() {
+    let world = World::with_limits(|limits| {
+        limits.segment_bytes = 1 << 20;
+        limits.compact_bytes_min = 4 << 20;
+    });
+    let stuck = rule_for("stuck", r#"{"detail": {"id": [{"prefix": "stuck-"}]}}"#, vec![target("stuck")]);
+    let quick = rule_for("quick", r#"{"detail": {"id": [{"prefix": "quick-"}]}}"#, vec![target("quick")]);
+    let padded = |id: String| {
+        let detail = format!(r#"{{"id":"{id}","padding":"{}"}}"#, "x".repeat(100_000));
+        BusEvent { detail: detail.into(), order_key: Some("same".into()), ..event(&id) }
+    };
+    let rules = [stuck, quick];
+    live(async {
+        let platform = world.start(&rules);
+        platform.fake.shut("stuck");
+        for number in 0..100 {
+            if number < 3 {
+                platform.put(padded(format!("stuck-{number}"))).await;
+            }
+            platform.put(padded(format!("quick-{number}"))).await;
+        }
+        while platform.buses.stats().delivered < 100 {
+            tokio::task::yield_now().await;
+        }
+        let inner = &platform.buses.inner;
+        let kept = || inner.log.end().0 - inner.log.first().0;
+        let before = kept();
+        inner.compact().await;
+        assert_eq!(kept(), before, "what came of late was forgotten");
+        world.pass(6 * MINUTE_MS);
+        inner.compact().await;
+        while kept() > before / 2 {
+            // The log's own thread deletes what is not needed.
+            tokio::task::yield_now().await;
+        }
+        platform.put(padded("stuck-3".to_owned())).await;
+        platform.kill().await;
+    });
+    live(async {
+        let mut platform = world.start(&rules);
+        for number in 0..4 {
+            let attempt = platform.tried().await;
+            assert_eq!(
+                *attempt.event,
+                padded(format!("stuck-{number}")),
+                "out of order, or not what was put"
+            );
+        }
+        platform.settle().await;
+        platform.stop().await;
+    });
+    live(async {
+        assert_eq!(world.open().stats().waiting, 0);
+    });
+}
+
+/// What happens in one life of a platform.
+#[derive(Debug, Clone)]
+struct Life {
+    /// Events that are put, by their order keys.
+    puts: Vec<u8>,
+    /// What the target answers: whether it takes it.
+    answers: Vec<bool>,
+    /// It is killed after so many tries.
+    tries: usize,
+}
+
+fn lives() -> impl Strategy<Value = Vec<Life>> {
+    let life = (
+        proptest::collection::vec(0..3_u8, 0..8),
+        proptest::collection::vec(any::<bool>(), 0..8),
+        0..12_usize,
+    )
+        .prop_map(|(puts, answers, tries)| Life { puts, answers, tries });
+    proptest::collection::vec(life, 1..5)
+}
+
+/// What was tried in one life, in order: an event's number and its order key.
+type Tried = Vec<(usize, u8)>;
+
+/// How often nothing has to be under way for a life to be over before its time.
+const LOOKS_MAX: usize = 100;
+
+fn all_tried(platform: &mut Platform) -> Tried {
+    let parsed = |attempt: Attempt| {
+        let (number, key) = attempt.event.id.split_once(' ').unwrap();
+        (number.parse().unwrap(), key.parse().unwrap())
+    };
+    std::iter::from_fn(|| platform.tried.try_recv().ok()).map(parsed).collect()
+}
+
+async fn one_life(world: &World, life: &Life, next: &mut usize) -> Tried {
+    let mut platform = world.start(&[rule_to("work")]);
+    let answers = life.answers.iter().map(|is_taken| if *is_taken { Ok(()) } else { failed() });
+    platform.fake.answer("work", answers);
+    for key in &life.puts {
+        platform.put(keyed(&format!("{next} {key}"), &key.to_string())).await;
+        *next += 1;
+    }
+    let mut looks = 0;
+    while platform.tried.len() < life.tries && looks < LOOKS_MAX {
+        // Some may wait for their next try for longer than this test does.
+        looks = if platform.buses.stats().under_way == 0 { looks + 1 } else { 0 };
+        tokio::task::yield_now().await;
+    }
+    platform.buses.close().await;
+    all_tried(&mut platform)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whenever_it_is_killed_all_is_delivered_and_in_order(lives in lives()) {
+        let world = World::new();
+        let mut next = 0;
+        let mut tried = Vec::new();
+        for life in &lives {
+            tried.push(live(one_life(&world, life, &mut next)));
+            world.pass(2 * MINUTE_MS);
+        }
+        // The last one lives until all is over.
+        tried.push(live(async {
+            let mut platform = world.start(&[rule_to("work")]);
+            platform.settle().await;
+            all_tried(&mut platform)
+        }));
+        let all: BTreeSet<usize> = tried.iter().flatten().map(|(number, _)| *number).collect();
+        prop_assert_eq!(all.len(), next, "lost: {:?}", tried);
+        for (life, key) in tried.iter().flat_map(|life| (0..3).map(move |key| (life, key))) {
+            let of_key = life.iter().filter(|(_, other)| *other == key).map(|(number, _)| *number);
+            let of_key: Vec<usize> = of_key.collect();
+            prop_assert!(of_key.is_sorted(), "out of order: {:?}", of_key);
+        }
+    }
+}

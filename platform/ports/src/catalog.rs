@@ -1,0 +1,67 @@
+//! The catalog port: which buckets, tables, queues and buses there are, by name.
+
+use async_trait::async_trait;
+use skiff_types::{BucketSpec, Namespace, QualifiedName, QueueSpec, ResourceId, TableSpec};
+use std::sync::Arc;
+
+/// Knows what there is. Its answers are of this moment, without waiting.
+#[async_trait]
+pub trait Catalog: Send + Sync {
+    /// A bucket.
+    fn bucket(&self, name: &QualifiedName) -> Option<BucketRef>;
+
+    /// All buckets of a namespace, by name.
+    fn buckets(&self, namespace: &Namespace) -> Vec<BucketRef>;
+
+    /// A table.
+    fn table(&self, name: &QualifiedName) -> Option<TableRef>;
+
+    /// A queue.
+    fn queue(&self, name: &QualifiedName) -> Option<QueueRef>;
+
+    /// Whether there is such a bus; the default one of each namespace always is.
+    fn has_bus(&self, name: &QualifiedName) -> bool;
+
+    /// Makes a bucket of which nothing but its name is said; one that is there stays as it is.
+    ///
+    /// # Errors
+    /// A sentence for people.
+    async fn create_bucket(&self, name: &QualifiedName) -> Result<(), String>;
+
+    /// Removes a bucket; its caller has seen that it is empty.
+    ///
+    /// # Errors
+    /// A sentence for people.
+    async fn remove_bucket(&self, name: &QualifiedName) -> Result<(), String>;
+}
+
+/// A bucket that there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketRef {
+    /// By which its objects are kept.
+    pub id: ResourceId,
+    /// What its user said.
+    pub spec: Arc<BucketSpec>,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at_ms: u64,
+}
+
+/// A table that there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableRef {
+    /// By which its items are kept.
+    pub id: ResourceId,
+    /// What its user said.
+    pub spec: Arc<TableSpec>,
+}
+
+/// A queue that there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueRef {
+    /// By which its messages are kept.
+    pub id: ResourceId,
+    /// What its user said.
+    pub spec: Arc<QueueSpec>,
+    /// Its dead-letter queue, if it has one that is there.
+    pub dead_letter: Option<ResourceId>,
+}
