@@ -32,7 +32,7 @@ export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
 export AWS_ENDPOINT_URL="${SKIFF_S3:-http://127.0.0.1:8082}" AWS_REGION=us-east-1
 export AWS_PAGER="" AWS_CONFIG_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true
 folder=$(mktemp -d)
-trap 'rm -rf "$folder"; "$skiff" key rm "$AWS_ACCESS_KEY_ID" > /dev/null' EXIT
+trap 'rm -rf "$folder"; "$skiff" key rm "$AWS_ACCESS_KEY_ID" > /dev/null 2>&1' EXIT
 
 # Images of WIDTHxHEIGHT, as PNG.
 python3 - "$folder" 1024x768 300x900 20x10 << 'END'
