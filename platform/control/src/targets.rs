@@ -5,7 +5,8 @@
 //! decides. It asks no role: who made a rule may lead where it leads.
 //!
 //! What always holds: whatever came of a try that is answered with `Ok` is safe, on the drive or with who took it; a try that is
-//! made again after an `Ok` that was lost runs no second task, and sends a queue of FIFO no second message.
+//! made again after an `Ok` that was lost runs no second task as long as the first one's object is there, and sends a queue of FIFO
+//! no second message within its five minutes.
 
 mod counts;
 mod queue;
