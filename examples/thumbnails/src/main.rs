@@ -4,6 +4,9 @@
 //! An event may come again, and a late one after those that followed it. So a row says of which write of its object it is, by
 //! the event's sequencer, and is replaced by that of a later write alone; and a thumbnail has a name of its own for each write:
 //! however often events come, in the end a row, and the thumbnail that it names, are of the last write.
+//!
+//! A task may be killed between any two steps, and begins anew with its event. So a thumbnail is there before the row that names it,
+//! under a name that each try has for it; and a row says which thumbnail it is in the place of, until that is deleted for sure.
 
 mod thumbnail;
 
@@ -48,6 +51,9 @@ struct Row {
     etag: String,
     sequencer: String,
     bytes: u64,
+    /// The thumbnail of the write before, which may be there yet: whoever sees this deletes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replaces: Option<String>,
     #[serde(flatten)]
     made: Made,
 }
@@ -80,6 +86,10 @@ fn handle(Created { bucket, object }: Created) -> Result<()> {
     let item = table.get(&object.key)?;
     let before: Option<Row> = item.as_ref().map(|item| serde_json::from_slice(&item.value)).transpose()?;
     let name = format!("{}/{}", object.sequencer, object.key);
+    // A kill may have come before this was done, and that event comes again only after this one.
+    if let Some(replaced) = before.as_ref().and_then(|row| row.replaces.as_ref()) {
+        thumbnails.delete(replaced)?;
+    }
     if let Some(row) = before.as_ref().filter(|row| row.sequencer >= object.sequencer) {
         log::info!("{} is seen to already", object.key);
         // Somebody may have made it when the row of a later write was not there yet.
@@ -90,6 +100,8 @@ fn handle(Created { bucket, object }: Created) -> Result<()> {
     }
     if !uploads.exists(&object.key)? {
         log::info!("{} is gone again", object.key);
+        // A try before may have made it, and have been killed before it came to the row.
+        thumbnails.delete(&name)?;
         return Ok(());
     }
     let made = match make(&uploads, &object.key)? {
@@ -103,12 +115,14 @@ fn handle(Created { bucket, object }: Created) -> Result<()> {
             Made::Nothing { refused }
         }
     };
-    let row = Row { etag: object.etag, sequencer: object.sequencer, bytes: object.size, made };
+    let replaces = before.as_ref().and_then(Row::thumbnail).map(str::to_owned);
+    let Object { key, size: bytes, etag, sequencer } = object;
+    let row = Row { etag, sequencer, bytes, replaces: replaces.clone(), made };
     // If another event of this object was faster, that is an error, and this one comes again.
     let expect = item.as_ref().map_or(Expect::Absent, |item| Expect::Version(item.version));
-    table.write(vec![Write::put(object.key, serde_json::to_vec(&row)?).expect(expect)])?;
-    if let Some(former) = before.as_ref().and_then(Row::thumbnail) {
-        thumbnails.delete(former)?;
+    table.write(vec![Write::put(key, serde_json::to_vec(&row)?).expect(expect)])?;
+    if let Some(replaced) = replaces {
+        thumbnails.delete(&replaced)?;
     }
     Ok(())
 }

@@ -44,7 +44,8 @@ fn an_image_has_a_thumbnail_and_a_row() {
         handle(event(key, 1)).unwrap();
         let name = format!("{:016x}/{key}", 1);
         let made = Made::Thumbnail { width: 1024, height: 512, thumbnail: name.clone() };
-        let expected = Row { etag: "e1".into(), sequencer: format!("{:016x}", 1), bytes: 7, made };
+        let sequencer = format!("{:016x}", 1);
+        let expected = Row { etag: "e1".into(), sequencer, bytes: 7, replaces: None, made };
         assert_eq!(row(key), Some(expected));
         assert!(thumbnails().contains(&(name.clone(), SIDE_MAX, SIDE_MAX / 2)));
         let bytes = Bucket::open(THUMBNAILS).unwrap().read(&name).unwrap();
@@ -72,8 +73,25 @@ fn the_last_write_is_what_stays_in_whatever_order_its_events_come() {
 }
 
 #[test]
+fn what_a_kill_left_goes_with_the_next_event_or_the_same() {
+    let (bucket, former) = (Bucket::open(THUMBNAILS).unwrap(), format!("{:016x}/cat.png", 1));
+    upload("cat.png", &file(10, 10, ImageFormat::Png));
+    handle(event("cat.png", 1)).unwrap();
+    handle(event("cat.png", 2)).unwrap();
+    for number in [2, 3] {
+        // As if the row was written, and the kill came before the thumbnail of before was deleted.
+        bucket.write(&former, &file(10, 10, ImageFormat::Png)).unwrap();
+        handle(event("cat.png", number)).unwrap();
+        assert_eq!(thumbnails(), [(format!("{number:016x}/cat.png"), 10, 10)]);
+    }
+}
+
+#[test]
 fn what_is_gone_again_leaves_nothing() {
     upload("cat.png", b"");
+    // As if a kill came between the thumbnail and its row.
+    let made = format!("{:016x}/cat.png", 1);
+    Bucket::open(THUMBNAILS).unwrap().write(&made, &file(10, 10, ImageFormat::Png)).unwrap();
     Bucket::open("uploads").unwrap().delete("cat.png").unwrap();
     handle(event("cat.png", 1)).unwrap();
     assert_eq!((row("cat.png"), thumbnails()), (None, vec![]));

@@ -28,13 +28,15 @@ pub enum ErrorCode {
     TooLarge,
     /// The platform can't at present; try again. 503.
     Unavailable,
+    /// There is no room on the platform's disk, and nothing was written: make room first. 507.
+    StorageFull,
     /// The platform's own fault. 500.
     Internal,
 }
 
 impl ErrorCode {
     /// All codes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::InvalidArgument,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -45,6 +47,7 @@ impl ErrorCode {
         Self::ResourceExhausted,
         Self::TooLarge,
         Self::Unavailable,
+        Self::StorageFull,
         Self::Internal,
     ];
 
@@ -61,6 +64,7 @@ impl ErrorCode {
             Self::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -13,7 +13,8 @@ use skiff_types::{
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// JSON as text. It may be given as the JSON itself, too, but where that is a string: a string is always the text of JSON.
+/// JSON as text. It may be given as the JSON itself, too, but where that is a string: a string is always the text of JSON. Numbers in
+/// JSON itself come through 64 bits: whoever reads it from a text refuses those that are not kept so ([`crate::is_exact`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonText(pub String);
 
@@ -72,6 +73,11 @@ pub struct EventTarget {
     /// Deliveries of this target that are under way at once: 1 to 1000; 10 where left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
+    /// How long a service or an address outside has to answer one try, then it failed: 1s to 15m; 1m where left out. A target of
+    /// another kind has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<text::Span>")]
+    pub timeout: Option<Span>,
 }
 
 /// Where an event goes.
@@ -169,6 +175,7 @@ impl EventTarget {
             retry,
             dead_letter: self.dead_letter.clone(),
             concurrency: self.concurrency.unwrap_or(DomainTarget::CONCURRENCY),
+            timeout: self.timeout.unwrap_or(DomainTarget::TIMEOUT),
         };
         target.check()?;
         Ok(target)
@@ -184,6 +191,7 @@ impl EventTarget {
             retries_max: Some(target.retry.retries_max),
             dead_letter: target.dead_letter.clone(),
             concurrency: Some(target.concurrency),
+            timeout: target.to.answers().then_some(target.timeout),
         }
     }
 }
@@ -275,6 +283,7 @@ mod tests {
         assert_eq!((target.retry, target.concurrency), (RetryPolicy::default(), DomainTarget::CONCURRENCY));
         assert_eq!((target.input, target.dead_letter), (Input::Event, None));
         let target = read(json!({ "to": { "service": { "name": "web" } } })).unwrap();
+        assert_eq!(target.timeout, DomainTarget::TIMEOUT);
         assert_eq!(target.to, Destination::Service { service: "web".parse().unwrap(), path: "/".into() });
     }
 
@@ -294,8 +303,11 @@ mod tests {
             (json!({ "bus": "audit" }), Value::Null),
             (json!({ "webhook": "https://example.com/events?key=1" }), Value::Null),
         ] {
-            let target =
-                read(json!({ "to": to, "input": input, "dead_letter": "dead", "concurrency": 7 })).unwrap();
+            let mut target = json!({ "to": to, "input": input, "dead_letter": "dead", "concurrency": 7 });
+            if target["to"].get("service").is_some() {
+                target["timeout"] = json!("5s");
+            }
+            let target = read(target).unwrap();
             let said = EventTarget::said(&target, Some(&target.id));
             assert_eq!(said.to_domain(target.id.clone()).unwrap(), target);
             let written = serde_json::to_value(&said).unwrap();
@@ -309,6 +321,8 @@ mod tests {
         assert!(matches!(read(webhook), Err(InvalidSpec::AlarmWebhook { .. })));
         let many = json!({ "to": { "bus": "audit" }, "concurrency": 0 });
         assert!(matches!(read(many), Err(InvalidSpec::EventRule(_))));
+        let no_answer = json!({ "to": { "bus": "audit" }, "timeout": "5s" });
+        assert!(matches!(read(no_answer), Err(InvalidSpec::EventRule(_))));
         for unknown in
             [json!({ "to": { "lambda": "a" } }), json!({ "to": { "bus": "a", "queue": { "name": "b" } } })]
         {

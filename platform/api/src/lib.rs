@@ -26,6 +26,7 @@ mod forward;
 mod image;
 mod log;
 mod metric;
+mod number;
 mod openapi;
 mod operation;
 mod page;
@@ -87,6 +88,7 @@ pub use metric::{
     InvalidMetricDatum, Metric, MetricDatum, MetricListQuery, MetricPoint, MetricQuery, MetricSeries,
     PutMetricData, StatisticSet,
 };
+pub use number::{NOT_EXACT, first_inexact, is_exact, is_exact_float};
 pub use openapi::openapi;
 pub use operation::{Body, Operation, PathParameter};
 pub use page::{Page, PageQuery};
@@ -94,8 +96,8 @@ pub use payload::InvalidPayload;
 pub use placement::{Node, NodeResources, Placement, PutPlacement};
 pub use queue::{
     ChangeVisibility, DeadLetter, DeleteMessages, Message, MessageCount, MessageOutcome, MessageOutcomes,
-    NewMessage, PutQueue, Queue, QueueStatus, ReceiveMessages, ReceivedMessages, RedriveQueue, SendMessages,
-    SentMessage, SentMessages, VisibilityChange,
+    NewMessage, PutQueue, Queue, QueueStatus, ReceiveMessages, ReceivedMessages, RedriveQueue,
+    RedrivenMessages, SendMessages, SentMessage, SentMessages, VisibilityChange,
 };
 pub use scaling::{
     PutScaling, Scaling, ScalingChange, ScalingPolicy, ScalingStatus, ScheduledScaling, StepAdjustment,

@@ -2,6 +2,7 @@
 
 use crate::operation::{Body, Operation, Spec};
 use crate::{ErrorBody, ErrorCode};
+use http::Method;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -109,6 +110,9 @@ fn responses(operation: Operation, spec: &Spec, generator: &mut SchemaGenerator)
     let mut codes: Vec<ErrorCode> = spec.errors.to_vec();
     if !operation.is_open() {
         codes.extend(COMMON_ERRORS);
+        if spec.method != Method::GET {
+            codes.push(ErrorCode::StorageFull);
+        }
     }
     if spec.if_match {
         codes.push(ErrorCode::PreconditionFailed);

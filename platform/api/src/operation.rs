@@ -14,13 +14,16 @@ mod network;
 mod scaling;
 mod segment;
 mod service;
+mod spec;
 mod task;
 
+pub(crate) use self::spec::Spec;
+pub use self::spec::{Body, PathParameter};
+
 use self::segment::encode_segment;
-use crate::text;
-use crate::{ErrorCode, Health, Node, Page, PageQuery, PlatformStatus, UsageQuery, UsageReport};
+use self::spec::{of, parameter_schema};
+use crate::{Health, Node, Page, PageQuery, PlatformStatus, UsageQuery, UsageReport};
 use http::Method;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 /// Every operation of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -148,44 +151,6 @@ pub enum Operation {
     GetHealth,
     GetMetrics,
     GetOpenApi,
-}
-
-/// Makes a type's schema.
-pub(crate) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
-
-/// What a request or an answer carries.
-#[derive(Debug, Clone, Copy)]
-pub enum Body {
-    /// Nothing.
-    Empty,
-    /// JSON of this schema.
-    Json(SchemaOf),
-    /// Newline-delimited JSON, each line of this schema.
-    JsonLines(SchemaOf),
-    /// Anything of this media type.
-    Raw(&'static str),
-}
-
-/// A part of a path that the caller fills in.
-#[derive(Debug, Clone, Copy)]
-pub struct PathParameter {
-    /// As it stands between braces in the path.
-    pub name: &'static str,
-    pub(crate) schema: SchemaOf,
-}
-
-/// All that the OpenAPI document says of an operation.
-pub(crate) struct Spec {
-    pub(crate) method: Method,
-    pub(crate) path: &'static str,
-    pub(crate) tag: &'static str,
-    pub(crate) summary: &'static str,
-    pub(crate) query: Option<SchemaOf>,
-    pub(crate) request: Body,
-    pub(crate) status: u16,
-    pub(crate) response: Body,
-    pub(crate) if_match: bool,
-    pub(crate) errors: &'static [ErrorCode],
 }
 
 impl Operation {
@@ -529,65 +494,6 @@ impl Operation {
             }
             other => unreachable!("{other:?} is no operation on the platform"),
         }
-    }
-}
-
-impl Spec {
-    fn new(method: Method, path: &'static str, tag: &'static str, summary: &'static str) -> Self {
-        let (query, request, response) = (None, Body::Empty, Body::Empty);
-        Self {
-            method,
-            path,
-            tag,
-            summary,
-            query,
-            request,
-            status: 200,
-            response,
-            if_match: false,
-            errors: &[],
-        }
-    }
-
-    fn query(self, schema: SchemaOf) -> Self {
-        Self { query: Some(schema), ..self }
-    }
-
-    fn request(self, request: Body) -> Self {
-        Self { request, ..self }
-    }
-
-    fn response(self, status: u16, response: Body) -> Self {
-        Self { status, response, ..self }
-    }
-
-    fn if_match(self) -> Self {
-        Self { if_match: true, ..self }
-    }
-
-    fn errors(self, errors: &'static [ErrorCode]) -> Self {
-        Self { errors, ..self }
-    }
-}
-
-fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
-    generator.subschema_for::<T>()
-}
-
-fn parameter_schema(name: &'static str) -> SchemaOf {
-    match name {
-        "namespace" => of::<text::Namespace>,
-        "reference" => of::<text::ImageReference>,
-        "definition" => of::<text::TaskDefinitionReferenceText>,
-        "service" | "security_group" | "listener" | "rule" | "target_group" | "certificate" | "alarm"
-        | "role" => of::<text::Name>,
-        "bucket" | "table" | "queue" | "consumer" | "bus" | "event_rule" | "target" | "event_schedule" => {
-            of::<text::Name>
-        }
-        "access_key" => of::<text::AccessKeyId>,
-        "metric" => of::<text::MetricName>,
-        "task" => of::<text::TaskId>,
-        other => unreachable!("{other} is no parameter of a path"),
     }
 }
 

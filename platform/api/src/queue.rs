@@ -401,6 +401,16 @@ pub struct RedriveQueue {
     pub max: Option<u64>,
 }
 
+/// What became of dead letters that were to be sent again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RedrivenMessages {
+    /// How many moved.
+    pub messages: u64,
+    /// Why others stay that were to move, and what to do; absent where none do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
+}
+
 /// How many messages it was about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MessageCount {

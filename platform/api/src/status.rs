@@ -22,6 +22,9 @@ pub struct PlatformStatus {
     pub http: String,
     /// Where the API listens: `host:port`.
     pub api: String,
+    /// Where buckets are reached by S3: `host:port`; absent where they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub s3: Option<String>,
     /// Where everything is kept.
     pub data_dir: String,
     /// The worker processes, by index.

@@ -134,9 +134,10 @@ fn target_table(targets: &[EventTarget]) -> String {
             or_none(target.age_max),
             or_none(target.dead_letter.as_ref()),
             or_none(target.concurrency),
+            or_none(target.timeout),
         ]
     };
-    let header = ["TARGET", "TO", "SENDS", "RETRIES", "AGE", "DEAD LETTERS", "AT ONCE"];
+    let header = ["TARGET", "TO", "SENDS", "RETRIES", "AGE", "DEAD LETTERS", "AT ONCE", "TIMEOUT"];
     output::columns(header, targets.iter().map(row))
 }
 
@@ -176,7 +177,7 @@ mod tests {
             "targets": [
                 {
                     "id": "pack", "to": { "service": { "name": "pack", "path": "/orders" } }, "age_max": "1d", "retries_max": 185,
-                    "concurrency": 10,
+                    "concurrency": 10, "timeout": "5m",
                 },
                 {
                     "id": "mail", "to": { "webhook": "https://example.com/hook?key=secret" }, "input": { "path": "$.detail" },
@@ -201,9 +202,9 @@ mod tests {
             shown.contains("Bus         shop\nPattern     {\"source\":[\"web\"]}\nEnabled     yes\n"),
             "{shown}"
         );
-        let targets = "TARGET   TO                         SENDS       RETRIES   AGE   DEAD LETTERS   AT ONCE\n\
-                       pack     service:pack/orders        the event   185       1d    -              10\n\
-                       mail     https://example.com/hook   $.detail    3         1h    dead           1";
+        let targets = "TARGET   TO                         SENDS       RETRIES   AGE   DEAD LETTERS   AT ONCE   TIMEOUT\n\
+                       pack     service:pack/orders        the event   185       1d    -              10        5m\n\
+                       mail     https://example.com/hook   $.detail    3         1h    dead           1         -";
         assert!(shown.ends_with(targets), "{shown}");
         assert!(!shown.contains("secret"), "{shown}");
     }

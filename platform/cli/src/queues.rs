@@ -36,8 +36,12 @@ pub(crate) async fn run(context: &Context, command: &QueueCommand) -> anyhow::Re
         }
         QueueCommand::Redrive { queue, to, max } => {
             let body = RedriveQueue { to: to.clone(), max: *max };
-            let count = context.client()?.redrive_queue(namespace, queue, &body).await?;
-            context.output.print(&count, || format!("moved {}", human::count(count.messages, "message")))?;
+            let driven = context.client()?.redrive_queue(namespace, queue, &body).await?;
+            if let Some(why) = &driven.stopped {
+                progress::note(why);
+            }
+            let moved = || format!("moved {}", human::count(driven.messages, "message"));
+            context.output.print(&driven, moved)?;
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use skiff_api::{AccessExplanation, AccessQuery, Client, ErrorCode, PageQuery, Pu
 use skiff_types::{Grant, Name, ParseError};
 use std::process::ExitCode;
 
-/// How often what a role allows is read anew because somebody else changed it meanwhile.
+/// How often what a role says is read anew because somebody else changed it meanwhile.
 const ADD_ATTEMPTS: usize = 8;
 
 pub(crate) async fn run(context: &Context, command: &RoleCommand) -> anyhow::Result<ExitCode> {
@@ -27,13 +27,7 @@ pub(crate) async fn run(context: &Context, command: &RoleCommand) -> anyhow::Res
 async fn put(context: &Context, args: &RolePutArgs) -> anyhow::Result<()> {
     let client = context.client()?;
     let role = match args.add.is_empty() {
-        true => {
-            let policy = args.policy.as_ref().map(|path| {
-                std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))
-            });
-            let body = PutRole { allow: args.allow.clone(), policy: policy.transpose()? };
-            client.put_role(&context.namespace, &args.name, &body, None).await?
-        }
+        true => replace(context, &client, args).await?,
         false => add(context, &client, &args.name, &args.add).await?,
     };
     if role.allow.is_empty() && role.policy.is_none() {
@@ -41,6 +35,46 @@ async fn put(context: &Context, args: &RolePutArgs) -> anyhow::Result<()> {
     }
     context.output.print(&role, || details(&role))?;
     Ok(())
+}
+
+/// Says all of a role anew. The policies in Cedar that it has are dropped only by who says so, whatever others say meanwhile.
+async fn replace(context: &Context, client: &Client, args: &RolePutArgs) -> anyhow::Result<Role> {
+    let RolePutArgs { name, allow, policy, replace, add: _ } = args;
+    let policy = policy.as_ref().map(|path| {
+        std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))
+    });
+    let body = PutRole { allow: allow.clone(), policy: policy.transpose()? };
+    if *replace || body.policy.is_some() {
+        return Ok(client.put_role(&context.namespace, name, &body, None).await?);
+    }
+    for _ in 0..ADD_ATTEMPTS {
+        let revision = match client.get_role(&context.namespace, name).await {
+            Err(error) if error.code() == Some(ErrorCode::NotFound) => 0,
+            found => {
+                let found = found?;
+                check_no_policy(&found)?;
+                found.revision
+            }
+        };
+        match client.put_role(&context.namespace, name, &body, Some(revision)).await {
+            Err(error) if error.code() == Some(ErrorCode::PreconditionFailed) => {}
+            put => return Ok(put?),
+        }
+    }
+    bail!("others keep changing the role {name}; try again")
+}
+
+/// Whether nothing in Cedar is dropped with what a role says now.
+fn check_no_policy(role: &Role) -> anyhow::Result<()> {
+    if role.policy.is_none() {
+        return Ok(());
+    }
+    bail!(
+        "the role {} has policies in Cedar, which this would drop: add grants to what it says with --add, give policies in their \
+         place with --policy, or drop them with --replace; `skiff role show {}` shows them",
+        role.name,
+        role.name
+    )
 }
 
 /// Adds grants to what a role says, or makes one of them; nothing that others say meanwhile is lost.
@@ -182,6 +216,17 @@ mod tests {
                         auditor   -                                   yes     60s\n\
                         long      1 grant                             no      60s";
         assert_eq!(table(&roles, 62_000), expected);
+    }
+
+    #[test]
+    fn what_a_role_says_in_cedar_is_not_dropped_unasked() {
+        assert!(check_no_policy(&role(json!({}))).is_ok());
+        let refused = check_no_policy(&role(json!({ "policy": "permit (principal, action, resource);" })));
+        let refused = refused.unwrap_err().to_string();
+        assert!(
+            refused.contains("the role thumbs has policies") && refused.contains("--replace"),
+            "{refused}"
+        );
     }
 
     #[test]

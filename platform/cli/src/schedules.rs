@@ -90,6 +90,7 @@ fn details(schedule: &EventSchedule) -> String {
         ("Retries", or_none(target.retries_max)),
         ("Age", or_none(target.age_max)),
         ("Dead letters", or_none(target.dead_letter.as_ref())),
+        ("Timeout", or_none(target.timeout)),
         ("Last", or_none(schedule.status.last_ms.map(human::timestamp))),
         ("Next", or_none((!next.is_empty()).then(|| next.join("\n")))),
         ("Revision", schedule.revision.to_string()),

@@ -16,6 +16,7 @@ fn text(status: &PlatformStatus) -> String {
         ("Version", status.version.clone()),
         ("Load balancer", format!("http://{}", status.http)),
         ("API", format!("http://{}", status.api)),
+        ("S3", output::or_none(status.s3.as_ref().map(|s3| format!("http://{s3}")))),
         ("Data", status.data_dir.clone()),
     ]);
     let supervisor = [
@@ -91,6 +92,7 @@ mod tests {
             memory_bytes: 20 << 20,
             http: "127.0.0.1:8080".to_owned(),
             api: "127.0.0.1:8081".to_owned(),
+            s3: Some("127.0.0.1:8082".to_owned()),
             data_dir: "/data".to_owned(),
             workers: vec![worker, dead],
             listeners: vec![ListenerStatus {

@@ -359,10 +359,7 @@ async fn write_with_address(
     object.task.address = Some(address);
     let key = object.key();
     match context.objects.put(object, Expect::Absent).await {
-        Ok(held) => {
-            context.events.task(&held.value);
-            Ok(held)
-        }
+        Ok(held) => Ok(held),
         Err(error) => {
             context.addresses.doubt(key, address).await;
             Err(error.into())

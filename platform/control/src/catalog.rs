@@ -7,7 +7,7 @@ use crate::entrance::Entrance;
 use crate::model::{Bucket, Kept};
 use crate::view::View;
 use async_trait::async_trait;
-use skiff_ports::catalog::{BucketRef, Catalog, QueueRef, TableRef};
+use skiff_ports::catalog::{BucketRef, Catalog, QueueRef, RemoveBucketError, TableRef};
 use skiff_types::{Namespace, QualifiedName};
 use std::sync::Arc;
 
@@ -55,8 +55,8 @@ impl Catalog for CatalogOfView {
         Entrance::new(self.context.clone()).ensure_bucket(name).await.map_err(|error| error.message)
     }
 
-    async fn remove_bucket(&self, name: &QualifiedName) -> Result<(), String> {
-        Entrance::new(self.context.clone()).remove_empty_bucket(name).await.map_err(|error| error.message)
+    async fn remove_bucket(&self, name: &QualifiedName) -> Result<(), RemoveBucketError> {
+        Entrance::new(self.context.clone()).remove_empty_bucket(name).await
     }
 }
 

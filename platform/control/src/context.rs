@@ -17,7 +17,7 @@ use skiff_kit::random::{Random, SharedRandom};
 use skiff_kit::{Drain, Watermark};
 use skiff_net::Guard;
 use skiff_ports::buckets::Buckets;
-use skiff_ports::buses::Buses;
+use skiff_ports::buses::{Buses, RuleChanges};
 use skiff_ports::flows::Flows;
 use skiff_ports::images::Images;
 use skiff_ports::journal::Journal;
@@ -31,7 +31,7 @@ use skiff_ports::store::Store;
 use skiff_ports::tables::Tables;
 use skiff_ports::usage::UsageLog;
 use skiff_ports::webhook::Webhooks;
-use skiff_types::{DeploymentId, Digest, ResourceId, TaskId};
+use skiff_types::{DeploymentId, Digest, QualifiedName, ResourceId, TaskId};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -117,7 +117,7 @@ pub(crate) struct Context {
     pub(crate) accounts: Accounts,
     pub(crate) bill: Bill,
     pub(crate) series: Series,
-    pub(crate) events: Events,
+    pub(crate) events: Arc<Events>,
     pub(crate) alarms: Alarms,
     pub(crate) webhooks: Arc<dyn Webhooks>,
     pub(crate) buckets: Arc<dyn Buckets>,
@@ -156,11 +156,12 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// `objects` are those of the store, listed already.
+    /// `objects` are those of the store, listed already; what happens to them they tell `events`.
     pub(crate) fn new(
         config: Config,
         deps: Deps,
         objects: Arc<Objects>,
+        events: Arc<Events>,
         addresses: Addresses,
         drain: Drain,
     ) -> Self {
@@ -183,7 +184,7 @@ impl Context {
             flows: deps.flows,
             bill: Bill::new(deps.meters.clone(), deps.usage),
             series: Series::new(deps.series),
-            events: Events::new(deps.journal, deps.clock.clone(), random.clone()),
+            events,
             alarms: Alarms::default(),
             webhooks: deps.webhooks,
             buckets: deps.buckets,
@@ -231,14 +232,30 @@ impl Context {
         self.guard.lock().unwrap_or_else(PoisonError::into_inner).set_host_addresses(addresses);
     }
 
-    /// Has the buses act on the rules as they are now.
-    pub(crate) fn tell_rules(&self) {
+    /// Has the buses act on the rules as they are now, and on no others.
+    pub(crate) fn tell_all_rules(&self) {
         let _alone = self.telling_rules.lock().unwrap_or_else(PoisonError::into_inner);
         let rules = self.objects.read_mut(|view| {
-            view.buses.rules_changed = false;
+            view.buses.changed_rules.clear();
             view.all_event_rules()
         });
         self.buses.set_rules(rules);
+    }
+
+    /// Has the buses act on what became of rules since they were told last: once it returns they do, whoever told them.
+    pub(crate) fn tell_rules(&self) {
+        let _alone = self.telling_rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes: RuleChanges = self.objects.read_mut(|view| {
+            let names = std::mem::take(&mut view.buses.changed_rules);
+            let now = |name: QualifiedName| {
+                let spec = view.event_rule(&name).map(|held| held.value.spec.clone());
+                (name, spec)
+            };
+            names.into_iter().map(now).collect()
+        });
+        if !changes.is_empty() {
+            self.buses.change_rules(changes);
+        }
     }
 
     /// Now, in milliseconds since 1970.

@@ -8,7 +8,7 @@ use skiff_ports::images::ImageError;
 use skiff_ports::runtime::{ForwardError, PrepareError};
 use skiff_ports::store::StoreError;
 use std::error::Error;
-use std::fmt;
+use std::{fmt, io};
 
 /// A call that failed.
 #[derive(Debug)]
@@ -38,6 +38,15 @@ impl ApiError {
         Self::new(ErrorCode::FailedPrecondition, message)
     }
 
+    /// There is no room on the disk.
+    pub(crate) fn disk_full() -> Self {
+        Self::new(
+            ErrorCode::StorageFull,
+            "there is no room on the platform's disk, and nothing was written: make room where its data folder lies, or delete \
+             what nobody needs of it, and try again",
+        )
+    }
+
     fn with_context(self, context: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { context: Some(context.into()), ..self }
     }
@@ -54,6 +63,7 @@ impl From<ObjectError> for ApiError {
                 ErrorCode::TooLarge,
                 "it is too large to be stored; give it fewer or shorter values".to_owned(),
             ),
+            ObjectError::Store(StoreError::Full) => return Self::disk_full().with_context(error),
             ObjectError::Contended(_) => {
                 (ErrorCode::Unavailable, "others keep changing it; try again".to_owned())
             }
@@ -98,10 +108,16 @@ impl From<ImageError> for ApiError {
             ImageError::TooLarge { .. } => ErrorCode::TooLarge,
             ImageError::Upload(_) => ErrorCode::InvalidArgument,
             ImageError::Damaged(_) => ErrorCode::FailedPrecondition,
+            ImageError::Disk(source) if is_full(source) => return Self::disk_full().with_context(error),
             ImageError::Disk(_) => ErrorCode::Unavailable,
         };
         Self::new(code, error.to_string()).with_context(error)
     }
+}
+
+/// Whether the disk, or what of it the platform may have, is full.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl From<PrepareError> for ApiError {
@@ -125,5 +141,40 @@ impl From<ForwardError> for ApiError {
             ForwardError::Unavailable(_) => ErrorCode::Unavailable,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_said_to_be_that_wherever_it_is_met() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let errors = [
+            ApiError::from(ObjectError::Store(StoreError::Full)),
+            ApiError::from(ImageError::Disk(full())),
+            ApiError::from(skiff_ports::queues::QueueFailure::DiskFull),
+            ApiError::from(skiff_ports::buses::BusError::DiskFull),
+            ApiError::from(skiff_ports::tables::TableError::Full),
+        ];
+        for error in errors {
+            assert_eq!((error.code, error.code.status().as_u16()), (ErrorCode::StorageFull, 507));
+            assert!(error.message.contains("make room"), "{}", error.message);
+        }
+        let broken = ApiError::from(ImageError::Disk(io::Error::other("no")));
+        assert_eq!(broken.code, ErrorCode::Unavailable);
+    }
+
+    #[test]
+    fn a_disk_that_does_not_keep_up_is_no_full_one() {
+        let errors = [
+            ApiError::from(skiff_ports::queues::QueueFailure::DiskBusy),
+            ApiError::from(skiff_ports::buses::BusError::DiskBusy),
+        ];
+        for error in errors {
+            assert_eq!((error.code, error.code.status().as_u16()), (ErrorCode::ResourceExhausted, 429));
+            assert!(error.message.contains("try again"), "{}", error.message);
+        }
     }
 }

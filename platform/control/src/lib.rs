@@ -41,7 +41,8 @@ pub use access::Access;
 pub use addresses::establish_node;
 pub use context::{Config, Deps, Token};
 pub use meters::{
-    MeterReading, MeterReadings, Meters, NodeReading, Readings, TaskReading, WorkerReading, WorkerState,
+    MeterReading, MeterReadings, Meters, NodeReading, Readings, S3Reading, S3Requests, TaskReading,
+    WorkerReading, WorkerState,
 };
 pub use network::{AskedNetwork, NetworkError, establish_network};
 pub use recorded::{Recorded, RecordedService, recorded};

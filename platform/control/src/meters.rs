@@ -10,6 +10,7 @@ use skiff_ledger::{MeterTotals, Totals};
 use skiff_ports::balancer::Metered;
 use skiff_types::{Charge, Group, Namespace, QualifiedName, TaskId};
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Reads what is measured. Carried out over the node's ledger; asked by nobody but this crate.
@@ -34,6 +35,11 @@ pub trait Meters: Send + Sync {
 
     /// What the workers do, by index. Asks nobody.
     fn worker_states(&self) -> Vec<WorkerState>;
+
+    /// The S3 endpoint; none where there is none, or none yet.
+    fn s3(&self) -> Option<S3Reading> {
+        None
+    }
 }
 
 /// An answer of [`Meters::read`].
@@ -139,6 +145,34 @@ pub enum WorkerState {
     Draining,
     /// It is dead, and not yet replaced.
     Dead,
+}
+
+/// The S3 endpoint: counters since it was started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Reading {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Connections that are open.
+    pub connections: u64,
+    /// Connections that were refused because their address had too many.
+    pub connections_refused: u64,
+    /// Requests that were answered, by what they asked for and how.
+    pub requests: Vec<S3Requests>,
+    /// Bytes of bodies that came.
+    pub bytes_in: u64,
+    /// Bytes of bodies that went.
+    pub bytes_out: u64,
+}
+
+/// Requests of one operation of S3 that were answered with statuses of one class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct S3Requests {
+    /// Such as `PutObject`; `none` of those that were refused before it was known.
+    pub operation: &'static str,
+    /// `2xx` and so on.
+    pub code_class: &'static str,
+    /// How many.
+    pub count: u64,
 }
 
 /// Whom tasks belong to: a service, or a family of one-off tasks.
@@ -252,6 +286,11 @@ impl Accounts {
     /// What the workers do.
     pub(crate) fn worker_states(&self) -> Vec<WorkerState> {
         self.meters.worker_states()
+    }
+
+    /// The S3 endpoint.
+    pub(crate) fn s3(&self) -> Option<S3Reading> {
+        self.meters.s3()
     }
 
     fn absorb(&self, ended: &mut BTreeMap<Owner, Totals>) -> Vec<TaskReading> {

@@ -7,6 +7,7 @@
 mod balancer;
 mod buses;
 mod queues;
+mod s3;
 
 use crate::bill::SinceStart;
 use crate::context::Context;
@@ -227,6 +228,7 @@ pub(crate) fn render(context: &Context) -> Result<String, ApiError> {
     }
     balancer::add(context, &mut families);
     queues::add(context, &mut families);
+    s3::add(context, &mut families);
     families.add(
         "skiff_guest_calls_denied_total",
         "Calls of guests for tables, buckets, queues and buses that their task's role did not allow.",
@@ -274,7 +276,7 @@ pub(crate) fn render(context: &Context) -> Result<String, ApiError> {
         ),
         (
             "skiff_guest_metric_values_dropped_total",
-            "Values that guests put for metrics of their own and that were dropped: there was no room for more series.",
+            "Values that guests put for metrics of their own and that were dropped: there was no room for more series or values.",
             MetricType::COUNTER,
             context.series.values_dropped() as f64,
         ),

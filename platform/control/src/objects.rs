@@ -2,7 +2,12 @@
 //!
 //! A write is in the view as soon as it returns, so that a reconciler never acts twice on what it did itself; the
 //! watch brings what others wrote. It deliberately knows no rules about the objects.
+//!
+//! What always holds: each revision of an object that this process wrote is taken into the view once, and before the next one of
+//! that object: who writes over a revision has it from the view. As it is taken in, the object tells what happened to it.
 
+use crate::events::Events;
+use crate::model::{AlarmNotes, ScalingNotes, ServiceNotes, TaskObject};
 use crate::records::{RecordError, Stored};
 use crate::view::{Held, View, Viewed};
 use bytes::Bytes;
@@ -72,6 +77,8 @@ pub(crate) struct Wakes {
 /// The store and its view.
 pub(crate) struct Objects {
     store: Arc<dyn Store>,
+    /// What objects tell goes there.
+    events: Arc<Events>,
     view: RwLock<View>,
     generation: Watermark,
     pub(crate) wakes: Wakes,
@@ -79,11 +86,11 @@ pub(crate) struct Objects {
 
 impl Objects {
     /// A view of nothing yet; see [`Objects::list`].
-    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, events: Arc<Events>) -> Self {
         let mut view = View::default();
         view.generation = FIRST_GENERATION;
         let generation = Watermark::new(view.generation);
-        Self { store, view: RwLock::new(view), generation, wakes: Wakes::default() }
+        Self { store, events, view: RwLock::new(view), generation, wakes: Wakes::default() }
     }
 
     /// Looks at the view. The closure must be quick: every change waits for it.
@@ -129,8 +136,9 @@ impl Objects {
         self.store.put(&crate::keys::sync(), Bytes::from_static(b"{}"), Expect::Any).await.map(drop)
     }
 
-    /// Deletes an object if `expect` holds.
+    /// Deletes an object if `expect` holds; what it told is in the journal before.
     pub(crate) async fn delete<T: Viewed>(&self, key: &Key, expect: Expect) -> Result<(), ObjectError> {
+        self.events.settle(key).await;
         let revision = self.store.delete(key, expect).await?;
         self.apply::<T>(key, revision, None);
         Ok(())
@@ -185,6 +193,34 @@ impl Objects {
             self.apply::<T>(&key, listing.revision, None);
         }
         Ok(listing.revision)
+    }
+
+    /// To be called once all types are listed, before anything is written.
+    pub(crate) async fn all_listed(&self) -> Result<(), StoreError> {
+        self.read(|view| self.events.forget_gone(|key| view.may_tell(key)));
+        self.events.adopt().await
+    }
+
+    /// Has all objects tell what they have not told yet.
+    pub(crate) fn tell_all(&self) {
+        self.read(|view| {
+            self.tell_each::<TaskObject>(view);
+            self.tell_each::<ServiceNotes>(view);
+            self.tell_each::<ScalingNotes>(view);
+            self.tell_each::<AlarmNotes>(view);
+        });
+    }
+
+    fn tell_each<T: Viewed>(&self, view: &View) {
+        T::table(view).entries().for_each(|(key, held)| self.tell(key, Some(&*held.value)));
+    }
+
+    /// Has an object tell what happened to it since it told last. To be called while nothing else changes it in the view.
+    fn tell<T: Viewed>(&self, key: &Key, object: Option<&T>) {
+        match object {
+            Some(object) => self.events.tell(key, |told| object.tale(told)),
+            None => self.events.gone(key),
+        }
     }
 
     /// Keeps the view of one type true until the drain begins.
@@ -254,20 +290,32 @@ impl Objects {
 
     fn take_in<T: Viewed>(&self, key: &Key, revision: Revision, value: T) -> Held<T> {
         let value = Arc::new(value);
-        let generation = self.changed(|view| view.apply_own(key, revision, value.clone()));
+        let generation = self.changed(|view| {
+            let applied = view.apply_own(key, revision, value.clone());
+            if applied {
+                self.tell(key, Some(&*value));
+            }
+            applied
+        });
         Held { revision, generation, value }
     }
 
     /// Applies a change; returns a generation that has it.
     fn apply<T: Viewed>(&self, key: &Key, revision: Revision, value: Option<Arc<T>>) -> u64 {
-        self.changed(|view| view.apply(key, revision, value))
+        self.changed(|view| {
+            let applied = view.apply(key, revision, value.clone());
+            if applied {
+                self.tell(key, value.as_deref());
+            }
+            applied
+        })
     }
 
     /// Changes the view and, if `change` says that it did, wakes whom it concerns; returns a generation that has it.
     fn changed(&self, change: impl FnOnce(&mut View) -> bool) -> u64 {
         let (changed, generation, rules_changed) = self.read_mut(|view| {
             let changed = change(view);
-            (changed, view.generation, view.buses.rules_changed)
+            (changed, view.generation, !view.buses.changed_rules.is_empty())
         });
         if changed {
             self.generation.rise_to(generation);

@@ -81,18 +81,12 @@ pub(crate) async fn place_tasks(
 async fn report(context: &Context, service: &QualifiedName, why: &NoPlace) -> Result<(), ObjectError> {
     warn!(%service, %why, "no node has a place for a task of the service");
     let now_ms = context.now_ms();
-    let mut before = None;
     let note = |notes: &mut ServiceNotes| {
-        before = Some(notes.clone());
         let message = format!("no node has a place for a task: {why}");
         notes.note(ServiceEvent::new(now_ms, ServiceActionName::TaskPlacementFailure, message));
         true
     };
-    let after = context.objects.update(&keys::service_status(service), note).await?;
-    if let (Some(before), Some(after)) = (before, after) {
-        context.events.noted(Some(&before), &after.value);
-    }
-    Ok(())
+    context.objects.update(&keys::service_status(service), note).await.map(drop)
 }
 
 /// Makes one task, on the node that it is given here.

@@ -22,7 +22,7 @@
 //! | `consumers` | that services are given the messages of the queues that they consume, and are woken for them |
 //! | `usage` | that what was used is on the disk, in a bounded space |
 //!
-//! What they record on the stream of events, a writer beside them takes to the journal; it ends when they have.
+//! What objects tell on the stream of events as they are written, a writer beside them takes to the journal; it ends when they have.
 //!
 //! They meet in the store alone, so each may stop between any two writes and another process may go on.
 
@@ -67,6 +67,8 @@ const WRITES_AT_ONCE: usize = 256;
 
 /// Starts all reconcilers; they end when the context's drain begins.
 pub(crate) fn start(context: &Arc<Context>) {
+    // Before anything of the stream is forgotten.
+    let on_buses = event_stream::begin(context);
     let reconcilers = vec![
         spawn(context, assignments::run(context.clone())),
         spawn(context, tasks::run(context.clone())),
@@ -89,12 +91,12 @@ pub(crate) fn start(context: &Arc<Context>) {
         spawn(context, usage::run(context.clone())),
     ];
     spawn(context, write_events(context.clone(), reconcilers));
-    spawn(context, event_stream::run(context.clone()));
+    spawn(context, event_stream::run(context.clone(), on_buses));
 }
 
-/// Has the events written that the reconcilers record, to the end of the last of them.
+/// Has the events written that objects tell, to the end of the last of the reconcilers.
 async fn write_events(context: Arc<Context>, reconcilers: Vec<JoinHandle<()>>) {
-    context.events.write(join_all(reconcilers).map(drop)).await;
+    context.events.write(join_all(reconcilers).map(drop), || context.objects.tell_all()).await;
 }
 
 /// Runs a reconciler to its end: it looks for the drain between two writes, so that none is cut short.

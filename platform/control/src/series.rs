@@ -8,8 +8,9 @@
 //!
 //! Bounds: the newest 15 to 16 minutes of a series take 32 KiB where a second has a single value, some 300 bytes more for each
 //! second of many values as latencies lie, and 2.6 MB where every sketch is full. Of tasks that work [`TASKS_SAMPLED_MAX`]
-//! are sampled, and those of tasks that are gone are forgotten; of custom series there are [`SERIES_MAX`], of which guests
-//! have so many by service or family, and by namespace, as [`guests`] says.
+//! are sampled, and those of tasks that are gone are forgotten; of custom series there are [`SERIES_MAX`], which take
+//! [`skiff_plan::series::BYTES_MAX`] together, of both of which guests have so much by service or family, and by namespace, as
+//! [`guests`] says.
 
 mod glance;
 mod guests;
@@ -23,7 +24,7 @@ pub(crate) use queues::QueueSampler;
 pub(crate) use rules::RuleSampler;
 pub(crate) use sampler::Sampler;
 
-use guests::Sources;
+use guests::{NoBytes, Sources};
 use skiff_plan::series::{Periods, Ring, SERIES_MAX, kept_from_ms};
 use skiff_ports::metrics::GuestMetrics;
 use skiff_ports::series::{SeriesLog, SeriesPoint, SeriesQuery};
@@ -58,9 +59,7 @@ pub(crate) struct Series {
 struct Kept {
     /// All series that there are, those that have nothing but minutes on the disk among them.
     series: BTreeMap<SeriesId, One>,
-    /// How many of them are custom ones.
-    custom: usize,
-    /// Whose guests put them.
+    /// How many of them are custom ones, what those take, and whose guests put them.
     sources: Sources,
     /// Until when what somebody asked for is wanted even if nothing moves.
     asked: HashMap<SeriesId, u64>,
@@ -92,16 +91,28 @@ impl One {
     }
 }
 
-/// Custom series would be more than there may be.
+/// There is no room for values of somebody's own.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "there are {there} custom series, and with these there would be {more} more than the {max} that there may be; \
-     use fewer names and values of dimensions: a series that gets no values for 15 days is forgotten",
-    max = SERIES_MAX
-)]
-pub(crate) struct TooManySeries {
-    there: usize,
-    more: usize,
+pub(crate) enum NoRoom {
+    /// Custom series would be more than there may be.
+    #[error(
+        "there are {there} custom series, and with these there would be {more} more than the {max} that there may be; \
+         use fewer names and values of dimensions: a series that gets no values for 15 days is forgotten",
+        max = SERIES_MAX
+    )]
+    Series { there: usize, more: usize },
+    /// Their seconds would take more memory than they may.
+    #[error(transparent)]
+    Bytes(#[from] NoBytes),
+}
+
+/// Values of guests that were dropped.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    /// How many.
+    pub(crate) values: u64,
+    /// One of the series that there was no room for here, and what there was too much of.
+    pub(crate) why: Option<(SeriesId, &'static str)>,
 }
 
 /// Why there are no values.
@@ -149,8 +160,13 @@ impl Series {
             for point in points {
                 let minute_ms = Resolution::Minute.start_ms(point.at_ms);
                 kept.horizon_ms = kept.horizon_ms.min(minute_ms);
+                // There may be more on the disk than was to be in memory when it was written.
+                if is_custom(&point.series) && !kept.sources.have_bytes() {
+                    self.values_dropped.fetch_add(point.datum.count, Relaxed);
+                    continue;
+                }
+                kept.put(&point.series, seconds_of(point.at_ms), &point.datum);
                 let one = kept.one(&point.series);
-                one.ring.add(seconds_of(point.at_ms), &point.datum);
                 if written_ms.get(&point.series).is_none_or(|written_ms| minute_ms > *written_ms) {
                     one.minutes_ms.insert(minute_ms);
                 }
@@ -168,31 +184,50 @@ impl Series {
         points.iter().for_each(|(series, datum)| kept.add(series, at_ms, datum));
     }
 
-    /// Takes in somebody's own values with their times, all of them or none.
-    pub(crate) fn put_custom(&self, points: &[(SeriesId, u64, Datum)]) -> Result<(), TooManySeries> {
+    /// Takes in somebody's own values of one namespace with their times, all of them or none.
+    pub(crate) fn put_custom(&self, points: &[(SeriesId, u64, Datum)]) -> Result<(), NoRoom> {
         let mut kept = self.kept();
-        let is_new = |series: &&SeriesId| !kept.series.contains_key(*series);
-        let new: BTreeSet<&SeriesId> = points.iter().map(|(series, ..)| series).filter(is_new).collect();
-        let more = (kept.custom + new.len()).saturating_sub(SERIES_MAX);
-        if more > 0 && !new.is_empty() {
-            return Err(TooManySeries { there: kept.custom, more });
+        kept.check_series(points)?;
+        if let Some((SeriesId { of: MetricOf::Custom(namespace), .. }, ..)) = points.first() {
+            let bytes = points.iter().map(|(_, _, datum)| Ring::bytes_of(datum)).sum();
+            kept.sources.check_bytes(namespace, bytes)?;
         }
-        points.iter().for_each(|(series, at_ms, datum)| kept.add(series, *at_ms, datum));
+        kept.add_all(points);
+        Ok(())
+    }
+
+    /// Takes in what Skiff itself counts as custom series, all of it or nothing. A value a second of each series: how many those are
+    /// bounds what they take, whatever others put.
+    pub(crate) fn put_counted(&self, points: &[(SeriesId, u64, Datum)]) -> Result<(), NoRoom> {
+        let mut kept = self.kept();
+        kept.check_series(points)?;
+        kept.add_all(points);
         Ok(())
     }
 
     /// Takes in what guests put, each point by itself; says how many values were dropped, here and on their way.
-    pub(crate) fn put_of_guests(&self, came: GuestMetrics, now_ms: u64) -> u64 {
-        let GuestMetrics { points, mut dropped } = came;
+    pub(crate) fn put_of_guests(&self, came: GuestMetrics, now_ms: u64) -> Dropped {
+        let GuestMetrics { points, dropped } = came;
+        let mut dropped = Dropped { values: dropped, why: None };
         let mut kept = self.kept();
         for point in points {
             let count = point.count();
-            match point.values().filter(|(series, ..)| kept.has_room_for(series)) {
-                Some((series, at_ms, datum)) => kept.add(&series, at_ms.min(now_ms), &datum),
-                None => dropped = dropped.saturating_add(count),
-            }
+            // Nor is it a guest's to say what Skiff itself counts.
+            let values = point.values().filter(|(series, ..)| series.own_dimension().is_none());
+            let why = match values {
+                Some((series, at_ms, datum)) => match kept.too_much_for(&series) {
+                    None => {
+                        kept.add(&series, at_ms.min(now_ms), &datum);
+                        continue;
+                    }
+                    Some(what) => Some((series, what)),
+                },
+                None => None,
+            };
+            dropped.values = dropped.values.saturating_add(count);
+            dropped.why = dropped.why.or(why);
         }
-        self.values_dropped.fetch_add(dropped, Relaxed);
+        self.values_dropped.fetch_add(dropped.values, Relaxed);
         dropped
     }
 
@@ -324,16 +359,28 @@ impl Kept {
     /// A series, which is made if it is not there.
     fn one(&mut self, series: &SeriesId) -> &mut One {
         if !self.series.contains_key(series) && is_custom(series) {
-            self.custom += 1;
             self.sources.came(series);
         }
         self.series.entry(series.clone()).or_default()
     }
 
-    /// Whether a guest may put values of a series.
-    fn has_room_for(&self, series: &SeriesId) -> bool {
-        let may_be_made = || self.custom < SERIES_MAX && self.sources.have_room_for(series);
-        self.series.contains_key(series) || may_be_made()
+    /// What there is too much of for a guest to put values of a series; none if it may.
+    fn too_much_for(&self, series: &SeriesId) -> Option<&'static str> {
+        if !self.series.contains_key(series) && !self.sources.have_room_for(series) {
+            return Some("series");
+        }
+        (!self.sources.have_bytes_for(series)).then_some("different values")
+    }
+
+    fn check_series(&self, points: &[(SeriesId, u64, Datum)]) -> Result<(), NoRoom> {
+        let is_new = |series: &&SeriesId| !self.series.contains_key(*series);
+        let new: BTreeSet<&SeriesId> = points.iter().map(|(series, ..)| series).filter(is_new).collect();
+        let there = self.sources.series();
+        let more = (there + new.len()).saturating_sub(SERIES_MAX);
+        if more > 0 && !new.is_empty() {
+            return Err(NoRoom::Series { there, more });
+        }
+        Ok(())
     }
 
     /// Where the clock was put back, what was measured later than now is no more of that time, when it comes again.
@@ -350,11 +397,24 @@ impl Kept {
         if at_ms < self.horizon_ms {
             return;
         }
+        self.put(series, seconds_of(at_ms), datum);
         let one = self.one(series);
-        one.ring.add(seconds_of(at_ms), datum);
         one.last_ms = one.last_ms.max(Resolution::Second.start_ms(at_ms));
         one.unwritten_s.insert(seconds_of(at_ms));
         one.minutes_ms.insert(Resolution::Minute.start_ms(at_ms));
+    }
+
+    fn add_all(&mut self, points: &[(SeriesId, u64, Datum)]) {
+        points.iter().for_each(|(series, at_ms, datum)| self.add(series, *at_ms, datum));
+    }
+
+    /// Puts values into a series' ring, and counts what that takes.
+    fn put(&mut self, series: &SeriesId, at_s: u64, datum: &Datum) {
+        let one = self.one(series);
+        let before = one.ring.bytes();
+        one.ring.add(at_s, datum);
+        let after = one.ring.bytes();
+        self.sources.resize(series, before, after);
     }
 
     /// Notes that somebody asks for a series.
@@ -421,16 +481,17 @@ impl Kept {
         let known_from_ms = kept_from_ms(Resolution::Minute, now_ms);
         self.horizon_ms = before_ms;
         let before_s = seconds_of(before_ms);
-        let (custom, sources) = (&mut self.custom, &mut self.sources);
+        let sources = &mut self.sources;
         let mut gone = Vec::new();
         self.series.retain(|series, one| {
+            let bytes = one.ring.bytes();
             one.ring.forget_before(before_s);
+            sources.resize(series, bytes, one.ring.bytes());
             one.unwritten_s = one.unwritten_s.split_off(&before_s);
             one.minutes_ms = one.minutes_ms.split_off(&before_ms);
             let is_gone = matches!(series.of, MetricOf::Task(task) if !is_there(task));
             let is_kept = !one.ring.is_empty() || (one.last_ms >= known_from_ms && !is_gone);
             if !is_kept && is_custom(series) {
-                *custom -= 1;
                 sources.left(series);
             }
             if !is_kept && is_gone {

@@ -11,6 +11,7 @@ use crate::addresses::Addresses;
 use crate::catalog::CatalogOfView;
 use crate::context::{Config, Context, Deps};
 use crate::entrance::Entrance;
+use crate::events::Events;
 use crate::guest_calls::GuestCallsOfPlane;
 use crate::http::{Door, router, serve};
 use crate::model::{
@@ -87,8 +88,11 @@ impl Plane {
     pub async fn start(config: Config, deps: Deps) -> Result<Self, StartError> {
         let now_ms = deps.clock.unix_ms();
         establish_network(&*deps.store, &config.network.spec.into(), &[], now_ms).await?;
-        let (objects, drain) = (Arc::new(Objects::new(deps.store.clone())), Drain::new());
-        let started = Self::start_on(config, deps, objects, &drain, now_ms).await;
+        let (random, drain) = (SharedRandom::new(deps.random.clone()), Drain::new());
+        let events = Arc::new(Events::new(deps.journal.clone(), deps.clock.clone(), random));
+        events.take_up().await?;
+        let objects = Arc::new(Objects::new(deps.store.clone(), events.clone()));
+        let started = Self::start_on(config, deps, objects, events, &drain, now_ms).await;
         if started.is_err() {
             // Nobody is left who could stop what keeps the view true.
             drain.begin();
@@ -100,6 +104,7 @@ impl Plane {
         config: Config,
         deps: Deps,
         objects: Arc<Objects>,
+        events: Arc<Events>,
         drain: &Drain,
         now_ms: u64,
     ) -> Result<Self, StartError> {
@@ -128,13 +133,13 @@ impl Plane {
         follow::<StreamPosition>(&objects, drain).await?;
         follow::<Role>(&objects, drain).await?;
         follow::<AccessKey>(&objects, drain).await?;
+        objects.all_listed().await?;
         let random = SharedRandom::new(deps.random.clone());
         let addresses = Addresses::open(deps.store.clone(), random, &objects, now_ms).await?;
-        let context = Arc::new(Context::new(config, deps, objects, addresses, drain.clone()));
-        context.events.take_up().await?;
+        let context = Arc::new(Context::new(config, deps, objects, events, addresses, drain.clone()));
         context.series.take_up(now_ms).await?;
         reconcile::resume(&context).await.map_err(|error| StartError::Resume(error.into()))?;
-        context.tell_rules();
+        context.tell_all_rules();
         reconcile::start(&context);
         Ok(Self { context })
     }

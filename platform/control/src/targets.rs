@@ -13,7 +13,7 @@ mod queue;
 mod service;
 mod task;
 
-pub(crate) use counts::{Counts, Invocations};
+pub(crate) use counts::{Counted, Counts, Invocations};
 
 use crate::context::Context;
 use async_trait::async_trait;
@@ -50,7 +50,7 @@ impl TargetsOfPlane {
         let event = BusEvent { bus: bus.clone(), id: id_on_bus(attempt), ..event };
         self.context.buses.pass_on(event).await.map_err(|error| match error {
             BusError::Invalid(message) => AttemptError::Refused(message),
-            BusError::Busy(_) => AttemptError::Busy(error.to_string()),
+            BusError::Busy(_) | BusError::DiskBusy => AttemptError::Busy(error.to_string()),
             BusError::DiskFull | BusError::Storage(_) => AttemptError::Failed(error.to_string()),
         })
     }
@@ -60,7 +60,8 @@ impl TargetsOfPlane {
             Input::Event => Bytes::from(envelope::cloudevent(&attempt.event)),
             Input::Path(_) | Input::Constant(_) | Input::Template(_) => attempt.payload.clone(),
         };
-        let post = WebhookPost { url: url.clone(), id: digest(attempt), body };
+        let timeout = attempt.target.timeout.duration();
+        let post = WebhookPost { url: url.clone(), id: digest(attempt), body, timeout };
         self.context.webhooks.post(post).await.map_err(|error| match error {
             WebhookError::Refused(reason) => AttemptError::Refused(reason),
             WebhookError::Failed(reason) => AttemptError::Failed(reason),
@@ -186,6 +187,7 @@ mod tests {
             retry: RetryPolicy::default(),
             dead_letter: None,
             concurrency: 1,
+            timeout: EventTarget::TIMEOUT,
         };
         Attempt {
             id: id.into(),

@@ -5,6 +5,19 @@
 //! What always holds: an object is only ever replaced by a later revision of itself, and every change has a
 //! *generation* of its own: who has seen a generation has seen every change up to it.
 
+/// In an implementation of [`Viewed`]: where in the view the table is.
+macro_rules! table_at {
+    ($($field:ident).+) => {
+        fn table(view: &View) -> &Table<Self> {
+            &view.$($field).+
+        }
+
+        fn table_mut(view: &mut View) -> &mut Table<Self> {
+            &mut view.$($field).+
+        }
+    };
+}
+
 mod access;
 mod alarms;
 mod askers;
@@ -12,12 +25,15 @@ mod balancer;
 mod bus;
 mod consumers;
 mod data;
+mod groups;
 mod nodes;
 mod scaling;
 
 pub(crate) use balancer::{ToTell, User};
 pub(crate) use data::NeededIds;
+pub(crate) use groups::NamedGroups;
 
+use crate::events::Tale;
 use crate::keys;
 use crate::meters::Owner;
 use crate::model::{
@@ -32,12 +48,12 @@ use bus::BusesView;
 use data::Data;
 use nodes::NodesView;
 use skiff_plan::rollout::Rollout;
-use skiff_plan::security_groups;
 use skiff_plan::shift::Shift;
+use skiff_ports::journal::Mark;
 use skiff_ports::store::{Key, Revision};
 use skiff_types::{
-    DEFAULT_GROUP, Group, Name, Namespace, QualifiedName, Restart, RolloutState, Rule, Task, TaskAddress,
-    TaskDefinitionId, TaskId, TaskStatus,
+    Group, Name, Namespace, QualifiedName, Restart, RolloutState, Task, TaskAddress, TaskDefinitionId,
+    TaskId, TaskStatus,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::{Excluded, Included};
@@ -78,8 +94,17 @@ impl<T> Table<T> {
         self.entries.get(key)
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(crate) fn all(&self) -> impl Iterator<Item = &Held<T>> {
         self.entries.values()
+    }
+
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Key, &Held<T>)> {
+        self.entries.iter()
     }
 
     /// Those under a prefix, ordered by key, without a look at any other.
@@ -151,26 +176,6 @@ pub(crate) struct View {
     unsettled: BTreeSet<Key>,
 }
 
-/// What a service says of its tasks' security groups.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum NamedGroups<'a> {
-    /// These, or nothing: then it is for the task definition to say.
-    Said(Option<&'a [Name]>),
-    /// Its record can't be read.
-    Unreadable,
-}
-
-impl NamedGroups<'_> {
-    /// The groups of a task, sorted, whose definition names these. Where what counts more can't be read, it is in none,
-    /// and nothing is allowed.
-    pub(crate) fn or_of(self, definition: &[Name]) -> Vec<Name> {
-        match self {
-            Self::Said(service) => security_groups::of_task(definition, service),
-            Self::Unreadable => Vec::new(),
-        }
-    }
-}
-
 /// An object that has a table in the view.
 pub(crate) trait Viewed: Stored {
     /// What holds while a record of such an object can't be read, as the end of a sentence.
@@ -182,7 +187,12 @@ pub(crate) trait Viewed: Stored {
     fn table_mut(view: &mut View) -> &mut Table<Self>;
     /// Keeps what is looked up by other ways than the key; called once for each change. Of one that could not be read
     /// before, and can't be or is not there now, nothing is told but the key.
-    fn index(view: &mut View, key: &Key, before: Option<&Self>, after: Option<&Self>);
+    fn index(_view: &mut View, _key: &Key, _before: Option<&Self>, _after: Option<&Self>) {}
+
+    /// What it has to tell on the stream of events since it was told up to this mark, if anything.
+    fn tale(&self, _told: Option<Mark>) -> Option<Tale> {
+        None
+    }
 }
 
 impl View {
@@ -245,6 +255,15 @@ impl View {
         readable.chain(unreadable.filter(|key| !listed.contains(key))).cloned().collect()
     }
 
+    /// Whether there is an object under a key that may have something to tell on the stream of events.
+    pub(crate) fn may_tell(&self, key: &Key) -> bool {
+        self.tasks.get(key).is_some()
+            || self.notes.get(key).is_some()
+            || self.scaling_notes.get(key).is_some()
+            || self.alarms.notes.get(key).is_some()
+            || self.unreadable.contains(key)
+    }
+
     /// A service.
     pub(crate) fn service(&self, name: &QualifiedName) -> Option<&Held<Service>> {
         self.services.get(&keys::service(name))
@@ -303,70 +322,6 @@ impl View {
         self.task_keys.get(&id)
     }
 
-    /// A security group that somebody made or changed.
-    pub(crate) fn security_group(&self, name: &QualifiedName) -> Option<&Held<SecurityGroup>> {
-        self.security_groups.get(&keys::security_group(name))
-    }
-
-    /// Whether there is a security group that can be read; the default one is there before anybody makes it.
-    pub(crate) fn has_group(&self, name: &QualifiedName) -> bool {
-        let is_implied =
-            || name.name.as_str() == DEFAULT_GROUP && !self.unreadable.contains(&keys::security_group(name));
-        self.security_group(name).is_some() || is_implied()
-    }
-
-    /// What a security group allows; `None` where there is none, or where it can't be read: that allows nothing.
-    pub(crate) fn rules_of_group(&self, name: &QualifiedName) -> Option<Vec<Rule>> {
-        let made = self.security_group(name).map(|held| held.value.rules.clone());
-        made.or_else(|| self.has_group(name).then(Rule::defaults))
-    }
-
-    /// The tasks in a security group that have not ended.
-    pub(crate) fn tasks_in_group<'a>(
-        &'a self,
-        group: &'a QualifiedName,
-    ) -> impl Iterator<Item = &'a Held<TaskObject>> {
-        let tasks = self.tasks.under(&keys::in_namespace("task", &group.namespace));
-        let living = tasks.filter(|held| held.value.task.status != TaskStatus::Stopped);
-        living.filter(move |held| self.groups_of(&held.value.task).contains(&group.name))
-    }
-
-    /// A record of a namespace that may name security groups, and can't be read.
-    pub(crate) fn unreadable_that_may_name_groups(&self, namespace: &Namespace) -> Option<&Key> {
-        let places = ["service", "sg", "task", "taskdef"].map(|token| keys::in_namespace(token, namespace));
-        self.unreadable.iter().find(|key| places.iter().any(|place| key.is_under(place)))
-    }
-
-    /// What a service says of its tasks' security groups.
-    pub(crate) fn groups_named_by(&self, service: &QualifiedName) -> NamedGroups<'_> {
-        match self.service(service) {
-            Some(held) => NamedGroups::Said(held.value.spec.security_groups.as_deref()),
-            None if self.unreadable.contains(&keys::service(service)) => NamedGroups::Unreadable,
-            None => NamedGroups::Said(None),
-        }
-    }
-
-    /// The security groups that a task is in, sorted; none where its service can't be read.
-    pub(crate) fn groups_of(&self, task: &Task) -> Vec<Name> {
-        let named = match &task.group {
-            Group::Service(name) => {
-                self.groups_named_by(&QualifiedName::new(task.namespace.clone(), name.clone()))
-            }
-            Group::Family(_) => NamedGroups::Said(None),
-        };
-        named.or_of(self.groups_of_definition(&task.namespace, &task.definition))
-    }
-
-    /// The security groups that a service's next task is to be in, sorted.
-    pub(crate) fn groups_of_service(&self, service: &Service) -> Vec<Name> {
-        let definition = self.groups_of_definition(&service.namespace, self.revision_of(service));
-        security_groups::of_task(definition, service.spec.security_groups.as_deref())
-    }
-
-    fn groups_of_definition(&self, namespace: &Namespace, id: &TaskDefinitionId) -> &[Name] {
-        self.definition(namespace, id).map_or(&[], |held| held.value.definition.security_groups.as_slice())
-    }
-
     /// The tasks of a group, oldest first.
     pub(crate) fn tasks_of(&self, ns: &Namespace, group: &Group) -> impl Iterator<Item = &Held<TaskObject>> {
         let keys = self.tasks_of.get(&(ns.clone(), group.clone()));
@@ -413,27 +368,12 @@ impl View {
 }
 
 impl Viewed for Image {
-    fn table(view: &View) -> &Table<Self> {
-        &view.images
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.images
-    }
-
-    fn index(_: &mut View, _: &Key, _: Option<&Self>, _: Option<&Self>) {}
+    table_at!(images);
 }
 
 impl Viewed for Definition {
     const WHILE_UNREADABLE: &'static str = "what runs it is neither started nor started again";
-
-    fn table(view: &View) -> &Table<Self> {
-        &view.definitions
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.definitions
-    }
+    table_at!(definitions);
 
     fn index(view: &mut View, key: &Key, _: Option<&Self>, after: Option<&Self>) {
         view.definition_went |= after.is_none();
@@ -445,14 +385,7 @@ impl Viewed for Definition {
 
 impl Viewed for Service {
     const WHILE_UNREADABLE: &'static str = "its tasks are in no security group, and no request leads to them";
-
-    fn table(view: &View) -> &Table<Self> {
-        &view.services
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.services
-    }
+    table_at!(services);
 
     fn index(view: &mut View, key: &Key, before: Option<&Self>, after: Option<&Self>) {
         let Some(name) = keys::name_of(key) else { return };
@@ -465,13 +398,7 @@ impl Viewed for Service {
 }
 
 impl Viewed for ServiceNotes {
-    fn table(view: &View) -> &Table<Self> {
-        &view.notes
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.notes
-    }
+    table_at!(notes);
 
     fn index(view: &mut View, _: &Key, before: Option<&Self>, after: Option<&Self>) {
         let Some(notes) = after.or(before) else { return };
@@ -489,6 +416,10 @@ impl Viewed for ServiceNotes {
         } else {
             view.deploying.remove(&notes.service);
         }
+    }
+
+    fn tale(&self, told: Option<Mark>) -> Option<Tale> {
+        self.tells(told)
     }
 }
 
@@ -510,13 +441,7 @@ fn is_deploying(notes: &ServiceNotes) -> bool {
 }
 
 impl Viewed for TaskObject {
-    fn table(view: &View) -> &Table<Self> {
-        &view.tasks
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.tasks
-    }
+    table_at!(tasks);
 
     fn index(view: &mut View, key: &Key, before: Option<&Self>, after: Option<&Self>) {
         let Some(object) = after.or(before) else { return };
@@ -550,27 +475,21 @@ impl Viewed for TaskObject {
             view.unsettled.insert(key.clone());
         }
     }
-}
 
-impl Viewed for SecurityGroup {
-    const WHILE_UNREADABLE: &'static str = "the group allows nothing";
-
-    fn table(view: &View) -> &Table<Self> {
-        &view.security_groups
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.security_groups
-    }
-
-    fn index(view: &mut View, key: &Key, _: Option<&Self>, _: Option<&Self>) {
-        view.groups_to_tell.extend(keys::name_of(key));
+    fn tale(&self, told: Option<Mark>) -> Option<Tale> {
+        self.tells(told)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Takes in an object as of a later revision than all that is known.
+    pub(super) fn put<T: Viewed>(view: &mut View, object: T) {
+        let revision = view.generation + 1;
+        assert!(view.apply(&object.key(), revision, Some(Arc::new(object))));
+    }
 
     fn service(name: &str, updated_at_ms: u64) -> Arc<Service> {
         Arc::new(Service {

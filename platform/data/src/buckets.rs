@@ -4,9 +4,11 @@
 //! | --- | --- |
 //! | `taking` | takes bytes in as they come: counts, hashes, stores; in small buffers |
 //! | `blobs`, `backend`, `connector` | where bytes lie: any backend of `object_store`, spoken to over our own HTTP |
-//! | `database`, `writer`, `record` | the SQLite file: one thread that writes, a few connections that read, what rows hold |
+//! | `elsewhere` | writes in parts to another's store, which the next start gives up where a crash cut them short |
+//! | `database`, `writer`, `log`, `record` | the SQLite file: one thread that writes, one that copies its log, a few connections that read, what rows hold |
 //! | `objects`, `uploads`, `listing`, `events` | what is done to rows, in the transaction that it is handed |
 //! | `reading` | gives bytes out, whatever becomes of their object meanwhile |
+//! | `closed` | the buckets that take no more writes, since they are removed |
 //! | `collector` | deletes bytes that no row names any more, and those that a crash left |
 //!
 //! An object of at most [`SMALL_BYTES_MAX`] lies in the database: its one sync, shared with all that are written at the time, is then
@@ -21,11 +23,14 @@
 
 mod backend;
 mod blobs;
+mod closed;
 mod collector;
 mod connector;
 mod database;
+mod elsewhere;
 mod events;
 mod listing;
+mod log;
 mod objects;
 mod port;
 mod reading;
@@ -36,6 +41,7 @@ mod writer;
 
 use crate::buckets::backend::Backend;
 use crate::buckets::blobs::Blobs;
+use crate::buckets::closed::ClosedBuckets;
 use crate::buckets::database::Reads;
 use crate::buckets::reading::OpenBlobs;
 use crate::buckets::writer::Writer;
@@ -139,6 +145,7 @@ pub(crate) struct Core {
     reads: Reads,
     blobs: Arc<Blobs>,
     open: Arc<OpenBlobs>,
+    closed: Arc<ClosedBuckets>,
     clock: Arc<dyn Clock>,
     random: SharedRandom,
     /// Ends the collector.
@@ -163,13 +170,14 @@ impl Buckets {
         let random = SharedRandom::new(deps.random);
         let opened = database::open(&path, &random)?;
         let blobs = Arc::new(Blobs::new(backend, opened.id, random.clone())?);
-        let writer = Writer::start(opened.connection)
+        let writer = Writer::start(opened.connection, opened.log)
             .map_err(|source| OpenError::Database { path: path.clone(), source: source.into() })?;
         let core = Arc::new(Core {
             writer,
             reads: Reads::new(path),
             blobs,
             open: Arc::default(),
+            closed: Arc::default(),
             clock: deps.clock,
             random,
             stop: CancellationToken::new(),

@@ -3,7 +3,9 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `serve`, `stalls` | accepts connections and serves them, each wait with a bound |
-//! | `front` | the way of a request: what is refused before anything is done, the counters, the line in the log |
+//! | `front` | the way of a request: what is refused before anything is done, the line in the log |
+//! | `shares` | how many connections an address may have, and requests under way an access key |
+//! | `counters` | what was done, by operation and class of status |
 //! | `signed`, `known` | who signed what, for where; which parameters and headers there are |
 //! | `arriving`, `chunks`, `promised` | a request's bytes: their framing, their pace, what they were said to come to |
 //! | `leaving` | a response's bytes, counted |
@@ -26,6 +28,7 @@ mod caller;
 mod chunks;
 mod conditions;
 mod content;
+mod counters;
 mod errors;
 mod front;
 mod known;
@@ -33,10 +36,12 @@ mod leaving;
 mod operations;
 mod promised;
 mod serve;
+mod shares;
 mod signed;
 mod stalls;
 mod text;
 
+use self::counters::Counters;
 use self::front::Front;
 use skiff_kit::Drain;
 use skiff_kit::random::Random;
@@ -46,9 +51,10 @@ use skiff_ports::catalog::Catalog;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
+
+pub use self::counters::{OperationStats, Stats};
 
 /// The region that clients sign for, where no other is configured: the one that they take for granted.
 pub const DEFAULT_REGION: &str = "us-east-1";
@@ -72,6 +78,11 @@ pub struct Config {
 pub struct Limits {
     /// Connections at a time; more wait to be accepted.
     pub connections_max: usize,
+    /// Connections at a time of one address, or of a network of 64 bits of IPv6; more are answered with 503 `SlowDown`. All that come
+    /// through a proxy are of its address.
+    pub connections_per_address_max: usize,
+    /// Requests under way at a time of one access key, until their answers were taken; more are answered with 503 `SlowDown`.
+    pub requests_per_key_max: usize,
     /// The longest that a request's head may take to come, and that a connection may stay without one.
     pub head_time_max: Duration,
     /// The longest that a client may neither send the next bytes of a body nor take those of a response.
@@ -82,6 +93,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 1_024,
+            connections_per_address_max: 512,
+            requests_per_key_max: 256,
             head_time_max: Duration::from_secs(30),
             stall_time_max: Duration::from_secs(30),
         }
@@ -134,53 +147,11 @@ impl Handle {
     pub fn stats(&self) -> Stats {
         self.counters.read()
     }
-}
 
-/// What the endpoint has done since it was started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Connections that are open now.
-    pub connections: u64,
-    /// Requests that were answered.
-    pub requests: u64,
-    /// Those of them that were refused for what they are: statuses from 400 to 499.
-    pub refused: u64,
-    /// Those of them that failed by no fault of theirs: statuses from 500 on.
-    pub failed: u64,
-    /// Bytes of bodies that came, with their framing.
-    pub bytes_in: u64,
-    /// Bytes of bodies that went.
-    pub bytes_out: u64,
-}
-
-/// What is counted.
-#[derive(Debug, Default)]
-struct Counters {
-    connections: AtomicU64,
-    requests: AtomicU64,
-    refused: AtomicU64,
-    failed: AtomicU64,
-    bytes_in: AtomicU64,
-    bytes_out: AtomicU64,
-}
-
-impl Counters {
-    fn read(&self) -> Stats {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Stats {
-            connections: read(&self.connections),
-            requests: read(&self.requests),
-            refused: read(&self.refused),
-            failed: read(&self.failed),
-            bytes_in: read(&self.bytes_in),
-            bytes_out: read(&self.bytes_out),
-        }
+    /// The requests that it has answered so far, by what they asked for and how they were answered.
+    pub fn requests(&self) -> Vec<OperationStats> {
+        self.counters.by_operation()
     }
-}
-
-/// Adds to a counter.
-fn count(counter: &AtomicU64, by: usize) {
-    counter.fetch_add(by as u64, Ordering::Relaxed);
 }
 
 /// Starts the endpoint. It stops when the drain begins: requests that are under way are answered, and hold a token of it until then.

@@ -13,6 +13,8 @@ mod first;
 mod stream;
 mod tickets;
 
+pub(crate) use stream::Encrypted;
+
 use crate::access_log::Line;
 use crate::connection::Cut;
 use crate::edge::Edge;
@@ -28,7 +30,6 @@ use skiff_types::{ListenerProtocol, ListenerSpec, Name};
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
-use stream::Encrypted;
 use tickets::{Keys, Tickets};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio_rustls::TlsAcceptor;

@@ -66,7 +66,7 @@ fn matching(criterion: &mut Criterion) {
             let matcher = matcher_of(pattern, count);
             let source = if *what == "source" { format!("shop.{count}") } else { "shop".to_owned() };
             let event = BusEvent { source: source.into(), ..event(count) };
-            assert_eq!(matcher.matching(&Parsed::of(&event)), [count], "{what}");
+            assert_eq!(matcher.matching(&Parsed::of(&event)), Ok(vec![count]), "{what}");
             criterion.bench_function(
                 &format!("events/find the one of {count} rules that wants an event by {what}"),
                 |bencher| {

@@ -3,7 +3,8 @@
 //! An event that leads to something is one record in the log (`log`), with all its deliveries, so that one sync makes both
 //! durable; each delivery starts as soon as that is over, by no timer. What becomes of a delivery is written without a sync:
 //! what of that is lost with the machine's power is a delivery again. An event that leads to nothing is not written: who looks
-//! on sees it, and that it came is known for five minutes, but not over a restart.
+//! on sees it, and that it came is known for five minutes, but not over a restart. Several events of one put that lead to something
+//! are all in the log, or none is. What was due by a schedule is known until it is noted that it was put, however long that takes.
 //!
 //! **Order.** Deliveries of events with the same order key go to a target one after the other, in the order of their puts; one
 //! that is tried again, or waits for its dead-letter queue, holds up those behind it, and no others.
@@ -18,6 +19,7 @@
 //! exists and who may put on it (`control`).
 
 mod carry;
+mod change;
 mod intake;
 mod known;
 mod lanes;
@@ -27,6 +29,7 @@ mod retry;
 mod rules;
 mod seen;
 mod tails;
+mod unsettled;
 mod upkeep;
 
 #[cfg(test)]
@@ -40,8 +43,8 @@ use rules::{Change, Rules};
 use skiff_kit::Drain;
 use skiff_kit::clock::Clock;
 use skiff_kit::random::SharedRandom;
-use skiff_ports::buses::{BusError, BusStats, NewDelivery, Tail, Targets};
-use skiff_types::{BusEvent, EventRuleSpec, Namespace};
+use skiff_ports::buses::{BusCounts, BusError, BusStats, NewDelivery, RuleChanges, Tail, Targets};
+use skiff_types::{BusEvent, EventRuleSpec, Namespace, QualifiedName};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
 use tails::Tails;
@@ -188,6 +191,18 @@ impl skiff_ports::buses::Buses for Buses {
         // Patterns are compiled while others go on.
         let change = Change::between(&present, rules);
         let mut rules = self.inner.rules.write().expect(RULES_HELD);
+        self.inner.with(|known| {
+            known.change_rules(&mut rules, change);
+            known.sweep(&rules);
+        });
+    }
+
+    fn change_rules(&self, changes: RuleChanges) {
+        let _alone = self.inner.changing.lock().expect("nobody panics while changing the rules");
+        let present = self.inner.rules.read().expect(RULES_HELD).specs_of(changes.keys());
+        // Patterns are compiled while others go on.
+        let change = Change::of(&present, changes);
+        let mut rules = self.inner.rules.write().expect(RULES_HELD);
         self.inner.with(|known| known.change_rules(&mut rules, change));
     }
 
@@ -206,12 +221,21 @@ impl skiff_ports::buses::Buses for Buses {
         self.inner.take_in(offers, Sender::Outside).await
     }
 
+    fn settle_deliveries(&self, open: Vec<(QualifiedName, Arc<str>)>) {
+        let open = open.iter().map(|(schedule, id)| intake::schedule_key(schedule, id)).collect();
+        self.inner.with(|known| known.unsettled.keep(&open));
+    }
+
     fn tail(&self, namespace: &Namespace) -> Tail {
         self.inner.tails.tail(namespace)
     }
 
     fn stats(&self) -> BusStats {
         self.inner.with(|known| known.stats())
+    }
+
+    fn take_counts(&self) -> BusCounts {
+        self.inner.with(|known| std::mem::take(&mut known.counted))
     }
 }
 
@@ -265,6 +289,7 @@ impl Inner {
 fn storage(error: LogError) -> BusError {
     match error {
         LogError::Full => BusError::DiskFull,
+        LogError::Busy => BusError::DiskBusy,
         other => BusError::Storage(Box::new(other)),
     }
 }

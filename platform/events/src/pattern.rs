@@ -3,6 +3,9 @@
 //! A [`Pattern`] is parsed once; [`Parsed`] is an event as patterns see it; a [`Matcher`] finds the patterns that take an
 //! event among thousands. Deliberately not here: what follows from it.
 //!
+//! What an event costs does not grow with the values in a pattern; what is left (wildcards, thousands of rules that all ask what is
+//! in one long array) has a bound, [`Pattern::STEPS_MAX`], and an event beyond it is refused, never matched wrong.
+//!
 //! What always holds: numbers are compared as the decimals that they are written as, however long (300 is 3e2 is 300.0); what
 //! a pattern asks of the fields of one array's objects, one object has, all of it; [`Matcher::matching`] gives what
 //! [`Pattern::takes`] gives.
@@ -21,8 +24,10 @@ mod fields;
 mod index;
 mod matcher;
 mod prefixes;
+mod value_set;
 mod values;
 mod wildcard;
+mod work;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +38,8 @@ pub use fields::Parsed;
 pub use matcher::Matcher;
 use skiff_types::EventRuleSpec;
 use std::sync::Arc;
+pub use work::TooMuchWork;
+use work::Work;
 
 /// An event pattern: says of an event whether it takes it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -46,6 +53,9 @@ impl Pattern {
     pub const ALTERNATIVES_MAX: usize = 1_000;
     /// Fields of all these alternatives together.
     pub const FIELDS_MAX: usize = 50_000;
+    /// Steps that are taken to tell which patterns of one bus take one event: looks at a field in one object, comparisons with a
+    /// value, of which long texts take more. As many take a fraction of a second.
+    pub const STEPS_MAX: u64 = 10_000_000;
 
     /// Reads a pattern: JSON of at most [`EventRuleSpec::PATTERN_BYTES_MAX`].
     ///
@@ -57,13 +67,27 @@ impl Pattern {
     }
 
     /// Whether it takes an event, given as JSON in EventBridge's envelope. What is no JSON object is taken by none.
-    pub fn matches(&self, event: &str) -> bool {
-        Parsed::parse(event).is_ok_and(|event| self.takes(&event))
+    ///
+    /// # Errors
+    ///
+    /// As [`Pattern::takes`].
+    pub fn matches(&self, event: &str) -> Result<bool, TooMuchWork> {
+        Parsed::parse(event).map_or(Ok(false), |event| self.takes(&event))
     }
 
     /// Whether it takes an event.
-    pub fn takes(&self, event: &Parsed) -> bool {
-        self.clauses.iter().any(|clause| clause.takes(event))
+    ///
+    /// # Errors
+    ///
+    /// [`TooMuchWork`] where more than [`Pattern::STEPS_MAX`] would tell.
+    pub fn takes(&self, event: &Parsed) -> Result<bool, TooMuchWork> {
+        let work = Work::new(Self::STEPS_MAX);
+        for clause in &*self.clauses {
+            if clause.takes(event, &work)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

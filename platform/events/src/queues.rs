@@ -15,6 +15,7 @@
 mod bury;
 mod deduplication;
 mod engine;
+mod giving_back;
 mod groups;
 mod moving;
 mod queue;
@@ -37,7 +38,8 @@ use skiff_kit::clock::Clock;
 use skiff_kit::random::Random;
 use skiff_ports::catalog::QueueRef;
 use skiff_ports::queues::{
-    Message, MessageError, NewMessage, QueueFailure, QueueStats, Queues as QueuesPort, Receipt, Sent,
+    Message, MessageError, NewMessage, QueueFailure, QueueStats, Queues as QueuesPort, Receipt, RedriveTo,
+    Redriven, Sent,
 };
 use skiff_types::ResourceId;
 use std::path::PathBuf;
@@ -156,6 +158,14 @@ impl QueuesPort for Queues {
         self.engine.change_visibility(queue, &changes)
     }
 
+    async fn give_back(
+        &self,
+        queue: &QueueRef,
+        messages: Vec<(Receipt, Duration)>,
+    ) -> Result<Vec<Result<(), MessageError>>, QueueFailure> {
+        self.engine.give_back(queue, &messages).await
+    }
+
     async fn bury(
         &self,
         queue: &QueueRef,
@@ -168,7 +178,7 @@ impl QueuesPort for Queues {
         self.engine.purge(queue).await
     }
 
-    async fn redrive(&self, from: &QueueRef, to: Option<&QueueRef>, max: u64) -> Result<u64, QueueFailure> {
+    async fn redrive(&self, from: &QueueRef, to: RedriveTo<'_>, max: u64) -> Result<Redriven, QueueFailure> {
         self.engine.redrive(from, to, max).await
     }
 

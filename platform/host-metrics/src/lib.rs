@@ -4,14 +4,14 @@
 //! It checks what a guest says, and adds whose it is. It deliberately neither gathers nor bounds what comes: the sink does.
 //!
 //! What always holds: each value carries the service of the task that put it, or the family where no service runs it, which no
-//! guest can say otherwise; a guest waits for nobody; and what goes on to the sink is never counted as its guest's heap, since
+//! guest can say otherwise; none is under a name that says what Skiff itself measures of a queue or a rule; a guest waits for nobody; and what goes on to the sink is never counted as its guest's heap, since
 //! values of several guests lie in one place ([`skiff_sandbox::apart`]).
 
 use bindings::custom::{self, Error};
 use send_wrapper::SendWrapper;
 use skiff_ports::metrics::{GuestValue, MetricSink, TooManyPoints};
 use skiff_sandbox::{Capability, Guest, Outgoing, SandboxState, apart};
-use skiff_types::{Dimensions, MetricName, Name, TaskId, WasiGeneration};
+use skiff_types::{Dimensions, MetricName, Name, TaskId, WasiGeneration, own_dimension};
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
 use std::mem;
@@ -53,7 +53,7 @@ impl Capability for HostMetrics {
     }
 
     fn context(&self, guest: Guest) -> Box<dyn Any + Send> {
-        Box::new(Context { guest, sink: self.sink.clone(), is_told: false })
+        Box::new(Context { guest, sink: self.sink.clone(), is_told: false, is_told_of_names: false })
     }
 
     fn outgoing(&self) -> Option<&dyn Outgoing> {
@@ -77,14 +77,21 @@ struct Context {
     sink: SendWrapper<Rc<dyn MetricSink>>,
     /// Whether the task's logs say already that this sandbox puts too much.
     is_told: bool,
+    /// Likewise that it puts what is not its own to say.
+    is_told_of_names: bool,
 }
 
 impl custom::Host for Context {
     fn put(&mut self, metric: String, dimensions: Vec<(String, String)>, value: f64) -> Result<(), Error> {
+        let mut own = None;
         let put = || {
             let source = (&self.guest.owner().name, self.guest.in_service());
             let metric: MetricName = metric.parse().map_err(|_| Error::InvalidMetric)?;
             let dimensions = with_source(&dimensions, source).ok_or(Error::InvalidDimensions)?;
+            own = own_dimension(&metric, &dimensions);
+            if own.is_some() {
+                return Err(Error::InvalidMetric);
+            }
             if !value.is_finite() {
                 return Err(Error::InvalidValue);
             }
@@ -93,10 +100,18 @@ impl custom::Host for Context {
             self.sink.put(self.guest.task(), put).map_err(|TooManyPoints| Error::TooMany)
         };
         let result = apart(put);
+        if let Some(dimension) = own
+            && !mem::replace(&mut self.is_told_of_names, true)
+        {
+            self.guest.remark(&format!(
+                "a value of the metric {metric} was refused: with the dimension {dimension} it is what Skiff itself measures; \
+                 take another name"
+            ));
+        }
         if result == Err(Error::TooMany) && !mem::replace(&mut self.is_told, true) {
             self.guest.remark(&format!(
-                "a value of the metric {metric} was dropped: values of too many series come at once; use fewer \
-                 names and values of dimensions"
+                "a value of the metric {metric} was dropped: values of too many series come at once, or values too far \
+                 apart; use fewer names and values of dimensions"
             ));
         }
         result

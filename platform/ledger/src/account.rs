@@ -1,7 +1,7 @@
 //! What a row is made of: counters that only grow, and gauges that go up and down.
 
 use crate::HistogramTotals;
-use crate::layout::{StatusClass, TaskRow};
+use crate::rows::{StatusClass, TaskRow};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
 /// A number that only grows.

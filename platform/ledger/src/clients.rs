@@ -237,12 +237,8 @@ impl Sip {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::tests::ledger;
     use std::collections::HashSet;
-
-    fn ledger() -> (Ledger, Ledger) {
-        let (mine, fd) = Ledger::create(2).unwrap();
-        (mine, Ledger::open(fd).unwrap())
-    }
 
     fn client(number: u32) -> IpAddr {
         IpAddr::from(number.to_be_bytes())

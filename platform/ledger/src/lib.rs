@@ -20,10 +20,12 @@ mod histogram;
 mod layout;
 mod memory;
 mod meters;
+mod rows;
 
 pub use account::{Counter, Gauge, Totals};
 pub use clients::{CLIENT_CELLS, ClientCell};
 pub use histogram::{BUCKETS_US, Histogram, HistogramTotals};
-pub use layout::{Ledger, LedgerError, SLOTS, Slot, StatusClass, TaskRow, TaskSlot, WORKERS_MAX, WorkerRow};
+pub use layout::{Ledger, LedgerError, SLOTS, Slot, TaskSlot, WORKERS_MAX};
 pub use memory::{HeldMemory, MemoryClaim, now_ms};
 pub use meters::{METERS, Meter, MeterRow, MeterSlot, MeterTotals, TargetState};
+pub use rows::{StatusClass, TaskRow, WorkerRow};

@@ -9,7 +9,8 @@
 
 use crate::account::{Counter, Gauge};
 use crate::histogram::{Histogram, HistogramTotals};
-use crate::layout::{Ledger, StatusClass};
+use crate::layout::Ledger;
+use crate::rows::StatusClass;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
@@ -274,11 +275,7 @@ fn add_responses(totals: &mut [u64; StatusClass::COUNT], more: impl IntoIterator
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn ledger() -> (Ledger, Ledger) {
-        let (mine, fd) = Ledger::create(2).unwrap();
-        (mine, Ledger::open(fd).unwrap())
-    }
+    use crate::layout::tests::ledger;
 
     #[test]
     fn what_one_process_counts_another_reads() {

@@ -2,31 +2,68 @@
 //!
 //! It deliberately judges nothing but whether this worker runs the task that it asks for: what the task may is judged by who
 //! answers ([`GuestCalls`]). What always holds: what a worker's guests have open ends with it; calls that are under way, and what
-//! their answers may hold, are within [`ROOM_KIB`] for each worker, and while there is no room its socket is not read.
+//! their answers may hold, are within [`ROOM_KIB`] for each worker, and while there is no room its socket is not read; and those of
+//! one task are within [`TASK_ROOM_KIB`], so that none has the room to itself. The worker has what would be more wait in its guests:
+//! what comes all the same is refused.
 
 use crate::node::Shared;
-use crate::wire::{RequestId, call_frame, call_frames, read_call};
-use bytes::Bytes;
-use skiff_ports::guest_calls::{
-    GuestAnswer, GuestCall, GuestCallError, GuestCalls, GuestSession, PIECE_BYTES_MAX,
+use crate::wire::{
+    CALL_KIB_MIN, ROOM_KIB, RequestId, TASK_ROOM_KIB, call_frame, call_frames, read_call, room_kib,
 };
-use skiff_ports::tables::{ITEM_VALUE_BYTES_MAX, ITEMS_BYTES_MAX, ITEMS_MAX};
+use bytes::Bytes;
+use skiff_ports::guest_calls::{GuestAnswer, GuestCall, GuestCallError, GuestCalls, GuestSession};
 use skiff_types::TaskId;
+use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-/// What calls of one worker may hold at once, with their answers, in KiB.
-const ROOM_KIB: u32 = 256 << 10;
-/// What each call counts for at least, in KiB: so there are 16,384 at once at most.
-const CALL_KIB_MIN: u32 = 16;
-
 /// What a call comes to.
 type Answered = Result<GuestAnswer, GuestCallError>;
 /// An answer as a frame, and the room that its call had.
-type Outgoing = (Bytes, OwnedSemaphorePermit);
+type Outgoing = (Bytes, Room);
+
+/// The room that a call has until its answer is on its way; given back when dropped.
+struct Room {
+    _of_all: OwnedSemaphorePermit,
+    _of_task: Option<Share>,
+}
+
+/// What calls of each task hold, in KiB; nothing of a task that has none.
+#[derive(Default)]
+struct Shares(Mutex<HashMap<TaskId, u32>>);
+
+impl Shares {
+    /// So much of a task's share, if that has it.
+    fn take(self: &Arc<Self>, task: TaskId, kib: u32) -> Option<Share> {
+        let mut shares = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = shares.get(&task).copied().unwrap_or_default();
+        let with_it = held.checked_add(kib).filter(|with_it| *with_it <= TASK_ROOM_KIB)?;
+        shares.insert(task, with_it);
+        Some(Share { shares: self.clone(), task, kib })
+    }
+}
+
+/// What one call has of its task's share; given back when dropped.
+struct Share {
+    shares: Arc<Shares>,
+    task: TaskId,
+    kib: u32,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut shares = self.shares.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = shares.get_mut(&self.task) {
+            *held -= self.kib;
+            if *held == 0 {
+                shares.remove(&self.task);
+            }
+        }
+    }
+}
 
 /// Who answers guests' calls: known soon after the node is.
 #[derive(Default)]
@@ -65,26 +102,35 @@ async fn serve(
 ) -> io::Result<()> {
     let (mut reader, mut writer) = call_frames(stream);
     let (answers, mut outbox) = mpsc::unbounded_channel::<Outgoing>();
-    let room = Arc::new(Semaphore::new(ROOM_KIB as usize));
+    let (room, shares) = (Arc::new(Semaphore::new(ROOM_KIB as usize)), Arc::<Shares>::default());
     let reading = async {
         // Those that are under way end with this.
         let mut working = JoinSet::new();
         while let Some((id, payload)) = reader.next().await? {
             while working.try_join_next().is_some() {}
             let (task, call): (TaskId, GuestCall) = read_call(&payload)?;
-            let permit = room.clone().acquire_many_owned(kib(payload.len(), &call)).await;
-            let permit = permit.map_err(io::Error::other)?;
+            let kib = room_kib(payload.len(), &call);
+            // What is to end may be of a task that has ended, or that has no room for more.
+            let is_to_end = matches!(call, GuestCall::Stop(_));
+            let share = if is_to_end { None } else { shares.take(task, kib) };
+            let refusal = match &share {
+                None if !is_to_end => Some(too_much()),
+                _ if !is_to_end && !runs(task) => Some(not_here()),
+                _ => None,
+            };
+            // Of what is refused no more is kept than why.
+            let kib = if refusal.is_some() { CALL_KIB_MIN } else { kib };
+            let of_all = room.clone().acquire_many_owned(kib).await.map_err(io::Error::other)?;
+            let held = Room { _of_all: of_all, _of_task: share };
             drop(payload);
-            // What is to end may be of a task that has ended.
-            if !matches!(call, GuestCall::Stop(_)) && !runs(task) {
-                let gone = GuestCallError::Failed("the task does not run here, or not any more".to_owned());
-                let _ = answers.send((framed(id, &Err(gone)), permit));
+            if let Some(refusal) = refusal {
+                let _ = answers.send((framed(id, &Err(refusal)), held));
                 continue;
             }
             let (answering, answers) = (session.call(task, call), answers.clone());
             working.spawn(async move {
                 let answered = answering.await;
-                let _ = answers.send((framed(id, &answered), permit));
+                let _ = answers.send((framed(id, &answered), held));
             });
         }
         std::future::pending::<io::Result<()>>().await
@@ -103,41 +149,23 @@ async fn serve(
     }
 }
 
+fn not_here() -> GuestCallError {
+    GuestCallError::Failed("the task does not run here, or not any more".to_owned())
+}
+
+fn too_much() -> GuestCallError {
+    GuestCallError::Busy(format!(
+        "calls of the task that are under way may hold {} MiB together with their answers: make fewer at once",
+        TASK_ROOM_KIB >> 10
+    ))
+}
+
 /// An answer as a frame; one that is too large for that is a failure.
 fn framed(id: RequestId, answered: &Answered) -> Bytes {
     call_frame(id, answered).unwrap_or_else(|error| {
         let failed: Answered = Err(GuestCallError::Failed(error.to_string()));
         call_frame(id, &failed).expect("a sentence is no large answer")
     })
-}
-
-/// What a call of so many bytes may hold with its answer, in KiB.
-fn kib(bytes: usize, call: &GuestCall) -> u32 {
-    let answer_bytes = match call {
-        GuestCall::Get { keys, .. } => {
-            (keys.len().min(ITEMS_MAX) * ITEM_VALUE_BYTES_MAX).min(ITEMS_BYTES_MAX)
-        }
-        GuestCall::Keys { .. } | GuestCall::Scan { .. } | GuestCall::List { .. } => ITEMS_BYTES_MAX,
-        GuestCall::Read { .. } | GuestCall::ReadMore(_) => PIECE_BYTES_MAX,
-        GuestCall::OpenTable(_)
-        | GuestCall::Write { .. }
-        | GuestCall::Increment { .. }
-        | GuestCall::Bucket(_)
-        | GuestCall::CreateBucket(_)
-        | GuestCall::RemoveBucket(_)
-        | GuestCall::Head { .. }
-        | GuestCall::Put { .. }
-        | GuestCall::PutMore(..)
-        | GuestCall::PutEnd(_)
-        | GuestCall::Stop(_)
-        | GuestCall::Delete { .. }
-        | GuestCall::Clear(_)
-        | GuestCall::Copy { .. }
-        | GuestCall::Send { .. }
-        | GuestCall::PutEvents { .. } => 0,
-    };
-    let kib = u32::try_from((bytes + answer_bytes) >> 10).unwrap_or(ROOM_KIB);
-    kib.clamp(CALL_KIB_MIN, ROOM_KIB)
 }
 
 #[cfg(test)]
@@ -239,12 +267,42 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 
+    #[tokio::test]
+    async fn one_task_does_not_have_the_room_to_itself() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let serving = tokio::spawn(async move { serve(&Sums::default(), |_| true, ours).await });
+        let (mut reader, mut writer) = call_frames(theirs);
+        let scan = || GuestCall::Scan {
+            table: "rows".parse().unwrap(),
+            prefix: String::new(),
+            after: None,
+            limit: 1_000,
+        };
+        // None of them is answered, but the one that there is no room for.
+        let fitting = u64::from(TASK_ROOM_KIB / room_kib(0, &scan()));
+        let mut asked: Vec<_> = (0..=fitting).map(|_| (task(1), scan())).collect();
+        asked.extend([(task(1), GuestCall::Stop(9)), (task(2), scan()), (task(2), increment(7))]);
+        let frames: Vec<_> =
+            asked.iter().enumerate().map(|(id, ask)| call_frame(id as u64, ask).unwrap()).collect();
+        let mut frames = frames.into_iter();
+        writer.send(|| frames.next()).await.unwrap();
+        let mut answers = std::collections::BTreeMap::new();
+        for _ in 0..2 {
+            let (id, payload) = reader.next().await.unwrap().unwrap();
+            answers.insert(id, read_call::<Answered>(&payload).unwrap());
+        }
+        assert!(matches!(&answers[&fitting], Err(GuestCallError::Busy(_))), "{answers:?}");
+        assert_eq!(answers[&(fitting + 3)], Ok(GuestAnswer::Sum(7)));
+        serving.abort();
+    }
+
     #[test]
-    fn a_call_counts_for_what_it_may_hold() {
-        assert_eq!(kib(100, &increment(1)), CALL_KIB_MIN);
-        let get = |count| GuestCall::Get { table: "rows".parse().unwrap(), keys: vec![String::new(); count] };
-        assert_eq!(kib(100, &get(1)), 1_024);
-        assert_eq!(kib(100, &get(1_000)), 4 << 10);
-        assert_eq!(kib(1 << 40, &get(1)), ROOM_KIB);
+    fn a_share_is_given_back() {
+        let shares = Arc::<Shares>::default();
+        let all = shares.take(task(1), TASK_ROOM_KIB).unwrap();
+        assert!(shares.take(task(1), 1).is_none() && shares.take(task(2), 1).is_some());
+        drop(all);
+        assert!(shares.0.lock().unwrap().is_empty(), "nothing is kept of who has none");
+        assert!(shares.take(task(1), 1).is_some());
     }
 }

@@ -1,8 +1,9 @@
 //! Values that guests put for metrics of their own, on their way to the control plane: what workers hand over waits here, in
 //! memory alone.
 //!
-//! It deliberately does not look into them. What always holds: no more than [`POINTS_MAX`] points wait; what there is no room for
-//! is dropped and counted, as is what a worker had no room for, and whoever takes the next is told how much that was.
+//! It deliberately does not look into them. What always holds: no more than [`POINTS_MAX`] points wait, and they take no more than
+//! [`BYTES_MAX`]; what there is no room for is dropped and counted, as is what a worker had no room for, and whoever takes the next
+//! is told how much that was.
 
 use skiff_ports::metrics::{GuestMetrics, GuestPoint};
 use std::mem;
@@ -11,24 +12,41 @@ use tokio::sync::Notify;
 
 /// Points that may wait.
 const POINTS_MAX: usize = 32_768;
+/// Bytes that they may take: as many points of a single value, or some 6,000 whose values are as far apart as can be.
+const BYTES_MAX: usize = 16 << 20;
 
 /// Where points wait.
 #[derive(Debug, Default)]
 pub(crate) struct GuestMetricQueue {
-    waiting: Mutex<GuestMetrics>,
+    waiting: Mutex<Waiting>,
     /// Told whenever there are more.
     more: Notify,
+}
+
+/// What waits.
+#[derive(Debug, Default)]
+struct Waiting {
+    metrics: GuestMetrics,
+    /// What the points take.
+    bytes: usize,
 }
 
 impl GuestMetricQueue {
     /// Takes what guests of a worker put, and how many values before these it had no room for.
     pub(crate) fn write(&self, points: Vec<GuestPoint>, dropped: u64) {
         let mut waiting = self.lock();
-        let room = POINTS_MAX - waiting.points.len();
-        let too_many = points.iter().skip(room).map(GuestPoint::count);
+        let Waiting { metrics, bytes } = &mut *waiting;
         // A worker's figures are only what it says.
-        waiting.dropped = too_many.fold(waiting.dropped.saturating_add(dropped), u64::saturating_add);
-        waiting.points.extend(points.into_iter().take(room));
+        metrics.dropped = metrics.dropped.saturating_add(dropped);
+        for point in points {
+            let with_it = *bytes + point.bytes();
+            if metrics.points.len() >= POINTS_MAX || with_it > BYTES_MAX {
+                metrics.dropped = metrics.dropped.saturating_add(point.count());
+                continue;
+            }
+            *bytes = with_it;
+            metrics.points.push(point);
+        }
         drop(waiting);
         self.more.notify_one();
     }
@@ -36,7 +54,7 @@ impl GuestMetricQueue {
     /// All that waits, once there is something. Only one may ask at a time.
     pub(crate) async fn next(&self) -> GuestMetrics {
         loop {
-            let waiting = mem::take(&mut *self.lock());
+            let waiting = mem::take(&mut *self.lock()).metrics;
             if waiting != GuestMetrics::default() {
                 return waiting;
             }
@@ -44,7 +62,7 @@ impl GuestMetricQueue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, GuestMetrics> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -83,5 +101,21 @@ mod tests {
         queue.write(points(3), 5);
         let taken = queue.next().await;
         assert_eq!((taken.points.len(), taken.dropped), (POINTS_MAX, 2 * 3 + 5));
+    }
+
+    #[tokio::test]
+    async fn points_whose_values_are_far_apart_take_more_room() {
+        let queue = GuestMetricQueue::default();
+        let mut spread = Datum::of_value(0.0).unwrap();
+        (-300..=300).for_each(|power| spread.merge(&Datum::of_value(10_f64.powi(power)).unwrap()));
+        let (series, ..) = points(1).remove(0).values().unwrap();
+        let point = GuestPoint::new(series, 1_000, &spread).unwrap();
+        let room = BYTES_MAX / point.bytes();
+        assert!(room < POINTS_MAX / 4, "{room}");
+        queue.write(vec![point; room + 2], 0);
+        let taken = queue.next().await;
+        assert_eq!((taken.points.len(), taken.dropped), (room, 2 * spread.count));
+        queue.write(points(3), 0);
+        assert_eq!(queue.next().await.points.len(), 3, "there is room again");
     }
 }

@@ -5,9 +5,9 @@ use skiff_plan::placement::{self, Nodes, TaskGroup, Wanted};
 use skiff_plan::rules::{Headers, Request, Rules};
 use skiff_plan::{lifecycle, retention, routes, service};
 use skiff_types::{
-    Condition, CpuUnits, DeploymentConfiguration, Group, Health, Kind, MemorySize, Name, Namespace,
-    NodeCapacity, NodeSpec, Overcommit, Placement, QualifiedName, Restart, StopCode, StoppedReason, Task,
-    TaskDefinitionId, TaskId, TaskSize, TaskStatus,
+    Condition, CpuUnits, DeploymentConfiguration, Group, Kind, MemorySize, Name, Namespace, NodeCapacity,
+    NodeSpec, Overcommit, Placement, QualifiedName, Restart, StopCode, StoppedReason, Task, TaskDefinitionId,
+    TaskId, TaskSize, TaskStatus,
 };
 use std::hint::black_box;
 
@@ -19,26 +19,19 @@ fn task(number: u64, status: TaskStatus) -> Task {
     let stopped = status == TaskStatus::Stopped;
     let reason = StoppedReason { code: StopCode::Exited, message: String::new() };
     Task {
-        id: TaskId::from_parts(NOW_MS, random),
-        namespace: Namespace::default(),
-        definition: "hello:1".parse().expect("a definition"),
-        group: Group::Service("hello".parse().expect("a name")),
-        overrides: None,
-        node: None,
-        address: None,
         status,
         stop: stopped.then_some(reason),
-        exit_code: None,
-        health: Health::Unchecked,
-        health_reason: None,
-        restarts: 0,
-        last_stop: None,
-        attempt: 0,
-        created_at_ms: NOW_MS,
         start_after_ms: 0,
         started_at_ms: Some(NOW_MS),
         ready_at_ms: Some(NOW_MS),
         stopped_at_ms: stopped.then_some(NOW_MS + number),
+        ..Task::new(
+            TaskId::from_parts(NOW_MS, random),
+            Namespace::default(),
+            Group::Service("hello".parse().expect("a name")),
+            "hello:1".parse().expect("a definition"),
+            NOW_MS,
+        )
     }
 }
 

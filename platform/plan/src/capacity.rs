@@ -239,6 +239,22 @@ mod tests {
     }
 
     #[test]
+    fn all_that_there_is_room_for_is_granted_and_one_more_is_not() {
+        let sandboxes = |number| {
+            of(LAPTOP, Asked { sandboxes: Some(number), ..Asked::default() })
+                .map(|capacity| capacity.sandboxes)
+        };
+        assert_eq!(sandboxes(13_310).unwrap(), (6_655, Limit::Asked("--sandboxes")));
+        assert!(sandboxes(13_311).is_err());
+        let code = |bytes| {
+            of(LAPTOP, Asked { code_bytes: Some(bytes), ..Asked::default() })
+                .map(|capacity| capacity.code_bytes)
+        };
+        assert_eq!(code(12 * GIB).unwrap(), (6 * GIB, Limit::Asked("--native-code")));
+        assert!(code(12 * GIB + 1).is_err());
+    }
+
+    #[test]
     fn too_much_is_refused_with_what_would_help() {
         let refused = |asked| of(LAPTOP, asked).unwrap_err().to_string();
         assert_eq!(

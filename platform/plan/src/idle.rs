@@ -72,30 +72,19 @@ impl Asleep {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use skiff_types::{Group, Health, Namespace, TaskId, TaskStatus};
+    use skiff_types::{Group, Namespace, TaskId, TaskStatus};
 
     fn task(created_at_ms: u64, status: TaskStatus) -> Task {
         Task {
-            id: TaskId::from_parts(created_at_ms, [1; 10]),
-            namespace: Namespace::default(),
-            definition: "hello:1".parse().unwrap(),
-            group: Group::Service("hello".parse().unwrap()),
-            overrides: None,
-            node: None,
-            address: None,
             status,
-            stop: None,
-            exit_code: None,
-            health: Health::Unchecked,
-            health_reason: None,
-            restarts: 0,
-            last_stop: None,
-            attempt: 0,
-            created_at_ms,
             start_after_ms: 0,
-            started_at_ms: None,
-            ready_at_ms: None,
-            stopped_at_ms: None,
+            ..Task::new(
+                TaskId::from_parts(created_at_ms, [1; 10]),
+                Namespace::default(),
+                Group::Service("hello".parse().unwrap()),
+                "hello:1".parse().unwrap(),
+                created_at_ms,
+            )
         }
     }
 

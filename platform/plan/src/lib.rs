@@ -27,3 +27,6 @@ pub mod shift;
 pub mod target_health;
 pub mod target_use;
 pub mod usage;
+
+#[cfg(test)]
+mod living;

@@ -70,32 +70,23 @@ pub fn needed(
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use skiff_types::{Group, Health, StopCode, StoppedReason};
+    use skiff_types::{Group, StopCode, StoppedReason};
 
     fn stopped(number: usize, stopped_at_ms: u64) -> Task {
         let mut random = [0; 10];
         random[2..].copy_from_slice(&(number as u64).to_be_bytes());
         Task {
-            id: TaskId::from_parts(stopped_at_ms, random),
-            namespace: Namespace::default(),
-            definition: "hello:1".parse().unwrap(),
-            group: Group::Service("hello".parse().unwrap()),
-            overrides: None,
-            node: None,
-            address: None,
             status: TaskStatus::Stopped,
             stop: Some(StoppedReason { code: StopCode::Exited, message: String::new() }),
             exit_code: Some(0),
-            health: Health::Unchecked,
-            health_reason: None,
-            restarts: 0,
-            last_stop: None,
-            attempt: 0,
-            created_at_ms: 0,
-            start_after_ms: 0,
-            started_at_ms: None,
-            ready_at_ms: None,
             stopped_at_ms: Some(stopped_at_ms),
+            ..Task::new(
+                TaskId::from_parts(stopped_at_ms, random),
+                Namespace::default(),
+                Group::Service("hello".parse().unwrap()),
+                "hello:1".parse().unwrap(),
+                0,
+            )
         }
     }
 

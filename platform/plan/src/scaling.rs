@@ -253,9 +253,9 @@ fn remember(memory: &mut Memory, casts: &[(&Policy, Cast)], observed: &Observed,
     }
 }
 
-/// Whether a count lies between two others, so that who wanted the last one got a part of it.
+/// Whether a count that is neither of two others lies between them, so that who wanted the last one got a part of it.
 fn is_on_the_way(from: u32, at: u32, to: u32) -> bool {
-    (from < at && at < to) || (to < at && at < from)
+    from.cmp(&at) == at.cmp(&to)
 }
 
 /// When a cooldown ends that began with this activity; none if it has ended, or never began.

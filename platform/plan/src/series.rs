@@ -3,7 +3,7 @@
 //! It deliberately does not measure, and knows no disk: points come in by their time, and go out by periods.
 //!
 //! What always holds: what a period is said to have had is what one datum of all its values says; a ring has a point for a
-//! second at most, so that its size is bounded by the time it keeps.
+//! second at most, so that its size is bounded by the time it keeps, and knows its size, so that who keeps many can bound them all.
 
 use skiff_types::{Datum, Resolution, Statistic};
 use std::borrow::Cow;
@@ -21,6 +21,15 @@ pub const SERIES_MAX: usize = 10_000;
 pub const SERIES_OF_SOURCE_MAX: usize = 200;
 /// The most of them that guests of one namespace put, however many services there are in it.
 pub const SERIES_OF_GUESTS_MAX: usize = 2_000;
+/// The most bytes in memory that the seconds of custom series take, all together.
+pub const BYTES_MAX: usize = 256 << 20;
+/// The most of them that those of one namespace take which somebody puts by the API.
+pub const BYTES_OF_NAMESPACE_MAX: usize = BYTES_MAX / 2;
+/// The most of them that those take which guests of one namespace put, however many services there are in it.
+pub const BYTES_OF_GUESTS_MAX: usize = 64 << 20;
+/// The most of them that those take which guests of one service, or of one family, put: more than [`SERIES_OF_SOURCE_MAX`] series
+/// of a value a second do, or six of which every second has as many different values as a sketch tells apart.
+pub const BYTES_OF_SOURCE_MAX: usize = 16 << 20;
 /// The most periods of one answer: as many as there are minutes.
 pub const PERIODS_MAX: u64 = MINUTES_KEPT_MS / Resolution::Minute.span_ms();
 
@@ -40,6 +49,8 @@ pub fn kept_from_ms(resolution: Resolution, now_ms: u64) -> u64 {
 #[derive(Debug, Clone, Default)]
 pub struct Ring {
     runs: VecDeque<Run>,
+    /// What the runs take.
+    bytes: usize,
 }
 
 /// Seconds on end, all with the same values.
@@ -64,6 +75,16 @@ impl Ring {
     /// Whether it has no point.
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty()
+    }
+
+    /// Bytes that its points take in memory.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes that values of a second take at most where there are none yet of that second.
+    pub fn bytes_of(datum: &Datum) -> usize {
+        size_of::<Run>() + Point::bytes_of(datum)
     }
 
     /// Takes values in that came in the second `at_s`, counted from 1970, beside those that it has of it.
@@ -105,7 +126,7 @@ impl Ring {
     /// Forgets the points of the seconds before `before_s`.
     pub fn forget_before(&mut self, before_s: u64) {
         while self.runs.front().is_some_and(|run| run.end_s() <= before_s) {
-            self.runs.pop_front();
+            self.bytes -= self.runs.pop_front().map_or(0, |run| run.bytes());
         }
         if let Some(run) = self.runs.front_mut().filter(|run| run.start_s < before_s) {
             run.length_s = run.end_s() - before_s;
@@ -120,7 +141,7 @@ impl Ring {
     /// Forgets the points of the seconds from `from_s` on.
     pub fn forget_from(&mut self, from_s: u64) {
         while self.runs.back().is_some_and(|run| run.start_s >= from_s) {
-            self.runs.pop_back();
+            self.bytes -= self.runs.pop_back().map_or(0, |run| run.bytes());
         }
         if let Some(run) = self.runs.back_mut().filter(|run| run.end_s() > from_s) {
             run.length_s = from_s - run.start_s;
@@ -133,13 +154,19 @@ impl Ring {
         let before = index.checked_sub(1).and_then(|before| self.runs.get_mut(before));
         match before {
             Some(before) if before.end_s() == at_s && before.point.is_same(&point) => before.length_s += 1,
-            _ => self.runs.insert(index, Run { start_s: at_s, length_s: 1, point }),
+            _ => self.put(index, Run { start_s: at_s, length_s: 1, point }),
         }
+    }
+
+    fn put(&mut self, index: usize, run: Run) {
+        self.bytes += run.bytes();
+        self.runs.insert(index, run);
     }
 
     /// Adds to the point of a second within the run at `index`, which is cut around it.
     fn merge(&mut self, index: usize, at_s: u64, datum: &Datum) {
         let run = self.runs.remove(index).expect("it was found");
+        self.bytes -= run.bytes();
         let mut values = run.point.datum().into_owned();
         values.merge(datum);
         let parts = [
@@ -149,7 +176,7 @@ impl Ring {
         ];
         let parts = parts.into_iter().filter(|(_, length_s, _)| *length_s > 0);
         for (place, (start_s, length_s, point)) in parts.enumerate() {
-            self.runs.insert(index + place, Run { start_s, length_s, point });
+            self.put(index + place, Run { start_s, length_s, point });
         }
     }
 }
@@ -159,14 +186,28 @@ impl Run {
     fn end_s(&self) -> u64 {
         self.start_s + self.length_s
     }
+
+    /// Bytes that it takes in memory.
+    fn bytes(&self) -> usize {
+        match &self.point {
+            Point::One(_) => size_of::<Self>(),
+            Point::Many(datum) => size_of::<Self>() + datum.bytes(),
+        }
+    }
 }
 
 impl Point {
     fn of(datum: &Datum) -> Self {
         match datum.count {
             1 => Self::One(datum.sum),
+            // What is cloned has no room for more, which a second that is over does not need.
             _ => Self::Many(Box::new(datum.clone())),
         }
+    }
+
+    /// Bytes that one of it takes beside its run.
+    fn bytes_of(datum: &Datum) -> usize {
+        if datum.count == 1 { 0 } else { datum.bytes() }
     }
 
     fn datum(&self) -> Cow<'_, Datum> {

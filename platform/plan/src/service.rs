@@ -283,11 +283,11 @@ impl Judge<'_> {
         self.stop_replaced(leaving, actions);
         self.start(self.wanted.definition, missing.min(room), all, actions);
 
-        let is_done = missing == 0 && staying.is_empty();
         let is_under_way = spared > 0
             || !current.iter().all(|task| self.use_of(task) == Use::Proven)
             || !staying.iter().all(|task| task.is_ready());
-        (actions.is_empty() && !is_done && !is_under_way).then(|| self.stuck())
+        // Where none of another revision stays, there is room for all that is missing.
+        (actions.is_empty() && !staying.is_empty() && !is_under_way).then(|| self.stuck())
     }
 
     /// The tasks of older revisions that go, and those that stay since fewer than the least would serve without them.

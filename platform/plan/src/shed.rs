@@ -248,6 +248,36 @@ mod tests {
     }
 
     #[test]
+    fn calm_lasts_until_a_wait_above_half_of_the_target() {
+        let mut shedding = Shedding::new(TARGET_NS);
+        shedding.waited(1_000 * MS, MS);
+        shedding.waited(1_040 * MS, TARGET_NS / 2);
+        assert_eq!(shedding.calm_since_ns, Some(1_000 * MS));
+        shedding.waited(1_080 * MS, TARGET_NS / 2 + 1);
+        assert_eq!(shedding.calm_since_ns, None);
+        shedding.waited(1_090 * MS, MS);
+        assert_eq!(shedding.calm_since_ns, Some(1_090 * MS), "it begins anew");
+    }
+
+    #[test]
+    fn what_has_added_up_halves_in_calm_and_is_forgotten_once_it_is_little() {
+        let after_a_short_wait = |lasting, calm_since_ns| {
+            let mut shedding =
+                Shedding { lasting, calm_since_ns, told_ns: 990 * MS, ..Shedding::new(TARGET_NS) };
+            shedding.waited(1_000 * MS, MS);
+            (shedding.lasting, shedding.share)
+        };
+        let (much, little) = (0.5, 0.008);
+        let (lasting, share) = after_a_short_wait(much, Some(0));
+        assert!((0.45..0.47).contains(&lasting) && (0.30..0.32).contains(&share), "{lasting} {share}");
+        let (lasting, _) = after_a_short_wait(much, None);
+        assert!((0.49..0.50).contains(&lasting), "it is not calm for long enough: {lasting}");
+        assert_eq!(after_a_short_wait(little, Some(0)), (0.0, 0.0));
+        let (lasting, share) = after_a_short_wait(little, None);
+        assert!(lasting > 0.0 && share == 0.0, "{lasting} {share}");
+    }
+
+    #[test]
     fn one_long_wait_is_no_queue() {
         let mut shedding = Shedding::new(TARGET_NS);
         shedding.waited(1_000 * MS, 900 * MS);

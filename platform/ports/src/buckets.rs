@@ -111,14 +111,25 @@ pub trait Buckets: Send + Sync {
         max: u32,
     ) -> Result<(Vec<UploadInfo>, bool), BucketError>;
 
-    /// The oldest events that nobody took, in the order of their writes; waits for one.
-    async fn events(&self, max: usize) -> Result<Vec<(u64, ObjectEvent)>, BucketError>;
+    /// The oldest events that were not forgotten and have a number behind `after`, in the order of their writes; waits for one.
+    async fn events(&self, after: u64, max: usize) -> Result<Vec<(u64, ObjectEvent)>, BucketError>;
 
-    /// These events are safe elsewhere: all up to this number.
-    async fn forget_events(&self, up_to: u64) -> Result<(), BucketError>;
+    /// The events of these numbers are safe elsewhere.
+    async fn forget_events(&self, numbers: Vec<u64>) -> Result<(), BucketError>;
 
     /// What a bucket holds.
     async fn stats(&self, bucket: ResourceId) -> Result<BucketStats, BucketError>;
+
+    /// Takes no more writes to a bucket: what is written from then on, begun before or not, is [`BucketError::Removed`]. That it has
+    /// no objects is seen in the same transaction; [`BucketError::NotEmpty`] if it has some, and not `force`. On an error all is as
+    /// before.
+    ///
+    /// It is the first half of a removal: once this is done, whoever asked removes the bucket from the catalog, or else has it take
+    /// writes again. A process that starts knows of no closed bucket, since nothing of before is under way in it.
+    async fn close_bucket(&self, bucket: ResourceId, force: bool) -> Result<(), BucketError>;
+
+    /// Has a bucket that was closed take writes again: it is not removed after all.
+    fn reopen_bucket(&self, bucket: ResourceId);
 
     /// Forgets all that a bucket holds, uploads included, without events.
     async fn drop_bucket(&self, bucket: ResourceId) -> Result<(), BucketError>;
@@ -315,6 +326,15 @@ pub enum BucketError {
     /// There is no such upload.
     #[error("there is no upload {0}: it was completed or given up, or never begun")]
     NoUpload(String),
+    /// The bucket has objects, so it is not removed.
+    #[error("the bucket has {objects} objects")]
+    NotEmpty {
+        /// How many.
+        objects: u64,
+    },
+    /// The bucket is removed, or about to be.
+    #[error("the bucket is removed, or about to be: nothing is written to it any more")]
+    Removed,
     /// An object is not as it was expected.
     #[error("the object is not as the call expects it")]
     Precondition,

@@ -6,6 +6,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use skiff_types::{BusEvent, EventRuleSpec, EventTarget, Namespace, QualifiedName};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Takes events in, and sees to it that they are delivered.
@@ -15,29 +16,54 @@ pub trait Buses: Send + Sync {
     /// the target that they had, but are given up, without a dead letter, once their rule or target is not among these.
     fn set_rules(&self, rules: Vec<Arc<EventRuleSpec>>);
 
-    /// Takes events in. When it returns they are on the drive with all that follows from them. One whose `namespace`, `bus`,
-    /// `source` and `id` are those of one that came within the last five minutes is taken for the same, and leads to nothing
-    /// more.
+    /// These rules are so from now on, or gone; all others stay as they are. Costs what it changes, however many there are. Of
+    /// deliveries that are on their way, as [`Buses::set_rules`].
+    fn change_rules(&self, changes: RuleChanges);
+
+    /// Takes events in, all or none, a crash at any moment included. When it returns they are on the drive with all that follows
+    /// from them. One that would take too many steps to match is refused (`skiff_events::pattern::Pattern::STEPS_MAX`). One whose
+    /// `namespace`, `bus`, `source` and `id` are those of one that came within the last five minutes is taken for the same, and
+    /// leads to nothing more.
     async fn put(&self, events: Vec<BusEvent>) -> Result<(), BusError>;
 
     /// Takes an event in that a delivery puts on another bus, likewise. It is taken in where others would be refused since too many
     /// deliveries wait, within a bound: the one that puts it is one of those, and would wait for itself.
     async fn pass_on(&self, event: BusEvent) -> Result<(), BusError>;
 
-    /// Takes what is due by schedules in, likewise.
+    /// Takes what is due by schedules in, likewise. What was taken in is known until [`Buses::settle_deliveries`] leaves it out,
+    /// over restarts too and whatever the clock does: until then it leads to nothing more, however often it is put.
     async fn put_deliveries(&self, deliveries: Vec<NewDelivery>) -> Result<(), BusError>;
+
+    /// Of what was put by [`Buses::put_deliveries`] and by who was here before a restart, these alone (schedules, and ids) may be put
+    /// again: that the others were, is noted.
+    fn settle_deliveries(&self, open: Vec<(QualifiedName, Arc<str>)>);
 
     /// Events of a bus (or of all of a namespace), as they come from now on. Who is too slow misses some, and is told how many.
     fn tail(&self, namespace: &Namespace) -> Tail;
 
     /// What was and is being done.
     fn stats(&self) -> BusStats;
+
+    /// What was counted by bus and by rule since this was called last.
+    fn take_counts(&self) -> BusCounts;
+}
+
+/// Rules that are to be so, or not to be there.
+pub type RuleChanges = BTreeMap<QualifiedName, Option<Arc<EventRuleSpec>>>;
+
+/// What came to buses and to rules; none of those to which nothing came.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BusCounts {
+    /// Events that were put, by bus.
+    pub put: BTreeMap<QualifiedName, u64>,
+    /// Events that a rule took, by rule.
+    pub matched: BTreeMap<QualifiedName, u64>,
 }
 
 /// Something that is due, and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDelivery {
-    /// Tells it from all others, the same each time it is put: within five minutes it is taken once.
+    /// Tells it from all others, the same each time it is put: it is taken once.
     pub id: Arc<str>,
     /// The schedule.
     pub origin: QualifiedName,
@@ -82,6 +108,9 @@ pub enum BusError {
     /// So many deliveries wait that no more events are taken in.
     #[error("{0} deliveries wait already: targets don't keep up; try again later")]
     Busy(u64),
+    /// More waits to be written to the disk than may.
+    #[error("more waits to be written to the disk than may, and nothing was taken in: try again soon")]
+    DiskBusy,
     /// There is no room on the disk.
     #[error("there is no room on the disk; nothing was taken in")]
     DiskFull,

@@ -28,11 +28,20 @@ pub trait Catalog: Send + Sync {
     /// A sentence for people.
     async fn create_bucket(&self, name: &QualifiedName) -> Result<(), String>;
 
-    /// Removes a bucket; its caller has seen that it is empty.
-    ///
-    /// # Errors
-    /// A sentence for people.
-    async fn remove_bucket(&self, name: &QualifiedName) -> Result<(), String>;
+    /// Removes a bucket that has no objects. No write that comes at the same time is acknowledged and lost: either it is there first,
+    /// and the bucket stays, or it is refused.
+    async fn remove_bucket(&self, name: &QualifiedName) -> Result<(), RemoveBucketError>;
+}
+
+/// Why a bucket was not removed: a sentence for people each.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RemoveBucketError {
+    /// It has objects.
+    #[error("{0}")]
+    NotEmpty(String),
+    /// Anything else: there is none, or the platform can't at present.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// A bucket that there is.

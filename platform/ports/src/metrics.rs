@@ -16,8 +16,8 @@ pub trait MetricSink {
     fn put(&self, task: TaskId, put: GuestValue) -> Result<(), TooManyPoints>;
 }
 
-/// The task has put values of so many series within this second that there is no room for one more, or all tasks of the worker
-/// have within this moment.
+/// The task has put values of so many series, or so many different ones, within this second that there is no room for one more, or
+/// all tasks of the worker have within this moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("values of too many series came at once")]
 pub struct TooManyPoints;
@@ -74,6 +74,15 @@ impl GuestPoint {
         self.count
     }
 
+    /// Bytes that it takes in memory, about.
+    pub fn bytes(&self) -> usize {
+        let dimensions = self.dimensions.iter().map(|(name, value)| name.as_str().len() + value.len());
+        size_of::<Self>()
+            + self.metric.as_str().len()
+            + dimensions.sum::<usize>()
+            + self.buckets.len() * size_of::<(i16, u64)>()
+    }
+
     /// Its series, when it came, and the values; none where no values are such.
     pub fn values(self) -> Option<(SeriesId, u64, Datum)> {
         let Self { namespace, metric, dimensions, at_ms, count, sum, min, max, buckets } = self;
@@ -122,6 +131,16 @@ mod tests {
             assert_eq!(point.count(), values.len() as u64);
             assert_eq!(point.values(), Some((series(), 5_000, datum(values))));
         }
+    }
+
+    #[test]
+    fn a_point_takes_no_more_than_its_names_and_a_full_sketch() {
+        let one = GuestPoint::new(series(), 1, &datum(&[1.0])).unwrap();
+        let values: Vec<f64> =
+            (-300..=300).flat_map(|power| [10_f64.powi(power), -(10_f64.powi(power))]).collect();
+        let spread = GuestPoint::new(series(), 1, &datum(&values)).unwrap();
+        assert!((100..400).contains(&one.bytes()), "{} bytes", one.bytes());
+        assert_eq!(spread.bytes(), one.bytes() + Sketch::BUCKETS_MAX * 16);
     }
 
     #[test]

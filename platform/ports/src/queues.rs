@@ -1,5 +1,5 @@
-//! The queues port: durable queues, as SQS's. What was answered is on the drive, but for receives: a message that was received
-//! and not deleted may come again at once after the platform ended.
+//! The queues port: durable queues, as SQS's. What was answered is on the drive, but for receives and changes of visibility: a
+//! message that was received and not deleted may come again at once after the platform ended.
 //!
 //! Which queues there are, and what is said of them, is the catalog's: it comes with each call.
 
@@ -45,6 +45,15 @@ pub trait Queues: Send + Sync {
         changes: Vec<(Receipt, Duration)>,
     ) -> Result<Vec<Result<(), MessageError>>, QueueFailure>;
 
+    /// Gives back messages that were received and that nobody was given: they are in sight again once their time is over, at once
+    /// with zero, and the receive does not count. What was answered is on the drive. On a failure they are given back all the same,
+    /// but the receive may count after the platform was started again.
+    async fn give_back(
+        &self,
+        queue: &QueueRef,
+        messages: Vec<(Receipt, Duration)>,
+    ) -> Result<Vec<Result<(), MessageError>>, QueueFailure>;
+
     /// Moves messages that were received to the dead-letter queue now, as if they had been received too often. Of a queue that
     /// has none they come again when their time out of sight is over. One that is gone already counts as done.
     async fn bury(
@@ -56,8 +65,9 @@ pub trait Queues: Send + Sync {
     /// Forgets all messages; returns how many.
     async fn purge(&self, queue: &QueueRef) -> Result<u64, QueueFailure>;
 
-    /// Moves messages from a dead-letter queue to where each came from, or to `to`; `max` at most. Returns how many.
-    async fn redrive(&self, from: &QueueRef, to: Option<&QueueRef>, max: u64) -> Result<u64, QueueFailure>;
+    /// Moves messages from a dead-letter queue elsewhere, `max` at most. No queue is given more than it may hold: what it has no
+    /// room for stays where it is, and the answer says so. It fails if nothing was moved before the storage failed.
+    async fn redrive(&self, from: &QueueRef, to: RedriveTo<'_>, max: u64) -> Result<Redriven, QueueFailure>;
 
     /// What a queue holds.
     fn stats(&self, queue: &QueueRef) -> QueueStats;
@@ -121,6 +131,26 @@ pub struct Message {
     pub dead_letter_source: Option<ResourceId>,
 }
 
+/// Where dead letters go.
+#[derive(Debug, Clone, Copy)]
+pub enum RedriveTo<'a> {
+    /// All to this queue.
+    Queue(&'a QueueRef),
+    /// Each to where it came from, if that is one of these; others stay.
+    Sources(&'a [QueueRef]),
+}
+
+/// What a redrive moved.
+#[derive(Debug, Default)]
+pub struct Redriven {
+    /// So many messages.
+    pub moved: u64,
+    /// The queues that had no room for all that was to go to them.
+    pub full: Vec<ResourceId>,
+    /// Why it ended before it was through, after it had moved some.
+    pub failure: Option<QueueFailure>,
+}
+
 /// Means one receive of one message. Opaque; made of letters, digits, `-` and `_`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Receipt(pub String);
@@ -172,6 +202,9 @@ pub enum QueueFailure {
     /// The call can't be so.
     #[error("{0}")]
     Invalid(String),
+    /// More waits to be written to the disk than may.
+    #[error("more waits to be written to the disk than may, and nothing was taken in: try again soon")]
+    DiskBusy,
     /// There is no room on the disk.
     #[error("there is no room on the disk; nothing was written")]
     DiskFull,

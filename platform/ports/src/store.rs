@@ -177,6 +177,9 @@ pub enum StoreError {
         /// The newest version this program knows.
         known: u32,
     },
+    /// There is no room on the disk.
+    #[error("there is no room on the disk; nothing was written")]
+    Full,
     /// The storage below failed. Whether the write was done is not known.
     #[error("the store's storage failed")]
     Storage(#[source] Box<dyn std::error::Error + Send + Sync>),

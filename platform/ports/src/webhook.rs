@@ -5,11 +5,12 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use skiff_types::WebhookUrl;
+use std::time::Duration;
 
 /// Posts to addresses.
 #[async_trait]
 pub trait Webhooks: Send + Sync {
-    /// Posts a body of JSON, and waits for the answer within a bound. That it failed does not say that nobody got it.
+    /// Posts a body of JSON, and waits for the answer as long as the post says. That it failed does not say that nobody got it.
     async fn post(&self, post: WebhookPost) -> Result<(), WebhookError>;
 }
 
@@ -22,6 +23,8 @@ pub struct WebhookPost {
     pub id: String,
     /// JSON.
     pub body: Bytes,
+    /// How long it may take, connecting included.
+    pub timeout: Duration,
 }
 
 /// Why a post was not taken. Each has the reason, for people.

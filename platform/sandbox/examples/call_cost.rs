@@ -7,7 +7,8 @@
 mod support;
 
 use skiff_kit::clock;
-use support::{Guest, World, on_one_thread};
+use skiff_testbed::on_one_thread;
+use support::{Guest, World};
 
 fn main() {
     let mut arguments = std::env::args().skip(1);

@@ -16,7 +16,7 @@ use skiff_kit::clock::SystemClock;
 use skiff_kit::random::{SharedRandom, SystemRandom};
 use std::net::TcpListener;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The domain below which a bucket's name may stand in the host of a request, for clients that put it there.
@@ -31,6 +31,8 @@ pub(crate) struct Engines {
     pub(crate) buckets: Arc<Buckets>,
     pub(crate) queues: Arc<Queues>,
     pub(crate) buses: Buses,
+    /// The S3 endpoint, once it answers; never where it is off.
+    pub(crate) s3: Arc<OnceLock<s3::Handle>>,
     drain: Drain,
 }
 
@@ -62,7 +64,7 @@ impl Engines {
             buses::Deps { clock, random: SharedRandom::new(random) },
         )
         .context("the buses can't be used")?;
-        Ok(Self { tables, buckets, queues, buses, drain: Drain::default() })
+        Ok(Self { tables, buckets, queues, buses, s3: Arc::default(), drain: Drain::default() })
     }
 
     /// Begins to deliver events, and to answer by S3 at `listener`, if there is one.
@@ -83,7 +85,9 @@ impl Engines {
                 keys: access,
                 random: Arc::new(SystemRandom),
             };
-            s3::start(config, deps, &self.drain).context("the S3 endpoint can't be started")?;
+            let started = s3::start(config, deps, &self.drain).context("the S3 endpoint can't be started")?;
+            // It is started once.
+            let _ = self.s3.set(started);
         }
         Ok(())
     }

@@ -1,17 +1,21 @@
-//! What `control` asks of the node's meters, answered by the node.
+//! What `control` asks of the node's meters, answered by the node; and what it asks of the S3 endpoint, by that.
 
 use skiff_control::{
-    MeterReading, MeterReadings, Meters, NodeReading, Readings, TaskReading, WorkerReading, WorkerState,
+    MeterReading, MeterReadings, Meters, NodeReading, Readings, S3Reading, S3Requests, TaskReading,
+    WorkerReading, WorkerState,
 };
+use skiff_data::s3;
 use skiff_ledger::Totals;
 use skiff_node::{MeterUsage, Node, ProcessStatus, TaskUsage, WorkerStatus};
 use skiff_types::{Charge, TaskId};
 use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// The node's meters.
 pub(crate) struct NodeMeters {
     pub(crate) node: Node,
+    pub(crate) s3: Arc<OnceLock<s3::Handle>>,
     pub(crate) started: Instant,
 }
 
@@ -63,6 +67,27 @@ impl Meters for NodeMeters {
 
     fn worker_states(&self) -> Vec<WorkerState> {
         self.node.worker_states().into_iter().map(state).collect()
+    }
+
+    fn s3(&self) -> Option<S3Reading> {
+        self.s3.get().map(s3_reading)
+    }
+}
+
+fn s3_reading(endpoint: &s3::Handle) -> S3Reading {
+    let s3::Stats { connections, connections_refused, bytes_in, bytes_out, .. } = endpoint.stats();
+    let requests = endpoint.requests().into_iter().map(|of| S3Requests {
+        operation: of.operation,
+        code_class: of.code_class,
+        count: of.requests,
+    });
+    S3Reading {
+        address: endpoint.address(),
+        connections,
+        connections_refused,
+        requests: requests.collect(),
+        bytes_in,
+        bytes_out,
     }
 }
 

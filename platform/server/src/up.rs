@@ -194,7 +194,7 @@ impl Platform {
                 tables: Arc::new(engines.tables.clone()),
                 queues: engines.queues.clone(),
                 buses: Arc::new(engines.buses.clone()),
-                meters: Arc::new(NodeMeters { node: node.clone(), started }),
+                meters: Arc::new(NodeMeters { node: node.clone(), s3: engines.s3.clone(), started }),
                 clock: Arc::new(SystemClock),
                 random: Arc::new(SystemRandom),
             },

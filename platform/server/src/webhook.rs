@@ -9,13 +9,10 @@ use async_trait::async_trait;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, StatusCode};
 use skiff_ports::webhook::{WebhookError, WebhookPost, Webhooks};
-use std::time::Duration;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use url::Url;
 
-/// How long one post may take, connecting included.
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// Carries what tells a post from all others, as Standard Webhooks has it.
 const ID: &str = "webhook-id";
 
@@ -43,10 +40,10 @@ impl Webhooks for HttpWebhooks {
             (USER_AGENT, HeaderValue::from_static(AGENT)),
             (HeaderName::from_static(ID), id),
         ]);
-        match timeout(TIMEOUT, destination.post(None, headers, &post.body)).await {
+        match timeout(post.timeout, destination.post(None, headers, &post.body)).await {
             Ok(Ok((_, answer))) => outcome(answer.status()),
             Ok(Err(error)) => Err(WebhookError::Failed(chain(&*error))),
-            Err(_) => Err(WebhookError::Failed(format!("no answer within {} s", TIMEOUT.as_secs()))),
+            Err(_) => Err(WebhookError::Failed(format!("no answer within {} s", post.timeout.as_secs()))),
         }
     }
 }
@@ -94,7 +91,8 @@ mod tests {
 
     async fn post(url: &str) -> Result<(), WebhookError> {
         let body = Bytes::from_static(b"{\"a\":1}");
-        HttpWebhooks::new().post(WebhookPost { url: url.parse().unwrap(), id: "07af".to_owned(), body }).await
+        let (url, timeout) = (url.parse().unwrap(), std::time::Duration::from_secs(10));
+        HttpWebhooks::new().post(WebhookPost { url, id: "07af".to_owned(), body, timeout }).await
     }
 
     #[tokio::test]

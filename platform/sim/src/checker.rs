@@ -6,11 +6,14 @@
 //! since it may not have heard of it. What is above the maximum may be so for a moment, too: the end of one task and the start
 //! of another are two writes, which may come to the store in any order.
 
+mod runs;
 mod services;
+mod stream;
 
 use crate::clock::SimClock;
 use crate::options::Seen;
 use crate::trace::Trace;
+use runs::Runs;
 use services::{OfService, Progress};
 use skiff_control::{Recorded, recorded};
 use skiff_plan::rollout::Rollout;
@@ -22,6 +25,7 @@ use skiff_types::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Arguments;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use stream::Stream;
 
 /// For how long after a loss, or after its user said something else, a service is not held to its bounds, in milliseconds.
 const GRACE_MS: u64 = 5_000;
@@ -45,6 +49,12 @@ struct State {
     services: BTreeMap<QualifiedName, OfService>,
     /// What users asked for where that is not what the control plane was told.
     asked: BTreeMap<QualifiedName, DeploymentConfiguration>,
+    /// One-off tasks, whether they are kept still or not.
+    runs: Runs,
+    /// What the stream of events tells of tasks.
+    stream: Stream,
+    /// Messages that a task said it is done with.
+    worked_off: BTreeSet<String>,
     violations: Vec<String>,
     /// Nothing is to be written any more, but by design.
     is_quiet: bool,
@@ -147,6 +157,7 @@ impl Checker {
                 Progress::Unsettled(why) => unsettled.push(format!("{name}: {why}")),
             }
         }
+        unsettled.extend(state.stream.untold());
         unsettled
     }
 
@@ -174,6 +185,7 @@ impl Checker {
                 );
             }
         }
+        self.wrote_what_is_told(&mut state, key, object.as_ref(), now_ms);
         match object {
             None => state.deleted(key),
             Some(None) => {
@@ -235,7 +247,13 @@ impl Checker {
 
     fn wrote_task(&self, state: &mut State, task: Task, now_ms: u64) {
         let before = state.tasks.get(&task.id).cloned();
-        let Group::Service(name) = &task.group else { return };
+        if let Some(wrong) = runs::wrong_life(before.as_ref(), &task) {
+            state.violate(&self.trace, now_ms, format_args!("{} {wrong}", task.id));
+        }
+        let name = match &task.group {
+            Group::Service(name) => name,
+            Group::Family(_) => return self.wrote_run(state, task, now_ms),
+        };
         let name = QualifiedName::new(task.namespace.clone(), name.clone());
         self.trace.note(format_args!(
             "task {} of {name}: {} {:?} {:?}",
@@ -275,6 +293,13 @@ impl Checker {
     }
 
     fn check_address(&self, state: &mut State, task: &Task, now_ms: u64) {
+        // One that begins anew elsewhere has another from now on.
+        let before = state.tasks.get(&task.id).and_then(|before| before.address);
+        if let Some(before) = before.filter(|before| task.address != Some(*before))
+            && state.addresses.get(&before) == Some(&task.id)
+        {
+            state.addresses.remove(&before);
+        }
         let Some(address) = task.address else { return };
         if task.status == TaskStatus::Stopped {
             if state.addresses.get(&address) == Some(&task.id) {

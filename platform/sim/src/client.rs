@@ -38,20 +38,21 @@ impl Client {
     /// Calls an operation of something in the namespace.
     pub(crate) async fn call(&self, operation: Operation, names: &[&str], body: &Value) -> Answer {
         let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
-        self.send(operation, names, body).await
+        self.send(operation, names, "application/json", body).await
     }
 
     /// Pushes an image whose component has these bytes.
     pub(crate) async fn push(&self, image: &str, component: String) -> Answer {
-        self.send(Operation::PushImage, &[image], component.into()).await
+        self.send(Operation::PushImage, &[image], "application/wasm", component.into()).await
     }
 
-    async fn send(&self, operation: Operation, names: &[&str], body: Bytes) -> Answer {
+    async fn send(&self, operation: Operation, names: &[&str], content_type: &str, body: Bytes) -> Answer {
         let values: Vec<&str> = [NAMESPACE].into_iter().chain(names.iter().copied()).collect();
         let request = Request::builder()
             .method(operation.method())
             .uri(operation.path_with(&values))
             .header("authorization", format!("Bearer {TOKEN}"))
+            .header("content-type", content_type)
             .body(body)
             .expect("a path of the API is one");
         let (head, body) = self.0.call(request).await.into_parts();

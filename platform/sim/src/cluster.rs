@@ -11,6 +11,7 @@ mod faults;
 mod load;
 mod node;
 mod runtime;
+mod waiting;
 
 pub(crate) use faults::Fault;
 pub(crate) use runtime::{MetersOfCluster, NodesOfCluster, RuntimeOfLife};
@@ -71,6 +72,11 @@ struct State {
     behaviours: BTreeMap<Digest, Behaviour>,
     /// Between two requests to a service, in milliseconds, by service.
     load: BTreeMap<QualifiedName, u64>,
+    /// Requests that wait for a task, by service.
+    waiting: BTreeMap<QualifiedName, u64>,
+    /// Services that a request may wake.
+    wakes: BTreeSet<QualifiedName>,
+    wanted: mpsc::UnboundedSender<QualifiedName>,
     /// How often a node was made.
     made: u32,
     /// The longest that a worker takes to hear of a change, in milliseconds.
@@ -97,6 +103,33 @@ pub(crate) enum End {
     AtOnce,
     /// It is never healthy.
     NeverHealthy,
+    /// It goes on, and answers each request by an error of its own.
+    Errs,
+    /// It runs to its end, after the time until it would be healthy: in this life with 0, in those before with 1.
+    Exits { in_life: u32 },
+}
+
+impl End {
+    /// The word of a component's bytes for it.
+    fn word(self) -> String {
+        match self {
+            Self::None => "lives".to_owned(),
+            Self::AtOnce => "crashes".to_owned(),
+            Self::NeverHealthy => "sick".to_owned(),
+            Self::Errs => "errs".to_owned(),
+            Self::Exits { in_life } => format!("exits-{in_life}"),
+        }
+    }
+
+    fn read(word: &str) -> Option<Self> {
+        Some(match word {
+            "lives" => Self::None,
+            "crashes" => Self::AtOnce,
+            "sick" => Self::NeverHealthy,
+            "errs" => Self::Errs,
+            _ => Self::Exits { in_life: word.strip_prefix("exits-")?.parse().ok()? },
+        })
+    }
 }
 
 impl Behaviour {
@@ -110,12 +143,7 @@ impl Behaviour {
         };
         let mut time = || words.next()?.parse().ok();
         let (start_ms, healthy_ms) = (time()?, time()?);
-        let end = match words.next()? {
-            "lives" => End::None,
-            "crashes" => End::AtOnce,
-            "sick" => End::NeverHealthy,
-            _ => return None,
-        };
+        let end = End::read(words.next()?)?;
         Some(Self { is_http, start_ms, healthy_ms, end })
     }
 
@@ -123,12 +151,7 @@ impl Behaviour {
     pub(crate) fn text(&self, number: u64) -> String {
         let Self { is_http, start_ms, healthy_ms, end } = self;
         let kind = if *is_http { "http" } else { "daemon" };
-        let end = match end {
-            End::None => "lives",
-            End::AtOnce => "crashes",
-            End::NeverHealthy => "sick",
-        };
-        format!("{kind} {start_ms} {healthy_ms} {end} {number}")
+        format!("{kind} {start_ms} {healthy_ms} {} {number}", end.word())
     }
 }
 
@@ -145,12 +168,16 @@ enum Happening {
     Checked(Seat, TaskId, bool),
     /// A program ends by itself.
     Crashes(Seat, TaskId),
+    /// A program that runs to its end has come there, in this life of its task.
+    Exits(Seat, TaskId, u32),
     /// A worker is started again.
     Revives(Seat),
     /// A node comes, in this zone.
     Returns(u32),
     /// A client sends a request.
     Requests(QualifiedName),
+    /// A request that waits for a task looks for one.
+    Waits(QualifiedName),
     /// A request is answered.
     Answers(Seat, TaskId),
 }
@@ -175,7 +202,7 @@ impl Cluster {
         images: Arc<MemoryImages>,
         sabotage: Option<Sabotage>,
     ) -> Self {
-        let (events, _) = mpsc::unbounded_channel();
+        let ((events, _), (wanted, _)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let state = State {
             life: 0,
             version: 0,
@@ -188,6 +215,9 @@ impl Cluster {
             events,
             behaviours: BTreeMap::new(),
             load: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            wakes: BTreeSet::new(),
+            wanted,
             made: 0,
             tell_most_ms: if sabotage == Some(Sabotage::DeafWorkers) { 400 } else { 20 },
         };
@@ -214,22 +244,24 @@ impl Cluster {
         cluster
     }
 
-    /// The platform begins anew; gives what its control plane hears of tasks.
-    pub(crate) fn begin_life(&self) -> (u64, mpsc::UnboundedReceiver<TaskEvent>) {
-        let (events, heard) = mpsc::unbounded_channel();
+    /// The platform begins anew; gives what its control plane hears of tasks, and of services that are wanted.
+    pub(crate) fn begin_life(&self) -> Heard {
+        let ((events, of_tasks), (wanted, of_services)) =
+            (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let mut state = self.state();
         state.life += 1;
-        (state.version, state.events) = (0, events);
+        (state.version, state.events, state.wanted) = (0, events, wanted);
         state.homes.clear();
+        state.wakes.clear();
         state.routed.clear();
         state.told_all.clear();
         let anew = |node: &Node| (node.spec.id.clone(), Node::new(node.spec.clone(), node.zone));
         state.nodes = state.nodes.values().map(anew).collect();
         // What clients do goes on, and so does a node's return.
-        state
-            .agenda
-            .retain(|_, happening| matches!(happening, Happening::Requests(_) | Happening::Returns(_)));
-        (state.life, heard)
+        state.agenda.retain(|_, happening| {
+            matches!(happening, Happening::Requests(_) | Happening::Waits(_) | Happening::Returns(_))
+        });
+        Heard { life: state.life, of_tasks, of_services }
     }
 
     /// Lets what is due happen, for ever.
@@ -268,10 +300,14 @@ impl Cluster {
             Happening::Starts(seat, task) => self.start(state, seat, task, now_ms),
             Happening::Checked(seat, task, healthy) => self.check(state, seat, task, healthy, now_ms),
             Happening::Crashes(seat, task) => self.crash(state, &seat, task, now_ms),
+            Happening::Exits(seat, task, life) => self.exit(state, &seat, task, life, now_ms),
             Happening::Revives(seat) => self.revive(state, seat, now_ms),
             Happening::Returns(zone) => self.add_node(state, zone, now_ms),
             Happening::Requests(service) => self.request(state, service, now_ms),
-            Happening::Answers(seat, task) => answer(state, &seat, task),
+            Happening::Waits(service) => self.wait(state, service, now_ms),
+            Happening::Answers(seat, task) => {
+                answer(state, &seat, task, self.sabotage != Some(Sabotage::Uncounted));
+            }
         }
     }
 
@@ -299,12 +335,20 @@ impl Cluster {
     }
 }
 
-/// A request is answered: it is counted, if the task is still there.
-fn answer(state: &mut State, seat: &Seat, task: TaskId) {
+/// What one life of the control plane hears.
+pub(crate) struct Heard {
+    /// Which life of the platform it is.
+    life: u64,
+    of_tasks: mpsc::UnboundedReceiver<TaskEvent>,
+    of_services: mpsc::UnboundedReceiver<QualifiedName>,
+}
+
+/// A request is answered: it is counted, if the task is still there and requests count.
+fn answer(state: &mut State, seat: &Seat, task: TaskId, counts: bool) {
     if seat.life == state.life
         && let Some(node) = state.nodes.get_mut(&seat.node)
     {
-        node.answered(seat.worker, seat.incarnation, task);
+        node.answered(seat.worker, seat.incarnation, task, counts);
     }
 }
 
@@ -336,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_behaviour_is_read_as_it_is_written() {
-        for end in [End::None, End::AtOnce, End::NeverHealthy] {
+        for end in [End::None, End::AtOnce, End::NeverHealthy, End::Errs, End::Exits { in_life: 2 }] {
             let behaviour = Behaviour { is_http: end == End::None, start_ms: 7, healthy_ms: 9, end };
             assert_eq!(Behaviour::read(&behaviour.text(3)), Some(behaviour));
         }

@@ -118,10 +118,10 @@ fn line(report: &Report) -> String {
 }
 
 fn amount(seen: &Seen) -> String {
-    let Seen { writes, tasks, completed, failed, requests, deaths, elapsed_ms } = seen;
+    let Seen { writes, tasks, completed, failed, requests, waited, runs, scenes, deaths, elapsed_ms } = seen;
     let elapsed_s = elapsed_ms / 1_000;
     format!(
-        "{writes} writes, {tasks} tasks, {completed} rollouts completed, {failed} failed, {requests} requests, {deaths} \
-         deaths of the plane, {elapsed_s} s of simulated time"
+        "{writes} writes, {tasks} tasks, {completed} rollouts completed, {failed} failed, {requests} requests ({waited} waited), \
+         {runs} runs, {scenes} scenes, {deaths} deaths of the plane, {elapsed_s} s of simulated time"
     )
 }

@@ -11,13 +11,13 @@ use futures::{FutureExt, StreamExt};
 use sha2::{Digest as _, Sha256};
 use skiff_ports::flows::{FlowQuery, FlowRecord, Flows, InterfaceState};
 use skiff_ports::images::{Image, ImageError, Images};
-use skiff_ports::journal::{Journal, JournalQuery, Take};
+use skiff_ports::journal::{Forget, Journal, JournalQuery, Mark, Marks, Note, Take};
 use skiff_ports::logs::{LogLine, LogQuery, Logs};
-use skiff_ports::store::StoreError;
+use skiff_ports::store::{Key, StoreError};
 use skiff_ports::usage::{Fold, UsageLog, UsageQuery, UsageSums};
 use skiff_ports::webhook::{WebhookError, WebhookPost, Webhooks};
 use skiff_types::{Charge, Digest, Event, EventId, QualifiedName, TaskId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -82,10 +82,12 @@ impl Images for MemoryImages {
     }
 }
 
-/// The journal: the newest events.
+/// The journal: the newest events, and how far each object was told.
 #[derive(Default)]
 pub(crate) struct MemoryJournal {
     events: Mutex<Vec<Event>>,
+    /// `None` as long as nothing was ever noted.
+    marks: Mutex<Option<HashMap<Key, Mark>>>,
 }
 
 /// The journal as one life of a control plane has it.
@@ -95,10 +97,30 @@ pub(crate) struct JournalOfLife {
     pub(crate) life: Arc<Life>,
 }
 
+impl MemoryJournal {
+    fn take(&self, note: Note) -> Vec<Event> {
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let marks = marks.get_or_insert_default();
+        match note {
+            Note::Told { object, mark, events } => {
+                marks.insert(object, mark);
+                events
+            }
+            Note::Gone { object } => {
+                marks.remove(&object);
+                Vec::new()
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl Journal for JournalOfLife {
-    async fn append(&self, events: Vec<Event>) -> Result<(), StoreError> {
+    async fn append(&self, notes: Vec<Note>) -> Result<(), StoreError> {
         self.life.check()?;
+        self.journal.marks.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
+        let events: Vec<Event> = notes.into_iter().flat_map(|note| self.journal.take(note)).collect();
+        self.checker.told(&events);
         let mut kept = self.journal.events.lock().unwrap_or_else(PoisonError::into_inner);
         kept.extend(events);
         if !kept.is_sorted_by(|one, next| one.id < next.id) {
@@ -107,6 +129,12 @@ impl Journal for JournalOfLife {
         let surplus = kept.len().saturating_sub(EVENTS_MAX);
         kept.drain(..surplus);
         Ok(())
+    }
+
+    async fn marks(&self) -> Result<Marks, StoreError> {
+        self.life.check()?;
+        let marks = self.journal.marks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Marks { are_new: marks.is_none(), objects: marks.unwrap_or_default() })
     }
 
     async fn read(&self, query: JournalQuery) -> Result<Vec<Event>, StoreError> {
@@ -130,7 +158,11 @@ impl Journal for JournalOfLife {
         Ok(found[from..to].to_vec())
     }
 
-    async fn forget(&self, _: u64, _: u32) -> Result<(), StoreError> {
+    async fn forget(&self, _: Forget) -> Result<u64, StoreError> {
+        self.life.check().map(|()| 0)
+    }
+
+    async fn sync(&self) -> Result<(), StoreError> {
         self.life.check()
     }
 }

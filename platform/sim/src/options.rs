@@ -28,11 +28,21 @@ pub enum Sabotage {
     Flapping,
     /// Workers go on running what they were told to end.
     Undead,
+    /// No worker says that a request waits for a service that sleeps: nobody wakes it.
+    Unwanted,
+    /// A worker's program of a one-off task runs in its neighbour as well.
+    Twins,
+    /// No request counts: no alarm that watches them is ever in `ALARM`.
+    Uncounted,
+    /// Messages are taken for done whose task has said nothing of them.
+    Unanswered,
+    /// The buses deliver what is due a second time, under another id.
+    Twice,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 12] = [
         Self::NoMinimum,
         Self::NoMaximum,
         Self::SharedAddress,
@@ -40,7 +50,27 @@ impl Sabotage {
         Self::NoHealth,
         Self::Flapping,
         Self::Undead,
+        Self::Unwanted,
+        Self::Twins,
+        Self::Uncounted,
+        Self::Unanswered,
+        Self::Twice,
     ];
+
+    /// Whether it breaks what scenes are played for; others are played without any, so that what is found is theirs.
+    #[must_use]
+    pub fn is_of_scenes(self) -> bool {
+        match self {
+            Self::NoMinimum
+            | Self::NoMaximum
+            | Self::SharedAddress
+            | Self::DeafWorkers
+            | Self::NoHealth
+            | Self::Flapping
+            | Self::Undead => false,
+            Self::Unwanted | Self::Twins | Self::Uncounted | Self::Unanswered | Self::Twice => true,
+        }
+    }
 }
 
 /// What came of a run.
@@ -69,8 +99,14 @@ pub struct Seen {
     pub completed: u64,
     /// Rollouts that failed, or went back.
     pub failed: u64,
-    /// Requests that were sent.
+    /// Requests that were sent, and batches of messages.
     pub requests: u64,
+    /// Requests that waited for a task, and got one.
+    pub waited: u64,
+    /// One-off tasks that ended.
+    pub runs: u64,
+    /// Scenes that had what they were to have, in time, with nothing going wrong.
+    pub scenes: u64,
     /// Deaths of the control plane.
     pub deaths: u64,
     /// Simulated time, in milliseconds.
@@ -84,6 +120,9 @@ impl std::ops::AddAssign for Seen {
         self.completed += other.completed;
         self.failed += other.failed;
         self.requests += other.requests;
+        self.waited += other.waited;
+        self.runs += other.runs;
+        self.scenes += other.scenes;
         self.deaths += other.deaths;
         self.elapsed_ms += other.elapsed_ms;
     }

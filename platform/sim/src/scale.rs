@@ -5,7 +5,7 @@ use crate::client::{Client, TOKEN};
 use crate::clock::SimClock;
 use crate::cluster::{Behaviour, End};
 use crate::dice::Dice;
-use crate::engines::NoData;
+use crate::engines::NoBuses;
 use crate::life::Life;
 use crate::memory::{JournalOfLife, MemoryImages, MemoryJournal, NoBill, Silence};
 use crate::series::{MemorySeries, SeriesOfLife};
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use skiff_api::Operation;
 use skiff_control::{Config, Deps, MeterReadings, Meters, NodeReading, Plane, Readings, Token, WorkerState};
 use skiff_ledger::Totals;
+use skiff_memory::MemoryData;
 use skiff_ports::network::NetworkSetup;
 use skiff_ports::nodes::FixedNodes;
 use skiff_ports::runtime::{
@@ -165,6 +166,7 @@ fn deps(nodes: u32) -> Deps {
     let checker = Arc::new(crate::checker::Checker::new(clock.clone(), trace));
     let images = Arc::new(MemoryImages::default());
     let specs = (1..=nodes).map(node).collect();
+    let data = Arc::new(MemoryData::default());
     Deps {
         store: Arc::new(StoreOfLife { store: Arc::new(SimStore::plain()), life: life.clone() }),
         images: images.clone(),
@@ -176,10 +178,10 @@ fn deps(nodes: u32) -> Deps {
         journal: Arc::new(JournalOfLife { journal: Arc::new(MemoryJournal::default()), checker, life }),
         nodes: Arc::new(FixedNodes::new(specs)),
         webhooks: silence,
-        buckets: Arc::new(NoData),
-        tables: Arc::new(NoData),
-        queues: Arc::new(NoData),
-        buses: Arc::new(NoData),
+        buckets: data.clone(),
+        tables: data.clone(),
+        queues: data,
+        buses: Arc::new(NoBuses),
         meters: Arc::new(NoMeters),
         clock,
         random: Arc::new(Dice::new(0, "plane")),

@@ -5,6 +5,7 @@
 
 use crate::cluster::{Behaviour, End, Fault};
 use crate::dice::Dice;
+use crate::scenes::{self, Act, Scene};
 use crate::store::Death;
 
 /// For how long users and fate do things, in milliseconds.
@@ -46,6 +47,8 @@ pub(crate) enum Step {
     Rollout { service: usize, action: &'static str },
     /// A user removes a service.
     Remove { service: usize },
+    /// A scene has an act.
+    Play(Scene, Act),
     /// Something befalls the nodes.
     Befalls(Fault),
     /// Whoever writes to the store dies.
@@ -103,8 +106,22 @@ impl Scenario {
                 steps.push((dice.number(3_000..=BUSY_MS), of_fate(&dice)));
             }
         }
+        steps.extend(
+            scenes::draw(seed).into_iter().map(|(at_ms, scene, act)| (at_ms, Step::Play(scene, act))),
+        );
         steps.sort_by_key(|(at_ms, _)| *at_ms);
         Self { nodes, services, steps }
+    }
+
+    /// The same without scenes.
+    pub(crate) fn without_scenes(mut self) -> Self {
+        self.steps.retain(|(_, step)| !matches!(step, Step::Play(..)));
+        self
+    }
+
+    /// Whether the clock on the wall is put back at some time.
+    pub(crate) fn puts_back(&self) -> bool {
+        self.steps.iter().any(|(_, step)| matches!(step, Step::Jump(by_ms) if *by_ms < 0))
     }
 }
 
@@ -191,6 +208,7 @@ mod tests {
         let has = |is_such: fn(&Step) -> bool| assert!(steps.iter().any(is_such));
         has(|step| matches!(step, Step::Remove { .. }));
         has(|step| matches!(step, Step::Follow { .. }));
+        has(|step| matches!(step, Step::Play(..)));
         has(|step| matches!(step, Step::Dies(_)));
         has(|step| matches!(step, Step::Befalls(Fault::Partition { .. })));
         has(|step| matches!(step, Step::Deploy { behaviour, .. } if behaviour.end == End::NeverHealthy));

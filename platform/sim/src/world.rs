@@ -1,21 +1,25 @@
 //! One simulation, from its first step to its rest.
 
+mod scenes;
 mod users;
 
+use crate::buses::MemoryBuses;
 use crate::checker::Checker;
 use crate::client::{Client, TOKEN};
 use crate::clock::SimClock;
 use crate::cluster::{Cluster, MetersOfCluster, NodesOfCluster, RuntimeOfLife};
 use crate::dice::Dice;
-use crate::engines::NoData;
 use crate::life::Life;
 use crate::memory::{JournalOfLife, MemoryImages, MemoryJournal, NoBill, Silence};
 use crate::options::{Options, Report, Sabotage};
+use crate::queues::MemoryQueues;
 use crate::scenario::{BUSY_MS, Scenario, Step};
 use crate::series::{MemorySeries, SeriesOfLife};
 use crate::store::{SimStore, StoreOfLife};
 use crate::trace::Trace;
+use scenes::Stage;
 use skiff_control::{Config, Deps, Plane, Token};
+use skiff_memory::MemoryData;
 use skiff_ports::network::NetworkSetup;
 use skiff_types::NetworkSpec;
 use std::sync::Arc;
@@ -68,6 +72,8 @@ struct World {
     current: Current,
     /// Revisions that were deployed, so that each is another program.
     revisions: u64,
+    /// What scenes know of themselves.
+    stage: Stage,
 }
 
 /// What outlives a control plane.
@@ -80,6 +86,8 @@ struct Parts {
     images: Arc<MemoryImages>,
     journal: Arc<MemoryJournal>,
     series: Arc<MemorySeries>,
+    queues: Arc<MemoryQueues>,
+    buses: Arc<MemoryBuses>,
     random: Arc<Dice>,
 }
 
@@ -108,8 +116,10 @@ impl Parts {
             sabotage,
         ));
         let (journal, series) = (Arc::default(), Arc::default());
+        let queues = Arc::new(MemoryQueues::new(checker.clone()));
+        let buses = Arc::new(MemoryBuses::new(checker.clone(), trace.clone(), sabotage));
         let random = Arc::new(Dice::new(seed, "plane"));
-        Self { clock, trace, checker, store, cluster, images, journal, series, random }
+        Self { clock, trace, checker, store, cluster, images, journal, series, queues, buses, random }
     }
 
     /// Starts a control plane over what the last one left.
@@ -118,8 +128,11 @@ impl Parts {
         loop {
             attempt += 1;
             let life = Arc::new(Life::new());
+            self.queues.begin_life();
             match Plane::start(config(), self.deps(&life)).await {
                 Ok(plane) => {
+                    let (buses, targets, alive) = (self.buses.clone(), plane.targets(), life.clone());
+                    tokio::spawn(async move { buses.drive(targets, alive).await });
                     self.trace.note(format_args!("the plane is there, at attempt {attempt}"));
                     let client = Client(plane.api());
                     return Current { life, plane, client };
@@ -138,6 +151,8 @@ impl Parts {
     fn deps(&self, life: &Arc<Life>) -> Deps {
         let (life, silence) = (life.clone(), Arc::new(Silence));
         let cluster = self.cluster.clone();
+        // No scene has use for tables or buckets, so nothing in them outlives a life.
+        let data = Arc::new(MemoryData::default());
         Deps {
             store: Arc::new(StoreOfLife { store: self.store.clone(), life: life.clone() }),
             images: self.images.clone(),
@@ -153,10 +168,10 @@ impl Parts {
             }),
             nodes: Arc::new(NodesOfCluster(cluster.clone())),
             webhooks: silence,
-            buckets: Arc::new(NoData),
-            tables: Arc::new(NoData),
-            queues: Arc::new(NoData),
-            buses: Arc::new(NoData),
+            buckets: data.clone(),
+            tables: data,
+            queues: self.queues.clone(),
+            buses: self.buses.clone(),
             meters: Arc::new(MetersOfCluster(cluster)),
             clock: self.clock.clone(),
             random: self.random.clone(),
@@ -179,13 +194,16 @@ fn config() -> Config {
 
 impl World {
     async fn new(options: &Options) -> Self {
+        let is_played = options.sabotage.is_none_or(Sabotage::is_of_scenes);
         let scenario = Scenario::draw(options.seed);
+        let scenario = if is_played { scenario } else { scenario.without_scenes() };
         let parts = Parts::new(options, &scenario);
         parts.trace.note(format_args!("{} nodes, {:?}", scenario.nodes, scenario.services));
         let cluster = parts.cluster.clone();
         tokio::spawn(async move { cluster.run().await });
         let current = parts.start().await;
-        Self { options: options.clone(), scenario, parts, current, revisions: 0 }
+        let stage = Stage::new(options.seed);
+        Self { options: options.clone(), scenario, parts, current, revisions: 0, stage }
     }
 
     /// Users and fate do what they do; then nothing goes wrong any more, and all comes to rest.
@@ -204,7 +222,13 @@ impl World {
         self.parts.store.heal();
         self.parts.cluster.heal();
         self.resume_all().await;
-        if self.settles().await {
+        self.calm_scenes();
+        if !self.settles().await {
+            return;
+        }
+        let has_more = self.encores().await;
+        let is_content = self.parts.checker.is_content();
+        if is_content && (!has_more || self.settles().await) {
             self.rests().await;
         }
     }
@@ -269,6 +293,7 @@ impl World {
             Step::Follow { service, least, most } => self.follow(service, least, most).await,
             Step::Rollout { service, action } => self.change_rollout(service, action).await,
             Step::Remove { service } => self.remove(service).await,
+            Step::Play(scene, act) => self.play(scene, act).await,
         }
     }
 
@@ -283,7 +308,8 @@ impl World {
             if !self.until(now_ms + 1_000).await {
                 return false;
             }
-            let unsettled = self.parts.checker.unsettled();
+            let mut unsettled = self.parts.checker.unsettled();
+            unsettled.extend(self.unsettled_scenes().await);
             let moves_before = std::mem::replace(&mut moves, self.parts.checker.moves());
             settled = if unsettled.is_empty() && moves == moves_before { settled + 1 } else { 0 };
             if settled == 0 && now_ms > limit_ms {
@@ -309,6 +335,7 @@ impl World {
             for astray in self.parts.cluster.astray(&to_run) {
                 self.parts.checker.violated(format_args!("{astray}"));
             }
+            self.check_bounds().await;
         }
     }
 

@@ -8,18 +8,10 @@
 
 use crate::mirror::{Commit, Mirror};
 use crate::schema;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 use skiff_ports::store::{Change, Durability, Key, StoreError};
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use skiff_sqlite::{OpenError, Opening};
 use std::path::Path;
-use std::time::Duration;
-
-/// How long an opening waits for another owner of the file to let go, in milliseconds.
-const BUSY_WAIT_MS: u64 = 1_000;
-/// The write-ahead log is cut to this size once it was copied into the database, in bytes.
-const LOG_KEPT_BYTES: u64 = 16 * 1024 * 1024;
 
 const PUT: &str = "INSERT INTO object (revision, key, value) VALUES (?1, ?2, ?3)
     ON CONFLICT (key) DO UPDATE SET revision = excluded.revision, value = excluded.value";
@@ -74,23 +66,15 @@ pub(crate) struct Database {
 impl Database {
     /// Opens or creates the file, upgrades it, and reads all of it.
     pub(crate) fn open(path: &Path, tuning: &Tuning) -> Result<(Self, Mirror), StoreError> {
-        create(path).map_err(storage)?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = match tuning.vfs {
-            None => Connection::open_with_flags(path, flags),
-            Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs),
-        }
-        .map_err(storage)?;
-        connection.busy_timeout(Duration::from_millis(BUSY_WAIT_MS)).map_err(storage)?;
-        connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(storage)?;
-        schema::refuse_newer(&connection, schema::MIGRATIONS)?;
-        configure(&connection, tuning).map_err(storage)?;
-        // The writer does that when it has the time.
-        let pages = tuning.checkpoint_pages.saturating_mul(LOG_GROWTH_MAX);
-        connection.pragma_update(None, "wal_autocheckpoint", pages).map_err(storage)?;
-        schema::upgrade(&mut connection, schema::MIGRATIONS)?;
-        // SQLite does not sync the removal of the journal that it needs before the write-ahead log is on.
-        sync_parent(path).map_err(storage)?;
+        let opening = Opening {
+            vfs: tuning.vfs,
+            is_exclusive: true,
+            synchronous: tuning.synchronous,
+            // The writer copies the log when it has the time.
+            log_pages_max: tuning.checkpoint_pages.saturating_mul(LOG_GROWTH_MAX),
+            ..Opening::default()
+        };
+        let connection = skiff_sqlite::open(path, &opening, schema::MIGRATIONS).map_err(unusable)?;
         let mirror = load(&connection)?;
         let synchronous = tuning.synchronous;
         let log_pages_max = tuning.checkpoint_pages as usize;
@@ -141,44 +125,21 @@ impl Database {
     /// Copies the write-ahead log into the database, so that it begins anew.
     pub(crate) fn copy_log(&mut self) -> rusqlite::Result<()> {
         self.log_pages = 0;
-        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+        skiff_sqlite::copy_log(&self.connection)
     }
 
     /// Copies the write-ahead log into the database and closes the file.
     pub(crate) fn close(self) -> rusqlite::Result<()> {
-        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-        self.connection.close().map_err(|(_, error)| error)
+        skiff_sqlite::close(self.connection)
     }
 }
 
-/// Creates the file, for its owner alone, unless it is there; its name is durable after.
-pub(crate) fn create(path: &Path) -> io::Result<()> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    sync_parent(path)
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-pub(crate) fn configure(
-    connection: &Connection,
-    tuning: &Tuning,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    connection.pragma_update(None, "synchronous", tuning.synchronous)?;
-    // Where a sync stops at the drive's own cache (macOS), these make it go through; nothing elsewhere.
-    connection.pragma_update(None, "fullfsync", true)?;
-    connection.pragma_update(None, "checkpoint_fullfsync", true)?;
-    connection.pragma_update(None, "cell_size_check", true)?;
-    connection.pragma_update(None, "trusted_schema", false)?;
-    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
-    if mode != "wal" {
-        return Err(Damaged(format!("journal mode {mode:?}, which could not be changed to \"wal\"")).into());
+/// Why a file can't be opened, as callers of the port see it.
+pub(crate) fn unusable(error: OpenError) -> StoreError {
+    match error {
+        OpenError::NewerSchema { found, known } => StoreError::NewerSchema { found, known },
+        other => storage(other),
     }
-    connection.pragma_update(None, "wal_autocheckpoint", tuning.checkpoint_pages)?;
-    connection.pragma_update(None, "journal_size_limit", LOG_KEPT_BYTES as i64)?;
-    Ok(())
 }
 
 fn load(connection: &Connection) -> Result<Mirror, StoreError> {

@@ -1,11 +1,13 @@
-//! The journal of events in an SQLite file of its own: a table with a row for each.
+//! The journal of events in an SQLite file of its own: a table with a row for each, and one with a mark for each object that
+//! told any of them.
 //!
 //! It lies apart from the store because it is a series, not objects. What is kept how long is its caller's business. A call
-//! waits for the operating system and not for the drive: what it wrote outlives the process, and events are no promises, so
-//! that the newest of them may be lost with the machine's power.
+//! waits for the operating system and not for the drive: what it wrote outlives the process, but with the machine's power the
+//! newest of it may be lost, unless it is synced. An event is never lost without its object's mark, so that it is told again.
 //!
 //! What always holds: a call is one transaction; events are read in the order of their ids.
 
+mod forget;
 mod record;
 
 use crate::database::Tuning;
@@ -13,9 +15,9 @@ use crate::log_file::LogFile;
 use async_trait::async_trait;
 use record::Record;
 use rusqlite::types::Type;
-use rusqlite::{OptionalExtension, Row, Transaction, params};
-use skiff_ports::journal::{EventFilter, Journal, JournalQuery, Take};
-use skiff_ports::store::StoreError;
+use rusqlite::{Row, Transaction, params};
+use skiff_ports::journal::{EventFilter, Forget, Journal, JournalQuery, Mark, Marks, Note, Take};
+use skiff_ports::store::{Key, StoreError};
 use skiff_types::Event;
 use std::path::Path;
 use std::str::FromStr;
@@ -34,6 +36,11 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT;
     CREATE INDEX event_by_time ON event (at_ms);",
     "CREATE INDEX event_by_service ON event (namespace, service, id);",
+    // No object has the empty name: as long as that row is there, nothing was noted. `synced` is what a sync writes.
+    "CREATE TABLE told (object TEXT PRIMARY KEY, mark INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    INSERT INTO told VALUES ('', 0);
+    CREATE TABLE synced (id INTEGER PRIMARY KEY CHECK (id = 0), times INTEGER NOT NULL) STRICT;
+    INSERT INTO synced VALUES (0, 0);",
 ];
 
 /// The events of a filter; a parameter that is empty leaves all. Those of several words are as [`words`] has them.
@@ -57,22 +64,66 @@ impl SqliteJournal {
 
 #[async_trait]
 impl Journal for SqliteJournal {
-    async fn append(&self, events: Vec<Event>) -> Result<(), StoreError> {
+    async fn append(&self, notes: Vec<Note>) -> Result<(), StoreError> {
         self.file
-            .transact(move |transaction| events.into_iter().try_for_each(|event| append(transaction, event)))
+            .transact(move |transaction| {
+                transaction.prepare_cached("DELETE FROM told WHERE object = ''")?.execute([])?;
+                notes.into_iter().try_for_each(|note| append(transaction, note))
+            })
             .await
+    }
+
+    async fn marks(&self) -> Result<Marks, StoreError> {
+        self.file.transact(marks).await
     }
 
     async fn read(&self, query: JournalQuery) -> Result<Vec<Event>, StoreError> {
         self.file.transact(move |transaction| read(transaction, &query)).await
     }
 
-    async fn forget(&self, before_ms: u64, events_max: u32) -> Result<(), StoreError> {
-        self.file.transact(move |transaction| forget(transaction, before_ms, events_max)).await
+    async fn forget(&self, forget: Forget) -> Result<u64, StoreError> {
+        self.file.transact(move |transaction| forget::forget(transaction, &forget)).await
+    }
+
+    async fn sync(&self) -> Result<(), StoreError> {
+        let write = |transaction: &Transaction<'_>| {
+            transaction.prepare_cached("UPDATE synced SET times = times + 1")?.execute([]).map(drop)
+        };
+        self.file.transact_synced(write).await
     }
 }
 
-fn append(transaction: &Transaction<'_>, event: Event) -> rusqlite::Result<()> {
+fn append(transaction: &Transaction<'_>, note: Note) -> rusqlite::Result<()> {
+    let (object, mark, events) = match note {
+        Note::Told { object, mark, events } => (object, mark, events),
+        Note::Gone { object } => {
+            let mut forget = transaction.prepare_cached("DELETE FROM told WHERE object = ?1")?;
+            return forget.execute([object.as_str()]).map(drop);
+        }
+    };
+    events.into_iter().try_for_each(|event| append_event(transaction, event))?;
+    let mark = i64::from_be_bytes(mark.0.to_be_bytes());
+    let mut tell = transaction.prepare_cached("INSERT OR REPLACE INTO told VALUES (?1, ?2)")?;
+    tell.execute(params![object.as_str(), mark]).map(drop)
+}
+
+fn marks(transaction: &Transaction<'_>) -> rusqlite::Result<Marks> {
+    let mut statement = transaction.prepare("SELECT object, mark FROM told")?;
+    let mut rows = statement.query([])?;
+    let mut marks = Marks::default();
+    while let Some(row) = rows.next()? {
+        let (object, mark): (String, i64) = (row.get(0)?, row.get(1)?);
+        if object.is_empty() {
+            marks.are_new = true;
+            continue;
+        }
+        let object = Key::parse(&object).map_err(|error| damaged(0, error))?;
+        marks.objects.insert(object, Mark(u64::from_be_bytes(mark.to_be_bytes())));
+    }
+    Ok(marks)
+}
+
+fn append_event(transaction: &Transaction<'_>, event: Event) -> rusqlite::Result<()> {
     let service = event.service().map(ToString::to_string).unwrap_or_default();
     let task = event.task().map(|task| task.to_string()).unwrap_or_default();
     let event_type = event.detail.event_type().as_str();
@@ -113,71 +164,6 @@ fn read(transaction: &Transaction<'_>, query: &JournalQuery) -> rusqlite::Result
     Ok(events)
 }
 
-fn forget(transaction: &Transaction<'_>, before_ms: u64, events_max: u32) -> rusqlite::Result<()> {
-    let before_ms = i64::try_from(before_ms).unwrap_or(i64::MAX);
-    transaction.prepare_cached("DELETE FROM event WHERE at_ms < ?1")?.execute([before_ms])?;
-    let services = services(transaction)?;
-    if let Some(share) = share(services.iter().map(|service| service.events).collect(), events_max) {
-        for service in services.iter().filter(|service| service.events > share) {
-            service.forget_all_but(transaction, share)?;
-        }
-    }
-    // Where there are more services than events may be.
-    let newest_too_many: Option<String> = transaction
-        .prepare_cached("SELECT id FROM event ORDER BY id DESC LIMIT 1 OFFSET ?1")?
-        .query_row([events_max], |row| row.get(0))
-        .optional()?;
-    if let Some(id) = newest_too_many {
-        transaction.prepare_cached("DELETE FROM event WHERE id <= ?1")?.execute([id])?;
-    }
-    Ok(())
-}
-
-/// A service, or all of a namespace that is about none, and how many events there are of it.
-struct Noted {
-    namespace: String,
-    service: String,
-    events: u32,
-}
-
-impl Noted {
-    fn forget_all_but(&self, transaction: &Transaction<'_>, newest: u32) -> rusqlite::Result<()> {
-        let Self { namespace, service, events: _ } = self;
-        transaction
-            .prepare_cached(
-                "DELETE FROM event WHERE namespace = ?1 AND service = ?2 AND id <= (
-                    SELECT id FROM event WHERE namespace = ?1 AND service = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3
-                )",
-            )?
-            .execute(params![namespace, service, newest])
-            .map(drop)
-    }
-}
-
-fn services(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<Noted>> {
-    let counts = "SELECT namespace, service, count(*) FROM event GROUP BY namespace, service";
-    let noted = |row: &Row<'_>| -> rusqlite::Result<Noted> {
-        Ok(Noted { namespace: row.get(0)?, service: row.get(1)?, events: row.get(2)? })
-    };
-    let mut statement = transaction.prepare_cached(counts)?;
-    statement.query_map([], noted)?.collect()
-}
-
-/// How many events each may keep so that all have `most` together, if they have more: who has few keeps them, whatever
-/// others have. 1 at least.
-fn share(mut counts: Vec<u32>, most: u32) -> Option<u32> {
-    counts.sort_unstable();
-    let mut left = most;
-    for (place, count) in counts.iter().enumerate() {
-        let each = left / u32::try_from(counts.len() - place).unwrap_or(u32::MAX);
-        if *count > each {
-            return Some(each.max(1));
-        }
-        left -= count;
-    }
-    None
-}
-
 /// The text that a column has for it; empty for nothing.
 fn text(value: Option<&impl ToString>) -> String {
     value.map(ToString::to_string).unwrap_or_default()
@@ -191,9 +177,8 @@ fn words(values: &[impl ToString]) -> String {
 }
 
 fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
-    let damaged = |column, error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error);
     let record: String = row.get(3)?;
-    let record: Record = serde_json::from_str(&record).map_err(|error| damaged(3, error.into()))?;
+    let record: Record = serde_json::from_str(&record).map_err(|error| damaged(3, error))?;
     let at_ms: i64 = row.get(1)?;
     Ok(record.into_event(parsed(row, 0)?, at_ms.unsigned_abs(), parsed(row, 2)?))
 }
@@ -203,8 +188,11 @@ where
     T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
 {
     let text: String = row.get(column)?;
-    text.parse()
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+    text.parse().map_err(|error| damaged(column, error))
+}
+
+fn damaged(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
 }
 
 #[cfg(test)]

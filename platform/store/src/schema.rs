@@ -1,10 +1,5 @@
-//! The versions of the database's schema, and the way from each to the next.
-//!
-//! `PRAGMA user_version` says how many of the migrations a database has seen. A published migration never changes; a
-//! change of the schema is one more at the list's end. All that are due are done in one transaction, or none.
-
-use rusqlite::{Connection, TransactionBehavior};
-use skiff_ports::store::StoreError;
+//! The versions of the store's schema, and the way from each to the next. A published migration never changes; a change of the
+//! schema is one more at the list's end. [`skiff_sqlite`] does what is due.
 
 /// Each brings a database from the version that is its index to the next one.
 pub(crate) const MIGRATIONS: &[&str] = &[
@@ -21,81 +16,3 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     ) STRICT;
     INSERT INTO compacted (id, revision) VALUES (0, 0);",
 ];
-
-/// Refuses a database that was written by a newer program; changes nothing.
-pub(crate) fn refuse_newer(connection: &Connection, migrations: &[&str]) -> Result<(), StoreError> {
-    let found = version(connection)?;
-    let known = migrations.len() as u32;
-    if found > known {
-        return Err(StoreError::NewerSchema { found, known });
-    }
-    Ok(())
-}
-
-/// Brings a database to the newest version.
-pub(crate) fn upgrade(connection: &mut Connection, migrations: &[&str]) -> Result<(), StoreError> {
-    refuse_newer(connection, migrations)?;
-    let found = version(connection)? as usize;
-    if found == migrations.len() {
-        return Ok(());
-    }
-    let known = migrations.len() as u32;
-    run(connection, &migrations[found..], known).map_err(|error| StoreError::Storage(error.into()))?;
-    tracing::info!(from = found, to = known, "the store's schema was upgraded");
-    Ok(())
-}
-
-fn run(connection: &mut Connection, due: &[&str], known: u32) -> rusqlite::Result<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for migration in due {
-        transaction.execute_batch(migration)?;
-    }
-    transaction.pragma_update(None, "user_version", known)?;
-    transaction.commit()
-}
-
-/// How many migrations the database has seen.
-fn version(connection: &Connection) -> Result<u32, StoreError> {
-    connection
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .map_err(|error| StoreError::Storage(error.into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FIRST: &str = "CREATE TABLE thing (name TEXT); INSERT INTO thing VALUES ('a');";
-    const SECOND: &str = "ALTER TABLE thing ADD COLUMN size INTEGER NOT NULL DEFAULT 7;";
-    const THIRD: &str = "UPDATE thing SET size = size + 1;";
-
-    #[test]
-    fn an_older_database_is_upgraded_and_keeps_its_rows() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        upgrade(&mut connection, &[FIRST]).unwrap();
-        connection.execute("INSERT INTO thing VALUES ('b')", []).unwrap();
-        upgrade(&mut connection, &[FIRST, SECOND, THIRD]).unwrap();
-        upgrade(&mut connection, &[FIRST, SECOND, THIRD]).unwrap();
-        let total: i64 = connection.query_row("SELECT sum(size) FROM thing", [], |row| row.get(0)).unwrap();
-        assert_eq!((version(&connection).unwrap(), total), (3, 16));
-    }
-
-    #[test]
-    fn an_upgrade_is_done_whole_or_not_at_all() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        upgrade(&mut connection, &[FIRST]).unwrap();
-        let broken = [FIRST, SECOND, "UPDATE nothing SET size = 1;"];
-        assert!(matches!(upgrade(&mut connection, &broken), Err(StoreError::Storage(_))));
-        assert_eq!(version(&connection).unwrap(), 1);
-        assert!(connection.prepare("SELECT size FROM thing").is_err(), "half of the upgrade was done");
-        upgrade(&mut connection, &[FIRST, SECOND]).unwrap();
-    }
-
-    #[test]
-    fn a_newer_database_is_refused() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        upgrade(&mut connection, &[FIRST, SECOND]).unwrap();
-        let refused = upgrade(&mut connection, &[FIRST]);
-        assert!(matches!(refused, Err(StoreError::NewerSchema { found: 2, known: 1 })), "{refused:?}");
-    }
-}

@@ -7,6 +7,7 @@
 use crate::database::Database;
 use crate::mirror::{Draft, Mirror};
 use bytes::Bytes;
+use rusqlite::ErrorCode;
 use skiff_ports::store::{Durability, Expect, Key, Revision, StoreError};
 use std::sync::{Arc, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -137,9 +138,14 @@ impl Writer {
                 }
                 Err(error) => {
                     tracing::error!(%error, writes = answers.len(), "the store could not write");
+                    // SQLite undoes the whole transaction then.
+                    let is_full = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
                     let error = Arc::new(error);
                     for (_, outcome) in &mut answers {
-                        *outcome = Err(StoreError::Storage(Box::new(error.clone())));
+                        *outcome = Err(match is_full {
+                            true => StoreError::Full,
+                            false => StoreError::Storage(Box::new(error.clone())),
+                        });
                     }
                 }
             }

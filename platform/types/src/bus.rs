@@ -123,6 +123,19 @@ pub enum EventRuleError {
         /// What was asked for.
         asked: u32,
     },
+    /// It is waited for too long, or too short.
+    #[error(
+        "an answer is waited for {asked}; it can be from {} to {}",
+        EventTarget::TIMEOUT_MIN,
+        EventTarget::TIMEOUT_MAX
+    )]
+    Timeout {
+        /// What was asked for.
+        asked: Span,
+    },
+    /// Nothing answers there.
+    #[error("only a service and an address outside have a timeout: nothing else answers; leave it out")]
+    NoAnswer,
     /// A path that is none.
     #[error(
         "the path {path:?} of a service begins with no slash, or is longer than {} bytes: give one like \"/events\"",
@@ -210,6 +223,9 @@ pub struct EventTarget {
     pub dead_letter: Option<Name>,
     /// Deliveries of this target that are under way at once, at most.
     pub concurrency: u32,
+    /// How long a service or an address outside has to answer one try, waking and connecting included; then the try failed. Of all
+    /// others, [`EventTarget::TIMEOUT`]: nothing is waited for there.
+    pub timeout: Span,
 }
 
 impl EventTarget {
@@ -217,6 +233,12 @@ impl EventTarget {
     pub const CONCURRENCY: u32 = 10;
     /// The most that may be asked for.
     pub const CONCURRENCY_MAX: u32 = 1_000;
+    /// How long an answer is waited for where its user says nothing: what hangs keeps its place among those under way no longer.
+    pub const TIMEOUT: Span = Span::from_ms(60_000);
+    /// The shortest that may be asked for.
+    pub const TIMEOUT_MIN: Span = Span::from_ms(1_000);
+    /// The longest: as long as the longest call of a guest, as at AWS Lambda.
+    pub const TIMEOUT_MAX: Span = Span::from_ms(900_000);
     /// The longest path of a service, in bytes.
     pub const PATH_BYTES_MAX: usize = 2_048;
 
@@ -234,6 +256,12 @@ impl EventTarget {
         }
         if !(1..=Self::CONCURRENCY_MAX).contains(&self.concurrency) {
             return Err(EventRuleError::Concurrency { asked: self.concurrency });
+        }
+        if self.timeout < Self::TIMEOUT_MIN || self.timeout > Self::TIMEOUT_MAX {
+            return Err(EventRuleError::Timeout { asked: self.timeout });
+        }
+        if !self.to.answers() && self.timeout != Self::TIMEOUT {
+            return Err(EventRuleError::NoAnswer);
         }
         match &self.to {
             Destination::Service { path, .. } if !is_path(path) => {
@@ -284,6 +312,16 @@ pub enum Destination {
         /// Where to.
         url: WebhookUrl,
     },
+}
+
+impl Destination {
+    /// Whether somebody answers there who may take long, or for ever. What is run, sent or put is kept by the platform itself.
+    pub fn answers(&self) -> bool {
+        match self {
+            Self::Service { .. } | Self::Webhook { .. } => true,
+            Self::Task(_) | Self::Queue { .. } | Self::Bus { .. } => false,
+        }
+    }
 }
 
 /// A task that is run for an event.
@@ -359,6 +397,7 @@ mod tests {
             retry: RetryPolicy::default(),
             dead_letter: None,
             concurrency: EventTarget::CONCURRENCY,
+            timeout: EventTarget::TIMEOUT,
         }
     }
 
@@ -392,12 +431,16 @@ mod tests {
     #[test]
     fn how_hard_a_target_is_tried_is_bounded() {
         let retry = |age_ms, retries_max| RetryPolicy { age_max: Span::from_ms(age_ms), retries_max };
+        let service = || Destination::Service { service: "web".parse().unwrap(), path: "/".into() };
         let bad = [
             EventTarget { retry: retry(59_999, 1), ..target("a", queue()) },
             EventTarget { retry: retry(86_400_001, 1), ..target("a", queue()) },
             EventTarget { retry: retry(60_000, 186), ..target("a", queue()) },
             EventTarget { concurrency: 0, ..target("a", queue()) },
             EventTarget { concurrency: 1_001, ..target("a", queue()) },
+            EventTarget { timeout: Span::from_ms(2_000), ..target("a", queue()) },
+            EventTarget { timeout: Span::from_ms(999), ..target("a", service()) },
+            EventTarget { timeout: Span::from_ms(900_001), ..target("a", service()) },
             target("a", Destination::Service { service: "web".parse().unwrap(), path: "events".into() }),
             target("a", Destination::Service { service: "web".parse().unwrap(), path: "/a b".into() }),
         ];
@@ -406,6 +449,8 @@ mod tests {
         }
         let good = EventTarget { retry: retry(60_000, 0), concurrency: 1, ..target("a", queue()) };
         assert_eq!(good.check(), Ok(()));
+        let patient = EventTarget { timeout: EventTarget::TIMEOUT_MAX, ..target("a", service()) };
+        assert_eq!(patient.check(), Ok(()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! It deliberately knows no time: when values came is the business of who keeps them.
 //!
 //! What always holds: what two data merge into is what one datum of all their values would be, percentiles within the
-//! sketch's error; a datum has a bounded size, however many values it is of.
+//! sketch's error; a datum has a bounded size ([`Datum::BYTES_MAX`]), however many values it is of and whatever they are.
 
 use crate::{Percentile, Statistic};
 
@@ -24,6 +24,10 @@ pub struct Datum {
 }
 
 impl Datum {
+    /// The most bytes that [`Self::bytes`] says of one: what grows by doubling is half empty at most.
+    pub const BYTES_MAX: usize =
+        size_of::<Self>() + size_of::<Sketch>() + 2 * Sketch::BUCKETS_MAX * size_of::<(i16, u64)>();
+
     /// One value; none if it is infinite or not a number.
     pub fn of_value(value: f64) -> Option<Self> {
         Self::of_same(value, 1)
@@ -65,13 +69,10 @@ impl Datum {
     pub fn merge(&mut self, other: &Self) {
         let is_constant = self.is_constant() && other.is_constant() && self.min == other.min;
         if !is_constant {
-            self.sketch = match (self.as_sketch(), other.as_sketch()) {
-                (Some(mut sketch), Some(more)) => {
-                    sketch.merge(&more);
-                    Some(Box::new(sketch))
-                }
-                (None, _) | (_, None) => None,
-            };
+            let constant = self.is_constant().then_some((self.min, self.count));
+            let of_constant = || constant.map(|(value, count)| Box::new(Sketch::of(value, count)));
+            let sketch = self.sketch.take().or_else(of_constant);
+            self.sketch = sketch.and_then(|mut sketch| other.put_into(&mut sketch).then_some(sketch));
         }
         self.count = self.count.saturating_add(other.count);
         // Of finite values the sum may yet be too large to be one.
@@ -96,22 +97,33 @@ impl Datum {
         }
     }
 
+    /// Bytes that it takes in memory; [`Self::BYTES_MAX`] at most.
+    pub fn bytes(&self) -> usize {
+        let sketch =
+            |sketch: &Sketch| size_of::<Sketch>() + sketch.buckets.capacity() * size_of::<(i16, u64)>();
+        size_of::<Self>() + self.sketch.as_deref().map_or(0, sketch)
+    }
+
     fn is_constant(&self) -> bool {
         self.min == self.max
     }
 
-    fn as_sketch(&self) -> Option<Sketch> {
+    /// Adds its values to a sketch; says whether it is known how they lie.
+    fn put_into(&self, sketch: &mut Sketch) -> bool {
         match &self.sketch {
-            Some(sketch) => Some((**sketch).clone()),
-            None => self.is_constant().then(|| Sketch::of(self.min, self.count)),
+            Some(more) => sketch.merge(more),
+            None if self.is_constant() => sketch.add(self.min, self.count),
+            None => return false,
         }
+        true
     }
 }
 
 /// How values lie: counts of them by buckets, each as wide as its values are far from zero.
 ///
 /// After DDSketch (Masson, Rim, Lee: "DDSketch: a fast and fully-mergeable quantile sketch with relative-error guarantees",
-/// VLDB 2019), with buckets on both sides of zero.
+/// VLDB 2019), with buckets on both sides of zero. As there, what has to be given up is the lowest values: so it does not matter in
+/// which order values come, or sketches are merged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sketch {
     /// Places and counts, by place; none twice, none without a count.
@@ -121,7 +133,8 @@ pub struct Sketch {
 impl Sketch {
     /// What a percentile is off by at most, as a share of it; more only of values that share a bucket for want of room.
     pub const ERROR: f64 = 0.05;
-    /// The most buckets. Past that, those nearest to zero become one; together they span values from 1 to 8,000,000.
+    /// The most buckets. Past that, the lowest become one, so that the upper percentiles keep the error; together they span
+    /// values from 1 to 8,000,000.
     pub const BUCKETS_MAX: usize = 160;
     /// What a bucket's upper bound is to its lower one.
     const GROWTH: f64 = (1.0 + Self::ERROR) / (1.0 - Self::ERROR);
@@ -152,7 +165,6 @@ impl Sketch {
     pub fn add(&mut self, value: f64, count: u64) {
         if count > 0 {
             self.put(place(value), count);
-            self.collapse();
         }
     }
 
@@ -161,7 +173,6 @@ impl Sketch {
         for (place, count) in &other.buckets {
             self.put(*place, *count);
         }
-        self.collapse();
     }
 
     /// How many values there are.
@@ -185,18 +196,9 @@ impl Sketch {
             Ok(found) => self.buckets[found].1 = self.buckets[found].1.saturating_add(count),
             Err(gap) => self.buckets.insert(gap, (place, count)),
         }
-    }
-
-    /// Makes one of the two buckets nearest to zero until there are few enough.
-    fn collapse(&mut self) {
-        while self.buckets.len() > Self::BUCKETS_MAX {
-            let distance = |index: &usize| self.buckets[*index].0.unsigned_abs();
-            let nearest = (0..self.buckets.len()).min_by_key(distance).expect("there are too many");
-            let beside = [nearest.checked_sub(1), Some(nearest + 1)].into_iter().flatten();
-            let beside = beside.filter(|index| *index < self.buckets.len()).min_by_key(distance);
-            let beside = beside.expect("there are two at least");
-            self.buckets[beside].1 = self.buckets[beside].1.saturating_add(self.buckets[nearest].1);
-            self.buckets.remove(nearest);
+        if self.buckets.len() > Self::BUCKETS_MAX {
+            let (_, lowest) = self.buckets.remove(0);
+            self.buckets[0].1 = self.buckets[0].1.saturating_add(lowest);
         }
     }
 }
@@ -270,12 +272,63 @@ mod tests {
     }
 
     #[test]
-    fn a_sketch_is_bounded_and_forgets_first_what_is_near_zero() {
+    fn a_sketch_is_bounded_and_forgets_first_what_is_low() {
         let datum = merged((0..600).map(|power| 1.2_f64.powi(power)));
         let sketch = datum.sketch.as_ref().unwrap();
         assert_eq!((sketch.buckets().len(), sketch.count()), (Sketch::BUCKETS_MAX, 600));
         let told = percentile(&datum, "p99").unwrap();
         let expected = 1.2_f64.powi(593);
+        assert!(((told - expected) / expected).abs() <= 0.0501, "{told} for {expected}");
+    }
+
+    /// Values as a guest chooses them that wants a sketch to be as large as it can be: of both signs and all magnitudes, and in
+    /// between what is no number.
+    fn hostile() -> Vec<f64> {
+        let magnitudes = (-300..=300).map(|power| 10_f64.powi(power));
+        let signed = magnitudes.flat_map(|size| [size, f64::NAN, -size, f64::INFINITY, f64::NEG_INFINITY]);
+        signed.chain([0.0, -0.0, f64::MAX, f64::MIN, f64::MIN_POSITIVE, 5e-324]).collect()
+    }
+
+    #[test]
+    fn whatever_values_come_a_datum_is_bounded_and_its_upper_percentiles_are_right() {
+        let mut finite: Vec<f64> = hostile().into_iter().filter(|value| value.is_finite()).collect();
+        let mut data = hostile().into_iter().filter_map(Datum::of_value);
+        let mut datum = data.next().unwrap();
+        for more in data {
+            datum.merge(&more);
+            assert!(datum.bytes() <= Datum::BYTES_MAX, "{} bytes", datum.bytes());
+        }
+        finite.sort_by(f64::total_cmp);
+        assert_eq!((datum.count, datum.min, datum.max), (finite.len() as u64, f64::MIN, f64::MAX));
+        assert!(datum.sum.is_finite());
+        assert_eq!(datum.sketch.as_ref().unwrap().buckets().len(), Sketch::BUCKETS_MAX);
+        for text in ["p90", "p95", "p99", "p99.9"] {
+            let Statistic::Percentile(at) = text.parse().unwrap() else { panic!("{text} is a percentile") };
+            let expected = finite[at.rank(datum.count) as usize - 1];
+            let told = percentile(&datum, text).unwrap();
+            assert!(((told - expected) / expected).abs() <= 0.0501, "{text}: {told} for {expected}");
+        }
+        let lowest = percentile(&datum, "p0").unwrap();
+        assert!(lowest.is_finite() && lowest <= percentile(&datum, "p90").unwrap());
+    }
+
+    #[test]
+    fn it_does_not_matter_in_which_order_values_come() {
+        let values: Vec<f64> = hostile().into_iter().filter(|value| value.is_finite()).collect();
+        let forwards = merged(values.iter().copied());
+        let backwards = merged(values.iter().rev().copied());
+        let (first, second) = values.split_at(values.len() / 3);
+        let mut in_two = merged(second.iter().copied());
+        in_two.merge(&merged(first.iter().copied()));
+        assert_eq!(forwards.sketch, backwards.sketch);
+        assert_eq!(forwards.sketch, in_two.sketch);
+    }
+
+    #[test]
+    fn the_buckets_of_the_most_negative_values_are_given_up_first() {
+        let datum = merged((0..600).map(|power| -(1.2_f64.powi(power))));
+        let told = percentile(&datum, "p99").unwrap();
+        let expected = -(1.2_f64.powi(6));
         assert!(((told - expected) / expected).abs() <= 0.0501, "{told} for {expected}");
     }
 

@@ -22,6 +22,7 @@ mod image;
 mod metric;
 mod name;
 mod network;
+mod own_metric;
 mod placement;
 mod program;
 mod queue;
@@ -85,6 +86,7 @@ pub use metric::{
 };
 pub use name::{DEFAULT_NAMESPACE, Name, Namespace, QualifiedName};
 pub use network::{NetworkSpec, TaskAddress, Transport};
+pub use own_metric::{BUS_METRICS, QUEUE_METRICS, RULE_METRICS, own_dimension};
 pub use placement::{
     AttributeName, AttributeValue, Attributes, BinpackBy, Expression, NodeCapacity, NodeId, NodeSpec,
     Overcommit, OvercommitFactor, Placement, PlacementConstraint, PlacementError, PlacementStrategy,

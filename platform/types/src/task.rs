@@ -235,6 +235,38 @@ pub struct Task {
 }
 
 impl Task {
+    /// One that was just asked for: nothing has happened to it, and it may start at once.
+    pub fn new(
+        id: TaskId,
+        namespace: Namespace,
+        group: Group,
+        definition: TaskDefinitionId,
+        now_ms: u64,
+    ) -> Self {
+        Self {
+            id,
+            namespace,
+            definition,
+            group,
+            overrides: None,
+            node: None,
+            address: None,
+            status: TaskStatus::Provisioning,
+            stop: None,
+            exit_code: None,
+            health: Health::Unchecked,
+            health_reason: None,
+            restarts: 0,
+            last_stop: None,
+            attempt: 0,
+            created_at_ms: now_ms,
+            start_after_ms: now_ms,
+            started_at_ms: None,
+            ready_at_ms: None,
+            stopped_at_ms: None,
+        }
+    }
+
     /// Whether it has ended or is on its way there.
     pub fn is_stopping(&self) -> bool {
         self.stop.is_some() || self.status > TaskStatus::Running

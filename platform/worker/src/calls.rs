@@ -1,7 +1,8 @@
 //! The worker's side of its data socket: what guests ask their platform, and what comes back.
 //!
-//! It judges nothing, and tries nothing a second time. What always holds: a task has [`CALLS_MAX`] calls under way at once, and the
-//! next wait in its guests; what waits to be written for a task, and what came for it and no guest has taken yet, is claimed from
+//! It judges nothing, and tries nothing a second time. What always holds: a task has [`CALLS_MAX`] calls under way at once, which hold
+//! [`TASK_ROOM_KIB`] of the socket's room, and the next wait in its guests; one that its guest let go of is under way until its answer
+//! is there; what waits to be written for a task, and what came for it and no guest has taken yet, is claimed from
 //! its memory, and where there is none, the guest is told so; a call is written down, and an answer read, in the guest's polls and
 //! on its account; and what a guest began to read or write and never learnt of is stopped.
 
@@ -9,7 +10,9 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use skiff_ledger::{Ledger, MemoryClaim, Slot, TaskSlot};
-use skiff_node::wire::{CallReader, CallWriter, RequestId, call_frame, read_call};
+use skiff_node::wire::{
+    CallReader, CallWriter, RequestId, TASK_ROOM_KIB, call_bytes, call_frame, read_call, room_kib,
+};
 use skiff_ports::guest_calls::{CALLS_MAX, CallSink, GuestAnswer, GuestCall, GuestCallError, TransferId};
 use skiff_ports::snapshot::Assignment;
 use skiff_sandbox::apart;
@@ -17,7 +20,8 @@ use skiff_types::TaskId;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use std::sync::Arc;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::spawn_local;
 
 /// Answers of fewer bytes than these are copied, since what they lie in may be much larger.
@@ -50,7 +54,15 @@ struct Tenant {
     number: Slot,
     slot: TaskSlot,
     memory_bytes_max: u64,
-    places: Semaphore,
+    places: Arc<Semaphore>,
+    /// In KiB.
+    room: Arc<Semaphore>,
+}
+
+/// What a call has of its task's places and room, until its answer is there and was taken.
+struct Place {
+    _count: OwnedSemaphorePermit,
+    _room: OwnedSemaphorePermit,
 }
 
 /// Who waits for an answer.
@@ -59,6 +71,7 @@ struct Waiting {
     tenant: Rc<Tenant>,
     /// Whether the call begins a transfer.
     begins: bool,
+    place: Place,
     reply: oneshot::Sender<Arrived>,
 }
 
@@ -69,6 +82,7 @@ struct Arrived {
     claim: Option<MemoryClaim>,
     /// Where to stop the transfer that it may tell of, if nobody reads it.
     begins: Option<(Rc<Inner>, TaskId)>,
+    place: Option<Place>,
 }
 
 /// Why a call can't be sent.
@@ -107,7 +121,8 @@ impl Calls {
                 number: *slot,
                 slot: self.0.ledger.task(*slot),
                 memory_bytes_max: spec.limits.memory.bytes(),
-                places: Semaphore::new(CALLS_MAX),
+                places: Arc::new(Semaphore::new(CALLS_MAX)),
+                room: Arc::new(Semaphore::new(TASK_ROOM_KIB as usize)),
             };
             tenants.insert(*task, Rc::new(tenant));
         }
@@ -133,12 +148,15 @@ async fn ask(inner: Rc<Inner>, task: TaskId, call: GuestCall) -> Answered {
     let gone = || GuestCallError::Failed("the task is ending".to_owned());
     let lost = || GuestCallError::Failed("the platform is gone, or ends this worker".to_owned());
     let tenant = inner.tenants.borrow().get(&task).cloned().ok_or_else(gone)?;
-    let _place = tenant.places.acquire().await.map_err(|_| gone())?;
+    let count = tenant.places.clone().acquire_owned().await.map_err(|_| gone())?;
+    let kib = room_kib(call_bytes(&(task, &call)), &call);
+    let room = tenant.room.clone().acquire_many_owned(kib).await.map_err(|_| gone())?;
     if inner.is_closed.get() {
         return Err(lost());
     }
+    let place = Place { _count: count, _room: room };
     // What is made and freed of this is no guest's.
-    let sent = apart(|| inner.send(task, &tenant, &call));
+    let sent = apart(|| inner.send(task, &tenant, place, &call));
     drop(call);
     let mut answer = sent.map_err(refused)?;
     let arrived = (&mut answer).await;
@@ -173,6 +191,7 @@ impl Inner {
         &self,
         task: TaskId,
         tenant: &Rc<Tenant>,
+        place: Place,
         call: &GuestCall,
     ) -> Result<oneshot::Receiver<Arrived>, Unsent> {
         let id = self.new_id();
@@ -180,7 +199,7 @@ impl Inner {
         let claim = self.claim(tenant, frame.len()).ok_or(Unsent::NoMemory)?;
         let begins = matches!(call, GuestCall::Read { .. } | GuestCall::Put { .. });
         let (reply, answer) = oneshot::channel();
-        self.waiting.borrow_mut().insert(id, Waiting { task, tenant: tenant.clone(), begins, reply });
+        self.waiting.borrow_mut().insert(id, Waiting { task, tenant: tenant.clone(), begins, place, reply });
         self.queue(frame, Some(claim));
         Ok(answer)
     }
@@ -225,9 +244,8 @@ impl Inner {
     }
 
     fn arrived(self: &Rc<Self>, id: RequestId, payload: Bytes) {
-        let Some(Waiting { task, tenant, begins, reply }) = self.waiting.borrow_mut().remove(&id) else {
-            return;
-        };
+        let Some(waiting) = self.waiting.borrow_mut().remove(&id) else { return };
+        let Waiting { task, tenant, begins, place, reply } = waiting;
         let claim = self.claim(&tenant, payload.len());
         let payload = match claim {
             // It is nobody's memory, and nobody is told it. What a transfer that begins is called, is to be known.
@@ -237,7 +255,7 @@ impl Inner {
         };
         let begins = begins.then(|| (self.clone(), task));
         // Where nobody waits any more it is dropped, which stops what it tells of.
-        let _ = reply.send(Arrived { payload, claim, begins });
+        let _ = reply.send(Arrived { payload, claim, begins, place: Some(place) });
     }
 }
 
@@ -262,6 +280,7 @@ impl Drop for Arrived {
     fn drop(&mut self) {
         apart(|| {
             let payload = std::mem::take(&mut self.payload);
+            drop(self.place.take());
             let Some((inner, task)) = self.begins.take() else { return };
             if let Ok(Ok(GuestAnswer::Reading(transfer, _) | GuestAnswer::Writing(transfer))) =
                 read_call::<Answered>(&payload)

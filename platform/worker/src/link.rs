@@ -32,6 +32,8 @@ pub(crate) const SPAN_RECORDS_MAX: usize = 8_192;
 pub(crate) const SPAN_BATCH_RECORDS: usize = 256;
 /// Points of guests' metrics that may wait to be sent; what comes on top is dropped and counted.
 pub(crate) const METRIC_POINTS_MAX: usize = 16_384;
+/// Bytes that they may take.
+pub(crate) const METRIC_BYTES_MAX: usize = 8 << 20;
 /// Points of guests' metrics in one message.
 pub(crate) const METRIC_BATCH_POINTS: usize = 128;
 
@@ -51,6 +53,8 @@ pub(crate) struct Link {
     /// Not yet told to the supervisor.
     spans_lost: Cell<u64>,
     points_queued: Cell<usize>,
+    /// What those points take.
+    point_bytes_queued: Cell<usize>,
     /// Values, not yet told to the supervisor.
     values_dropped: Cell<u64>,
     waiting: RefCell<HashMap<RequestId, oneshot::Sender<Result<OwnedFd, String>>>>,
@@ -73,6 +77,7 @@ impl Link {
             spans_queued: Cell::new(0),
             spans_lost: Cell::new(0),
             points_queued: Cell::new(0),
+            point_bytes_queued: Cell::new(0),
             values_dropped: Cell::new(0),
             waiting: RefCell::default(),
             next_request: Cell::new(0),
@@ -104,11 +109,13 @@ impl Link {
     /// room.
     pub(crate) fn metrics(&self, points: Vec<GuestPoint>, dropped: u64) {
         let queued = self.points_queued.get() + points.len();
-        if queued > METRIC_POINTS_MAX {
+        let bytes = self.point_bytes_queued.get() + points.iter().map(GuestPoint::bytes).sum::<usize>();
+        if queued > METRIC_POINTS_MAX || bytes > METRIC_BYTES_MAX {
             let values: u64 = points.iter().map(GuestPoint::count).sum();
             return self.values_dropped.set(self.values_dropped.get() + values + dropped);
         }
         self.points_queued.set(queued);
+        self.point_bytes_queued.set(bytes);
         self.send(FromWorker::Metrics { points, dropped });
     }
 
@@ -182,6 +189,8 @@ impl Link {
         }
         if let FromWorker::Metrics { points, .. } = &message {
             self.points_queued.set(self.points_queued.get() - points.len());
+            let bytes: usize = points.iter().map(GuestPoint::bytes).sum();
+            self.point_bytes_queued.set(self.point_bytes_queued.get() - bytes);
             let dropped = self.values_dropped.take();
             if dropped > 0 {
                 self.send(FromWorker::Metrics { points: Vec::new(), dropped });

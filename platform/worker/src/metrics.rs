@@ -2,15 +2,19 @@
 //! series and second made one point, so that what leaves is bounded by how many series there are and not by how often guests
 //! count.
 //!
-//! It deliberately does not check what guests say; `host-metrics` has. What always holds: what was gathered is handed over
-//! within [`GATHERING_TIME`]; a task makes no more than [`POINTS_PER_SECOND_MAX`] points in a second, so that none takes the room
-//! of the others; and a value that is not taken is counted.
+//! It deliberately does not check what guests say; `host-metrics` has. Nor does it charge a task's memory with what is gathered,
+//! since values of several tasks lie in one point: each has room of its own instead.
+//!
+//! What always holds: what was gathered is handed over within [`GATHERING_TIME`]; a task makes no more than
+//! [`POINTS_PER_SECOND_MAX`] points in a second, and has those and others grow by no more than [`BYTES_PER_SECOND_MAX`], so that none
+//! takes the room of the others; and a value that is not taken is counted.
 
 use crate::link::{Link, METRIC_BATCH_POINTS};
 use skiff_kit::clock;
 use skiff_ports::metrics::{GuestPoint, GuestValue, MetricSink, TooManyPoints};
 use skiff_types::{Datum, MetricOf, Resolution, SeriesId, TaskId};
 use std::cell::RefCell;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
 use std::rc::Rc;
@@ -22,8 +26,13 @@ use tokio::task::spawn_local;
 const GATHERING_TIME: Duration = Duration::from_millis(200);
 /// Points that a task makes in a second at most: those of 50 series that it puts values of all the time.
 const POINTS_PER_SECOND_MAX: u32 = 250;
+/// Bytes by which a task has points grow in a second at most: those of [`POINTS_PER_SECOND_MAX`] series whose values lie within a
+/// factor of ten, or of 40 whose values are as far apart as can be.
+const BYTES_PER_SECOND_MAX: usize = 192 << 10;
 /// Points that are gathered at once at most, of all tasks.
 const POINTS_MAX: usize = 8_192;
+/// Bytes that they take at most, but for their names.
+const BYTES_MAX: usize = 8 << 20;
 
 /// Takes values for the supervisor.
 pub(crate) struct Metrics {
@@ -40,10 +49,20 @@ struct Gathered {
     points: BTreeMap<(SeriesId, u64), Datum>,
     /// When the present second begins.
     second_ms: u64,
-    /// How many points each task made in it.
-    made: HashMap<TaskId, u32>,
+    /// What each task made in it.
+    made: HashMap<TaskId, Made>,
+    /// What the points take.
+    bytes: usize,
     /// Values that there was no room for.
     dropped: u64,
+}
+
+/// What a task made in a second.
+#[derive(Debug, Default)]
+struct Made {
+    points: u32,
+    /// By how much it had points grow.
+    bytes: usize,
 }
 
 impl Metrics {
@@ -66,6 +85,7 @@ impl Metrics {
     pub(crate) fn hand_over(&self) {
         let (points, mut dropped) = {
             let mut gathered = self.gathered.borrow_mut();
+            gathered.bytes = 0;
             (mem::take(&mut gathered.points), mem::take(&mut gathered.dropped))
         };
         let points = points.into_iter();
@@ -106,17 +126,26 @@ impl Gathered {
         // It is a finite number: who puts it has seen to that.
         let Some(datum) = Datum::of_value(value) else { return Ok(()) };
         let key = (SeriesId { of: MetricOf::Custom(namespace), metric, dimensions }, second_ms);
-        if let Some(gathered) = self.points.get_mut(&key) {
-            gathered.merge(&datum);
-            return Ok(());
-        }
         let made = self.made.entry(task).or_default();
-        if *made >= POINTS_PER_SECOND_MAX || self.points.len() >= POINTS_MAX {
+        let has_bytes = made.bytes < BYTES_PER_SECOND_MAX && self.bytes < BYTES_MAX;
+        let has_point = made.points < POINTS_PER_SECOND_MAX && self.points.len() < POINTS_MAX;
+        if !has_bytes || !(has_point || self.points.contains_key(&key)) {
             self.dropped += 1;
             return Err(TooManyPoints);
         }
-        *made += 1;
-        self.points.insert(key, datum);
+        let grown = match self.points.entry(key) {
+            Entry::Occupied(mut gathered) => {
+                let before = gathered.get().bytes();
+                gathered.get_mut().merge(&datum);
+                gathered.get().bytes().saturating_sub(before)
+            }
+            Entry::Vacant(vacant) => {
+                made.points += 1;
+                vacant.insert(datum).bytes()
+            }
+        };
+        made.bytes += grown;
+        self.bytes += grown;
         Ok(())
     }
 }
@@ -124,7 +153,7 @@ impl Gathered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::METRIC_POINTS_MAX;
+    use crate::link::{METRIC_BYTES_MAX, METRIC_POINTS_MAX};
     use skiff_node::wire::{FrameReader, FromWorker, frames};
 
     const NOW_MS: u64 = 1_700_000_000_000;
@@ -207,6 +236,60 @@ mod tests {
             assert_eq!(put(too_many, 1, NOW_MS + 999), Err(TooManyPoints), "also once they are handed over");
             assert_eq!(next(&mut reader).await, (Vec::new(), 1));
             put(too_many, 1, NOW_MS + 1_000).expect("another second");
+        });
+    }
+
+    /// Of both signs, and of all magnitudes: more than a sketch tells apart.
+    fn far_apart() -> impl Iterator<Item = f64> {
+        (-300..=300).flat_map(|power| [10_f64.powi(power), -(10_f64.powi(power))])
+    }
+
+    #[test]
+    fn a_task_whose_values_are_far_apart_takes_so_much_room_and_no_other_feels_it() {
+        run(async |metrics, _reader| {
+            let mut refused = 0;
+            for number in 0..60 {
+                for amount in far_apart() {
+                    let put = value(&format!("m{number}"), amount);
+                    refused += u64::from(metrics.put_at(NOW_MS, task(1), put).is_err());
+                }
+            }
+            {
+                let gathered = metrics.gathered.borrow();
+                assert_eq!(gathered.dropped, refused);
+                assert!(
+                    refused > 0 && gathered.bytes <= BYTES_PER_SECOND_MAX + Datum::BYTES_MAX,
+                    "{}",
+                    gathered.bytes
+                );
+                let counted: usize = gathered.points.values().map(Datum::bytes).sum();
+                assert_eq!(gathered.bytes, counted);
+            }
+            metrics.put_at(NOW_MS, task(2), value("m0", 7.0)).expect("another task's");
+            assert_eq!(metrics.put_at(NOW_MS, task(1), value("m0", 7.0)), Err(TooManyPoints));
+            metrics.hand_over();
+            assert_eq!(metrics.put_at(NOW_MS + 999, task(1), value("m0", 7.0)), Err(TooManyPoints));
+            metrics.put_at(NOW_MS + 1_000, task(1), value("m0", 7.0)).expect("another second");
+        });
+    }
+
+    #[test]
+    fn the_link_holds_so_many_bytes_of_points() {
+        run(async |metrics, mut reader| {
+            let mut spread = Datum::of_value(0.0).unwrap();
+            far_apart().for_each(|amount| spread.merge(&Datum::of_value(amount).unwrap()));
+            let put = value("m", 1.0);
+            let of = MetricOf::Custom(put.namespace);
+            let series = SeriesId { of, metric: put.metric, dimensions: put.dimensions };
+            let point = GuestPoint::new(series, NOW_MS, &spread).unwrap();
+            let room = METRIC_BYTES_MAX / point.bytes();
+            assert!(room < METRIC_POINTS_MAX / 2, "{room}");
+            metrics.link.metrics(vec![point.clone(); room], 0);
+            metrics.link.metrics(vec![point.clone()], 0);
+            assert_eq!(next(&mut reader).await.0.len(), room);
+            assert_eq!(next(&mut reader).await, (Vec::new(), spread.count));
+            metrics.link.metrics(vec![point], 0);
+            assert_eq!(next(&mut reader).await.0.len(), 1, "there is room again");
         });
     }
 

@@ -23,7 +23,8 @@ use std::fmt;
 /// Why a value was not taken. The component may well go on as if it had been.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
-    /// The metric has no name that can be kept: a letter, then letters, digits, `_`, `.`, `/` and `-`, 64 at most.
+    /// The metric has no name that can be kept: a letter, then letters, digits, `_`, `.`, `/` and `-`, 64 at most; or it is what
+    /// the platform itself measures, as `Backlog` with the dimension `queue` is.
     InvalidMetric,
     /// The dimensions can't be kept: three at most, each name once, lower-case letters, digits and dashes; a value of 1 to 128
     /// bytes without commas and control characters; neither `service` nor `family`.
@@ -38,8 +39,8 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::InvalidMetric => {
-                "this is no name of a metric: give it a letter, then letters, digits, '_', '.', '/' or '-', 64 at \
-                 most"
+                "this is no name for a metric of one's own: give it a letter, then letters, digits, '_', '.', '/' or \
+                 '-', 64 at most, and none of what the platform itself measures with such a dimension"
             }
             Self::InvalidDimensions => {
                 "these dimensions can't be kept: give a metric three at most, each name once (a-z, 0-9 and '-'; \

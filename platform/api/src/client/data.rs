@@ -4,8 +4,8 @@ use super::{Client, ClientError, expecting};
 use crate::{
     Bucket, ChangeVisibility, DeleteBucketQuery, DeleteMessages, GetItems, IncrementItem, IncrementedItem,
     Items, MessageCount, MessageOutcomes, Operation, Page, PageQuery, PutBucket, PutQueue, PutTable, Queue,
-    ReceiveMessages, ReceivedMessages, RedriveQueue, ScanQuery, ScannedItems, SendMessages, SentMessages,
-    Table, WriteItems, WrittenItems,
+    ReceiveMessages, ReceivedMessages, RedriveQueue, RedrivenMessages, ScanQuery, ScannedItems, SendMessages,
+    SentMessages, Table, WriteItems, WrittenItems,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -218,7 +218,7 @@ impl Client {
         namespace: &Namespace,
         queue: &Name,
         body: &RedriveQueue,
-    ) -> Result<MessageCount, ClientError> {
+    ) -> Result<RedrivenMessages, ClientError> {
         self.ask_data(Operation::RedriveQueue, namespace, queue, body).await
     }
 

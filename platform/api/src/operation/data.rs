@@ -4,8 +4,8 @@ use super::{Body, Operation, Spec, of};
 use crate::{
     Bucket, ChangeVisibility, DeleteBucketQuery, DeleteMessages, ErrorCode, GetItems, IncrementItem,
     IncrementedItem, Items, MessageCount, MessageOutcomes, Page, PageQuery, PutBucket, PutQueue, PutTable,
-    Queue, ReceiveMessages, ReceivedMessages, RedriveQueue, ScanQuery, ScannedItems, SendMessages,
-    SentMessages, Table, WriteItems, WrittenItems,
+    Queue, ReceiveMessages, ReceivedMessages, RedriveQueue, RedrivenMessages, ScanQuery, ScannedItems,
+    SendMessages, SentMessages, Table, WriteItems, WrittenItems,
 };
 use http::Method;
 
@@ -180,7 +180,7 @@ impl Operation {
                 "Moves messages of a dead-letter queue to where each came from, or to another queue.",
             )
             .request(Body::Json(of::<RedriveQueue>))
-            .response(200, Body::Json(of::<MessageCount>))
+            .response(200, Body::Json(of::<RedrivenMessages>))
             .errors(&[ErrorCode::NotFound, ErrorCode::ResourceExhausted]),
             other => unreachable!("{other:?} is no operation on queues"),
         }

@@ -341,6 +341,7 @@ mod tests {
         .unwrap();
         let target = json!({
             "id": "b", "to": { "service": { "name": "web", "path": "/" } }, "age_max": "1d", "retries_max": 185, "concurrency": 10,
+            "timeout": "1m",
         });
         assert_eq!(rule["targets"], json!([target]));
         let schedule = settle(

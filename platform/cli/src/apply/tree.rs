@@ -60,6 +60,11 @@ impl Fault {
         Self { line, path: String::new(), message: message.into() }
     }
 
+    /// The number on this line would be another once it was read.
+    pub(super) fn not_exact(line: usize, number: &str) -> Self {
+        Self::new(line, format!("the number {number} {}", skiff_api::NOT_EXACT))
+    }
+
     /// What stands on this line lies in more than [`DEPTH_MAX`] others.
     pub(super) fn too_deep(line: usize) -> Self {
         Self::new(line, "values lie too deep in each other here")

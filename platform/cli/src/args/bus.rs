@@ -1,7 +1,7 @@
 //! `skiff bus …`, `skiff target …`, `skiff event …`, `skiff schedule …`, and the rules of buses in `skiff rule …`: what happens
 //! when something happened, or when it is time.
 
-use super::environment_variable;
+use super::deploy::environment_variable;
 use clap::{ArgGroup, Args, Subcommand};
 use skiff_api::{
     EventDestination, EventInput, EventQueueTarget, EventServiceTarget, EventTarget, EventTaskTarget,
@@ -196,6 +196,9 @@ pub struct EventTargetArgs {
     /// Deliveries of this target that are under way at once: 1 to 1000 [default: 10]
     #[arg(long, value_name = "N")]
     pub concurrency: Option<u32>,
+    /// How long a service or an address outside has to answer one try, then it failed: 1s to 15m [default: 1m]
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<Span>,
 }
 
 impl EventTargetArgs {
@@ -208,6 +211,11 @@ impl EventTargetArgs {
         if !matches!(self.to, To::Queue(_)) && self.group.is_some() {
             return Err("--group is for --to queue:NAME: only a queue has message groups".to_owned());
         }
+        if !matches!(self.to, To::Service(..) | To::Webhook(_)) && self.timeout.is_some() {
+            return Err(
+                "--timeout is for --to service:NAME and addresses outside: nothing else answers".to_owned()
+            );
+        }
         Ok(EventTarget {
             id,
             to: self.destination(),
@@ -216,6 +224,7 @@ impl EventTargetArgs {
             retries_max: self.retries,
             dead_letter: self.dead_letter.clone(),
             concurrency: self.concurrency,
+            timeout: self.timeout,
         })
     }
 

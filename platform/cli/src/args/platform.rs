@@ -32,8 +32,9 @@ pub struct UpArgs {
     /// Where buckets are reached by S3, or off; port 0 picks a free one
     #[arg(long, value_name = "HOST:PORT|off", default_value = "127.0.0.1:8082")]
     pub s3: S3Address,
-    /// Where the objects of buckets lie, as long as there are any: s3://BUCKET/PATH, gs://BUCKET/PATH or az://CONTAINER/PATH
-    /// [default: a folder of the data folder]
+    /// Where the objects of buckets lie that have more than 16 KiB, as long as there are any: s3://BUCKET/PATH, gs://BUCKET/PATH or
+    /// az://CONTAINER/PATH; smaller ones, and what is known of all, lie in buckets.db in the data folder either way [default: blobs,
+    /// a folder of the data folder]
     #[arg(long, value_name = "URL")]
     pub blobs: Option<Url>,
     /// An option of --blobs, such as aws_region=eu-central-1; may be given many times. Keys stand better in the environment, as

@@ -87,11 +87,14 @@ pub struct RolePutArgs {
     /// What it is to allow, in place of all that it allows now; may be given many times
     #[arg(long, value_name = "GRANT")]
     pub allow: Vec<Grant>,
-    /// A file of policies in Cedar besides
+    /// A file of policies in Cedar besides, in place of those that it has now
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
+    /// Drop the policies in Cedar that it has now; without this, a role that has some is left as it is where --policy gives none
+    #[arg(long)]
+    pub replace: bool,
     /// What it is to allow besides what it says already; may be given many times
-    #[arg(long, value_name = "GRANT", conflicts_with_all = ["allow", "policy"])]
+    #[arg(long, value_name = "GRANT", conflicts_with_all = ["allow", "policy", "replace"])]
     pub add: Vec<Grant>,
 }
 

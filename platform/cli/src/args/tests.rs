@@ -2,7 +2,7 @@
 
 use super::*;
 use clap::CommandFactory;
-use skiff_types::{EventType, ListenerProtocol, StrategyName, TaskStatus};
+use skiff_types::{EventType, Listen, ListenerProtocol, Restart, StrategyName, TaskStatus};
 use std::net::SocketAddr;
 
 fn helps(command: &mut clap::Command, path: &str, found: &mut Vec<(String, String)>) {

@@ -37,19 +37,9 @@ fn section(title: &str, rows: &[[String; 5]], stages: Vec<(&str, Vec<f64>)>) -> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::tests::sample;
     use super::super::trial::Trial;
     use super::*;
-    use skiff_api::ColdStartSample;
-
-    fn sample(number: u64) -> ColdStartSample {
-        ColdStartSample {
-            load_ns: 200_000 + number,
-            instantiate_ns: 15_000 + number,
-            first_byte_ns: 12_000,
-            cold_request_ns: 30_000 + 100 * number,
-            warm_request_ns: 10_000,
-        }
-    }
 
     #[test]
     fn a_page_shows_every_stage_and_names_its_subject_as_text() {

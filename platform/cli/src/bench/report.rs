@@ -173,10 +173,10 @@ fn histogram(values: &[u64]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn sample(number: u64) -> ColdStartSample {
+    pub(crate) fn sample(number: u64) -> ColdStartSample {
         ColdStartSample {
             load_ns: 200_000 + number,
             instantiate_ns: 15_000 + number,

@@ -61,11 +61,3 @@ fn unavailable(message: &str, error: impl Error + Send + Sync + 'static) -> ApiE
     let context: Box<dyn Error + Send + Sync> = Box::new(error);
     ApiError { context: Some(context), ..ApiError::new(ErrorCode::Unavailable, message) }
 }
-
-/// There is no room on the disk.
-fn disk_full() -> ApiError {
-    ApiError::new(
-        ErrorCode::ResourceExhausted,
-        "there is no room on the platform's disk, and nothing was written: delete what nobody needs",
-    )
-}

@@ -5,7 +5,7 @@ use super::page::page;
 use super::tasks::no_task;
 use crate::error::ApiError;
 use crate::objects::ObjectError;
-use crate::series::{TooManySeries, ValuesError};
+use crate::series::{NoRoom, ValuesError};
 use skiff_api::{
     ErrorCode, Metric, MetricDatum, MetricListQuery, MetricPoint, MetricQuery, MetricSeries, Page,
     PutMetricData,
@@ -134,8 +134,8 @@ impl Entrance {
     }
 }
 
-impl From<TooManySeries> for ApiError {
-    fn from(error: TooManySeries) -> Self {
+impl From<NoRoom> for ApiError {
+    fn from(error: NoRoom) -> Self {
         Self::new(ErrorCode::ResourceExhausted, error.to_string())
     }
 }
@@ -159,6 +159,12 @@ fn point(
         .map_err(|error| ApiError::invalid(format!("data[{place}] can't be taken: {error}")))?;
     let of = MetricOf::Custom(namespace.clone());
     let series = SeriesId { of, metric: datum.metric, dimensions: datum.dimensions };
+    if let Some(dimension) = series.own_dimension() {
+        return Err(ApiError::invalid(format!(
+            "data[{place}]: with the dimension {dimension}, {} is what Skiff itself measures; take another name",
+            series.metric
+        )));
+    }
     Ok((series, at_ms.min(now_ms), values))
 }
 

@@ -20,6 +20,7 @@ impl Entrance {
             memory_bytes: node.memory_bytes,
             http: config.http.to_string(),
             api: api.to_string(),
+            s3: self.context.accounts.s3().map(|s3| s3.address.to_string()),
             data_dir: config.data_dir.display().to_string(),
             workers: node.workers.into_iter().map(worker).collect(),
             listeners: self.listeners(),

@@ -11,7 +11,7 @@ use crate::view::Held;
 use skiff_api::{Page, RunTask, StopTask, TaskListQuery};
 use skiff_plan::lifecycle;
 use skiff_types::{
-    Command, Group, Health, Kind, Namespace, Restart, StopCode, StoppedReason, Task, TaskId, TaskStatus,
+    Command, Group, Kind, Namespace, Restart, StopCode, StoppedReason, Task, TaskId, TaskStatus,
 };
 use tracing::info;
 
@@ -49,26 +49,14 @@ impl Entrance {
         });
         let now_ms = self.context.now_ms();
         let task = Task {
-            id: self.context.new_task_id(),
-            namespace: namespace.clone(),
-            definition: id.clone(),
-            group: Group::Family(id.family.clone()),
             overrides,
-            node: None,
-            address: None,
-            status: TaskStatus::Provisioning,
-            stop: None,
-            exit_code: None,
-            health: Health::Unchecked,
-            health_reason: None,
-            restarts: 0,
-            last_stop: None,
-            attempt: 0,
-            created_at_ms: now_ms,
-            start_after_ms: now_ms,
-            started_at_ms: None,
-            ready_at_ms: None,
-            stopped_at_ms: None,
+            ..Task::new(
+                self.context.new_task_id(),
+                namespace.clone(),
+                Group::Family(id.family.clone()),
+                id.clone(),
+                now_ms,
+            )
         };
         let placement = placement_after(request.placement.as_ref(), None)?;
         let object =

@@ -9,7 +9,7 @@ use skiff_ports::buckets::{
     BucketError, ByteRange, Cause, Checks, LIST_MAX, METADATA_BYTES_MAX, ObjectBytes, ObjectContent,
     ObjectExpect, ObjectInfo, ObjectList, ObjectPage, ObjectPut, ObjectRef,
 };
-use skiff_ports::catalog::BucketRef;
+use skiff_ports::catalog::{BucketRef, RemoveBucketError};
 use skiff_ports::guest_calls::{GuestAnswer, GuestCallError, GuestObject};
 use skiff_types::{AccessAction, AccessResource, Name, QualifiedName, ResourceId, ResourceKind};
 use std::collections::BTreeMap;
@@ -19,6 +19,8 @@ use std::ops::Range;
 const DELETED_MAX: usize = 1_000;
 /// Keys that are judged before others have a turn.
 const JUDGED_AT_ONCE: usize = 50;
+/// How often a bucket is emptied again because somebody else put objects meanwhile, before its removal is given up.
+const REMOVE_ATTEMPTS: usize = 8;
 /// Objects that a call deletes at once.
 const DELETIONS_AT_ONCE: usize = 16;
 
@@ -45,9 +47,16 @@ impl GuestCallsOfPlane {
         self.allow(asker, AccessAction::BucketManage, &itself)?;
         self.allow(asker, AccessAction::BucketDelete, &all_of(&name))?;
         let bucket = self.there(&name)?.id;
-        self.empty(asker, bucket).await?;
-        self.catalog.remove_bucket(&name).await.map_err(GuestCallError::Failed)?;
-        Ok(GuestAnswer::Done)
+        for _ in 0..REMOVE_ATTEMPTS {
+            self.empty(asker, bucket).await?;
+            match self.catalog.remove_bucket(&name).await {
+                Ok(()) => return Ok(GuestAnswer::Done),
+                // Somebody has put one meanwhile, which goes with the others.
+                Err(RemoveBucketError::NotEmpty(_)) => {}
+                Err(RemoveBucketError::Failed(why)) => return Err(GuestCallError::Failed(why)),
+            }
+        }
+        Err(GuestCallError::Busy(format!("objects keep coming to the bucket {}: try again", name.name)))
     }
 
     pub(super) async fn head(&self, asker: &Asker, bucket: Name, key: String) -> Answered {

@@ -27,8 +27,12 @@ pub(super) fn of_table(error: &TableError) -> GuestCallError {
 pub(super) fn of_bucket(error: &BucketError) -> GuestCallError {
     let text = error.to_string();
     match error {
-        BucketError::NoObject(_) | BucketError::NoUpload(_) => GuestCallError::NotFound(text),
-        BucketError::Precondition => GuestCallError::Conflict { message: text, version: None },
+        BucketError::NoObject(_) | BucketError::NoUpload(_) | BucketError::Removed => {
+            GuestCallError::NotFound(text)
+        }
+        BucketError::NotEmpty { .. } | BucketError::Precondition => {
+            GuestCallError::Conflict { message: text, version: None }
+        }
         BucketError::Range { .. }
         | BucketError::Checks(_)
         | BucketError::TooLarge
@@ -45,7 +49,7 @@ pub(super) fn of_bucket(error: &BucketError) -> GuestCallError {
 pub(super) fn of_queue(error: &QueueFailure) -> GuestCallError {
     match error {
         QueueFailure::Invalid(_) => GuestCallError::Invalid(error.to_string()),
-        QueueFailure::DiskFull => GuestCallError::Busy(error.to_string()),
+        QueueFailure::DiskBusy | QueueFailure::DiskFull => GuestCallError::Busy(error.to_string()),
         QueueFailure::Storage(_) => storage("queues", error),
     }
 }
@@ -53,7 +57,9 @@ pub(super) fn of_queue(error: &QueueFailure) -> GuestCallError {
 pub(super) fn of_bus(error: &BusError) -> GuestCallError {
     match error {
         BusError::Invalid(_) => GuestCallError::Invalid(error.to_string()),
-        BusError::Busy(_) | BusError::DiskFull => GuestCallError::Busy(error.to_string()),
+        BusError::Busy(_) | BusError::DiskBusy | BusError::DiskFull => {
+            GuestCallError::Busy(error.to_string())
+        }
         BusError::Storage(_) => storage("buses", error),
     }
 }

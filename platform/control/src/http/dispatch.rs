@@ -78,7 +78,7 @@ fn log(operation: Operation, id: &str, failure: &ApiError) {
     let (code, message) = (failure.code, failure.message.as_str());
     match code {
         ErrorCode::Internal => error!(?operation, request_id = id, %code, message, context, "a call failed"),
-        ErrorCode::Unavailable => {
+        ErrorCode::Unavailable | ErrorCode::StorageFull => {
             warn!(?operation, request_id = id, %code, message, context, "a call failed")
         }
         _ => info!(?operation, request_id = id, %code, message, "a call was refused"),

@@ -137,7 +137,23 @@ pub(super) async fn json<T: DeserializeOwned>(
 ) -> Result<T, ApiError> {
     let bytes = whole(operation, headers, body, |_| Ok(())).await?;
     let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-    serde_json::from_slice(text).map_err(|error| ApiError::invalid(format!("the body is not right: {error}")))
+    let parsed = serde_json::from_slice(text)
+        .map_err(|error| ApiError::invalid(format!("the body is not right: {error}")))?;
+    check_digits(operation, text)?;
+    Ok(parsed)
+}
+
+/// Refuses numbers that would be others once they were read, where a body may hold JSON that is kept as it is: patterns, and inputs.
+fn check_digits(operation: Operation, body: &[u8]) -> Result<(), ApiError> {
+    let holds_json = matches!(
+        operation,
+        Operation::PutEventRule | Operation::PutEventSchedule | Operation::TestEventPattern
+    );
+    let lost = std::str::from_utf8(body).ok().filter(|_| holds_json).and_then(skiff_api::first_inexact);
+    match lost {
+        Some(number) => Err(ApiError::invalid(format!("the number {number} {}", skiff_api::NOT_EXACT))),
+        None => Ok(()),
+    }
 }
 
 /// A body to its end, within the operation's bound; `take` is asked for room for the bytes of each part, as they come.
@@ -186,4 +202,22 @@ pub(super) fn bytes(
 
 fn too_large(limit_bytes: u64) -> ApiError {
     ApiError::new(ErrorCode::TooLarge, format!("the body is larger than {limit_bytes} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn json_that_is_kept_as_it_is_loses_no_digits() {
+        let read = async |operation, text: &'static str| {
+            json::<serde_json::Value>(operation, &HeaderMap::new(), Body::from(text)).await
+        };
+        let body = r#"{"pattern": {"detail": {"n": [12345678901234567890.123]}}}"#;
+        let refused = read(Operation::PutEventRule, body).await.unwrap_err();
+        assert!(refused.message.contains("the number 12345678901234567890.123 has"), "{}", refused.message);
+        let in_text = r#"{"pattern": "{\"n\":[12345678901234567890.123]}", "n": 0.5}"#;
+        assert!(read(Operation::PutEventRule, in_text).await.is_ok());
+        assert!(read(Operation::PutAlarm, body).await.is_ok(), "others are numbers, and are read as such");
+    }
 }

@@ -51,113 +51,36 @@ pub(super) trait Revised: Serialize {
     fn revision(&self) -> u64;
 }
 
-impl Revised for Alarm {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
+macro_rules! revised {
+    ($($object:ty),+ $(,)?) => {
+        $(impl Revised for $object {
+            fn revision(&self) -> u64 {
+                self.revision
+            }
+        })+
+    };
 }
 
-impl Revised for Bucket {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-}
-
-impl Revised for Consumer {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-}
-
-impl Revised for Bus {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-}
-
-impl Revised for EventRule {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-}
-
-impl Revised for EventSchedule {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-}
-
-impl Revised for Queue {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-}
-
-impl Revised for Table {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-}
-
-impl Revised for Image {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-}
-
-impl Revised for Listener {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-}
-
-impl Revised for ListenerRule {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-}
-
-impl Revised for TargetGroup {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-}
-
-impl Revised for Certificate {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-}
-
-impl Revised for Role {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-}
-
-impl Revised for Scaling {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-}
-
-impl Revised for SecurityGroup {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-}
-
-impl Revised for Service {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-}
-
-impl Revised for Task {
-    fn revision(&self) -> u64 {
-        self.revision
-    }
-}
+revised!(
+    Alarm,
+    Bucket,
+    Consumer,
+    Bus,
+    EventRule,
+    EventSchedule,
+    Queue,
+    Table,
+    Image,
+    Listener,
+    ListenerRule,
+    TargetGroup,
+    Certificate,
+    Role,
+    Scaling,
+    SecurityGroup,
+    Service,
+    Task,
+);
 
 /// JSON with the object's revision as its entity tag, as `If-Match` takes it.
 pub(super) fn revised(status: StatusCode, value: &impl Revised) -> Response {

@@ -30,6 +30,8 @@ pub(crate) struct AlarmNotes {
 }
 
 impl AlarmNotes {
+    /// Why an alarm is in the state that it begins with.
+    pub(crate) const NEW: &'static str = "it is new, and was not evaluated yet";
     /// Changes kept of an alarm.
     pub(crate) const HISTORY_MAX: usize = 100;
     /// Posts of an alarm that wait for whom they are for; the oldest give way.
@@ -41,7 +43,7 @@ impl AlarmNotes {
             alarm: alarm.spec.name.clone(),
             alarm_created_at_ms: alarm.created_at_ms,
             state: AlarmState::default(),
-            reason: "it is new, and was not evaluated yet".to_owned(),
+            reason: Self::NEW.to_owned(),
             value: None,
             changed_at_ms: alarm.created_at_ms,
             history: vec![],

@@ -90,6 +90,7 @@ pub(crate) mod tests {
             retry: RetryPolicy::default(),
             dead_letter: None,
             concurrency: 1,
+            timeout: EventTarget::TIMEOUT,
         };
         let spec = EventScheduleSpec {
             name,

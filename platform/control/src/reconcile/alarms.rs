@@ -122,7 +122,6 @@ async fn change(context: &Context, alarm: &Alarm, transition: AlarmTransition) -
         let url = post.url.without_query();
         warn!(%alarm, %url, "a change of an alarm is given up: too many of them wait to be posted");
     }
-    context.events.record(happened);
     context.alarms.to_post.notify_one();
     Ok(())
 }

@@ -1,83 +1,192 @@
 //! Brings about that each write of an object is told on its bucket's bus, in the shape of EventBridge's S3 events.
 //!
 //! A write leaves its event in the object's row; from there it is put on the bus, and forgotten once the bus has it on the drive.
-//! It puts none while a record of a bucket can't be read that events may be of: whose they are, nobody knows.
+//! Each namespace goes on by itself (`backlog`): one whose bus takes nothing is tried again after a while, from where it stopped, and
+//! holds up no other. While the record of a bucket can't be read, what may be its events wait likewise: whose they are, nobody knows.
+//!
 //! What always holds: an event is put at least once, under the same id each time, so that the bus knows it where it is put again;
-//! those of one key are put in the order of the writes.
+//! those of one bucket are put in the order of the writes.
 //! Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html>
 
+mod backlog;
+
 use crate::context::Context;
-use crate::view::View;
+use backlog::{Backlog, Lane};
+use futures::future::join_all;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use skiff_kit::Backoff;
-use skiff_ports::buckets::ObjectEvent;
+use skiff_ports::buckets::{BucketError, ObjectEvent};
 use skiff_ports::buses::BusError;
 use skiff_types::{BucketSpec, BusEvent, ResourceId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use tracing::{error, warn};
 
-/// Events that are put together.
+/// Events that are read, and put, together.
 const BATCH_MAX: usize = BusEvent::BATCH_MAX;
-/// Waits after a failure.
+/// Waits after events could not be read.
 const BACKOFF: Backoff = Backoff { first_ms: 50, most_ms: 5_000 };
+/// How long events are waited for that should be there.
+const READ_MAX: Duration = Duration::from_secs(5);
 /// Bytes of a digest that tell an event from all others.
 const DIGEST_BYTES: usize = 16;
 
+/// Events with their numbers, in the order of these.
+type Page = Vec<(u64, ObjectEvent)>;
+
 pub(super) async fn run(context: Arc<Context>) {
+    let mut backlog = Backlog::default();
     let mut failures = 0;
     loop {
         let moved = tokio::select! {
             biased;
             () = context.drain.begun() => return,
-            moved = move_some(&context) => moved,
+            moved = step(&context, &mut backlog) => moved,
         };
-        match moved {
-            Ok(()) => failures = 0,
-            Err(error) => {
-                failures += 1;
-                warn!(%error, failures, "events of buckets could not be put on their buses; trying again");
-                tokio::select! {
-                    biased;
-                    () = context.drain.begun() => return,
-                    () = tokio::time::sleep(Duration::from_millis(BACKOFF.delay_ms(failures))) => {}
-                }
-            }
+        let Err(error) = moved else {
+            failures = 0;
+            continue;
+        };
+        failures += 1;
+        warn!(%error, failures, "events of buckets could not be read; trying again");
+        tokio::select! {
+            biased;
+            () = context.drain.begun() => return,
+            () = tokio::time::sleep(Duration::from_millis(BACKOFF.delay_ms(failures))) => {}
         }
     }
+}
+
+/// Waits for events, or until those that wait are to be tried again, and puts them.
+async fn step(context: &Context, backlog: &mut Backlog) -> Result<(), BucketError> {
+    let held = backlog.next();
+    let is_due = async {
+        match &held {
+            Some((_, _, at)) => tokio::time::sleep_until(*at).await,
+            None => std::future::pending().await,
+        }
+    };
+    let page = tokio::select! {
+        biased;
+        () = is_due => None,
+        page = context.buckets.events(backlog.seen, BATCH_MAX) => Some(page?),
+    };
+    match (page, held) {
+        (Some(page), _) => put_new(context, backlog, page).await,
+        (None, Some((lane, from, _))) => go_on(context, backlog, lane, from).await?,
+        (None, None) => {}
+    }
+    Ok(())
+}
+
+/// The buckets that events are of.
+struct Buckets {
+    known: BTreeMap<ResourceId, Arc<BucketSpec>>,
+    /// The record of some bucket can't be read.
+    is_one_unreadable: bool,
+}
+
+impl Buckets {
+    fn of(context: &Context, page: &Page) -> Self {
+        let written: BTreeSet<ResourceId> = page.iter().map(|(_, event)| event.object.bucket).collect();
+        context.objects.read(|view| {
+            let buckets = view.data.buckets.all().map(|held| &held.value.spec);
+            let buckets = buckets.filter(|kept| written.contains(&kept.id));
+            let known = buckets.map(|kept| (kept.id, kept.spec.clone())).collect();
+            Self { known, is_one_unreadable: view.bucket_ids().is_none() }
+        })
+    }
+
+    /// Events by their lanes. While events of a bucket wait by themselves, all of it do, so that they stay in order.
+    fn by_lane(&self, page: Page, backlog: &Backlog) -> BTreeMap<Lane, Page> {
+        let mut lanes: BTreeMap<Lane, Page> = BTreeMap::new();
+        for (number, event) in page {
+            let by_itself = Lane::Bucket(event.object.bucket);
+            let lane = match self.known.get(&event.object.bucket) {
+                Some(bucket) if backlog.is_open(&by_itself) => Lane::Namespace(bucket.name.namespace.clone()),
+                Some(_) | None => by_itself,
+            };
+            lanes.entry(lane).or_default().push((number, event));
+        }
+        lanes
+    }
+}
+
+/// Puts events that were not seen before, but those of lanes that are held.
+async fn put_new(context: &Context, backlog: &mut Backlog, page: Page) {
+    let Some(last) = page.last().map(|(number, _)| *number) else { return };
+    let buckets = &Buckets::of(context, &page);
+    let mut lanes = buckets.by_lane(page, backlog);
+    lanes.retain(|lane, _| backlog.is_open(lane));
+    let moving = lanes.into_iter().map(|(lane, page)| async move {
+        let first = page.first().map_or(last, |(number, _)| *number);
+        (lane, first, move_all(context, buckets, page).await)
+    });
+    for (lane, first, moved) in join_all(moving).await {
+        if let Err(error) = moved {
+            hold(backlog, lane, first, &error);
+        }
+    }
+    backlog.seen = last;
+}
+
+/// Puts events of a lane that was held, from a number on.
+async fn go_on(context: &Context, backlog: &mut Backlog, lane: Lane, from: u64) -> Result<(), BucketError> {
+    let reading = context.buckets.events(from.saturating_sub(1), BATCH_MAX);
+    // They are there, unless they were forgotten by a call that failed.
+    let page = tokio::time::timeout(READ_MAX, reading).await.unwrap_or_else(|_| Ok(Page::new()))?;
+    let page: Page = page.into_iter().take_while(|(number, _)| *number <= backlog.seen).collect();
+    let up_to = match page.last() {
+        Some((last, _)) if page.len() == BATCH_MAX => *last,
+        Some(_) | None => backlog.seen,
+    };
+    let buckets = Buckets::of(context, &page);
+    let mut lanes = buckets.by_lane(page, backlog);
+    let own = lanes.remove(&lane).unwrap_or_default();
+    // A bucket whose record can't be read any more waits by itself from now on.
+    for (other, page) in lanes {
+        if let (Lane::Bucket(_), Some((first, _))) = (&other, page.first()) {
+            backlog.hold(other, *first, Instant::now());
+        }
+    }
+    let first = own.first().map_or(from, |(number, _)| *number);
+    match move_all(context, &buckets, own).await {
+        Ok(()) => backlog.went_on(&lane, up_to, Instant::now()),
+        Err(error) => hold(backlog, lane, first, &error),
+    }
+    Ok(())
+}
+
+/// Notes that events of a lane were not taken, from a number on.
+fn hold(backlog: &mut Backlog, lane: Lane, from: u64, error: &MoveError) {
+    let failures = backlog.failed(lane.clone(), from, Instant::now());
+    warn!(?lane, %error, failures, "events of buckets could not be put on their bus; trying again");
 }
 
 /// Why events were not moved; those that the bucket still has are put again.
 type MoveError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Waits for events, puts them on their buses, and has them forgotten.
-async fn move_some(context: &Context) -> Result<(), MoveError> {
-    let events = context.buckets.events(BATCH_MAX).await?;
-    let Some(last) = events.last().map(|(number, _)| *number) else { return Ok(()) };
-    let written: BTreeSet<ResourceId> = events.iter().map(|(_, event)| event.object.bucket).collect();
-    let buckets: BTreeMap<ResourceId, Arc<BucketSpec>> = context.objects.read(|view| {
-        let buckets = view.data.buckets.all().map(|held| &held.value.spec);
-        let buckets = buckets.filter(|kept| written.contains(&kept.id));
-        buckets.map(|kept| (kept.id, kept.spec.clone())).collect()
-    });
-    let is_gone = |bucket: &ResourceId| !buckets.contains_key(bucket);
-    if written.iter().any(is_gone) && context.objects.read(View::bucket_ids).is_none() {
+/// Puts events on their buses, and has them forgotten. Of a bucket that is gone nobody is told.
+async fn move_all(context: &Context, buckets: &Buckets, page: Page) -> Result<(), MoveError> {
+    let is_known = |event: &ObjectEvent| buckets.known.contains_key(&event.object.bucket);
+    if buckets.is_one_unreadable && !page.iter().all(|(_, event)| is_known(event)) {
         return Err(
-            "the record of a bucket can't be read, and events may be of it: none is put until it can be"
-                .into(),
+            "the record of a bucket can't be read, and events may be of it: they wait until it can be".into(),
         );
     }
-    // Of a bucket that is gone nobody is told.
-    let told = events.iter().filter_map(|(number, event)| {
-        buckets.get(&event.object.bucket).map(|bucket| bus_event(bucket, *number, event))
+    let told = page.iter().filter_map(|(number, event)| {
+        buckets.known.get(&event.object.bucket).map(|bucket| bus_event(bucket, *number, event))
     });
     let told: Vec<BusEvent> = told.collect();
     if !told.is_empty() {
         put(context, told).await?;
     }
-    context.buckets.forget_events(last).await?;
+    if !page.is_empty() {
+        context.buckets.forget_events(page.into_iter().map(|(number, _)| number).collect()).await?;
+    }
     Ok(())
 }
 

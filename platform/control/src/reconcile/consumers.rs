@@ -6,7 +6,7 @@
 //!
 //! What always holds: a task that is to stop is given nothing more, and stays until it has answered, or its time is up; a message
 //! is deleted only once its task said that it is done; where tasks stand differently by the time that a batch was taken, it goes
-//! back at once.
+//! back at once, and counts as received by nobody.
 
 mod batch;
 mod fate;
@@ -248,7 +248,8 @@ impl Driver {
             }
             None => {
                 self.seen = None;
-                self.settling.spawn(batch::give_back(self.context.clone(), queue.clone(), messages));
+                let (context, queue) = (self.context.clone(), queue.clone());
+                self.settling.spawn(batch::give_back(context, queue, messages, Duration::ZERO));
             }
         }
     }

@@ -1,9 +1,13 @@
 //! Brings about that what happens to tasks, services and alarms is on the default bus of its namespace, in the shapes that ECS,
 //! CloudWatch and Application Auto Scaling give it on EventBridge.
 //!
-//! It reads the journal, so that what is put on a bus is what `skiff events` shows, under the same ids. How far it is, is written
-//! down as long as there is a rule that could take anything; without one, a platform that starts again begins with what comes.
-//! What was put and is put again, since that was not written down any more, the bus knows by its id for a while.
+//! It reads the journal, so that what is put on a bus is what `skiff events` shows, under the same ids. As long as there is a rule that
+//! could take anything, how far it is is written down once the bus has it on the drive; where nothing was written down yet, it begins
+//! with what was recorded since there is a rule. Without one, a platform that starts again begins with what comes.
+//!
+//! What always holds: what is put on a bus where there are rules is on the drive in the journal before, so that it is told under this id
+//! and no other, whatever ends; the journal keeps what is not on its bus yet. What was put and is put again, since that was not
+//! written down any more, the bus knows by its id for a while.
 
 use super::bucket_events;
 use crate::context::Context;
@@ -15,7 +19,7 @@ use crate::objects::ObjectError;
 use serde_json::Value;
 use skiff_kit::Backoff;
 use skiff_ports::buses::BusError;
-use skiff_ports::store::Expect;
+use skiff_ports::store::{Expect, StoreError};
 use skiff_types::{BusEvent, DEFAULT_BUS, Event, EventId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,18 +32,30 @@ const BACKOFF: Backoff = Backoff { first_ms: 50, most_ms: 5_000 };
 /// Why the stream did not come further.
 #[derive(Debug, thiserror::Error)]
 enum StreamError {
+    #[error("the journal is not on the drive")]
+    Journal(#[source] StoreError),
     #[error(transparent)]
     Object(#[from] ObjectError),
     #[error(transparent)]
     Bus(#[from] BusError),
 }
 
-pub(super) async fn run(context: Arc<Context>) {
-    let (has_rules, noted) = context.objects.read(|view| {
+/// Behind which event it begins: all up to that one are on their buses, or are nobody's.
+pub(super) fn begin(context: &Context) -> Option<EventId> {
+    let (first_rule_ms, noted) = context.objects.read(|view| {
         let noted = view.buses.position.get(&keys::stream_position()).map(|held| held.value.event);
-        (view.buses.rules.all().next().is_some(), noted)
+        (view.buses.rules.all().map(|held| held.value.created_at_ms).min(), noted)
     });
-    let after = noted.filter(|_| has_rules).or(context.events.newest());
+    let after = match first_rule_ms {
+        // What was recorded before there was a rule is nobody's; this is before all that was recorded since.
+        Some(since_ms) => noted.max(Some(EventId::following(None, since_ms, [0; 8]))),
+        None => context.events.newest(),
+    };
+    context.events.set_on_buses(after);
+    after
+}
+
+pub(super) async fn run(context: Arc<Context>, after: Option<EventId>) {
     let mut reading = Reading::after(context.clone(), after);
     let mut failures = 0;
     loop {
@@ -81,9 +97,13 @@ async fn pause(context: &Context, failures: u32) -> bool {
 
 /// Puts a page of the stream on the buses, and notes how far that is.
 async fn put(context: &Context, page: &[Event]) -> Result<(), StreamError> {
-    let events: Vec<BusEvent> = page.iter().filter_map(bus_event).collect();
-    bucket_events::put(context, events).await?;
     let Some(last) = page.last().map(|event| event.id) else { return Ok(()) };
+    let events: Vec<BusEvent> = page.iter().filter_map(bus_event).collect();
+    if context.objects.read(|view| view.buses.rules.all().next().is_some()) {
+        context.events.sync().await.map_err(StreamError::Journal)?;
+    }
+    bucket_events::put(context, events).await?;
+    context.events.set_on_buses(Some(last));
     note(context, last).await?;
     Ok(())
 }

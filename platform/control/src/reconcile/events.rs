@@ -74,7 +74,7 @@ async fn take_in(context: &Context, event: &TaskEvent) -> Result<(), ObjectError
     let Some(after) = after.filter(|_| changed) else { return Ok(()) };
     let owner = after.value.owner();
     match event {
-        TaskEvent::Started { .. } => return Ok(()),
+        TaskEvent::Started { .. } => {}
         TaskEvent::Ended { exit_code, .. } => {
             let reason = after.value.task.stop.as_ref().map(ToString::to_string);
             info!(task = %task, %owner, exit_code, reason, "a task ended");
@@ -82,7 +82,6 @@ async fn take_in(context: &Context, event: &TaskEvent) -> Result<(), ObjectError
         TaskEvent::Health { healthy: true, .. } => info!(task = %task, %owner, "a task is healthy"),
         TaskEvent::Health { reason, .. } => info!(task = %task, %owner, reason, "a task is unhealthy"),
     }
-    context.events.task(&after.value);
     Ok(())
 }
 

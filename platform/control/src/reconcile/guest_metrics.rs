@@ -27,9 +27,20 @@ fn take_in(context: &Context, came: GuestMetrics, warned_ms: &mut Option<u64>) {
     let now_ms = context.now_ms();
     let dropped = context.series.put_of_guests(came, now_ms);
     let is_due = warned_ms.is_none_or(|warned_ms| now_ms.abs_diff(warned_ms) >= WARNING_PAUSE_MS);
-    if dropped > 0 && is_due {
-        *warned_ms = Some(now_ms);
-        let total = context.series.values_dropped();
-        warn!(total, "guests put values of more series than there may be: some were dropped");
+    if dropped.values == 0 || !is_due {
+        return;
+    }
+    *warned_ms = Some(now_ms);
+    let total = context.series.values_dropped();
+    match dropped.why {
+        Some((series, what)) => warn!(
+            total,
+            namespace = %series.of, metric = %series.metric, dimensions = %series.dimensions,
+            "guests put more {what} for metrics of their own than there is room for: some were dropped"
+        ),
+        None => warn!(
+            total,
+            "guests put more values for metrics of their own than come through at once: some were dropped"
+        ),
     }
 }

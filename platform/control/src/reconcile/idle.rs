@@ -160,21 +160,20 @@ impl Awake {
 async fn put_one_to_sleep(context: &Context, awake: &Awake) -> Result<(), ObjectError> {
     let (service, now_ms) = (&awake.service.value, context.now_ms());
     let name = service.name();
-    let mut before = None;
+    let mut falls_asleep = false;
     let apply = |notes: &mut ServiceNotes| {
         let is_its = notes.service_created_at_ms == service.created_at_ms;
-        before = (is_its && notes.asleep.is_none()).then(|| notes.clone());
-        if before.is_some() {
+        falls_asleep = is_its && notes.asleep.is_none();
+        if falls_asleep {
             let tasks = awake.tasks.iter().map(|held| &held.value.task);
             notes.asleep = Some(Asleep::begin(service.updated_at_ms, tasks, now_ms));
             let message = format!("asleep: no request came for {}", awake.after);
             notes.note(ServiceEvent::new(now_ms, ServiceActionName::DesiredCountUpdated, message));
         }
-        before.is_some()
+        falls_asleep
     };
     let after = context.objects.update(&keys::service_status(&name), apply).await?;
-    if let (Some(before), Some(after)) = (before, after) {
-        context.events.noted(Some(&before), &after.value);
+    if after.is_some() && falls_asleep {
         info!(service = %name, after = %awake.after, "the service falls asleep");
     }
     Ok(())

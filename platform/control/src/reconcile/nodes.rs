@@ -77,7 +77,6 @@ async fn end(context: &Context, key: Key) -> Result<(), ObjectError> {
     let after = context.objects.update(&key, apply).await?;
     if let (Some(node), Some(after)) = (ended, after) {
         warn!(task = %after.value.task.id, owner = %after.value.owner(), %node, "a task was lost with its node");
-        context.events.task(&after.value);
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Brings about that a service has as many tasks as its metrics, its alarms and the clock ask for, within its bounds.
 //!
-//! `plan::scaling` decides; that is asked whenever a second was measured, and amid two of them, and when a schedule or a cooldown says. What it decides
-//! is written down, with what it must remember, before the service is changed by it: whoever comes after a crash carries that
-//! out first. The service is changed as by its user's word, but that its deployment is the same; the services' reconciler
-//! starts and stops the tasks.
+//! `plan::scaling` decides; that is asked whenever a second was measured, amid two of them where more comes than before, and when a
+//! schedule or a cooldown says. What it decides is written down, with what it must remember, before the service is changed by it:
+//! whoever comes after a crash carries that out first. The service is changed as by its user's word, but that its deployment is the
+//! same; the services' reconciler starts and stops the tasks.
 //!
 //! It deliberately leaves a service alone that sleeps, which no metric is to wake: what its schedules say is made up for once it is
 //! awake. While a deployment is under way no task is taken away, as ECS has it.
@@ -214,7 +214,6 @@ async fn carry_out(context: &Context, seen: &Seen, held: Held<ScalingNotes>) -> 
     context.objects.put(notes, Expect::Revision(held.revision)).await?;
     match ended {
         Some(activity) => {
-            context.events.scaled(name, &activity);
             let ScalingActivity { before, after, cause, .. } = &activity;
             info!(service = %name, before, after, cause, "scaled");
         }

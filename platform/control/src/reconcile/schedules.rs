@@ -2,17 +2,19 @@
 //!
 //! `plan::event_schedule` decides what is due. A time is in the schedule's notes before it is handed to the buses, and leaves them
 //! once the buses have it, on the drive with what follows from it. Where the platform ends in between, it is handed over again
-//! under the same id, by which the buses know it for five minutes, and a task that it ran is known by its own id.
+//! under the same id, by which the buses know it until they are told that it left the notes; and a task that it ran is known by
+//! its own id.
 //!
-//! What always holds: what is handed over is in the notes; a time that left them is never handed over again, whatever the clock
-//! does.
+//! What always holds: what is handed over is in the notes; a time that left them is never handed over again, and one that is handed
+//! over again leads to nothing more, however long the platform was down and whatever the clock does. A look costs what is due and
+//! what changed, however many schedules there are.
 
 use super::{LOOK_INTERVAL, RETRY_INTERVAL, WRITES_AT_ONCE};
 use crate::context::Context;
 use crate::keys;
 use crate::model::{EventSchedule, ScheduleNotes};
 use crate::objects::ObjectError;
-use crate::view::Held;
+use crate::view::{Held, View};
 use futures::{StreamExt, stream};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -21,16 +23,13 @@ use skiff_plan::event_schedule::{self, Due};
 use skiff_ports::buses::{BusError, NewDelivery};
 use skiff_ports::store::{Expect, Key, Revision};
 use skiff_types::{BusEvent, DEFAULT_BUS, Missed, QualifiedName};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::{info, warn};
 
 /// Times that are handed to the buses, and noted as handed over, together.
 const BATCH_MAX: usize = 100;
-/// How long nothing is looked at after a look, for each schedule that there is: a look costs the more the more there are, and is to
-/// leave most of the time to others.
-const PAUSE_OF_ONE: Duration = Duration::from_micros(10);
 /// Bytes of a digest that tell a time of a schedule from all others.
 const DIGEST_BYTES: usize = 16;
 
@@ -43,14 +42,21 @@ enum FireError {
     Bus(#[from] BusError),
 }
 
-/// When schedules are due next, by what they and their notes were when that was seen.
+/// When schedules are due next, in order.
 #[derive(Default)]
-struct Known(BTreeMap<Key, Seen>);
+struct Coming {
+    next_ms: BTreeMap<QualifiedName, u64>,
+    by_time: BTreeSet<(u64, QualifiedName)>,
+}
 
-struct Seen {
-    /// Of the schedule, and of its notes, 0 where there are none.
-    revisions: (Revision, Revision),
-    next_ms: Option<u64>,
+/// What is known from one look to the next.
+#[derive(Default)]
+struct Known {
+    coming: Coming,
+    /// Schedules of which something could not be seen to: they are looked at again.
+    again: BTreeSet<QualifiedName>,
+    /// Whether the buses were told which times may come again.
+    is_settled: bool,
 }
 
 /// A schedule to be looked at.
@@ -65,93 +71,145 @@ struct Turn {
 pub(super) async fn run(context: Arc<Context>) {
     let mut known = Known::default();
     loop {
-        let (wait, has_failed) = look(&context, &mut known).await;
-        let wait = if has_failed { RETRY_INTERVAL } else { wait };
-        let pause = PAUSE_OF_ONE.saturating_mul(u32::try_from(known.0.len()).unwrap_or(u32::MAX));
-        let rest = async {
-            tokio::time::sleep(pause).await;
-            tokio::select! {
-                biased;
-                () = context.objects.wakes.schedules.notified() => {}
-                () = tokio::time::sleep(wait.saturating_sub(pause)) => {}
-            }
-        };
+        let wait = look(&context, &mut known).await;
         tokio::select! {
             biased;
             () = context.drain.begun() => return,
-            () = rest => {}
+            () = context.objects.wakes.schedules.notified() => {}
+            () = tokio::time::sleep(wait) => {}
         }
     }
 }
 
-/// Has happen what is due; says how long there is nothing to do, and whether something could not be done.
-async fn look(context: &Context, known: &mut Known) -> (Duration, bool) {
-    let now_ms = context.now_ms();
+/// Has happen what is due; says how long there is nothing to do.
+async fn look(context: &Context, known: &mut Known) -> Duration {
     if context.is_winding_down() {
-        return (LOOK_INTERVAL, false);
+        return LOOK_INTERVAL;
     }
-    let stale = context.objects.read(|view| view.notes_of_no_schedule());
-    if !stale.is_empty()
-        && let Err(error) = context.objects.delete_all::<ScheduleNotes>(stale).await
-    {
-        warn!(%error, "notes of schedules that are gone could not be deleted; trying again");
-    }
-    let turns = known.turns(context, now_ms);
-    let failed: Vec<Key> = stream::iter(turns)
+    let now_ms = context.now_ms();
+    let mut names = std::mem::take(&mut known.again);
+    names.append(&mut context.objects.read_mut(|view| std::mem::take(&mut view.buses.changed_schedules)));
+    names.extend(known.coming.take_due(now_ms));
+    let (turns, stale) = context.objects.read(|view| known.coming.turns(view, &names, now_ms));
+    forget_notes(context, known, stale).await;
+    known.is_settled &= turns.is_empty();
+    let failed: Vec<QualifiedName> = stream::iter(turns)
         .map(|turn| async move {
             let name = turn.held.value.spec.spec.name.clone();
             let error = fire(context, turn).await.err()?;
             warn!(schedule = %name, %error, "what is due could not be seen to; trying again");
-            Some(keys::event_schedule(&name))
+            Some(name)
         })
         .buffer_unordered(WRITES_AT_ONCE)
         .filter_map(std::future::ready)
         .collect()
         .await;
-    // Nothing is known of them: they are looked at again.
-    for key in &failed {
-        known.0.remove(key);
+    known.again.extend(failed);
+    settle(context, known);
+    if !known.again.is_empty() {
+        return RETRY_INTERVAL;
     }
-    let next_ms = known.0.values().filter_map(|seen| seen.next_ms).min();
-    let wait = next_ms.map_or(LOOK_INTERVAL, |next_ms| {
+    known.coming.first_ms().map_or(LOOK_INTERVAL, |next_ms| {
         Duration::from_millis(next_ms.saturating_sub(context.now_ms()).max(1)).min(LOOK_INTERVAL)
-    });
-    (wait, !failed.is_empty())
+    })
 }
 
-impl Known {
-    /// The schedules of which something is due, or was not handed over yet; of the others, it is known when they are.
-    fn turns(&mut self, context: &Context, now_ms: u64) -> Vec<Turn> {
-        let mut before = std::mem::take(&mut self.0);
-        context.objects.read(|view| {
-            let mut turns = Vec::new();
-            for held in view.buses.schedules.all() {
-                let name = &held.value.spec.spec.name;
-                let key = keys::event_schedule(name);
-                if view.unreadable.contains(&keys::schedule_notes(name)) {
-                    continue;
-                }
-                let present =
-                    view.buses.notes.get(&keys::schedule_notes(name)).map_or(0, |held| held.revision);
-                let revisions = (held.revision, present);
-                if let Some(seen) = before.remove(&key)
-                    && seen.revisions == revisions
-                    && seen.next_ms.is_none_or(|next_ms| next_ms > now_ms)
-                {
-                    self.0.insert(key, seen);
-                    continue;
-                }
-                let notes = view.notes_of_schedule(&held.value).cloned();
-                let notes = notes.unwrap_or_else(|| ScheduleNotes::new(&held.value));
-                let due = event_schedule::due(&held.value.spec.spec, notes.state(&held.value), now_ms);
-                self.0.insert(key, Seen { revisions, next_ms: due.next_ms });
-                if due.state.last_ms != notes.last_ms || !due.fire.is_empty() || !notes.pending_ms.is_empty()
-                {
-                    turns.push(Turn { held: held.clone(), notes, present, due });
-                }
+/// Deletes notes of schedules that are gone.
+async fn forget_notes(context: &Context, known: &mut Known, stale: Vec<QualifiedName>) {
+    if stale.is_empty() {
+        return;
+    }
+    let notes: Vec<Key> = stale.iter().map(keys::schedule_notes).collect();
+    if let Err(error) = context.objects.delete_all::<ScheduleNotes>(notes).await {
+        warn!(%error, "notes of schedules that are gone could not be deleted; trying again");
+        known.again.extend(stale);
+    }
+}
+
+/// Tells the buses which times may be handed over again: those that are in notes yet. All of these are of schedules that are looked
+/// at again, unless a record can't be read, whatever it says; then they go on knowing all.
+fn settle(context: &Context, known: &mut Known) {
+    if known.is_settled {
+        return;
+    }
+    let open = context.objects.read(|view| {
+        (!view.has_unreadable_schedules())
+            .then(|| known.again.iter().flat_map(|name| pending(view, name)).collect())
+    });
+    if let Some(open) = open {
+        context.buses.settle_deliveries(open);
+        known.is_settled = true;
+    }
+}
+
+/// The times of a schedule that the buses may not have yet, as they know them.
+fn pending(view: &View, name: &QualifiedName) -> Vec<(QualifiedName, Arc<str>)> {
+    let Some(schedule) = view.event_schedule(name).map(|held| &*held.value) else { return Vec::new() };
+    let Some(notes) = view.notes_of_schedule(schedule) else { return Vec::new() };
+    let id = |at_ms: &u64| (name.clone(), delivery_id(name, schedule.created_at_ms, *at_ms).into());
+    notes.pending_ms.iter().map(id).collect()
+}
+
+impl Coming {
+    fn set(&mut self, name: &QualifiedName, next_ms: Option<u64>) {
+        let before = match next_ms {
+            Some(next_ms) => {
+                self.by_time.insert((next_ms, name.clone()));
+                self.next_ms.insert(name.clone(), next_ms)
             }
-            turns
-        })
+            None => self.next_ms.remove(name),
+        };
+        if let Some(before_ms) = before.filter(|before_ms| next_ms != Some(*before_ms)) {
+            self.by_time.remove(&(before_ms, name.clone()));
+        }
+    }
+
+    /// When the first is due.
+    fn first_ms(&self) -> Option<u64> {
+        self.by_time.first().map(|(next_ms, _)| *next_ms)
+    }
+
+    /// Those that are due by now, which are not known any more.
+    fn take_due(&mut self, now_ms: u64) -> Vec<QualifiedName> {
+        let mut due = Vec::new();
+        while self.first_ms().is_some_and(|next_ms| next_ms <= now_ms) {
+            let Some((_, name)) = self.by_time.pop_first() else { break };
+            self.next_ms.remove(&name);
+            due.push(name);
+        }
+        due
+    }
+
+    /// Those of these schedules of which something is due, or was not handed over yet, and of all others when they are due; and those
+    /// that are gone and have notes.
+    fn turns(
+        &mut self,
+        view: &View,
+        names: &BTreeSet<QualifiedName>,
+        now_ms: u64,
+    ) -> (Vec<Turn>, Vec<QualifiedName>) {
+        let (mut turns, mut stale) = (Vec::new(), Vec::new());
+        for name in names {
+            let notes_key = keys::schedule_notes(name);
+            let held = view.event_schedule(name).filter(|_| !view.unreadable.contains(&notes_key));
+            let Some(held) = held else {
+                self.set(name, None);
+                if view.has_stale_notes(name) {
+                    stale.push(name.clone());
+                }
+                continue;
+            };
+            let present = view.buses.notes.get(&notes_key).map_or(0, |held| held.revision);
+            let notes = view.notes_of_schedule(&held.value).cloned();
+            let notes = notes.unwrap_or_else(|| ScheduleNotes::new(&held.value));
+            let due = event_schedule::due(&held.value.spec.spec, notes.state(&held.value), now_ms);
+            self.set(name, due.next_ms);
+            let is_news = due.state.last_ms != notes.last_ms || !due.fire.is_empty();
+            if is_news || !notes.pending_ms.is_empty() {
+                turns.push(Turn { held: held.clone(), notes, present, due });
+            }
+        }
+        (turns, stale)
     }
 }
 
@@ -179,7 +237,6 @@ async fn fire(context: &Context, turn: Turn) -> Result<(), FireError> {
         let deliveries =
             notes.pending_ms[..count].iter().map(|at_ms| delivery(&held.value, *at_ms)).collect();
         context.buses.put_deliveries(deliveries).await?;
-        // At once: those behind may have to wait for longer than the buses know these.
         notes.pending_ms.drain(..count);
         present = write(context, &notes, present).await?;
     }
@@ -223,6 +280,7 @@ fn delivery_id(name: &QualifiedName, created_at_ms: u64, at_ms: u64) -> String {
 mod tests {
     use super::*;
     use crate::model::test_schedule;
+    use crate::view::Viewed;
 
     #[test]
     fn a_time_is_told_from_all_others_and_is_the_same_each_time() {
@@ -234,5 +292,60 @@ mod tests {
         assert_ne!(one.id, delivery(&anew, 301_000).id);
         assert_eq!(&*one.event.detail, r#"{"schedule":"sweep","scheduledTime":"1970-01-01T00:05:01Z"}"#);
         assert_eq!(one.event.resources[0].as_ref(), "schedule/default/sweep");
+    }
+
+    fn put<T: Viewed>(view: &mut View, object: T) {
+        let revision = view.generation + 1;
+        assert!(view.apply(&object.key(), revision, Some(Arc::new(object))));
+    }
+
+    #[test]
+    fn a_look_is_at_what_is_due_or_changed_and_at_no_other() {
+        let mut view = View::default();
+        let minutes = |minutes: u64| minutes * 60_000;
+        for (name, times) in
+            [("a", "rate(5 minutes)"), ("b", "rate(7 minutes)"), ("c", "at(1970-01-01T00:06:00)")]
+        {
+            put(&mut view, test_schedule(&format!("default/{name}"), times, 0));
+        }
+        let mut coming = Coming::default();
+        let all = std::mem::take(&mut view.buses.changed_schedules);
+        assert_eq!(all.len(), 3);
+        let due = |turns: &[Turn]| {
+            let of_one =
+                |turn: &Turn| (turn.held.value.spec.spec.name.name.to_string(), turn.due.fire.clone());
+            turns.iter().map(of_one).collect::<Vec<_>>()
+        };
+        assert!(coming.turns(&view, &all, 0).0.is_empty());
+        assert_eq!(coming.first_ms(), Some(minutes(5)));
+        assert!(coming.take_due(minutes(5) - 1).is_empty());
+        let names = coming.take_due(minutes(6)).into_iter().collect();
+        let (turns, stale) = coming.turns(&view, &names, minutes(6));
+        assert_eq!(due(&turns), [("a".to_owned(), vec![minutes(5)]), ("c".to_owned(), vec![minutes(6)])]);
+        assert!(stale.is_empty());
+        assert_eq!(coming.next_ms.len(), 2, "c never comes again");
+        // A clock that was put back makes nothing due.
+        assert!(coming.take_due(0).is_empty());
+        // What changed is due at another time, what went at none.
+        put(&mut view, test_schedule("default/b", "rate(1 hour)", 0));
+        let gone = keys::event_schedule(&"default/a".parse().unwrap());
+        let revision = view.generation + 1;
+        assert!(view.apply::<EventSchedule>(&gone, revision, None));
+        let changed = std::mem::take(&mut view.buses.changed_schedules);
+        assert!(coming.turns(&view, &changed, minutes(6)).0.is_empty());
+        assert_eq!((coming.first_ms(), coming.by_time.len()), (Some(minutes(60)), 1));
+    }
+
+    #[test]
+    fn the_times_that_may_come_again_are_those_in_the_notes() {
+        let mut view = View::default();
+        let schedule = test_schedule("default/sweep", "rate(5 minutes)", 1_000);
+        let name = schedule.spec.spec.name.clone();
+        put(&mut view, schedule.clone());
+        assert!(pending(&view, &name).is_empty());
+        let notes = ScheduleNotes { pending_ms: vec![301_000, 601_000], ..ScheduleNotes::new(&schedule) };
+        put(&mut view, notes);
+        let ids: Vec<Arc<str>> = pending(&view, &name).into_iter().map(|(_, id)| id).collect();
+        assert_eq!(ids, [301_000, 601_000].map(|at_ms| delivery(&schedule, at_ms).id));
     }
 }

@@ -12,7 +12,7 @@ use tracing::warn;
 /// How long after a second has ended it is looked at what came in it, in milliseconds.
 const LATE_MS: u64 = 2;
 /// How long after a second has begun it is glanced at what came within a second, in milliseconds.
-const AMID_MS: u64 = 500;
+const GLANCES_AT_MS: [u64; 3] = [250, 500, 750];
 
 pub(super) async fn run(context: Arc<Context>) {
     let (mut sampler, mut pause_s) = (Sampler::new(context.now_ms()), 1);
@@ -22,14 +22,19 @@ pub(super) async fn run(context: Arc<Context>) {
     let (mut written_ms, mut forgotten_ms) = (0, 0);
     loop {
         let second_ms = Resolution::Second.span_ms();
-        let into_ms = context.now_ms() % second_ms;
-        if pause_s == 1 && into_ms < AMID_MS {
+        for at_ms in GLANCES_AT_MS {
+            let into_ms = context.now_ms() % second_ms;
+            if pause_s != 1 || into_ms >= at_ms {
+                continue;
+            }
             tokio::select! {
                 biased;
-                () = context.drain.begun() => {}
-                () = tokio::time::sleep(Duration::from_millis(AMID_MS - into_ms)) => {
-                    glances.glance(&context);
-                    context.objects.wakes.scaling.notify_one();
+                () = context.drain.begun() => break,
+                () = tokio::time::sleep(Duration::from_millis(at_ms - into_ms)) => {
+                    // Who scales has nothing to decide anew where no more comes than came before.
+                    if glances.glance(&context) {
+                        context.objects.wakes.scaling.notify_one();
+                    }
                 }
             }
         }

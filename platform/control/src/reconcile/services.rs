@@ -20,8 +20,8 @@ use futures::{StreamExt, stream};
 use skiff_plan::service::{self, Action, Known, Wanted};
 use skiff_ports::store::Expect;
 use skiff_types::{
-    DeploymentConfiguration, Group, Health, Kind, Placement, QualifiedName, RolloutState, StopCode,
-    StoppedReason, TargetHealthCheck, Task, TaskDefinitionId, TaskId, TaskStatus,
+    DeploymentConfiguration, Group, Kind, Placement, QualifiedName, RolloutState, StopCode, StoppedReason,
+    TargetHealthCheck, Task, TaskDefinitionId, TaskId, TaskStatus,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -291,26 +291,9 @@ pub(super) fn new_task(
     now_ms: u64,
 ) -> Task {
     Task {
-        id: context.new_task_id(),
-        namespace: service.namespace.clone(),
-        definition,
-        group: service.group(),
-        overrides: None,
-        node: None,
-        address: None,
-        status: TaskStatus::Provisioning,
-        stop: None,
-        exit_code: None,
-        health: Health::Unchecked,
-        health_reason: None,
-        restarts: 0,
-        last_stop: None,
         attempt,
-        created_at_ms: now_ms,
         start_after_ms,
-        started_at_ms: None,
-        ready_at_ms: None,
-        stopped_at_ms: None,
+        ..Task::new(context.new_task_id(), service.namespace.clone(), service.group(), definition, now_ms)
     }
 }
 

@@ -299,7 +299,6 @@ async fn write(context: &Context, held: &Held<TaskObject>, change: &Change) -> R
         let task = &after.value.task;
         let reason = task.stop.as_ref().map(ToString::to_string);
         info!(task = %task.id, owner = %after.value.owner(), status = %task.status, reason, "task");
-        context.events.task(&after.value);
     }
     Ok(())
 }

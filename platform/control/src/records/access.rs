@@ -87,16 +87,9 @@ impl Stored for AccessKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::records::tests::check;
     use skiff_access::Verdict;
     use skiff_types::{AccessAction, AccessResource, ResourceKind};
-    use std::fmt::Debug;
-
-    #[track_caller]
-    fn check<T: Stored + PartialEq + Debug>(object: &T, written: &str) {
-        let written = format!(r#"{{"version":1,"object":{written}}}"#);
-        assert_eq!(String::from_utf8(object.encode().unwrap().to_vec()).unwrap(), written);
-        assert_eq!(&T::decode(written.as_bytes()).unwrap(), object);
-    }
 
     fn role(allow: &[&str], policy: Option<&str>) -> Role {
         let spec = RoleSpec {

@@ -419,17 +419,10 @@ mod tests {
     use super::*;
     use crate::model::{Declared, built_in_listener};
     use crate::records::RecordError;
-    use std::fmt::Debug;
+    use crate::records::tests::check;
 
     fn declared<S>(spec: S) -> Declared<S> {
         Declared { spec: Arc::new(spec), created_at_ms: 1, updated_at_ms: 2 }
-    }
-
-    #[track_caller]
-    fn check<T: Stored + Debug + PartialEq>(object: &T, written: &str) {
-        let written = format!(r#"{{"version":1,"object":{written}}}"#);
-        assert_eq!(object.encode().unwrap(), written);
-        assert_eq!(T::decode(written.as_bytes()).unwrap(), *object);
     }
 
     fn rule(action: Action) -> ListenerRule {

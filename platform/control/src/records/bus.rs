@@ -155,6 +155,9 @@ struct TargetRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dead_letter: Option<Name>,
     concurrency: u32,
+    /// The usual one where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    timeout: Option<Span>,
 }
 
 impl From<&EventTarget> for TargetRecord {
@@ -166,6 +169,7 @@ impl From<&EventTarget> for TargetRecord {
             retry: (&target.retry).into(),
             dead_letter: target.dead_letter.clone(),
             concurrency: target.concurrency,
+            timeout: (target.timeout != EventTarget::TIMEOUT).then_some(target.timeout),
         }
     }
 }
@@ -179,6 +183,7 @@ impl From<TargetRecord> for EventTarget {
             retry: record.retry.into(),
             dead_letter: record.dead_letter,
             concurrency: record.concurrency,
+            timeout: record.timeout.unwrap_or(EventTarget::TIMEOUT),
         }
     }
 }
@@ -333,18 +338,12 @@ impl Stored for StreamPosition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fmt::Debug;
-
-    #[track_caller]
-    fn check<T: Stored + PartialEq + Debug>(object: &T, written: &str) {
-        let written = format!(r#"{{"version":1,"object":{written}}}"#);
-        assert_eq!(String::from_utf8(object.encode().unwrap().to_vec()).unwrap(), written);
-        assert_eq!(&T::decode(written.as_bytes()).unwrap(), object);
-    }
+    use crate::records::tests::check;
 
     fn target(id: &str, to: Destination, input: Input) -> EventTarget {
         let (retry, dead_letter) = (RetryPolicy::default(), Some("dead".parse().unwrap()));
-        EventTarget { id: id.parse().unwrap(), to, input, retry, dead_letter, concurrency: 10 }
+        let (id, timeout) = (id.parse().unwrap(), EventTarget::TIMEOUT);
+        EventTarget { id, to, input, retry, dead_letter, concurrency: 10, timeout }
     }
 
     fn rule(target: EventTarget) -> EventRule {
@@ -410,6 +409,12 @@ mod tests {
             );
             check(&rule(target("a", to, input)), &written);
         }
+        let to = Destination::Service { service: name("web"), path: "/".into() };
+        let patient = EventTarget { timeout: Span::from_ms(300_000), ..target("a", to, Input::Event) };
+        check(
+            &rule(patient),
+            r#"{"name":"default/uploads","bus":"default","pattern":"{}","enabled":true,"targets":[{"id":"a","to":{"service":{"service":"web","path":"/"}},"input":"event","retry":{"age_max":"1d","retries_max":185},"dead_letter":"dead","concurrency":10,"timeout":"5m"}],"created_at_ms":1,"updated_at_ms":2}"#,
+        );
     }
 
     #[test]

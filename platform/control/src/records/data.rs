@@ -182,13 +182,7 @@ fn kept<S>(id: ResourceId, spec: S, created_at_ms: u64, updated_at_ms: u64) -> D
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[track_caller]
-    fn check<T: Stored + PartialEq + std::fmt::Debug>(object: &T, written: &str) {
-        let written = format!(r#"{{"version":1,"object":{written}}}"#);
-        assert_eq!(String::from_utf8(object.encode().unwrap().to_vec()).unwrap(), written);
-        assert_eq!(&T::decode(written.as_bytes()).unwrap(), object);
-    }
+    use crate::records::tests::check;
 
     #[test]
     fn what_is_on_disk_today_is_read_tomorrow() {

@@ -2,7 +2,8 @@
 //!
 //! A rule that can't be read makes its group's record unreadable as a whole: a group is never known by half of its rules.
 
-use super::{AddressRecord, Stored};
+use super::Stored;
+use super::task::AddressRecord;
 use crate::keys;
 use crate::model::{Network, NodeSubnet, ReleasedAddresses, SecurityGroup};
 use ipnet::{Ipv4Net, Ipv6Net};

@@ -329,14 +329,7 @@ impl Stored for ScalingNotes {
 mod tests {
     use super::*;
     use crate::model::Declared;
-    use std::fmt::Debug;
-
-    #[track_caller]
-    fn check<T: Stored + Debug + PartialEq>(object: &T, written: &str) {
-        let written = format!(r#"{{"version":1,"object":{written}}}"#);
-        assert_eq!(object.encode().unwrap(), written);
-        assert_eq!(T::decode(written.as_bytes()).unwrap(), *object);
-    }
+    use crate::records::tests::check;
 
     fn name(text: &str) -> Name {
         text.parse().unwrap()

@@ -1,10 +1,21 @@
 //! What is written is read again, and so is what older versions wrote.
 
 use super::*;
+use crate::model::{Definition, TaskObject};
 use skiff_plan::shift::{Shift, Stage};
 use skiff_types::{
-    CircuitBreaker, DeploymentConfiguration, Placement, RolloutState, ServiceActionName, Strategy,
+    CircuitBreaker, DEFAULT_STOP_TIMEOUT, DeploymentConfiguration, Group, Health, Kind, Placement, Restart,
+    RolloutState, ServiceActionName, Span, StoppedReason, Strategy, Task, TaskAddress, TaskStatus,
 };
+use std::fmt::Debug;
+
+/// An object is written like this, and read from that again.
+#[track_caller]
+pub(super) fn check<T: Stored + PartialEq + Debug>(object: &T, written: &str) {
+    let written = format!(r#"{{"version":1,"object":{written}}}"#);
+    assert_eq!(String::from_utf8(object.encode().unwrap().to_vec()).unwrap(), written);
+    assert_eq!(&T::decode(written.as_bytes()).unwrap(), object);
+}
 
 fn image() -> Image {
     Image {

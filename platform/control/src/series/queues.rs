@@ -10,7 +10,9 @@ use crate::catalog::queue_ref;
 use crate::context::Context;
 use skiff_ports::catalog::QueueRef;
 use skiff_ports::queues::QueueStats;
-use skiff_types::{Datum, Dimensions, MetricName, MetricOf, QualifiedName, Resolution, ResourceId, SeriesId};
+use skiff_types::{
+    Datum, Dimensions, MetricName, MetricOf, QUEUE_METRICS, QualifiedName, Resolution, ResourceId, SeriesId,
+};
 use std::collections::BTreeMap;
 use tracing::warn;
 
@@ -21,17 +23,8 @@ const SECONDS_MAX: u64 = 30;
 /// Milliseconds between two warnings that there is no room for more series.
 const WARNING_PAUSE_MS: u64 = 60_000;
 
-/// What is measured of a queue, by SQS's names; but `Backlog`, which is what has yet to be done: in sight and in flight.
-const NAMES: [&str; 8] = [
-    "ApproximateNumberOfMessagesVisible",
-    "ApproximateNumberOfMessagesNotVisible",
-    "ApproximateNumberOfMessagesDelayed",
-    "ApproximateAgeOfOldestMessage",
-    "Backlog",
-    "NumberOfMessagesSent",
-    "NumberOfMessagesReceived",
-    "NumberOfMessagesDeleted",
-];
+/// What is measured of a queue.
+const NAMES: [&str; QUEUE_METRICS.len()] = QUEUE_METRICS;
 /// How many of them, from the first, are what is at a moment; the others are what came since the last look.
 const GAUGES: usize = 5;
 
@@ -106,7 +99,7 @@ impl QueueSampler {
             }
         }
         let is_due = self.warned_ms.is_none_or(|warned_ms| now_ms.abs_diff(warned_ms) >= WARNING_PAUSE_MS);
-        if let Err(error) = context.series.put_custom(&points)
+        if let Err(error) = context.series.put_counted(&points)
             && is_due
         {
             self.warned_ms = Some(now_ms);

@@ -1,23 +1,31 @@
-//! What rules of buses and schedules lead to, as series: custom ones of their namespace, with the dimension `rule` or `schedule`,
-//! under the names of EventBridge's metrics; so that alarms can watch them.
+//! What comes to buses and to their rules, and what rules and schedules lead to, as series: custom ones of their namespace, with the
+//! dimension `bus`, `rule` or `schedule`, under the names of EventBridge's metrics; so that alarms can watch them.
 //!
-//! It deliberately keeps no values. A rule that leads to nothing in a second has no points in it.
+//! It deliberately keeps no values. A bus or a rule to which nothing comes in a second has no points in it, and no series before
+//! something does.
 
 use crate::context::Context;
-use crate::targets::Counts;
-use skiff_types::{Datum, Dimensions, MetricName, MetricOf, QualifiedName, Resolution, SeriesId};
+use crate::targets::{Counted, Counts};
+use crate::view::View;
+use skiff_types::{
+    BUS_METRICS, Datum, Dimensions, MetricName, MetricOf, QualifiedName, RULE_METRICS, Resolution, SeriesId,
+};
 use std::collections::BTreeMap;
 use tracing::warn;
 
 /// Milliseconds between two warnings that there is no room for more series.
 const WARNING_PAUSE_MS: u64 = 60_000;
 
-/// What is measured, by EventBridge's names.
-const NAMES: [&str; 3] = ["Invocations", "FailedInvocations", "DeadLetterInvocations"];
+/// Rules and schedules that are gone and whose totals are kept, beside those of as many as there are.
+const GONE_MAX: usize = 1_000;
+
+/// A value of a series.
+type Point = (SeriesId, u64, Datum);
 
 /// Looks at what was counted.
 pub(crate) struct RuleSampler {
-    names: [MetricName; NAMES.len()],
+    names: [MetricName; RULE_METRICS.len()],
+    of_bus: [MetricName; BUS_METRICS.len()],
     warned_ms: Option<u64>,
 }
 
@@ -27,49 +35,69 @@ impl RuleSampler {
     /// # Panics
     /// Never: the names are names.
     pub(crate) fn new() -> Self {
-        Self { names: NAMES.map(|name| name.parse().expect("a metric's name")), warned_ms: None }
+        let name = |name: &str| name.parse().expect("a metric's name");
+        Self { names: RULE_METRICS.map(name), of_bus: BUS_METRICS.map(name), warned_ms: None }
     }
 
     /// Takes what was counted since the last look into the second that ended.
     pub(crate) fn look(&mut self, context: &Context) {
         let now_ms = context.now_ms();
         let at_ms = now_ms.saturating_sub(Resolution::Second.span_ms());
+        context.invocations.add(context.buses.take_counts());
         let counted = context.invocations.take();
-        let points: Vec<(SeriesId, u64, Datum)> = context.objects.read(|view| {
-            let of_one = |(origin, counts): (&QualifiedName, &Counts)| {
-                let kind = if view.event_rule(origin).is_some() { "rule" } else { "schedule" };
-                self.points(kind, origin, counts, at_ms)
-            };
-            counted.iter().flat_map(of_one).collect()
-        });
-        if points.is_empty() {
+        if counted == Counted::default() {
             return;
         }
+        let of_origins: Vec<Point> = context.objects.read(|view| {
+            let most = view.buses.rules.len() + view.buses.schedules.len() + GONE_MAX;
+            context.invocations.keep(most, |name| is_there(view, name));
+            let of_one = |(origin, counts): (&QualifiedName, &Counts)| {
+                let kind = if view.event_rule(origin).is_some() { "rule" } else { "schedule" };
+                self.of_origin(kind, origin, counts, at_ms)
+            };
+            counted.origins.iter().flat_map(of_one).collect()
+        });
+        let of_bus =
+            |(bus, put): (&QualifiedName, &u64)| points(bus, "bus", self.of_bus.iter().zip([*put]), at_ms);
+        let points = counted.put.iter().flat_map(of_bus).chain(of_origins).collect::<Vec<_>>();
         let is_due = self.warned_ms.is_none_or(|warned_ms| now_ms.abs_diff(warned_ms) >= WARNING_PAUSE_MS);
-        if let Err(error) = context.series.put_custom(&points)
+        if let Err(error) = context.series.put_counted(&points)
             && is_due
         {
             self.warned_ms = Some(now_ms);
-            warn!(%error, "what rules lead to is not among the metrics");
+            warn!(%error, "what comes to buses and what rules lead to is not among the metrics");
         }
     }
 
-    fn points(
-        &self,
-        kind: &str,
-        origin: &QualifiedName,
-        counts: &Counts,
-        at_ms: u64,
-    ) -> Vec<(SeriesId, u64, Datum)> {
-        let Some(dimensions) = dimensions(kind, origin) else { return vec![] };
-        let values = [counts.invocations, counts.failed, counts.dead_letters];
-        let point = |(metric, value): (&MetricName, u64)| {
-            let of = MetricOf::Custom(origin.namespace.clone());
-            let series = SeriesId { of, metric: metric.clone(), dimensions: dimensions.clone() };
-            Some((series, at_ms, Datum::of_value(value as f64)?))
-        };
-        self.names.iter().zip(values).filter_map(point).collect()
+    /// What was counted of a rule or a schedule: tries with their failures, where there were any, and the events that it took.
+    fn of_origin(&self, kind: &str, origin: &QualifiedName, counts: &Counts, at_ms: u64) -> Vec<Point> {
+        let Counts { matched, invocations, failed, dead_letters } = *counts;
+        let was_tried = invocations + failed + dead_letters > 0;
+        let is_said = [matched > 0, was_tried, was_tried, was_tried];
+        let values = self.names.iter().zip([matched, invocations, failed, dead_letters]);
+        let said = values.zip(is_said).filter(|(_, is_said)| *is_said).map(|(value, _)| value);
+        points(origin, kind, said, at_ms)
     }
+}
+
+fn is_there(view: &View, name: &QualifiedName) -> bool {
+    view.event_rule(name).is_some() || view.event_schedule(name).is_some()
+}
+
+/// Values of a bus, a rule or a schedule.
+fn points<'a>(
+    name: &QualifiedName,
+    kind: &str,
+    values: impl Iterator<Item = (&'a MetricName, u64)>,
+    at_ms: u64,
+) -> Vec<Point> {
+    let Some(dimensions) = dimensions(kind, name) else { return vec![] };
+    let point = |(metric, value): (&MetricName, u64)| {
+        let of = MetricOf::Custom(name.namespace.clone());
+        let series = SeriesId { of, metric: metric.clone(), dimensions: dimensions.clone() };
+        Some((series, at_ms, Datum::of_value(value as f64)?))
+    };
+    values.filter_map(point).collect()
 }
 
 fn dimensions(kind: &str, origin: &QualifiedName) -> Option<Dimensions> {
@@ -83,11 +111,19 @@ mod tests {
 
     #[test]
     fn what_was_counted_has_the_names_of_eventbridge() {
-        let counts = Counts { invocations: 3, failed: 1, dead_letters: 0 };
-        let points = RuleSampler::new().points("rule", &"default/orders".parse().unwrap(), &counts, 7);
-        let names: Vec<String> = points.iter().map(|(series, ..)| series.metric.to_string()).collect();
-        assert_eq!(names, NAMES);
-        let (series, at_ms, _) = &points[0];
-        assert_eq!((series.dimensions.get("rule"), *at_ms), (Some("orders"), 7));
+        let (sampler, orders) = (RuleSampler::new(), "default/orders".parse().unwrap());
+        let names = |counts: &Counts| -> Vec<String> {
+            let points = sampler.of_origin("rule", &orders, counts, 7);
+            let of_rule = |(series, at_ms, _): &Point| {
+                assert_eq!((series.dimensions.get("rule"), *at_ms), (Some("orders"), 7));
+                series.metric.to_string()
+            };
+            points.iter().map(of_rule).collect()
+        };
+        let counts = Counts { matched: 2, invocations: 3, failed: 1, dead_letters: 0 };
+        assert_eq!(names(&counts), RULE_METRICS);
+        // What did not happen makes no series.
+        assert_eq!(names(&Counts { matched: 1, ..Counts::default() }), ["MatchedEvents"]);
+        assert_eq!(names(&Counts { invocations: 1, ..Counts::default() }), RULE_METRICS[1..]);
     }
 }

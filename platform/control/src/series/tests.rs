@@ -2,7 +2,10 @@
 
 use super::*;
 use async_trait::async_trait;
-use skiff_plan::series::{MINUTES_KEPT_MS, SECONDS_KEPT_MS, SERIES_OF_GUESTS_MAX, SERIES_OF_SOURCE_MAX};
+use skiff_plan::series::{
+    BYTES_OF_NAMESPACE_MAX, BYTES_OF_SOURCE_MAX, MINUTES_KEPT_MS, SECONDS_KEPT_MS, SERIES_OF_GUESTS_MAX,
+    SERIES_OF_SOURCE_MAX,
+};
 use skiff_ports::metrics::GuestPoint;
 use skiff_ports::series::KnownSeries;
 use skiff_store::SqliteSeries;
@@ -196,7 +199,7 @@ async fn a_series_without_values_is_forgotten_and_makes_room() {
     };
     world.series.put_custom(&points(0..SERIES_MAX)).unwrap();
     let refused = world.series.put_custom(&points(SERIES_MAX - 1..SERIES_MAX + 2));
-    assert_eq!(refused, Err(TooManySeries { there: SERIES_MAX, more: 2 }));
+    assert_eq!(refused, Err(NoRoom::Series { there: SERIES_MAX, more: 2 }));
     world.turn(START_MS + 2 * MINUTE_MS).await;
     assert_eq!(world.series.list(is_custom).len(), SERIES_MAX);
     world.turn(START_MS + MINUTES_KEPT_MS + 2 * MINUTE_MS).await;
@@ -215,7 +218,80 @@ fn flood(world: &World, namespace: &str, service: usize) -> u64 {
         GuestPoint::new(series, START_MS, &Datum::of_value(1.0).unwrap()).unwrap()
     };
     let points = (0..SERIES_OF_SOURCE_MAX).map(point).collect();
-    world.series.put_of_guests(GuestMetrics { points, dropped: 0 }, START_MS)
+    world.series.put_of_guests(GuestMetrics { points, dropped: 0 }, START_MS).values
+}
+
+/// Values as far apart as a sketch tells any apart, and then some; of both signs.
+fn spread() -> Datum {
+    let powers = (-300..=300).flat_map(|power| [10_f64.powi(power), -(10_f64.powi(power))]);
+    let mut data = powers.filter_map(Datum::of_value);
+    let first = data.next().unwrap();
+    data.fold(first, |mut datum, more| {
+        datum.merge(&more);
+        datum
+    })
+}
+
+/// Guests of `service` put such in 60 seconds from `at_ms` on, in so many series; how many points were dropped, and of what there
+/// was too much.
+fn flood_spread(world: &World, service: &str, at_ms: u64, series: usize) -> (u64, Option<&'static str>) {
+    let (datum, mut dropped, mut why) = (spread(), 0, None);
+    for second in 0..60 {
+        let point = |number: usize| {
+            let series =
+                SeriesId { dimensions: format!("service={service}").parse().unwrap(), ..custom(number) };
+            GuestPoint::new(series, at_ms + second * 1_000, &datum).unwrap()
+        };
+        let points = (0..series).map(point).collect();
+        let lost = world.series.put_of_guests(GuestMetrics { points, dropped: 0 }, at_ms + 60_000);
+        dropped += lost.values / datum.count;
+        why = why.or(lost.why.map(|(_, what)| what));
+    }
+    (dropped, why)
+}
+
+#[tokio::test]
+async fn guests_whose_values_are_far_apart_take_so_much_memory_and_no_other_feels_it() {
+    let world = World::new().await;
+    let at_ms = |minute: u64| START_MS + minute * MINUTE_MS;
+    let (dropped, why) = flood_spread(&world, "flood", at_ms(0), SERIES_OF_SOURCE_MAX);
+    assert!(dropped > 0 && why == Some("different values"), "{dropped} {why:?}");
+    let taken = 60 * SERIES_OF_SOURCE_MAX - dropped as usize;
+    let most = BYTES_OF_SOURCE_MAX + Datum::BYTES_MAX;
+    assert!(taken > 4_000 && taken * 2_600 <= most, "{taken} points");
+    let held: usize = world.series.kept().series.values().map(|one| one.ring.bytes()).sum();
+    assert!(held > BYTES_OF_SOURCE_MAX && held <= most, "{held} bytes");
+    assert_eq!(world.series.values_dropped(), dropped * spread().count);
+    assert_eq!(flood_spread(&world, "quiet", at_ms(0), 1), (0, None));
+    world.series.put_custom(&[(custom(0), at_ms(0), spread())]).unwrap();
+
+    // What is forgotten makes room, down to nothing.
+    world.turn(at_ms(17)).await;
+    assert_eq!(flood_spread(&world, "flood", at_ms(17), 1), (0, None));
+    world.turn(at_ms(40)).await;
+    let held: usize = world.series.kept().series.values().map(|one| one.ring.bytes()).sum();
+    assert_eq!(held, 0);
+    assert!(
+        world.series.kept().sources.check_bytes(&"default".parse().unwrap(), BYTES_OF_NAMESPACE_MAX).is_ok()
+    );
+}
+
+#[tokio::test]
+async fn who_calls_the_api_takes_so_much_memory_and_is_told() {
+    let world = World::new().await;
+    let datum = spread();
+    let call = |second: u64| -> Vec<_> {
+        (0..1_000).map(|number| (custom(number), START_MS + second * 1_000, datum.clone())).collect()
+    };
+    let refused = (0..60).find_map(|second| world.series.put_custom(&call(second)).err()).unwrap();
+    assert!(matches!(refused, NoRoom::Bytes(_)), "{refused:?}");
+    assert!(refused.to_string().contains("in the namespace default"), "{refused}");
+    let held: usize = world.series.kept().series.values().map(|one| one.ring.bytes()).sum();
+    assert!(held <= BYTES_OF_NAMESPACE_MAX, "{held} bytes");
+    // What Skiff counts of queues and rules, and what guests of others put, goes on.
+    world.series.put_counted(&[(custom(7), START_MS, Datum::of_value(1.0).unwrap())]).unwrap();
+    let elsewhere = SeriesId { of: MetricOf::Custom("other".parse().unwrap()), ..custom(0) };
+    world.series.put_custom(&[(elsewhere, START_MS, datum)]).unwrap();
 }
 
 #[tokio::test]

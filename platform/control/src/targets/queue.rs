@@ -93,6 +93,7 @@ fn message(
 async fn put(context: &Context, queue: &QueueRef, message: NewMessage) -> Result<(), AttemptError> {
     let sent = context.queues.send(queue, vec![message]).await.map_err(|error| match error {
         QueueFailure::Invalid(message) => AttemptError::Refused(message),
+        QueueFailure::DiskBusy => AttemptError::Busy(error.to_string()),
         QueueFailure::DiskFull | QueueFailure::Storage(_) => AttemptError::Failed(error.to_string()),
     })?;
     match sent.into_iter().next() {

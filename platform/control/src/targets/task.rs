@@ -16,7 +16,7 @@ use skiff_events::input::{self, InputError};
 use skiff_ports::buses::{Attempt, AttemptError};
 use skiff_ports::store::StoreError;
 use skiff_types::{
-    BusEvent, Command, Group, Health, Kind, Namespace, Placement, Task, TaskDefinitionId, TaskId, TaskStatus,
+    BusEvent, Command, Group, Kind, Namespace, Placement, Task, TaskDefinitionId, TaskId, TaskStatus,
     TaskTarget,
 };
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub(super) async fn run(
         let object = object(context, attempt, &definition, id, overrides);
         match make_task(context, object, &Placement::default()).await {
             Ok(_) => debug!(task = %id, origin = %attempt.origin, "running a task for an event"),
-            Err(error) => settle(error)?,
+            Err(error) => settle(context, namespace, id, error).await?,
         }
     }
     // The task may run already: this is not on its way.
@@ -124,26 +124,14 @@ fn object(
     let now_ms = context.now_ms();
     let definition_id = definition.definition.id.clone();
     let task = Task {
-        id,
-        namespace: attempt.event.namespace.clone(),
-        group: Group::Family(definition_id.family.clone()),
-        definition: definition_id,
         overrides: Some(overrides),
-        node: None,
-        address: None,
-        status: TaskStatus::Provisioning,
-        stop: None,
-        exit_code: None,
-        health: Health::Unchecked,
-        health_reason: None,
-        restarts: 0,
-        last_stop: None,
-        attempt: 0,
-        created_at_ms: now_ms,
-        start_after_ms: now_ms,
-        started_at_ms: None,
-        ready_at_ms: None,
-        stopped_at_ms: None,
+        ..Task::new(
+            id,
+            attempt.event.namespace.clone(),
+            Group::Family(definition_id.family.clone()),
+            definition_id,
+            now_ms,
+        )
     };
     let mut object =
         TaskObject { task, kind: Kind::Command, placement: Placement::default(), updated_at_ms: now_ms };
@@ -154,10 +142,22 @@ fn object(
     object
 }
 
-/// What it means that no task was made; nothing where another try made it at the same time.
-fn settle(error: NotMade) -> Result<(), AttemptError> {
+/// What it means that no task was made; nothing where another try made it at the same time. That is looked up: what was not as
+/// expected may also be what the node has of addresses.
+async fn settle(
+    context: &Context,
+    namespace: &Namespace,
+    id: TaskId,
+    error: NotMade,
+) -> Result<(), AttemptError> {
     match error {
-        NotMade::NoAddress(NoAddress::Object(error)) if error.is_conflict() => Ok(()),
+        NotMade::NoAddress(NoAddress::Object(error)) if error.is_conflict() => {
+            match context.objects.load::<TaskObject>(&crate::keys::task(namespace, id)).await {
+                Ok(Some(_)) => Ok(()),
+                Ok(None) => Err(AttemptError::Failed(error.to_string())),
+                Err(error) => Err(AttemptError::Failed(error.to_string())),
+            }
+        }
         NotMade::NoAddress(NoAddress::Object(ObjectError::Store(StoreError::TooLarge { .. }))) => {
             Err(AttemptError::Refused(
                 "what the task is to be given is too large to be kept: make its input smaller".to_owned(),

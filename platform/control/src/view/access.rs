@@ -67,28 +67,10 @@ impl View {
 
 impl Viewed for Role {
     const WHILE_UNREADABLE: &'static str = "the role allows nothing";
-
-    fn table(view: &View) -> &Table<Self> {
-        &view.access.roles
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.access.roles
-    }
-
-    fn index(_: &mut View, _: &Key, _: Option<&Self>, _: Option<&Self>) {}
+    table_at!(access.roles);
 }
 
 impl Viewed for AccessKey {
     const WHILE_UNREADABLE: &'static str = "nobody can sign with it";
-
-    fn table(view: &View) -> &Table<Self> {
-        &view.access.keys
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.access.keys
-    }
-
-    fn index(_: &mut View, _: &Key, _: Option<&Self>, _: Option<&Self>) {}
+    table_at!(access.keys);
 }

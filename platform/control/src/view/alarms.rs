@@ -4,8 +4,10 @@
 //! It deliberately decides nothing, and knows no datapoint: what an alarm was evaluated to is in `crate::alarms`.
 
 use super::{Held, Table, View, Viewed};
+use crate::events::Tale;
 use crate::keys;
 use crate::model::{Alarm, AlarmNotes, Delivery};
+use skiff_ports::journal::Mark;
 use skiff_ports::store::Key;
 use skiff_types::{AlarmState, Policy, QualifiedName, ScalingSpec};
 use std::collections::BTreeSet;
@@ -84,28 +86,12 @@ fn follows(scaling: &ScalingSpec, alarm: &QualifiedName) -> bool {
 
 impl Viewed for Alarm {
     const WHILE_UNREADABLE: &'static str = "the alarm is not evaluated";
-
-    fn table(view: &View) -> &Table<Self> {
-        &view.alarms.declared
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.alarms.declared
-    }
-
-    fn index(_: &mut View, _: &Key, _: Option<&Self>, _: Option<&Self>) {}
+    table_at!(alarms.declared);
 }
 
 impl Viewed for AlarmNotes {
     const WHILE_UNREADABLE: &'static str = "the alarm stays as it is";
-
-    fn table(view: &View) -> &Table<Self> {
-        &view.alarms.notes
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.alarms.notes
-    }
+    table_at!(alarms.notes);
 
     fn index(view: &mut View, key: &Key, _: Option<&Self>, after: Option<&Self>) {
         let Some(name) = keys::name_of(key) else { return };
@@ -114,6 +100,10 @@ impl Viewed for AlarmNotes {
             false => view.alarms.undelivered.remove(&name),
         };
     }
+
+    fn tale(&self, told: Option<Mark>) -> Option<Tale> {
+        self.tells(told)
+    }
 }
 
 #[cfg(test)]
@@ -121,12 +111,7 @@ mod tests {
     use super::*;
     use crate::alarms::tests::{alarm, notes};
     use crate::records::Stored;
-    use std::sync::Arc;
-
-    fn put<T: Viewed>(view: &mut View, object: T) {
-        let revision = view.generation + 1;
-        assert!(view.apply(&object.key(), revision, Some(Arc::new(object))));
-    }
+    use crate::view::tests::put;
 
     fn post(id: &str, url: &str) -> Delivery {
         Delivery { id: id.to_owned(), url: url.parse().unwrap(), body: "{}".to_owned(), since_ms: 1 }

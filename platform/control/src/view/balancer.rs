@@ -277,13 +277,7 @@ impl Viewed for Listener {
     const WHILE_UNREADABLE: &'static str =
         "nobody listens there; the built-in listener is as if nobody had changed it";
 
-    fn table(view: &View) -> &Table<Self> {
-        &view.balancer.listeners
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.balancer.listeners
-    }
+    table_at!(balancer.listeners);
 
     fn index(view: &mut View, key: &Key, before: Option<&Self>, after: Option<&Self>) {
         let Some(name) = keys::platform_name_of(key) else { return };
@@ -309,14 +303,7 @@ impl Viewed for Listener {
 
 impl Viewed for ListenerRule {
     const WHILE_UNREADABLE: &'static str = "requests pass it over";
-
-    fn table(view: &View) -> &Table<Self> {
-        &view.balancer.rules
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.balancer.rules
-    }
+    table_at!(balancer.rules);
 
     fn index(view: &mut View, key: &Key, before: Option<&Self>, after: Option<&Self>) {
         let balancer = &mut view.balancer;
@@ -328,14 +315,7 @@ impl Viewed for ListenerRule {
 
 impl Viewed for TargetGroup {
     const WHILE_UNREADABLE: &'static str = "what leads to it leads to the service of its name, or to nobody";
-
-    fn table(view: &View) -> &Table<Self> {
-        &view.balancer.target_groups
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.balancer.target_groups
-    }
+    table_at!(balancer.target_groups);
 
     fn index(view: &mut View, key: &Key, before: Option<&Self>, after: Option<&Self>) {
         let Some(name) = keys::name_of(key) else { return };
@@ -352,14 +332,7 @@ impl Viewed for TargetGroup {
 
 impl Viewed for Certificate {
     const WHILE_UNREADABLE: &'static str = "listeners that name it show their others";
-
-    fn table(view: &View) -> &Table<Self> {
-        &view.balancer.certificates
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.balancer.certificates
-    }
+    table_at!(balancer.certificates);
 
     fn index(view: &mut View, key: &Key, _: Option<&Self>, _: Option<&Self>) {
         view.balancer.to_tell.certificates.extend(keys::platform_name_of(key));

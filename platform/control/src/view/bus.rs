@@ -8,6 +8,7 @@ use crate::keys;
 use crate::model::{Bus, EventRule, EventSchedule, ScheduleNotes, StreamPosition};
 use skiff_ports::store::Key;
 use skiff_types::{DEFAULT_BUS, Destination, EventRuleSpec, EventTarget, Namespace, QualifiedName};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The objects of buses.
@@ -18,8 +19,10 @@ pub(crate) struct BusesView {
     pub(crate) schedules: Table<EventSchedule>,
     pub(crate) notes: Table<ScheduleNotes>,
     pub(crate) position: Table<StreamPosition>,
-    /// A rule came, changed or went since the engine was told of them.
-    pub(crate) rules_changed: bool,
+    /// Rules that came, changed or went since the engine was told of them.
+    pub(crate) changed_rules: BTreeSet<QualifiedName>,
+    /// Schedules of which something came, changed or went, their notes included, since their reconciler last looked.
+    pub(crate) changed_schedules: BTreeSet<QualifiedName>,
 }
 
 impl View {
@@ -63,14 +66,18 @@ impl View {
         (notes.schedule_created_at_ms == schedule.created_at_ms).then_some(&**notes)
     }
 
-    /// Keys of notes of schedules that are not there any more. A schedule whose record can't be read is there.
-    pub(crate) fn notes_of_no_schedule(&self) -> Vec<Key> {
-        let is_stale = |held: &&Held<ScheduleNotes>| {
-            let name = &held.value.schedule;
-            self.event_schedule(name).is_none() && !self.unreadable.contains(&keys::event_schedule(name))
-        };
-        let stale = self.buses.notes.all().filter(is_stale);
-        stale.map(|held| keys::schedule_notes(&held.value.schedule)).collect()
+    /// Whether something is noted of a schedule that is not there any more. One whose record can't be read is there.
+    pub(crate) fn has_stale_notes(&self, name: &QualifiedName) -> bool {
+        let schedule = keys::event_schedule(name);
+        self.buses.notes.get(&keys::schedule_notes(name)).is_some()
+            && self.buses.schedules.get(&schedule).is_none()
+            && !self.unreadable.contains(&schedule)
+    }
+
+    /// Whether a schedule, or what is noted of one, can't be read.
+    pub(crate) fn has_unreadable_schedules(&self) -> bool {
+        let is_one = |key: &Key| matches!(key.tokens().next(), Some("eventschedule" | "schedulenotes"));
+        self.unreadable.iter().any(is_one)
     }
 
     /// Who leads to a bus, as the beginning of a sentence.
@@ -117,75 +124,40 @@ impl View {
 
 impl Viewed for Bus {
     const WHILE_UNREADABLE: &'static str = "nobody can put events on the bus";
-
-    fn table(view: &View) -> &Table<Self> {
-        &view.buses.buses
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.buses.buses
-    }
-
-    fn index(_: &mut View, _: &Key, _: Option<&Self>, _: Option<&Self>) {}
+    table_at!(buses.buses);
 }
 
 impl Viewed for EventRule {
     const WHILE_UNREADABLE: &'static str =
         "the rule takes no events, and what was on its way by it is given up";
+    table_at!(buses.rules);
 
-    fn table(view: &View) -> &Table<Self> {
-        &view.buses.rules
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.buses.rules
-    }
-
-    fn index(view: &mut View, _: &Key, _: Option<&Self>, _: Option<&Self>) {
-        view.buses.rules_changed = true;
+    fn index(view: &mut View, key: &Key, _: Option<&Self>, _: Option<&Self>) {
+        view.buses.changed_rules.extend(keys::name_of(key));
     }
 }
 
 impl Viewed for EventSchedule {
     const WHILE_UNREADABLE: &'static str = "nothing happens by the schedule";
+    table_at!(buses.schedules);
 
-    fn table(view: &View) -> &Table<Self> {
-        &view.buses.schedules
+    fn index(view: &mut View, key: &Key, _: Option<&Self>, _: Option<&Self>) {
+        view.buses.changed_schedules.extend(keys::name_of(key));
     }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.buses.schedules
-    }
-
-    fn index(_: &mut View, _: &Key, _: Option<&Self>, _: Option<&Self>) {}
 }
 
 impl Viewed for ScheduleNotes {
     const WHILE_UNREADABLE: &'static str = "nothing happens by the schedule";
+    table_at!(buses.notes);
 
-    fn table(view: &View) -> &Table<Self> {
-        &view.buses.notes
+    fn index(view: &mut View, key: &Key, _: Option<&Self>, _: Option<&Self>) {
+        view.buses.changed_schedules.extend(keys::name_of(key));
     }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.buses.notes
-    }
-
-    fn index(_: &mut View, _: &Key, _: Option<&Self>, _: Option<&Self>) {}
 }
 
 impl Viewed for StreamPosition {
     const WHILE_UNREADABLE: &'static str = "the stream is put on the buses from now on";
-
-    fn table(view: &View) -> &Table<Self> {
-        &view.buses.position
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.buses.position
-    }
-
-    fn index(_: &mut View, _: &Key, _: Option<&Self>, _: Option<&Self>) {}
+    table_at!(buses.position);
 }
 
 #[cfg(test)]
@@ -193,12 +165,8 @@ mod tests {
     use super::*;
     use crate::model::{Declared, test_schedule};
     use crate::records::Stored;
+    use crate::view::tests::put;
     use skiff_types::BusSpec;
-
-    fn put<T: Viewed>(view: &mut View, object: T) {
-        let revision = view.generation + 1;
-        assert!(view.apply(&object.key(), revision, Some(Arc::new(object))));
-    }
 
     fn rule(name: &str, bus: &str, to: Destination) -> EventRule {
         let mut target = test_schedule("default/a", "rate(1 day)", 1).spec.spec.target.clone();
@@ -228,7 +196,7 @@ mod tests {
         assert_eq!(view.bus_is_named_by(&name("default/audit")), None);
         let to = Destination::Bus { bus: "audit".parse().unwrap() };
         put(&mut view, rule("default/copy", "default", to));
-        assert!(view.buses.rules_changed);
+        assert_eq!(view.buses.changed_rules, BTreeSet::from([name("default/copy")]));
         assert_eq!(view.bus_is_named_by(&name("other/audit")), None);
         let who = view.bus_is_named_by(&name("default/audit")).unwrap();
         assert_eq!(who, "a target of the rule default/copy leads to");
@@ -246,13 +214,18 @@ mod tests {
         let object = test_schedule("default/sweep", "rate(1 day)", 1);
         put(&mut view, object.clone());
         put(&mut view, ScheduleNotes::new(&object));
-        assert!(view.notes_of_no_schedule().is_empty() && view.notes_of_schedule(&object).is_some());
+        let name = object.spec.spec.name.clone();
+        assert!(!view.has_stale_notes(&name) && view.notes_of_schedule(&object).is_some());
+        assert_eq!(std::mem::take(&mut view.buses.changed_schedules), BTreeSet::from([name.clone()]));
         let anew = EventSchedule { created_at_ms: 9, ..object };
         assert!(view.notes_of_schedule(&anew).is_none(), "they are of the one before");
         assert!(view.apply_unreadable::<EventSchedule>(&anew.key()));
-        assert!(view.notes_of_no_schedule().is_empty());
+        assert!(!view.has_stale_notes(&name) && view.has_unreadable_schedules());
+        assert!(view.buses.changed_schedules.contains(&name));
         let revision = view.generation + 1;
         assert!(view.apply::<EventSchedule>(&anew.key(), revision, None));
-        assert_eq!(view.notes_of_no_schedule(), [keys::schedule_notes(&anew.spec.spec.name)]);
+        assert!(view.has_stale_notes(&name) && !view.has_unreadable_schedules());
+        assert!(view.apply_unreadable::<ScheduleNotes>(&keys::schedule_notes(&name)));
+        assert!(view.has_unreadable_schedules());
     }
 }

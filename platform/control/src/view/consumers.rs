@@ -7,7 +7,6 @@ use crate::catalog::queue_ref;
 use crate::keys;
 use crate::model::Consumer;
 use skiff_ports::catalog::QueueRef;
-use skiff_ports::store::Key;
 use skiff_types::{Name, QualifiedName};
 
 impl View {
@@ -47,14 +46,5 @@ impl View {
 
 impl Viewed for Consumer {
     const WHILE_UNREADABLE: &'static str = "it takes no messages";
-
-    fn table(view: &View) -> &Table<Self> {
-        &view.consumers
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.consumers
-    }
-
-    fn index(_: &mut View, _: &Key, _: Option<&Self>, _: Option<&Self>) {}
+    table_at!(consumers);
 }

@@ -7,7 +7,6 @@ use super::{Held, Table, View, Viewed};
 use crate::keys;
 use crate::model::{Bucket, ItemTable, Queue};
 use crate::records::Stored;
-use skiff_ports::store::Key;
 use skiff_types::{QualifiedName, ResourceId};
 use std::collections::BTreeSet;
 
@@ -73,57 +72,26 @@ impl View {
 
 impl Viewed for Bucket {
     const WHILE_UNREADABLE: &'static str = "nobody reaches what the bucket holds, which stays";
-
-    fn table(view: &View) -> &Table<Self> {
-        &view.data.buckets
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.data.buckets
-    }
-
-    fn index(_: &mut View, _: &Key, _: Option<&Self>, _: Option<&Self>) {}
+    table_at!(data.buckets);
 }
 
 impl Viewed for ItemTable {
     const WHILE_UNREADABLE: &'static str = "nobody reaches what the table holds, which stays";
-
-    fn table(view: &View) -> &Table<Self> {
-        &view.data.tables
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.data.tables
-    }
-
-    fn index(_: &mut View, _: &Key, _: Option<&Self>, _: Option<&Self>) {}
+    table_at!(data.tables);
 }
 
 impl Viewed for Queue {
     const WHILE_UNREADABLE: &'static str = "nobody reaches what the queue holds, which stays";
-
-    fn table(view: &View) -> &Table<Self> {
-        &view.data.queues
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.data.queues
-    }
-
-    fn index(_: &mut View, _: &Key, _: Option<&Self>, _: Option<&Self>) {}
+    table_at!(data.queues);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{Declared, Kept};
+    use crate::view::tests::put;
     use skiff_types::{DeadLetter, QueueOrder, QueueSpec, TableSpec};
     use std::sync::Arc;
-
-    fn put<T: Viewed>(view: &mut View, object: T) {
-        let revision = view.generation + 1;
-        assert!(view.apply(&object.key(), revision, Some(Arc::new(object))));
-    }
 
     fn declared<S>(number: u8, spec: S) -> Declared<Kept<S>> {
         let spec = Kept { id: ResourceId::from_bytes([number; 8]), spec: Arc::new(spec) };

@@ -4,9 +4,10 @@
 //! service that has it now.
 
 use super::{Held, Table, View, Viewed};
+use crate::events::Tale;
 use crate::keys;
 use crate::model::{Scaling, ScalingNotes, Service, bounds_now};
-use skiff_ports::store::Key;
+use skiff_ports::journal::Mark;
 use skiff_types::QualifiedName;
 use std::collections::BTreeSet;
 
@@ -51,28 +52,14 @@ impl Scaling {
 
 impl Viewed for Scaling {
     const WHILE_UNREADABLE: &'static str = "the service keeps the count that it has";
-
-    fn table(view: &View) -> &Table<Self> {
-        &view.scaling
-    }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.scaling
-    }
-
-    fn index(_: &mut View, _: &Key, _: Option<&Self>, _: Option<&Self>) {}
+    table_at!(scaling);
 }
 
 impl Viewed for ScalingNotes {
     const WHILE_UNREADABLE: &'static str = "the service keeps the count that it has";
+    table_at!(scaling_notes);
 
-    fn table(view: &View) -> &Table<Self> {
-        &view.scaling_notes
+    fn tale(&self, told: Option<Mark>) -> Option<Tale> {
+        self.tells(told)
     }
-
-    fn table_mut(view: &mut View) -> &mut Table<Self> {
-        &mut view.scaling_notes
-    }
-
-    fn index(_: &mut View, _: &Key, _: Option<&Self>, _: Option<&Self>) {}
 }

@@ -1,6 +1,6 @@
 //! The load balancer as the API has it: listeners, rules, target groups, what explains them; and what the node is told.
 
-use crate::fixture::{Platform, name, namespace, registration, until, wanted};
+use crate::fixture::{Platform, name, namespace, refused, registration, until, wanted};
 use crate::node::Desired;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -10,7 +10,6 @@ use skiff_api::{
 };
 use skiff_ports::store::{Expect, Key};
 use skiff_types::{Listen, ListenerProtocol, QualifiedName, Scheme};
-use std::fmt::Debug;
 
 /// Where the load balancer is; see the fixture.
 const HTTP_PORT: u16 = 8080;
@@ -75,13 +74,6 @@ async fn daemon(platform: &Platform, service: &str, listen: &[u16]) -> Result<()
     let listen = listen.iter().map(|port| Listen::Tcp(*port)).collect();
     let request = PutService { listen: Some(listen), ..wanted(service, 0) };
     platform.client.put_service(&namespace(), &name(service), &request, None).await.map(drop)
-}
-
-#[track_caller]
-fn refused<T: Debug>(result: Result<T, ClientError>, code: ErrorCode, message: &str) {
-    let error = result.expect_err("it was taken");
-    assert!(error.to_string().contains(message), "{error}");
-    assert_eq!(error.code(), Some(code), "{error}");
 }
 
 /// Waits until the node was told so.

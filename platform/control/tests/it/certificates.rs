@@ -1,12 +1,11 @@
 //! Certificates as the API has them: imported, exchanged, named by listeners, kept from whoever asks; and what the node is
 //! told of them.
 
-use crate::fixture::{Platform, name, until};
+use crate::fixture::{Platform, name, refused, until};
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
 use skiff_api::{Certificate, ClientError, ErrorCode, Listener, PageQuery};
 use skiff_ports::store::{Expect, Key};
-use std::fmt::Debug;
 
 /// A certificate for a domain with its key, as it is imported.
 pub(crate) fn made_for(domain: &str) -> Value {
@@ -44,13 +43,6 @@ async fn told(platform: &Platform, domains: &[&str]) {
         known.values().map(|told| &*told.domains[0]).eq(domains.iter().copied()).then_some(())
     })
     .await;
-}
-
-#[track_caller]
-fn refused<T: Debug>(result: Result<T, ClientError>, code: ErrorCode, message: &str) {
-    let error = result.expect_err("it was taken");
-    assert!(error.to_string().contains(message), "{error}");
-    assert_eq!(error.code(), Some(code), "{error}");
 }
 
 #[tokio::test]

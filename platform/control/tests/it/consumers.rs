@@ -173,6 +173,27 @@ async fn what_a_task_says_of_each_message_becomes_of_it() {
 }
 
 #[tokio::test]
+async fn messages_that_no_guest_was_given_do_not_count_as_received() {
+    let platform = Platform::start().await;
+    platform.consuming(1, json!({})).await;
+    let receives: Arc<Mutex<Vec<u32>>> = Arc::default();
+    let noted = receives.clone();
+    platform.node.set_guest(guest(move |_, batch| {
+        let mut noted = noted.lock().unwrap();
+        noted.extend(batch.messages.iter().map(|message| message.receives));
+        let outcome = match noted.len() < 5 {
+            true => Err(DeliverError::NoExport("it has none".to_owned())),
+            false => Ok(all_done(&batch)),
+        };
+        async move { outcome }.boxed()
+    }));
+    platform.send_orders(["one".to_owned()]).await;
+    platform.consume(json!({})).await.unwrap();
+    platform.is_drained().await;
+    assert_eq!(*receives.lock().unwrap(), [1; 5]);
+}
+
+#[tokio::test]
 async fn without_the_grant_nothing_is_taken_and_the_reason_says_which() {
     let platform = Platform::start().await;
     platform.consuming(1, json!({})).await;

@@ -4,8 +4,9 @@
 use crate::fixture::{Platform, TOKEN, name, namespace, until};
 use skiff_api::{
     ClientError, DeadLetter, DeleteBucketQuery, ErrorCode, GetItems, ItemWrite, MetricQuery, NewMessage,
-    PutBucket, PutQueue, PutTable, Queue, ReceiveMessages, SendMessages, WriteItems,
+    PutBucket, PutQueue, PutTable, Queue, ReceiveMessages, RedriveQueue, SendMessages, WriteItems,
 };
+use skiff_ports::catalog::RemoveBucketError;
 use skiff_ports::store::{Expect, Key};
 use skiff_types::{QualifiedName, ResourceId, Span};
 
@@ -110,7 +111,18 @@ async fn a_bucket_with_objects_is_removed_by_force_alone() {
     let refused = remove(false).await.unwrap_err();
     assert_eq!(refused.code(), Some(ErrorCode::FailedPrecondition));
     assert!(refused.to_string().contains("has 7 objects"), "{refused}");
+    let refused = catalog.remove_bucket(&qualified("uploads")).await.unwrap_err();
+    assert!(matches!(refused, RemoveBucketError::NotEmpty(_)), "{refused}");
+    // Who has seen another revision removes nothing, and what was closed for that takes writes again.
+    let other = platform
+        .client
+        .delete_bucket(&namespace(), &name("uploads"), &DeleteBucketQuery { force: true }, Some(1 << 40))
+        .await;
+    assert_eq!(other.unwrap_err().code(), Some(ErrorCode::PreconditionFailed));
+    assert!(!platform.disk.data.is_closed(made.id));
+    assert_eq!(catalog.bucket(&qualified("uploads")), Some(made.clone()));
     remove(true).await.unwrap();
+    assert!(platform.disk.data.is_closed(made.id), "a write that was under way would be kept for nobody");
     gone(&platform, made.id).await;
     let bus = PutBucket { bus: Some(name("media")) };
     let refused = platform.client.put_bucket(&namespace(), &name("uploads"), &bus, None).await.unwrap_err();
@@ -124,7 +136,8 @@ async fn a_bucket_with_objects_is_removed_by_force_alone() {
         catalog.buckets(&namespace()).iter().map(|bucket| bucket.spec.name.name.to_string()).collect();
     assert_eq!(names, ["a", "a-b", "b"]);
     catalog.remove_bucket(&qualified("b")).await.unwrap();
-    assert!(catalog.remove_bucket(&qualified("b")).await.unwrap_err().contains("there is no bucket b"));
+    let gone = catalog.remove_bucket(&qualified("b")).await.unwrap_err();
+    assert!(gone.to_string().contains("there is no bucket b"), "{gone}");
     assert!(catalog.has_bus(&qualified("default")) && !catalog.has_bus(&qualified("media")));
 }
 
@@ -195,6 +208,25 @@ async fn messages_have_an_outcome_each_and_a_receive_waits_no_longer_than_the_pl
     // Within its ten seconds it would not stop for a call that waits for twenty.
     platform.stop().await;
     drop(waiting.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_redrive_says_how_many_moved_and_why_others_stay() {
+    let platform = Platform::start().await;
+    put_queue(&platform, "dead", &PutQueue::default()).await.unwrap();
+    let small = PutQueue { messages_max: Some(2), ..PutQueue::default() };
+    put_queue(&platform, "small", &small).await.unwrap();
+    for body in ["one", "two", "three"] {
+        send(&platform, "dead", body).await;
+    }
+    let to_small = RedriveQueue { to: Some(name("small")), max: None };
+    let driven = platform.client.redrive_queue(&namespace(), &name("dead"), &to_small).await.unwrap();
+    assert_eq!(driven.messages, 2);
+    let why = driven.stopped.unwrap();
+    assert!(why.contains("small, which may hold 2 messages") && why.contains("--messages-max"), "{why}");
+    let back = RedriveQueue::default();
+    let driven = platform.client.redrive_queue(&namespace(), &name("dead"), &back).await.unwrap();
+    assert_eq!((driven.messages, driven.stopped), (0, None), "it came from nowhere");
 }
 
 #[tokio::test]

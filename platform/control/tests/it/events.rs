@@ -1,12 +1,64 @@
 //! The stream of events: what happens is on it, in order and once, for whoever reads, over restarts.
 
-use crate::fixture::{Platform, name, namespace, until};
+use crate::fixture::{Disk, Platform, name, namespace, until};
+use async_trait::async_trait;
 use futures::StreamExt;
-use skiff_api::{Event, EventDetail, EventQuery};
+use serde_json::{Value, json};
+use skiff_api::{Event, EventDetail, EventQuery, PutEventRule, PutQueue, ReceiveMessages};
+use skiff_ports::journal::{EventFilter, Forget, Journal, JournalQuery, Marks, Note, Take};
+use skiff_ports::store::StoreError;
 use skiff_types::{
     DeploymentEventName, EventLevel, EventType, ServiceActionName, StopCode, TaskId, TaskStatus,
 };
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
+
+/// A journal that takes nothing in, or shows nothing, while it is told not to: as one that a process did not come to before it was
+/// killed.
+struct Shut {
+    journal: Arc<dyn Journal>,
+    takes_nothing: AtomicBool,
+    shows_nothing: AtomicBool,
+}
+
+impl Shut {
+    /// The disk as it is, and the same with such a journal.
+    fn on(disk: &Disk) -> (Arc<Self>, Disk) {
+        let (takes_nothing, shows_nothing) = (AtomicBool::new(false), AtomicBool::new(false));
+        let shut = Arc::new(Self { journal: disk.journal.clone(), takes_nothing, shows_nothing });
+        (shut.clone(), Disk { journal: shut, ..disk.clone() })
+    }
+}
+
+#[async_trait]
+impl Journal for Shut {
+    async fn append(&self, notes: Vec<Note>) -> Result<(), StoreError> {
+        if self.takes_nothing.load(Relaxed) {
+            return Err(StoreError::Storage("the test has shut it".into()));
+        }
+        self.journal.append(notes).await
+    }
+
+    async fn marks(&self) -> Result<Marks, StoreError> {
+        self.journal.marks().await
+    }
+
+    async fn read(&self, query: JournalQuery) -> Result<Vec<skiff_types::Event>, StoreError> {
+        if self.shows_nothing.load(Relaxed) {
+            return Ok(vec![]);
+        }
+        self.journal.read(query).await
+    }
+
+    async fn forget(&self, forget: Forget) -> Result<u64, StoreError> {
+        self.journal.forget(forget).await
+    }
+
+    async fn sync(&self) -> Result<(), StoreError> {
+        self.journal.sync().await
+    }
+}
 
 async fn read(platform: &Platform, query: EventQuery) -> Vec<Event> {
     let events = platform.client.read_events(&namespace(), &query).await.unwrap();
@@ -150,9 +202,9 @@ async fn who_follows_sees_all_of_it_once_and_what_was_before_is_there_after_a_re
     assert_eq!(seen[..before.len()], before);
     for id in &jobs {
         let states = life(&seen, *id);
-        // Who makes a task and who takes it on each record what they wrote: the second may be the quicker, twice.
-        assert!(states[..3].contains(&(TaskStatus::Provisioning, false)), "{states:?}");
+        assert_eq!(states.first(), Some(&(TaskStatus::Provisioning, false)), "{states:?}");
         assert_eq!(states.last(), Some(&(TaskStatus::Stopped, true)), "{states:?}");
+        assert!(states.is_sorted(), "{states:?}");
     }
     let mut late = platform.client.read_events(&namespace(), &follow).await.unwrap();
     for event in &seen {
@@ -167,6 +219,93 @@ async fn who_follows_sees_all_of_it_once_and_what_was_before_is_there_after_a_re
     let events = ended(&platform, next).await;
     assert!(events[0].id > seen.last().unwrap().id, "ids go on over a restart");
     platform.assert_node_is_content();
+}
+
+#[tokio::test]
+async fn what_a_process_did_not_come_to_tell_the_next_one_tells_once() {
+    let disk = Disk::new();
+    let (journal, shut) = Shut::on(&disk);
+    let platform = Platform::start_on(shut).await;
+    platform.push("job", "exit 3").await;
+    platform.register("job", "job").await;
+    let told = platform.run("job").await.id;
+    let before = ended(&platform, told).await;
+    platform.deploy("web", "http", 1).await;
+    platform.completed("web").await;
+    until("the service is steady", || async {
+        let events = read(&platform, of_type(EventType::Service)).await;
+        actions(&events).contains(&ServiceActionName::SteadyState).then_some(())
+    })
+    .await;
+    journal.takes_nothing.store(true, Relaxed);
+    let untold = platform.run("job").await.id;
+    platform.reaches(untold, TaskStatus::Stopped).await;
+    let definition = platform.service("web").await.spec.definition.to_string();
+    platform.put("web", &definition, 2).await;
+    platform.completed("web").await;
+    let of_untold = EventQuery { task: Some(untold), ..EventQuery::default() };
+    assert!(read(&platform, of_untold.clone()).await.is_empty());
+    platform.stop().await;
+
+    for _ in 0..2 {
+        let platform = Platform::start_on(disk.clone()).await;
+        let events = ended(&platform, untold).await;
+        assert_eq!(life(&events, untold), [(TaskStatus::Stopped, true)], "what it is, and not what it was");
+        // What a service tells it has in a list.
+        let scaled = until("the service is told to be scaled", || async {
+            let events = read(&platform, of_type(EventType::Service)).await;
+            let scaled = |event: &&Event| event.message.contains("to a desired count of 2");
+            let found = events.iter().filter(scaled).count();
+            (found > 0).then_some(found)
+        })
+        .await;
+        assert_eq!(scaled, 1);
+        let all = read(&platform, of_type(EventType::Task)).await;
+        assert_eq!(life(&all, told), life(&before, told));
+        assert_in_order(&all);
+        platform.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_rule_is_told_what_was_recorded_since_it_is_there_whatever_ended_meanwhile() {
+    let disk = Disk::new();
+    let (journal, shut) = Shut::on(&disk);
+    let platform = Platform::start_on(shut).await;
+    platform.push("job", "exit 3").await;
+    platform.register("job", "job").await;
+    let before = platform.run("job").await.id;
+    ended(&platform, before).await;
+    // From here on nothing comes from the journal to the buses.
+    journal.shows_nothing.store(true, Relaxed);
+    let (here, queue) = (namespace(), name("ended"));
+    platform.client.put_queue(&here, &queue, &PutQueue::default(), None).await.unwrap();
+    let rule = json!({
+        "pattern": { "source": ["skiff.ecs"], "detail": { "lastStatus": ["STOPPED"] } },
+        "targets": [{ "id": "ended", "to": { "queue": { "name": "ended" } } }],
+    });
+    let rule: PutEventRule = serde_json::from_value(rule).unwrap();
+    platform.client.put_event_rule(&here, &name("ended"), &rule, None).await.unwrap();
+    let since = platform.run("job").await.id;
+    let filter = EventFilter { task: Some(since), ..EventFilter::default() };
+    let query = JournalQuery { after: None, filter, take: Take::Newest(1) };
+    until("its end is in the journal", || async {
+        let last = disk.journal.read(query.clone()).await.unwrap().pop()?;
+        last.message.contains("has stopped").then_some(())
+    })
+    .await;
+    platform.stop().await;
+
+    let platform = Platform::start_on(disk).await;
+    let receive: ReceiveMessages = serde_json::from_value(json!({ "wait": "0ms" })).unwrap();
+    let receive = &ReceiveMessages { delete: true, ..receive };
+    let message = until("it is told of", || async {
+        let received = platform.client.receive_messages(&namespace(), &name("ended"), receive).await.unwrap();
+        received.messages.into_iter().next()
+    })
+    .await;
+    let event: Value = serde_json::from_str(message.body.as_deref().unwrap()).unwrap();
+    assert_eq!(event["detail"]["task"], since.to_string(), "what was before the rule is not told: {event}");
 }
 
 #[tokio::test]

@@ -1,19 +1,19 @@
 //! A control plane on a loopback socket, and the calls that tests make of it.
 
 use crate::alarms::Hooks;
-use crate::engines::MemoryData;
 use crate::node::{Lines, Node, SetFlows, SetMeters, SharedLines};
 use crate::nodes::{SetNodes, large_node};
 use bytes::Bytes;
 use skiff_api::{
-    Client, ClientError, DeploymentState, PutService, RegisterTaskDefinition, RollbackService, RunTask,
-    Service, Task, TaskDefinition, TaskListQuery,
+    Client, ClientError, DeploymentState, ErrorCode, PutService, RegisterTaskDefinition, RollbackService,
+    RunTask, Service, Task, TaskDefinition, TaskListQuery,
 };
 use skiff_control::{Config, Deps, Handle, Token};
 use skiff_events::buses::{self, Buses};
 use skiff_kit::Drain;
 use skiff_kit::clock::SystemClock;
 use skiff_kit::random::{SharedRandom, SystemRandom};
+use skiff_memory::MemoryData;
 use skiff_ports::journal::Journal;
 use skiff_ports::network::NetworkSetup;
 use skiff_ports::series::SeriesLog;
@@ -22,6 +22,7 @@ use skiff_ports::usage::UsageLog;
 use skiff_registry::LocalImages;
 use skiff_store::{SqliteJournal, SqliteSeries, SqliteStore, SqliteUsage};
 use skiff_types::{Name, Namespace, NetworkSpec, TaskId, TaskStatus};
+use std::fmt::Debug;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -93,6 +94,14 @@ pub(crate) fn namespace() -> Namespace {
 
 pub(crate) fn name(text: &str) -> Name {
     text.parse().unwrap()
+}
+
+/// A call must have failed like this.
+#[track_caller]
+pub(crate) fn refused<T: Debug>(result: Result<T, ClientError>, code: ErrorCode, message: &str) {
+    let error = result.expect_err("it was taken");
+    assert!(error.to_string().contains(message), "{error}");
+    assert_eq!(error.code(), Some(code), "{error}");
 }
 
 /// Waits until `look` answers with something.

@@ -47,6 +47,17 @@ async fn series_are_there_once_there_is_something_to_count() {
     assert!(idle.contains("skiff_supervisor_flow_records_lost_total 7"), "{idle}");
     assert!(idle.contains("skiff_spans_dropped_total 8"), "{idle}");
     assert!(idle.contains("skiff_tasks{status=\"RUNNING\"} 1"), "{idle}");
+    assert!(idle.contains("skiff_s3_requests_total{operation=\"PutObject\",code_class=\"2xx\"} 9"), "{idle}");
+    for line in [
+        "skiff_s3_connections 2",
+        "skiff_s3_connections_refused_total 3",
+        "skiff_s3_request_body_bytes_total 10",
+        "skiff_s3_response_body_bytes_total 11",
+    ] {
+        assert!(idle.lines().any(|there| there == line), "{line} is not in {idle}");
+    }
+    let status = platform.client.status().await.unwrap();
+    assert_eq!(status.s3.as_deref(), Some("127.0.0.1:8082"));
 
     let living =
         vec![reading(task.id, true, totals()), reading(TaskId::from_parts(1, [1; 10]), false, totals())];

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt};
-use skiff_control::{MeterReadings, Meters, NodeReading, Readings, WorkerReading, WorkerState};
+use skiff_control::{
+    MeterReadings, Meters, NodeReading, Readings, S3Reading, S3Requests, WorkerReading, WorkerState,
+};
 use skiff_ledger::Totals;
 use skiff_ports::balancer::BalancerChange;
 use skiff_ports::flows::{FlowQuery, FlowRecord, Flows, InterfaceState};
@@ -565,5 +567,17 @@ impl Meters for SetMeters {
 
     fn worker_states(&self) -> Vec<WorkerState> {
         vec![WorkerState::Running]
+    }
+
+    fn s3(&self) -> Option<S3Reading> {
+        let requests = S3Requests { operation: "PutObject", code_class: "2xx", count: 9 };
+        Some(S3Reading {
+            address: ([127, 0, 0, 1], 8082).into(),
+            connections: 2,
+            connections_refused: 3,
+            requests: vec![requests],
+            bytes_in: 10,
+            bytes_out: 11,
+        })
     }
 }

@@ -1,24 +1,16 @@
 //! Roles and access keys: made, changed and held through the API, and what follows from them for who asks the ports.
 
-use crate::fixture::{Platform, name, namespace, registration};
+use crate::fixture::{Platform, name, namespace, refused, registration};
 use serde_json::{Value, json};
 use skiff_api::{
     AccessQuery, ClientError, CreateAccessKey, ErrorCode, PageQuery, RegisterTaskDefinition, Role,
 };
 use skiff_ports::access::{AccessKeys, Authorizer};
 use skiff_types::{AccessAction, AccessResource, QualifiedName, ResourceKind};
-use std::fmt::Debug;
 
 async fn put(platform: &Platform, role: &str, body: Value) -> Result<Role, ClientError> {
     let body = serde_json::from_value(body).unwrap();
     platform.client.put_role(&namespace(), &name(role), &body, None).await
-}
-
-#[track_caller]
-fn refused<T: Debug>(result: Result<T, ClientError>, code: ErrorCode, message: &str) {
-    let error = result.expect_err("it was taken");
-    assert!(error.to_string().contains(message), "{error}");
-    assert_eq!(error.code(), Some(code), "{error}");
 }
 
 fn role(text: &str) -> QualifiedName {

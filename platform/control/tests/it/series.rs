@@ -2,7 +2,8 @@
 
 use crate::fixture::{Platform, name, namespace, until};
 use skiff_api::{
-    ErrorCode, MetricDatum, MetricListQuery, MetricQuery, MetricSeries, PutMetricData, StatisticSet, Task,
+    ErrorCode, Metric, MetricDatum, MetricListQuery, MetricQuery, MetricSeries, PutMetricData, StatisticSet,
+    Task,
 };
 use skiff_control::{Readings, TaskReading};
 use skiff_ledger::Totals;
@@ -91,7 +92,9 @@ async fn what_a_service_does_is_measured_by_the_second_and_counted_once() {
     let of_task = MetricQuery { task: Some(task.id), ..MetricQuery::default() };
     assert_eq!(over_all(&platform, "MemoryUtilization", "Maximum", of_task).await, Some(memory));
     let listed = platform.client.list_metrics(&namespace(), &MetricListQuery::default()).await.unwrap().items;
-    assert!(listed.iter().all(|metric| metric.service == Some(name("hello"))), "{listed:?}");
+    let is_of_bus = |metric: &Metric| metric.metric.as_str() == "EventsPut";
+    let is_of_hello = |metric: &Metric| metric.service == Some(name("hello"));
+    assert!(listed.iter().all(|metric| is_of_hello(metric) || is_of_bus(metric)), "{listed:?}");
     assert!(!listed.iter().any(|metric| metric.metric.as_str() == "HTTPCode_Target_5XX_Count"), "{listed:?}");
 }
 
@@ -129,6 +132,27 @@ async fn values_of_ones_own_are_taken_all_or_none() {
     let other = "other".parse().unwrap();
     let listed = platform.client.list_metrics(&other, &MetricListQuery::default()).await.unwrap();
     assert!(listed.items.is_empty(), "a namespace sees its own alone");
+}
+
+#[tokio::test]
+async fn what_skiff_measures_of_a_queue_is_nobody_else_s_to_say() {
+    let platform = Platform::start().await;
+    let of = |metric: &str, dimensions: &str| MetricDatum {
+        dimensions: dimensions.parse().unwrap(),
+        ..datum(metric, 1e6)
+    };
+    for (metric, dimensions) in [("Backlog", "queue=orders"), ("failedinvocations", "rule=placed")] {
+        let refused = put(&platform, vec![datum("jobs", 1.0), of(metric, dimensions)]).await;
+        assert_eq!(refused, Some(ErrorCode::InvalidArgument), "{metric}");
+    }
+    assert_eq!(put(&platform, vec![of("Backlog", "zone=a"), of("depth", "queue=orders")]).await, None);
+    let pretended = vec![guest_point("Backlog", "queue=orders,service=shop", 3)];
+    platform.node.put(GuestMetrics { points: pretended, dropped: 0 });
+    until("it is dropped", || async {
+        let dropped = "skiff_guest_metric_values_dropped_total 3";
+        text_of_metrics(&platform).await.contains(dropped).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

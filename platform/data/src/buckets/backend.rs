@@ -12,6 +12,7 @@ use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
+use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreScheme};
 use std::collections::BTreeMap;
@@ -27,6 +28,8 @@ const REMOTE_BUFFER_BYTES: usize = 8 << 20;
 /// Where bytes are kept.
 pub(crate) struct Backend {
     pub(crate) store: Arc<dyn ObjectStore>,
+    /// The same, as it takes parts; none of a folder.
+    pub(crate) parts: Option<Arc<dyn MultipartStore>>,
     /// Below this.
     pub(crate) root: Path,
     /// The same as a folder, if it is one.
@@ -47,8 +50,16 @@ macro_rules! remote {
             builder = builder.with_config(key, value.as_str());
         }
         let store = builder.build().map_err(|error| OpenError::Store(error.into()))?;
-        Arc::new(store) as Arc<dyn ObjectStore>
+        of(store)
     }};
+}
+
+/// Another's store, as it keeps bytes and as it takes parts.
+fn of(store: impl ObjectStore + MultipartStore) -> (Arc<dyn ObjectStore>, Arc<dyn MultipartStore>) {
+    let store = Arc::new(store);
+    let parts: Arc<dyn MultipartStore> = store.clone();
+    let store: Arc<dyn ObjectStore> = store;
+    (store, parts)
 }
 
 impl Backend {
@@ -65,6 +76,7 @@ impl Backend {
             LocalFileSystem::new_with_prefix(&path).map_err(|error| OpenError::Store(error.into()))?;
         Ok(Self {
             store: Arc::new(store.with_fsync(true)),
+            parts: None,
             root: Path::ROOT,
             folder: Some(path),
             buffer_bytes: FOLDER_BUFFER_BYTES,
@@ -76,23 +88,24 @@ impl Backend {
         let url = Url::parse(text).map_err(|error| refused(format!("it is no URL: {error}")))?;
         let (scheme, root) =
             ObjectStoreScheme::parse(&url).map_err(|error| refused(format!("it says no place: {error}")))?;
-        let store = match scheme {
+        let (store, parts) = match scheme {
             ObjectStoreScheme::AmazonS3 => remote!(AmazonS3Builder, AmazonS3ConfigKey, url, options),
             ObjectStoreScheme::GoogleCloudStorage => {
                 remote!(GoogleCloudStorageBuilder, GoogleConfigKey, url, options)
             }
             ObjectStoreScheme::MicrosoftAzure => remote!(MicrosoftAzureBuilder, AzureConfigKey, url, options),
-            ObjectStoreScheme::Memory => Arc::new(InMemory::new()) as Arc<dyn ObjectStore>,
+            ObjectStoreScheme::Memory => of(InMemory::new()),
             // A folder is said as such, and a plain web server takes no uploads in parts.
             _ => return Err(refused("use s3://, gs:// or az://, or a folder".to_owned())),
         };
-        Ok(Self { store, root, folder: None, buffer_bytes: REMOTE_BUFFER_BYTES })
+        Ok(Self { store, parts: Some(parts), root, folder: None, buffer_bytes: REMOTE_BUFFER_BYTES })
     }
 
     /// In memory, for as long as somebody holds `store`.
     #[cfg(test)]
     pub(crate) fn memory(store: Arc<InMemory>, buffer_bytes: usize) -> Self {
-        Self { store, root: Path::from("a/prefix"), folder: None, buffer_bytes }
+        let parts: Option<Arc<dyn MultipartStore>> = Some(store.clone());
+        Self { store, parts, root: Path::from("a/prefix"), folder: None, buffer_bytes }
     }
 }
 

@@ -8,6 +8,7 @@ use crate::buckets::OpenError;
 use crate::buckets::backend::Backend;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
+use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{GetOptions, GetResultPayload, ObjectStore, ObjectStoreExt, PutPayload};
 use skiff_kit::random::SharedRandom;
@@ -58,6 +59,8 @@ impl BlobName {
 /// The blobs of one database.
 pub(crate) struct Blobs {
     store: Arc<dyn ObjectStore>,
+    /// The same, if it is another's.
+    parts: Option<Arc<dyn MultipartStore>>,
     /// The database's own folder at the store.
     root: Path,
     /// The same on this host, if it is here.
@@ -99,6 +102,7 @@ impl Blobs {
         }
         Ok(Self {
             store: backend.store,
+            parts: backend.parts,
             root: backend.root.join(id.as_str()),
             folder,
             buffer_bytes: backend.buffer_bytes,
@@ -107,7 +111,7 @@ impl Blobs {
         })
     }
 
-    /// Bytes that [`Self::put`] and [`Self::begin_upload`]'s parts should have.
+    /// Bytes that [`Self::put`] and parts should have.
     pub(crate) fn buffer_bytes(&self) -> usize {
         self.buffer_bytes
     }
@@ -129,7 +133,12 @@ impl Blobs {
         self.store.put(&self.path(name), PutPayload::from(bytes)).await.map(drop).map_err(failed)
     }
 
-    /// Begins to write a blob in parts; it is on the drive, and there at all, once that is complete.
+    /// Another's store as it takes parts, if blobs lie there.
+    pub(crate) fn elsewhere(&self) -> Option<Arc<dyn MultipartStore>> {
+        self.parts.clone()
+    }
+
+    /// Begins to write a blob in parts in a folder; it is on the drive, and there at all, once that is complete.
     pub(crate) async fn begin_upload(
         &self,
         name: BlobName,
@@ -208,7 +217,8 @@ impl Blobs {
         Ok(deleted)
     }
 
-    fn path(&self, name: BlobName) -> Path {
+    /// Where a blob lies at the store.
+    pub(crate) fn path(&self, name: BlobName) -> Path {
         let (folder, file) = name.parts();
         self.root.clone().join(folder.as_str()).join(file.as_str())
     }

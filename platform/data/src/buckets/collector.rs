@@ -2,7 +2,7 @@
 //!
 //! What is to be deleted is in the database ([`objects`](super::objects) leaves a blob's row until the blob is gone), so that no crash
 //! forgets it. A crash between a blob and its row leaves a blob without one: each start compares all blobs with the rows, in steps, beside
-//! everything else.
+//! everything else. So it gives up, at another's store, what was being written in parts.
 
 use crate::buckets::Core;
 use crate::buckets::blobs::BlobName;
@@ -113,6 +113,15 @@ pub(crate) async fn delete_left(core: &Core) {
         Ok(Ok(files)) => tracing::info!(files, "what writes that were cut short had left was deleted"),
         Ok(Err(error)) => tracing::warn!(%error, "the buckets' folder could not be looked through"),
         Err(error) => tracing::error!(%error, "looking through the buckets' folder failed"),
+    }
+    match core.give_up_left().await {
+        Ok(0) => {}
+        Ok(uploads) => {
+            tracing::info!(uploads, "what writes in parts that were cut short had left was given up")
+        }
+        Err(error) => {
+            tracing::warn!(%error, "writes in parts that a crash cut short could not all be given up")
+        }
     }
     let mut left = 0;
     let mut seen = Vec::with_capacity(STEP_BLOBS);

@@ -4,22 +4,18 @@
 
 use crate::buckets::OpenError;
 use crate::buckets::record::Failed;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
 use skiff_kit::random::SharedRandom;
 use skiff_ports::buckets::BucketError;
-use std::error::Error;
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use skiff_sqlite::Opening;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// How long an opening waits for another owner of the file to let go, in milliseconds.
-const BUSY_WAIT_MS: u64 = 1_000;
 /// The write-ahead log is cut to this size once it was copied into the database, in bytes.
-const LOG_KEPT_BYTES: i64 = 16 << 20;
+const LOG_KEPT_BYTES: u64 = 64 << 20;
+/// Pages in the log at which the writer copies by itself what was not copied beside it ([`log`](super::log)) yet: 64 MiB of them.
+const LOG_PAGES_MAX: u32 = 16_384;
 /// Statements that a connection keeps compiled.
 const STATEMENTS_MAX: usize = 64;
 /// Reads that are under way at a time; more wait.
@@ -86,77 +82,47 @@ const MIGRATIONS: &[&str] = &[
         etag TEXT,
         cause TEXT NOT NULL
     ) STRICT;",
+    // Blobs that are being written in parts at another's store, each with the store's id of that.
+    "CREATE TABLE begun (
+        name BLOB PRIMARY KEY,
+        id TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;",
 ];
 
 /// What an opening gives.
 pub(crate) struct Opened {
     /// For the one thread that writes.
     pub(crate) connection: Connection,
+    /// For the one that copies its log.
+    pub(crate) log: Connection,
     /// Names the folder of the database's blobs.
     pub(crate) id: [u8; 8],
 }
 
 /// Opens or creates the file, and upgrades it.
 pub(crate) fn open(path: &Path, random: &SharedRandom) -> Result<Opened, OpenError> {
-    let failed = |source: Box<dyn Error + Send + Sync>| OpenError::Database { path: path.to_owned(), source };
-    create(path).map_err(|error| failed(error.into()))?;
-    let mut connection = connect(path).map_err(|error| failed(error.into()))?;
-    let found: u32 = connection
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .map_err(|error| failed(error.into()))?;
-    let known = MIGRATIONS.len() as u32;
-    if found > known {
-        return Err(OpenError::NewerSchema { found, known });
+    let failed = |error: rusqlite::Error| OpenError::Database { path: path.to_owned(), source: error.into() };
+    let mut connection = skiff_sqlite::open(path, &opening(), MIGRATIONS).map_err(|error| match error {
+        skiff_sqlite::OpenError::NewerSchema { found, known } => OpenError::NewerSchema { found, known },
+        other => OpenError::Database { path: path.to_owned(), source: other.into() },
+    })?;
+    let id = id(&mut connection, random).map_err(failed)?;
+    let log = skiff_sqlite::open_beside(path, &opening()).map_err(failed)?;
+    Ok(Opened { connection, log, id })
+}
+
+fn opening() -> Opening {
+    Opening {
+        log_pages_max: LOG_PAGES_MAX,
+        log_kept_bytes: LOG_KEPT_BYTES,
+        statements_max: STATEMENTS_MAX,
+        ..Opening::default()
     }
-    configure(&connection).map_err(failed)?;
-    let id = upgrade(&mut connection, found, random).map_err(|error| failed(error.into()))?;
-    // SQLite does not sync the removal of the journal that it needs before the write-ahead log is on.
-    sync_parent(path).map_err(|error| failed(error.into()))?;
-    Ok(Opened { connection, id })
 }
 
-/// Creates the file, for its owner alone, unless it is there; its name is durable after.
-fn create(path: &Path) -> io::Result<()> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    sync_parent(path)
-}
-
-/// Makes what happened to names in a file's folder durable.
-fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(Duration::from_millis(BUSY_WAIT_MS))?;
-    connection.pragma_update(None, "trusted_schema", false)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-    Ok(connection)
-}
-
-fn configure(connection: &Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    // Where a sync stops at the drive's own cache (macOS), these make it go through; nothing elsewhere.
-    connection.pragma_update(None, "fullfsync", true)?;
-    connection.pragma_update(None, "checkpoint_fullfsync", true)?;
-    connection.pragma_update(None, "cell_size_check", true)?;
-    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
-    if mode != "wal" {
-        return Err(format!("its journal mode {mode:?} can't be changed to \"wal\"").into());
-    }
-    connection.pragma_update(None, "journal_size_limit", LOG_KEPT_BYTES)?;
-    Ok(())
-}
-
-/// Brings the database to the newest version, and says its id.
-fn upgrade(connection: &mut Connection, found: u32, random: &SharedRandom) -> rusqlite::Result<[u8; 8]> {
+/// The database's id, which it is given when it is first opened.
+fn id(connection: &mut Connection, random: &SharedRandom) -> rusqlite::Result<[u8; 8]> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for migration in &MIGRATIONS[found as usize..] {
-        transaction.execute_batch(migration)?;
-    }
-    transaction.pragma_update(None, "user_version", MIGRATIONS.len() as u32)?;
     transaction.execute("INSERT OR IGNORE INTO database (row, id) VALUES (0, ?1)", [random.bytes::<8>()])?;
     let id = transaction.query_row("SELECT id FROM database", [], |row| row.get(0))?;
     transaction.commit()?;
@@ -203,7 +169,7 @@ impl Shared {
         let mut connection = match idle {
             Some(connection) => connection,
             None => {
-                let connection = connect(&self.path)?;
+                let connection = skiff_sqlite::open_beside(&self.path, &opening())?;
                 connection.pragma_update(None, "query_only", true)?;
                 connection
             }

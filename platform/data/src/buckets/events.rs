@@ -12,8 +12,8 @@ pub(crate) const EVENTS_MAX: usize = 1_000;
 
 const LEAVE: &str =
     "INSERT INTO event (bucket, key, at_ms, size, etag, cause) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-const OLDEST: &str =
-    "SELECT number, bucket, key, at_ms, size, etag, cause FROM event ORDER BY number LIMIT ?1";
+const OLDEST: &str = "SELECT number, bucket, key, at_ms, size, etag, cause FROM event
+     WHERE number > ?1 ORDER BY number LIMIT ?2";
 
 /// Leaves one: the object was written with this size and ETag, or deleted.
 pub(crate) fn leave(
@@ -37,11 +37,16 @@ pub(crate) fn leave(
         .map(drop)
 }
 
-/// The oldest, with their numbers.
-pub(crate) fn oldest(connection: &Connection, max: usize) -> rusqlite::Result<Vec<(u64, ObjectEvent)>> {
+/// The oldest behind this number, with theirs.
+pub(crate) fn oldest(
+    connection: &Connection,
+    after: u64,
+    max: usize,
+) -> rusqlite::Result<Vec<(u64, ObjectEvent)>> {
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
     let max = max.clamp(1, EVENTS_MAX) as i64;
     let mut statement = connection.prepare_cached(OLDEST)?;
-    let read = statement.query_map([max], read)?;
+    let read = statement.query_map([after, max], read)?;
     read.collect()
 }
 
@@ -59,8 +64,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(u64, ObjectEvent)> {
     Ok((number, event))
 }
 
-/// Forgets all up to this number.
-pub(crate) fn forget(connection: &Connection, up_to: u64) -> rusqlite::Result<()> {
-    let up_to = i64::try_from(up_to).unwrap_or(i64::MAX);
-    connection.prepare_cached("DELETE FROM event WHERE number <= ?1")?.execute([up_to]).map(drop)
+/// Forgets those of these numbers.
+pub(crate) fn forget(connection: &Connection, numbers: &[u64]) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached("DELETE FROM event WHERE number = ?1")?;
+    numbers.iter().try_for_each(|number| statement.execute([*number as i64]).map(drop))
 }

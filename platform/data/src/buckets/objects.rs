@@ -4,11 +4,10 @@
 //! object that was written or deleted has left one event.
 
 use crate::buckets::blobs::BlobName;
-use crate::buckets::events;
 use crate::buckets::record::{
     Failed, Piece, Place, read_key, read_number, read_object, read_pieces, write_content, write_pieces,
 };
-use crate::buckets::uploads;
+use crate::buckets::{elsewhere, events, uploads};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 use skiff_ports::buckets::{
@@ -128,6 +127,7 @@ pub(crate) fn keep(connection: &Connection, place: NewPlace, bytes: u64) -> rusq
             Place::Small(connection.last_insert_rowid())
         }
         NewPlace::Blob(name) => {
+            elsewhere::forget(connection, name)?;
             connection
                 .prepare_cached("INSERT INTO blob (name, refs) VALUES (?1, 1)")?
                 .execute([name.to_bytes()])?;

@@ -43,6 +43,7 @@ impl Core {
     ) -> Result<ObjectInfo, BucketError> {
         let ObjectPut { object, content, expect, checks, by } = put;
         objects::check(&object.key, &content)?;
+        self.closed.check(object.bucket)?;
         if expect != ObjectExpect::Any {
             // What is refused anyway need not come first. It is decided when it is written.
             let (object, expect) = (object.clone(), expect.clone());
@@ -61,7 +62,7 @@ impl Core {
             objects::put(connection, bucket, &expect, &info, place, by)?;
             Ok(info)
         };
-        let written = self.writer.write(write).await;
+        let written = self.write_to(bucket, write).await;
         self.settle(taken.stored, written).await
     }
 
@@ -83,11 +84,12 @@ impl Core {
         let etag = hex::encode(taken.md5);
         let part = PartInfo { number, size: taken.bytes, etag, modified_at_ms: self.clock.unix_ms() };
         let place = taken.stored.place();
+        let bucket = upload.object.bucket;
         let write = move |connection: &rusqlite::Connection| -> Result<_, Failed> {
             uploads::put_part(connection, &upload, &part, place)?;
             Ok(part)
         };
-        let written = self.writer.write(write).await;
+        let written = self.write_to(bucket, write).await;
         self.settle(taken.stored, written).await
     }
 
@@ -135,6 +137,7 @@ impl port::Buckets for Buckets {
     ) -> Result<ObjectInfo, BucketError> {
         let ObjectPut { object, content, expect, checks: _, by } = put;
         objects::check(&object.key, &content)?;
+        let bucket = object.bucket;
         let copying = Copying {
             from: from.clone(),
             from_expect,
@@ -144,7 +147,7 @@ impl port::Buckets for Buckets {
             by,
             at_ms: self.core.clock.unix_ms(),
         };
-        self.core.writer.write(move |connection| objects::copy(connection, copying)).await
+        self.core.write_to(bucket, move |connection| objects::copy(connection, copying)).await
     }
 
     async fn list(&self, bucket: ResourceId, list: ObjectList) -> Result<ObjectPage, BucketError> {
@@ -159,7 +162,7 @@ impl port::Buckets for Buckets {
         let create = move |connection: &rusqlite::Connection| {
             uploads::create(connection, &upload, &content, at_ms).map_err(Failed::from)
         };
-        self.core.writer.write(create).await?;
+        self.core.write_to(object.bucket, create).await?;
         Ok(id)
     }
 
@@ -207,7 +210,8 @@ impl port::Buckets for Buckets {
     ) -> Result<ObjectInfo, BucketError> {
         let at_ms = self.core.clock.unix_ms();
         let completion = Completion { upload: upload.clone(), parts, expect, by, at_ms };
-        self.core.writer.write(move |connection| uploads::complete(connection, completion)).await
+        let bucket = upload.object.bucket;
+        self.core.write_to(bucket, move |connection| uploads::complete(connection, completion)).await
     }
 
     async fn abort_upload(&self, upload: &UploadRef) -> Result<(), BucketError> {
@@ -229,14 +233,14 @@ impl port::Buckets for Buckets {
         self.core.reads.read(list).await
     }
 
-    async fn events(&self, max: usize) -> Result<Vec<(u64, ObjectEvent)>, BucketError> {
+    async fn events(&self, after: u64, max: usize) -> Result<Vec<(u64, ObjectEvent)>, BucketError> {
         let mut written = self.core.writer.written();
         loop {
             written.borrow_and_update();
             let oldest = self
                 .core
                 .reads
-                .read(move |connection| events::oldest(connection, max).map_err(Failed::from))
+                .read(move |connection| events::oldest(connection, after, max).map_err(Failed::from))
                 .await?;
             if !oldest.is_empty() {
                 return Ok(oldest);
@@ -245,10 +249,10 @@ impl port::Buckets for Buckets {
         }
     }
 
-    async fn forget_events(&self, up_to: u64) -> Result<(), BucketError> {
+    async fn forget_events(&self, numbers: Vec<u64>) -> Result<(), BucketError> {
         self.core
             .writer
-            .write(move |connection| events::forget(connection, up_to).map_err(Failed::from))
+            .write(move |connection| events::forget(connection, &numbers).map_err(Failed::from))
             .await
     }
 
@@ -256,6 +260,14 @@ impl port::Buckets for Buckets {
         let read =
             move |connection: &rusqlite::Connection| objects::stats(connection, bucket).map_err(Failed::from);
         self.core.reads.read(read).await
+    }
+
+    async fn close_bucket(&self, bucket: ResourceId, force: bool) -> Result<(), BucketError> {
+        self.core.close_bucket(bucket, force).await
+    }
+
+    fn reopen_bucket(&self, bucket: ResourceId) {
+        self.core.closed.open(bucket);
     }
 
     async fn drop_bucket(&self, bucket: ResourceId) -> Result<(), BucketError> {

@@ -4,7 +4,7 @@
 //! bounded by whoever passes them on. What always holds: bytes that did not come whole, or are not what they were said to be, leave
 //! nothing.
 
-use crate::buckets::blobs::{self, Blobs, NewBlob};
+use crate::buckets::blobs::{self, NewBlob};
 use crate::buckets::objects::NewPlace;
 use crate::buckets::{Core, SMALL_BYTES_MAX};
 use bytes::{Bytes, BytesMut};
@@ -15,7 +15,6 @@ use object_store::{MultipartUpload, PutPayload};
 use sha2::Sha256;
 use skiff_ports::buckets::{BucketError, Checks, ObjectBytes, PUT_BYTES_MAX};
 use std::io;
-use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// Bytes that a buffer has from the beginning, if so many are said to come: what is only said is not to cost more.
@@ -57,7 +56,11 @@ impl Core {
             (Stored::Small(_), _) | (Stored::Blob(_), Ok(_)) => {}
             // Nobody knows whether a commit that failed is on the drive; the next start sees.
             (Stored::Blob(blob), Err(BucketError::Storage(_))) => blob.leave(),
-            (Stored::Blob(blob), Err(_)) => self.blobs.discard(blob).await,
+            (Stored::Blob(blob), Err(_)) => {
+                let name = blob.name;
+                self.blobs.discard(blob).await;
+                self.forget_upload(name).await;
+            }
         }
         written
     }
@@ -85,29 +88,21 @@ impl Core {
                 Stored::Blob(blob)
             }
         } else {
-            Stored::Blob(store_in_parts(&self.blobs, first, &mut source).await?)
+            Stored::Blob(self.store_in_parts(first, &mut source).await?)
         };
         Ok(Taken { bytes: source.bytes, md5: source.md5.finalize().into(), stored })
     }
-}
 
-/// Stores what fills more than one buffer, while the next fills.
-async fn store_in_parts(
-    blobs: &Arc<Blobs>,
-    first: Bytes,
-    source: &mut Source,
-) -> Result<NewBlob, BucketError> {
-    let blob = blobs.begin();
-    let mut upload = blobs.begin_upload(blob.name).await?;
-    match store_parts(upload.as_mut(), first, source, blobs.buffer_bytes()).await {
-        Ok(()) => Ok(blob),
-        Err(error) => {
-            if let Err(error) = upload.abort().await {
-                tracing::debug!(%error, "the upload of a blob could not be given up");
+    /// Stores what fills more than one buffer, while the next fills.
+    async fn store_in_parts(&self, first: Bytes, source: &mut Source) -> Result<NewBlob, BucketError> {
+        let blob = self.blobs.begin();
+        let mut upload = self.begin_upload(blob.name).await?;
+        match store_parts(upload.as_mut(), first, source, self.blobs.buffer_bytes()).await {
+            Ok(()) => Ok(blob),
+            Err(error) => {
+                self.give_up(upload, blob).await;
+                Err(error)
             }
-            // It may have been complete before it failed.
-            blobs.discard(blob).await;
-            Err(error)
         }
     }
 }

@@ -3,6 +3,7 @@
 mod crashes;
 mod model;
 mod parts;
+mod removal;
 
 use super::*;
 use bytes::Bytes;
@@ -375,7 +376,7 @@ async fn events_wait_until_they_were_taken_and_are_waited_for() {
     let buckets = Arc::new(fixture.open());
     let waiting = tokio::spawn({
         let buckets = buckets.clone();
-        async move { buckets.events(10).await }
+        async move { buckets.events(0, 10).await }
     });
     put(&buckets, "key", b"a").await;
     let first = waiting.await.unwrap().unwrap();
@@ -383,21 +384,22 @@ async fn events_wait_until_they_were_taken_and_are_waited_for() {
     let (number, event) = &first[0];
     assert_eq!(event.created, Some((1, hex::encode(md5(b"a")))));
     assert_eq!((&event.object, &event.by), (&object("key"), &by("PutObject")));
-    assert_eq!(buckets.events(10).await.unwrap(), first, "nobody has taken it");
+    assert_eq!(buckets.events(0, 10).await.unwrap(), first, "nobody has taken it");
 
     buckets.delete(&object("key"), ObjectExpect::Any, by("DeleteObject")).await.unwrap();
     assert!(!buckets.delete(&object("key"), ObjectExpect::Any, by("DeleteObject")).await.unwrap());
-    buckets.forget_events(*number).await.unwrap();
-    let second = buckets.events(10).await.unwrap();
+    assert_eq!(buckets.events(*number, 10).await.unwrap().len(), 1, "it has one behind it");
+    buckets.forget_events(vec![*number]).await.unwrap();
+    let second = buckets.events(0, 10).await.unwrap();
     assert_eq!(second.len(), 1, "a deletion of nothing left an event, or one of something none");
     assert_eq!((second[0].1.created.is_none(), second[0].1.sequencer > event.sequencer), (true, true));
-    buckets.forget_events(u64::MAX).await.unwrap();
+    buckets.forget_events(vec![second[0].0]).await.unwrap();
 
     // Numbers go on, though nothing is left that has one.
     buckets.close().await.unwrap();
     let buckets = fixture.open();
     put(&buckets, "key", b"b").await;
-    let third = buckets.events(0).await.unwrap();
+    let third = buckets.events(0, 0).await.unwrap();
     assert!(third[0].1.sequencer > second[0].1.sequencer);
 }
 
@@ -424,6 +426,6 @@ async fn a_bucket_is_dropped_with_all_that_it_holds() {
     assert_eq!(buckets.stats(bucket(1)).await.unwrap(), Default::default());
     assert_eq!(fixture.count().await, 0);
     assert!(buckets.head(&other).await.is_ok());
-    let events = buckets.events(10_000).await.unwrap();
+    let events = buckets.events(0, 10_000).await.unwrap();
     assert!(events.iter().all(|(_, event)| event.created.is_some()), "the dropping left events");
 }

@@ -3,6 +3,7 @@
 //! Each write is a function over the connection, inside a savepoint of its own: one that refuses or fails is undone and harms none of
 //! its neighbours. Durability is shared: one commit, and so one sync, for all; if that fails, each is answered with the failure.
 
+use crate::buckets::log::LogCopier;
 use crate::buckets::record::{Failed, storage};
 use rusqlite::{Connection, TransactionBehavior};
 use skiff_ports::buckets::BucketError;
@@ -78,13 +79,14 @@ where
 }
 
 impl Writer {
-    /// Starts the thread.
-    pub(crate) fn start(connection: Connection) -> io::Result<Self> {
+    /// Starts the thread, and with `log` the one that copies the log.
+    pub(crate) fn start(connection: Connection, log: Connection) -> io::Result<Self> {
+        let log = LogCopier::start(log)?;
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let (sender, written) = watch::channel(());
         let thread = std::thread::Builder::new()
             .name("buckets-writer".to_owned())
-            .spawn(move || Thread { connection, commands: receiver, written: sender }.run())?;
+            .spawn(move || Thread { connection, log, commands: receiver, written: sender }.run())?;
         Ok(Self { commands: Some(commands), written, thread: Mutex::new(Some(thread)) })
     }
 
@@ -135,6 +137,7 @@ impl Drop for Writer {
 /// The thread's belongings.
 struct Thread {
     connection: Connection,
+    log: LogCopier,
     commands: mpsc::Receiver<Command>,
     written: watch::Sender<()>,
 }
@@ -150,8 +153,9 @@ impl Thread {
             }
         };
         self.commands.close();
-        let copied = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        let closed = copied.and_then(|()| self.connection.close().map_err(|(_, error)| error));
+        // Or what it copies would be in the way.
+        drop(self.log);
+        let closed = skiff_sqlite::close(self.connection);
         match told {
             Some(reply) => drop(reply.send(closed)),
             None => {
@@ -192,6 +196,7 @@ impl Thread {
             }
         };
         if failure.is_none() {
+            self.log.written(batch.len());
             self.written.send_replace(());
         }
         for work in batch {

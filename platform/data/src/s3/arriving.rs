@@ -5,10 +5,10 @@
 
 use super::caller::Call;
 use super::chunks::{Chunks, framing};
+use super::counters::{Counters, count};
 use super::errors::Fault;
 use super::promised::{Promised, content_md5};
 use super::stalls::Patience;
-use super::{Counters, count};
 use bytes::Bytes;
 use http::Method;
 use http::request::Parts;

@@ -3,8 +3,10 @@
 //! What always holds: a role is asked before it is looked whether a thing is there, so that who may not touch it does not learn
 //! that either; a name is one of the namespace of the role, whatever is asked for.
 
+use super::counters::Operation;
 use super::errors::{self, Fault, FirstFault};
 use super::operations::Operations;
+use super::shares::Share;
 use http::HeaderMap;
 use s3s::{S3Request, S3Result, s3_error};
 use skiff_kit::random::SharedRandom;
@@ -12,7 +14,7 @@ use skiff_ports::buckets::{Cause, OBJECT_KEY_BYTES_MAX, ObjectRef};
 use skiff_ports::catalog::BucketRef;
 use skiff_types::{AccessAction, AccessResource, Name, QualifiedName, ResourceId, ResourceKind};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Headers by which a client says whose it takes a bucket to be.
 const OWNERS: [&str; 2] = ["x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"];
@@ -22,19 +24,28 @@ const OWNERS: [&str; 2] = ["x-amz-expected-bucket-owner", "x-amz-source-expected
 pub(super) struct Call {
     id: Arc<str>,
     source: IpAddr,
-    fault: Arc<FirstFault>,
+    found: Arc<Found>,
+}
+
+/// What is found out about a request while it is served.
+#[derive(Debug, Default)]
+struct Found {
+    fault: FirstFault,
+    operation: OnceLock<Operation>,
+    /// Its key's place: given back once nothing of the request is left, its answer included.
+    share: OnceLock<Share<String>>,
 }
 
 impl Call {
     /// A request that just came from an address.
     pub(super) fn new(random: &SharedRandom, source: IpAddr) -> Self {
         let id = hex::encode_upper(random.bytes::<8>());
-        Self { id: id.into(), source, fault: Arc::default() }
+        Self { id: id.into(), source, found: Arc::default() }
     }
 
     #[cfg(test)]
     pub(super) fn for_tests() -> Self {
-        Self { id: "0".into(), source: IpAddr::from([127, 0, 0, 1]), fault: Arc::default() }
+        Self { id: "0".into(), source: IpAddr::from([127, 0, 0, 1]), found: Arc::default() }
     }
 
     /// Its id: 16 hexadecimal digits.
@@ -44,12 +55,27 @@ impl Call {
 
     /// Notes what is wrong with its body; returns what was found first.
     pub(super) fn note(&self, fault: Fault) -> Fault {
-        *self.fault.get_or_init(|| fault)
+        *self.found.fault.get_or_init(|| fault)
     }
 
     /// What is wrong with its body, if something is.
     pub(super) fn fault(&self) -> Option<Fault> {
-        self.fault.get().copied()
+        self.found.fault.get().copied()
+    }
+
+    /// Notes what it asks for.
+    pub(super) fn asks_for(&self, operation: Operation) {
+        self.found.operation.get_or_init(|| operation);
+    }
+
+    /// What it asks for, as far as that is known.
+    pub(super) fn operation(&self) -> Operation {
+        self.found.operation.get().copied().unwrap_or(Operation::NONE)
+    }
+
+    /// Keeps a place of its key for as long as there is anything of it.
+    pub(super) fn hold(&self, share: Share<String>) {
+        self.found.share.get_or_init(|| share);
     }
 }
 

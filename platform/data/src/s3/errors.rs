@@ -82,6 +82,8 @@ pub(super) fn of_bucket(error: BucketError, call: &Call) -> S3Error {
     let code = match error {
         BucketError::NoObject(_) => S3ErrorCode::NoSuchKey,
         BucketError::NoUpload(_) => S3ErrorCode::NoSuchUpload,
+        BucketError::NotEmpty { .. } => S3ErrorCode::BucketNotEmpty,
+        BucketError::Removed => S3ErrorCode::NoSuchBucket,
         BucketError::Precondition => S3ErrorCode::PreconditionFailed,
         BucketError::Range { size } => return no_range(size, message),
         BucketError::Checks(_) => S3ErrorCode::BadDigest,

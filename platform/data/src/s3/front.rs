@@ -1,4 +1,5 @@
 //! The way of a request: what is wrong with it before anything is done, then `s3s` and the operations, then the counters and a line.
+//! Whether a request's key has a place left is asked as soon as its signature was found right (`shares`).
 //!
 //! What `s3s` would do without being asked is shut off here: signatures of version 2, forms, other services than S3.
 
@@ -7,7 +8,8 @@ use super::caller::Call;
 use super::leaving::Leaving;
 use super::operations::Operations;
 use super::serve::Domain;
-use super::{Counters, Deps, Limits, count, known, signed};
+use super::shares::{Admission, Shares};
+use super::{Counters, Deps, Limits, known, signed};
 use http::header::{HeaderValue, SERVER};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -53,6 +55,8 @@ impl Front {
         let mut service = S3ServiceBuilder::new(Operations::new(deps.clone(), region.clone()));
         service.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
         service.set_auth(Keys(deps.keys));
+        let requests_per_key_max = limits.requests_per_key_max;
+        service.set_access(Admission { keys: Shares::default(), requests_per_key_max });
         service.set_validation(Names);
         if let Some(domain) = domain {
             service.set_host(Domain(domain));
@@ -77,9 +81,9 @@ impl Front {
             response.headers_mut().insert(REQUEST_ID, id);
         }
         response.headers_mut().insert(SERVER, HeaderValue::from_static("Skiff"));
-        self.counted(status);
+        self.counters.answered(call.operation(), status);
         debug!(request = %call.id(), %peer, %method, path, status = status.as_u16(), took = ?began.elapsed(), "S3");
-        response.map(|body| Leaving::new(body, self.counters.clone()))
+        response.map(|body| Leaving::new(body, self.counters.clone(), call))
     }
 
     async fn answer(&self, request: Request<Incoming>, call: &Call) -> S3Result<Response<Body>> {
@@ -101,15 +105,6 @@ impl Front {
             // Of XML that did not come as it should `s3s` knows no more than that.
             Some(fault) if response.status().is_server_error() => Err(fault.into()),
             _ => Ok(response),
-        }
-    }
-
-    fn counted(&self, status: StatusCode) {
-        count(&self.counters.requests, 1);
-        if status.is_client_error() {
-            count(&self.counters.refused, 1);
-        } else if status.is_server_error() {
-            count(&self.counters.failed, 1);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The body of a response, counted as it goes.
 
-use super::{Counters, count};
+use super::caller::Call;
+use super::counters::{Counters, count};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use s3s::{Body, StdError};
@@ -12,11 +13,13 @@ use std::task::{Context, Poll};
 pub(super) struct Leaving {
     body: Body,
     counters: Arc<Counters>,
+    /// It counts as under way until this is gone.
+    _call: Call,
 }
 
 impl Leaving {
-    pub(super) fn new(body: Body, counters: Arc<Counters>) -> Self {
-        Self { body, counters }
+    pub(super) fn new(body: Body, counters: Arc<Counters>, call: Call) -> Self {
+        Self { body, counters, _call: call }
     }
 }
 

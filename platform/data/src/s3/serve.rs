@@ -1,8 +1,10 @@
 //! Accepts connections and serves them until the drain begins, then lets what is under way finish.
 //!
-//! HTTP/1.1 alone, as S3 itself: every wait of it has a bound.
+//! HTTP/1.1 alone, as S3 itself: every wait of it has a bound. An address that has as many connections as one may have is told so on
+//! each further one, in S3's words, and that one is ended.
 
 use super::front::Front;
+use super::shares::{Shares, client};
 use super::stalls::Taken;
 use super::{Counters, Limits};
 use hyper::Request;
@@ -19,14 +21,22 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 /// Headers of a request.
 const HEADERS_MAX: usize = 100;
 /// Bytes of a request's head, and of the pieces in which its body is read.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Connections that are told at a time that there are too many of their address; more are ended without a word.
+const REFUSALS_MAX: usize = 64;
+/// How long one may take to read that.
+const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
+/// Bytes that are read at a time of what nobody wants.
+const REFUSED_READ_BYTES: usize = 4 * 1024;
 /// The wait after the operating system could not accept a connection.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
@@ -39,6 +49,7 @@ pub(super) async fn serve(
     drain: Drain,
 ) {
     let connections = Arc::new(Semaphore::new(limits.connections_max));
+    let (addresses, refusals) = (Shares::default(), Arc::new(Semaphore::new(REFUSALS_MAX)));
     loop {
         let accept = async {
             let permit = connections.clone().acquire_owned().await;
@@ -50,12 +61,24 @@ pub(super) async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
+                let most = limits.connections_per_address_max;
+                let Some(share) = addresses.take(client(peer.ip()), most) else {
+                    counters.connections_refused.fetch_add(1, Ordering::Relaxed);
+                    debug!(%peer, most, "a connection was refused: its address has as many as one may have");
+                    if let Ok(place) = refusals.clone().try_acquire_owned() {
+                        tokio::spawn(async move {
+                            refuse(stream, most).await;
+                            drop(place);
+                        });
+                    }
+                    continue;
+                };
                 let open = Open::new(counters.clone());
                 let connection = serve_connection(stream, peer, front.clone(), limits, drain.clone());
                 let token = drain.token();
                 tokio::spawn(async move {
                     connection.await;
-                    drop((permit, open, token));
+                    drop((permit, share, open, token));
                 });
             }
             Err(error) => {
@@ -64,6 +87,35 @@ pub(super) async fn serve(
             }
         }
     }
+}
+
+/// Says that there are too many connections of an address, to whatever is asked.
+async fn refuse(mut stream: TcpStream, most: usize) {
+    let refusing = async {
+        stream.write_all(too_many(most).as_bytes()).await?;
+        stream.shutdown().await?;
+        // Of one that is closed with something unread, the client is told of a reset in place of the answer.
+        let mut unwanted = [0; REFUSED_READ_BYTES];
+        while stream.read(&mut unwanted).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    // Who does not wait for it knows well enough.
+    let _ = timeout(REFUSAL_TIME_MAX, refusing).await;
+}
+
+/// As S3 says it: <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>.
+fn too_many(most: usize) -> String {
+    let message = format!(
+        "there are {most} connections of this address, as many as one may have: slow down, or use those"
+    );
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>SlowDown</Code><Message>{message}</Message></Error>"
+    );
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/xml\r\ncontent-length: {}\r\nconnection: close\r\n\
+         retry-after: 1\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// Counts as a connection until it is dropped.

@@ -4,7 +4,7 @@
 //! It commits nothing. What always holds: once a statement that changes something has failed, the whole transaction is to be
 //! undone; a refusal needs no undoing.
 
-use super::database::{Unusable, storage};
+use super::database::{Damaged, storage};
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, Transaction};
 use skiff_ports::tables::{ItemExpect, ItemWrite, TableError};
@@ -291,8 +291,7 @@ pub(super) fn rows(connection: &rusqlite::Connection) -> Result<Rows, TableError
 /// The id of a table as the database has it.
 pub(super) fn resource(bytes: Vec<u8>) -> Result<ResourceId, TableError> {
     let bytes = <[u8; 8]>::try_from(bytes);
-    let damaged =
-        |bytes: Vec<u8>| storage(Unusable::Damaged(format!("a table's id of {} bytes", bytes.len())));
+    let damaged = |bytes: Vec<u8>| storage(Damaged(format!("a table's id of {} bytes", bytes.len())));
     bytes.map(ResourceId::from_bytes).map_err(damaged)
 }
 

@@ -4,7 +4,7 @@
 //! What always holds: a call reads one snapshot, begun after it was asked for; so it sees every write that was answered before.
 
 use super::Closed;
-use super::database::{Unusable, failed, open_to_read, storage};
+use super::database::{Damaged, failed, open_to_read, storage};
 use super::edits::{resource, signed, unsigned};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
@@ -193,7 +193,7 @@ impl RawItem {
     fn read(self) -> Result<Item, TableError> {
         let Self { key, value, version, expires_at_ms } = self;
         let key = String::from_utf8(key).map_err(|error| {
-            storage(Unusable::Damaged(format!("a key that is no text: {:02x?}", error.into_bytes())))
+            storage(Damaged(format!("a key that is no text: {:02x?}", error.into_bytes())))
         })?;
         let expires_at_ms = expires_at_ms.map(unsigned);
         Ok(Item { key, value: Bytes::from(value), version: unsigned(version), expires_at_ms })

@@ -4,7 +4,7 @@
 //! transaction fails, everything in it is answered with the failure, and nothing of it is seen. The log is copied into the
 //! database once nobody waits for an answer.
 
-use super::database::{Tuning, close, copy_log, is_full, is_log_long, open_to_write, storage};
+use super::database::{Tuning, is_full, is_log_long, open_to_write, storage};
 use super::edits::{Edits, Fault, Rows, SWEEP_MAX, rows};
 use rusqlite::{Connection, TransactionBehavior};
 use skiff_kit::clock::Clock;
@@ -104,13 +104,13 @@ impl Writer {
             }
             if is_log_long(self.log_pages) && self.commands.is_empty() {
                 self.log_pages = 0;
-                if let Err(error) = copy_log(&self.connection) {
+                if let Err(error) = skiff_sqlite::copy_log(&self.connection) {
                     tracing::warn!(%error, "the tables' log could not be copied; it is tried again when it has grown as much");
                 }
             }
         };
         self.commands.close();
-        let closed = close(self.connection).map_err(storage);
+        let closed = skiff_sqlite::close(self.connection).map_err(storage);
         match end {
             End::Told(reply) => drop(reply.send(closed)),
             End::Alone => {

@@ -7,17 +7,15 @@
 
 use super::speaks::Speaks;
 use crate::edge::Edge;
+use crate::tls::Encrypted;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use skiff_ports::connect::{ConnectError, Connection, Destination};
 use skiff_types::TargetProtocol;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -95,7 +93,7 @@ pub(super) async fn secure(
     if speaks.is_http2() && stream.get_ref().1.alpn_protocol() != Some(HTTP_2) {
         return Err(failed("inside TLS it does not agree to speak HTTP/2 (ALPN)"));
     }
-    Ok(Box::new(Secured(stream)))
+    Ok(Box::new(Encrypted(stream)))
 }
 
 fn connect_error(error: &io::Error) -> ConnectError {
@@ -106,63 +104,7 @@ fn connect_error(error: &io::Error) -> ConnectError {
     }
 }
 
-/// A connection that speaks TLS. As for clients, nothing is encrypted while the socket has not taken what was encrypted
-/// before.
-struct Secured(TlsStream<Box<dyn Connection>>);
-
-impl Secured {
-    /// Has the socket take what was encrypted.
-    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.0.get_ref().1.wants_write() {
-            return Pin::new(&mut self.0).poll_flush(context);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncRead for Secured {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Secured {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_send(context))?;
-        Pin::new(&mut self.0).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_send(context))?;
-        Pin::new(&mut self.0).poll_write_vectored(context, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
-    }
-}
-
-impl Connection for Secured {
+impl Connection for Encrypted<TlsStream<Box<dyn Connection>>> {
     fn break_off(&mut self) {
         self.0.get_mut().0.break_off();
     }

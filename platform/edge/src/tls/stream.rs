@@ -1,4 +1,4 @@
-//! A connection's bytes as its client means them, over those that its socket carries.
+//! A connection's bytes as who is at its other end means them, client or target, over those that its socket carries.
 //!
 //! What always holds: nothing is encrypted while the socket has not taken what was encrypted before. So who takes nothing
 //! is seen to take nothing (`tokio_rustls` would take more for a while), and holds one write at most.
@@ -7,22 +7,40 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::{client, server};
+
+/// A stream of TLS, whichever end of it this is.
+pub(crate) trait TlsEnd: AsyncRead + AsyncWrite + Unpin {
+    /// Whether anything was encrypted that the socket has not taken.
+    fn has_unsent(&self) -> bool;
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsEnd for server::TlsStream<S> {
+    fn has_unsent(&self) -> bool {
+        self.get_ref().1.wants_write()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsEnd for client::TlsStream<S> {
+    fn has_unsent(&self) -> bool {
+        self.get_ref().1.wants_write()
+    }
+}
 
 /// A connection that speaks TLS. What it took is sent for certain when it was flushed.
-pub(super) struct Encrypted<S>(pub(super) TlsStream<S>);
+pub(crate) struct Encrypted<T>(pub(crate) T);
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Encrypted<S> {
+impl<T: TlsEnd> Encrypted<T> {
     /// Has the socket take what was encrypted.
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.0.get_ref().1.wants_write() {
+        if self.0.has_unsent() {
             return Pin::new(&mut self.0).poll_flush(context);
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Encrypted<S> {
+impl<T: TlsEnd> AsyncRead for Encrypted<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -32,7 +50,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Encrypted<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Encrypted<S> {
+impl<T: TlsEnd> AsyncWrite for Encrypted<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

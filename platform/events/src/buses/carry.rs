@@ -12,14 +12,14 @@ use crate::input;
 use crate::log::Position;
 use futures::FutureExt as _;
 use skiff_ports::buses::{Attempt, AttemptError};
-use skiff_types::{BusEvent, QualifiedName};
+use skiff_types::{BusEvent, EventTarget, QualifiedName};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long one try may take: as long as the longest call of a guest, as at AWS Lambda.
-const TRY_MAX: Duration = Duration::from_secs(900);
+/// How long one try may take where nobody but the platform itself is asked, and how long a burial.
+const OWN_TRY_MAX: Duration = Duration::from_secs(900);
 
 /// Carries a delivery out.
 pub(super) async fn carry(inner: Arc<Inner>, job: Job) {
@@ -42,7 +42,7 @@ impl Inner {
             return self.bury(job, attempt, failure).await;
         }
         let tried = match made {
-            Ok(()) => within_bounds(job.running.targets.deliver(attempt.clone())).await,
+            Ok(()) => within(try_max(&attempt.target), job.running.targets.deliver(attempt.clone())).await,
             Err(error) => Err(error),
         };
         let Err(error) = tried else { return End::Delivered };
@@ -93,7 +93,9 @@ impl Inner {
         let record = self.log.read(position)?;
         match decode(&record)? {
             Entry::Taken(taken) => Ok(unpack_event(taken.event.0)?),
-            Entry::Tried(_) | Entry::Over(_) => Err("there is another record in its place".into()),
+            Entry::Tried(_) | Entry::Over(_) | Entry::Group(_) => {
+                Err("there is another record in its place".into())
+            }
         }
     }
 
@@ -118,9 +120,8 @@ impl Inner {
         };
         let queue = QualifiedName::new(attempt.origin.namespace.clone(), queue.clone());
         let tries = attempt.number;
-        let Err(error) = within_bounds(job.running.targets.bury(&queue, attempt, failure)).await else {
-            return End::Buried;
-        };
+        let burying = job.running.targets.bury(&queue, attempt, failure);
+        let Err(error) = within(OWN_TRY_MAX, burying).await else { return End::Buried };
         match error {
             AttemptError::Refused(_) => {
                 tracing::warn!(origin = %job.aim.origin, %target, %queue, %error, "a dead letter is given up");
@@ -141,16 +142,57 @@ const BURIES_UNTIL_SLOW: u32 = 5;
 /// Why an event can't be read.
 type UnreadError = Box<dyn std::error::Error + Send + Sync>;
 
+/// How long a target may take: what somebody else has to answer, as its user says.
+fn try_max(target: &EventTarget) -> Duration {
+    match target.to.answers() {
+        true => target.timeout.duration(),
+        false => OWN_TRY_MAX,
+    }
+}
+
 /// Waits for a target, but not for ever, and survives it.
-async fn within_bounds(trying: impl Future<Output = Result<(), AttemptError>>) -> Result<(), AttemptError> {
-    match tokio::time::timeout(TRY_MAX, AssertUnwindSafe(trying).catch_unwind()).await {
+async fn within(
+    max: Duration,
+    trying: impl Future<Output = Result<(), AttemptError>>,
+) -> Result<(), AttemptError> {
+    match tokio::time::timeout(max, AssertUnwindSafe(trying).catch_unwind()).await {
         Ok(Ok(tried)) => tried,
         Ok(Err(_panic)) => {
             Err(AttemptError::Failed("the target could not be asked: Skiff failed".to_owned()))
         }
         Err(_elapsed) => {
-            let seconds = TRY_MAX.as_secs();
+            let seconds = max.as_secs_f64();
             Err(AttemptError::Failed(format!("the target did not answer within {seconds} seconds")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skiff_types::{Destination, Input, RetryPolicy, Span};
+    use tokio::time::Instant;
+
+    fn target(to: Destination) -> EventTarget {
+        EventTarget {
+            id: "work".parse().unwrap(),
+            to,
+            input: Input::Event,
+            retry: RetryPolicy::default(),
+            dead_letter: None,
+            concurrency: 1,
+            timeout: Span::from_ms(5_000),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_hangs_keeps_its_place_as_long_as_its_user_says() {
+        let service = Destination::Service { service: "web".parse().unwrap(), path: "/".into() };
+        let begun = Instant::now();
+        let hung = within(try_max(&target(service)), std::future::pending()).await;
+        assert_eq!(hung, Err(AttemptError::Failed("the target did not answer within 5 seconds".to_owned())));
+        assert_eq!(begun.elapsed(), Duration::from_secs(5));
+        // Nobody else answers there.
+        assert_eq!(try_max(&target(Destination::Bus { bus: "audit".parse().unwrap() })), OWN_TRY_MAX);
     }
 }

@@ -5,17 +5,18 @@
 
 use super::known::{Flying, Held, Known};
 use super::lanes::Origin;
-use super::record::{Entry, Planned, Raw, Taken, encode, pack_event};
-use super::rules::{Aim, Rules};
+use super::record::{Entry, Group, Planned, Raw, Taken, encode, pack_event};
+use super::rules::{Aim, Matched, Rules};
 use super::seen::SeenKey;
 use super::{Inner, RULES_HELD, storage};
 use crate::envelope;
+use crate::json::shortened;
 use crate::log::{Appending, Durable, LogError, Position};
 use crate::pattern::Parsed;
 use bytes::Bytes;
 use skiff_kit::random::SharedRandom;
 use skiff_ports::buses::{BusError, NewDelivery};
-use skiff_types::BusEvent;
+use skiff_types::{BusEvent, QualifiedName};
 use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -64,18 +65,25 @@ enum To {
     Schedule(Arc<Aim>, Arc<str>),
 }
 
-/// An event that is to be taken in, and the targets that it leads to.
-type Aimed = (Offer, Vec<Arc<Aim>>);
+/// An event that is to be taken in, and what it leads to.
+type Aimed = (Offer, Matched);
 
 impl Offer {
     /// With where it goes, by the rules.
-    fn aimed(self, rules: &Rules) -> Aimed {
-        let aims = match &self.to {
-            To::Rules(parsed) => rules.aims(&self.event, parsed),
-            To::Schedule(aim, _) => vec![aim.clone()],
+    fn aimed(self, rules: &Rules) -> Result<Aimed, BusError> {
+        let matched = match &self.to {
+            To::Rules(parsed) => rules.matched(&self.event, parsed).map_err(|error| {
+                BusError::Invalid(format!("the event {}: {error}", shortened(&self.event.id)))
+            })?,
+            To::Schedule(aim, _) => Matched { aims: vec![aim.clone()], rules: Vec::new() },
         };
-        (self, aims)
+        Ok((self, matched))
     }
+}
+
+/// What a time of a schedule is known by. No event of a sender has three parts.
+pub(super) fn schedule_key(schedule: &QualifiedName, id: &str) -> SeenKey {
+    SeenKey::of(&[schedule.namespace.as_str(), schedule.name.as_str(), id])
 }
 
 /// Checks events of senders.
@@ -108,8 +116,7 @@ pub(super) fn scheduled(deliveries: Vec<NewDelivery>) -> Result<Vec<Offer>, BusE
     let offer = |delivery: NewDelivery| -> Result<Offer, BusError> {
         let NewDelivery { id, origin, event, target } = delivery;
         envelope::check(&event).map_err(|error| BusError::Invalid(error.to_string()))?;
-        // No event of a sender has three parts.
-        let key = SeenKey::of(&[origin.namespace.as_str(), origin.name.as_str(), &id]);
+        let key = schedule_key(&origin, &id);
         let to = To::Schedule(Arc::new(Aim::new(Origin::Schedule(origin), target)), id);
         Ok(Offer { packed: pack_event(&event), event: Arc::new(event), key, to })
     };
@@ -121,10 +128,13 @@ struct Taking {
     put: u64,
     /// The events that lead to something, and their records.
     numbers: Vec<u64>,
+    /// With one before them that says that they are one put, if they are several.
     records: Vec<Bytes>,
     keys: Vec<SeenKey>,
     /// The events that were put on buses, for who looks on.
     shown: Vec<Arc<BusEvent>>,
+    /// The rules that took them, for each event.
+    rules: Vec<QualifiedName>,
     /// Other puts that are just bringing some of these events.
     others: Vec<oneshot::Receiver<Result<(), LogError>>>,
 }
@@ -140,7 +150,8 @@ impl Inner {
         let (mut taking, appending) = {
             // Until they are taken in, so that nothing comes to a rule that is gone.
             let rules = self.rules.read().expect(RULES_HELD);
-            let offers: Vec<Aimed> = offers.into_iter().map(|offer| offer.aimed(&rules)).collect();
+            let offers = offers.into_iter().map(|offer| offer.aimed(&rules));
+            let offers = offers.collect::<Result<Vec<Aimed>, BusError>>()?;
             self.with(|known| {
                 let floor = self.log.end();
                 let mut taking = known.take_in(offers, sender, now_ms, floor, &self.random)?;
@@ -157,34 +168,31 @@ impl Inner {
                 // On a task of its own: what is in the log leads to what it leads to, whether or not anybody waits.
                 let landing = tokio::spawn(land(self.clone(), taking, appending));
                 let outcome = landing.await.map_err(|error| BusError::Storage(Box::new(error)))?;
-                outcome.map_err(|error| self.refusal(error))?;
+                outcome.map_err(storage)?;
             }
         }
         for other in others {
             match other.await {
-                Ok(outcome) => outcome.map_err(|error| self.refusal(error))?,
+                Ok(outcome) => outcome.map_err(storage)?,
                 Err(gone) => return Err(BusError::Storage(Box::new(gone))),
             }
         }
         Ok(())
     }
-
-    /// What a failure of the log means to who puts.
-    fn refusal(self: &Arc<Self>, error: LogError) -> BusError {
-        match error {
-            LogError::Busy => BusError::Busy(self.with(|known| known.stats().waiting)),
-            other => storage(other),
-        }
-    }
 }
 
 async fn land(inner: Arc<Inner>, taking: Taking, appending: Appending) -> Result<(), LogError> {
-    let Taking { put, numbers, keys, shown, .. } = taking;
+    let Taking { put, numbers, keys, shown, rules, .. } = taking;
     match appending.await {
         Ok(positions) => {
-            let landed: Vec<(u64, Position)> = numbers.into_iter().zip(positions).collect();
+            let group = usize::from(numbers.len() > 1);
+            let landed: Vec<(u64, Position)> =
+                numbers.into_iter().zip(positions.into_iter().skip(group)).collect();
             let now_ms = inner.clock.unix_ms();
-            inner.with(|known| known.landed(put, &landed, now_ms));
+            inner.with(|known| {
+                known.landed(put, &landed, now_ms);
+                known.count(&shown, &rules);
+            });
             inner.tails.came(shown);
             Ok(())
         }
@@ -205,42 +213,75 @@ impl Known {
         floor: Position,
         random: &SharedRandom,
     ) -> Result<Taking, BusError> {
-        let waiting = self.stats().waiting;
+        self.seen.expire(now_ms);
+        let put = self.next_put;
+        let (mut numbers, mut records, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut shown, mut rules, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        let new = self.new_ones(offers, &mut others);
+        // What came before needs no room: who puts it again is to hear that it is there.
+        self.check_room(&new, sender)?;
+        check_bounds(&new)?;
+        self.next_put += 1;
+        for (offer, matched) in new {
+            self.seen.insert(offer.key, put, now_ms);
+            keys.push(offer.key);
+            self.counts.events += 1;
+            match offer.to {
+                To::Rules(_) => shown.push(offer.event.clone()),
+                To::Schedule(..) => self.unsettled.insert(offer.key, put),
+            }
+            rules.extend(matched.rules);
+            if !matched.aims.is_empty() {
+                self.counts.matched += 1;
+                let (number, record) = self.take(offer, matched.aims, now_ms, random);
+                numbers.push(number);
+                records.push(record);
+            }
+        }
+        match *numbers {
+            // There is nothing that could fail yet.
+            [] => self.count(&shown, &rules),
+            [first, ..] => {
+                self.flying.insert(put, Flying { floor, waiters: Vec::new() });
+                if numbers.len() > 1 {
+                    let group = Group { first, count: numbers.len() as u32 };
+                    records.insert(0, encode(&Entry::Group(group)));
+                }
+            }
+        }
+        Ok(Taking { put, numbers, records, keys, shown, rules, others })
+    }
+
+    /// Refuses events where too much waits.
+    fn check_room(&self, new: &[Aimed], sender: Sender) -> Result<(), BusError> {
         let share = sender.share();
-        if waiting >= share.saturating_mul(self.limits.waiting_max) {
+        let waiting = self.stats().waiting;
+        if !new.is_empty() && waiting >= share.saturating_mul(self.limits.waiting_max) {
             return Err(BusError::Busy(waiting));
         }
-        for (offer, _) in &offers {
+        for (offer, _) in new {
             let there = self.lanes.there(&offer.event.namespace);
             if there >= share.saturating_mul(self.limits.of_namespace_max) {
                 return Err(BusError::Busy(there));
             }
         }
-        self.seen.expire(now_ms);
-        let put = self.next_put;
-        let (mut numbers, mut records, mut keys) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut shown, mut others) = (Vec::new(), Vec::new());
-        let new = self.new_ones(offers, &mut others);
-        check_bounds(&new)?;
-        self.next_put += 1;
-        for (offer, aims) in new {
-            self.seen.insert(offer.key, put, now_ms);
-            keys.push(offer.key);
-            self.counts.events += 1;
-            if matches!(offer.to, To::Rules(_)) {
-                shown.push(offer.event.clone());
-            }
-            if !aims.is_empty() {
-                self.counts.matched += 1;
-                let (number, record) = self.take(offer, aims, now_ms, random);
-                numbers.push(number);
-                records.push(record);
+        Ok(())
+    }
+
+    /// Counts events that were put on buses, and each time that a rule took one.
+    fn count(&mut self, put: &[Arc<BusEvent>], rules: &[QualifiedName]) {
+        for event in put {
+            let bus = QualifiedName::new(event.namespace.clone(), event.bus.clone());
+            *self.counted.put.entry(bus).or_default() += 1;
+        }
+        for rule in rules {
+            match self.counted.matched.get_mut(rule) {
+                Some(matched) => *matched += 1,
+                None => {
+                    self.counted.matched.insert(rule.clone(), 1);
+                }
             }
         }
-        if !records.is_empty() {
-            self.flying.insert(put, Flying { floor, waiters: Vec::new() });
-        }
-        Ok(Taking { put, numbers, records, keys, shown, others })
     }
 
     /// Those that did not come before. Of the others, who brings them just now will tell `others`.
@@ -251,8 +292,9 @@ impl Known {
     ) -> Vec<Aimed> {
         let (mut within, mut asked) = (HashSet::new(), HashSet::new());
         let mut new = Vec::with_capacity(offers.len());
-        for (offer, aims) in offers {
-            if let Some(put) = self.seen.put_of(&offer.key) {
+        for (offer, matched) in offers {
+            let key = &offer.key;
+            if let Some(put) = self.seen.put_of(key).or_else(|| self.unsettled.put_of(key)) {
                 if let Some(flying) = self.flying.get_mut(&put)
                     && asked.insert(put)
                 {
@@ -265,7 +307,7 @@ impl Known {
             if !within.insert(offer.key) {
                 continue;
             }
-            new.push((offer, aims));
+            new.push((offer, matched));
         }
         new
     }
@@ -324,9 +366,9 @@ fn planned(index: u32, aim: &Aim) -> Planned<'_> {
 
 /// Refuses events that lead to more than can be written at once.
 fn check_bounds(new: &[Aimed]) -> Result<(), BusError> {
-    let deliveries: usize = new.iter().map(|(_, aims)| aims.len()).sum();
+    let deliveries: usize = new.iter().map(|(_, matched)| matched.aims.len()).sum();
     let of_aims = |aims: &[Arc<Aim>]| aims.iter().map(|aim| aim.packed.len() + PLANNED_BYTES).sum::<usize>();
-    let bytes: usize = new.iter().map(|(offer, aims)| offer.packed.len() + of_aims(aims)).sum();
+    let bytes: usize = new.iter().map(|(offer, matched)| offer.packed.len() + of_aims(&matched.aims)).sum();
     if deliveries <= DELIVERIES_MAX && bytes <= BYTES_MAX {
         return Ok(());
     }

@@ -12,12 +12,13 @@ use super::Limits;
 use super::lanes::{DeliveryId, LaneId, Lanes, Origin, UnderWayMax};
 use super::record::{Entry, Failure, Over, Tried, encode};
 use super::retry;
-use super::rules::{Aim, Change, Rules};
+use super::rules::Aim;
 use super::seen::{Seen, SeenKey};
+use super::unsettled::Unsettled;
 use crate::log::{LogError, Position};
 use bytes::Bytes;
 use skiff_kit::Drain;
-use skiff_ports::buses::{AttemptError, BusStats, Targets};
+use skiff_ports::buses::{AttemptError, BusCounts, BusStats, Targets};
 use skiff_types::BusEvent;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -35,6 +36,8 @@ pub(super) type Waiter = oneshot::Sender<Result<(), LogError>>;
 pub(super) struct Known {
     pub(super) limits: Limits,
     pub(super) seen: Seen,
+    /// What was due by schedules and may be put again.
+    pub(super) unsettled: Unsettled,
     /// What came of late and is in the log: when, and from where on.
     pub(super) logged: VecDeque<(u64, Position)>,
     pub(super) events: BTreeMap<u64, Held>,
@@ -53,6 +56,8 @@ pub(super) struct Known {
     /// Deliveries that are neither under way nor over.
     waiting: u64,
     pub(super) counts: BusStats,
+    /// What was counted by bus and by rule since it was last asked for.
+    pub(super) counted: BusCounts,
     /// Who carries deliveries out; nobody before the start, and after the drain began.
     pub(super) running: Option<Running>,
 }
@@ -186,6 +191,7 @@ impl Known {
         Self {
             limits,
             seen: Seen::new(limits.seen_max),
+            unsettled: Unsettled::default(),
             logged: VecDeque::new(),
             events: BTreeMap::new(),
             by_position: BTreeMap::new(),
@@ -199,6 +205,7 @@ impl Known {
             live_bytes: 0,
             waiting: 0,
             counts: BusStats::default(),
+            counted: BusCounts::default(),
             running: None,
         }
     }
@@ -265,6 +272,7 @@ impl Known {
         let Some(held) = self.events.get_mut(&number) else { return };
         held.position = Some(position);
         self.by_position.insert(position, number);
+        self.unsettled.lies_at(&held.key, position);
         self.live_bytes += held.record_bytes;
         if self.held_bytes > self.limits.held_bytes_max
             && let Some((_, bytes)) = held.event.take()
@@ -284,6 +292,7 @@ impl Known {
         self.counts.matched -= numbers.len() as u64;
         for key in keys {
             self.seen.remove(key, put);
+            self.unsettled.remove(key, put);
         }
         // Backwards, so that who waits behind another leaves before it.
         for number in numbers.iter().rev() {
@@ -484,14 +493,8 @@ impl Known {
         }
     }
 
-    /// The rules from now on: what is on its way to targets that are gone is given up.
-    pub(super) fn change_rules(&mut self, rules: &mut Rules, change: Change) {
-        for aim in rules.change(change) {
-            self.lanes.set_concurrency(&aim.key, aim.target.concurrency);
-        }
-        if !self.lanes.close(|key| rules.want(key)) {
-            return;
-        }
+    /// What waits in lanes that were closed is given up.
+    pub(super) fn give_up_closed(&mut self) {
         let mut lost = Vec::new();
         for (number, held) in &self.events {
             for delivery in &held.deliveries {

@@ -344,19 +344,28 @@ impl Lanes {
     /// Closes the lanes whose targets are not wanted any more: nothing enters them, nothing in them has its turn. Says whether
     /// there are any.
     pub(super) fn close(&mut self, is_wanted: impl Fn(&LaneKey) -> bool) -> bool {
-        let mut is_any = false;
-        for (lane_id, lane) in &mut self.lanes {
-            if lane.is_gone || is_wanted(&lane.key) {
-                continue;
-            }
+        let is_gone = |lane: &Lane| !lane.is_gone && !is_wanted(&lane.key);
+        let gone = self.lanes.iter().filter(|(_, lane)| is_gone(lane)).map(|(lane_id, _)| *lane_id);
+        let gone: Vec<LaneId> = gone.collect();
+        self.shut(&gone)
+    }
+
+    /// As [`Lanes::close`], those of these targets, without a look at any other.
+    pub(super) fn close_those(&mut self, gone: &[LaneKey]) -> bool {
+        let gone: Vec<LaneId> = gone.iter().filter_map(|key| self.by_key.get(key).copied()).collect();
+        self.shut(&gone)
+    }
+
+    fn shut(&mut self, gone: &[LaneId]) -> bool {
+        for lane_id in gone {
+            let Some(lane) = self.lanes.get_mut(lane_id) else { continue };
             lane.is_gone = true;
             lane.ready.clear();
             if self.by_key.get(&lane.key) == Some(lane_id) {
                 self.by_key.remove(&lane.key);
             }
-            is_any = true;
         }
-        is_any
+        !gone.is_empty()
     }
 
     /// Whether a lane's target is not wanted any more.

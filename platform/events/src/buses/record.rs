@@ -32,6 +32,8 @@ pub(super) enum Entry<'a> {
     Tried(Tried<'a>),
     /// A delivery is over.
     Over(Over),
+    /// The events that follow are one put.
+    Group(Group),
 }
 
 /// An event and what is left of its deliveries.
@@ -89,6 +91,15 @@ pub(super) struct Tried<'a> {
 pub(super) struct Over {
     pub(super) number: u64,
     pub(super) index: u32,
+}
+
+/// Events of one put, which lie behind this with nothing between them. Where one of them is missing, a crash came before all were
+/// written, and none of them ever was.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Group {
+    /// The number of the first; the others are numbered on.
+    pub(super) first: u64,
+    pub(super) count: u32,
 }
 
 /// Why a delivery failed for good.
@@ -302,12 +313,18 @@ pub(super) fn pack_target(target: &EventTarget) -> Bytes {
         dead_letter: target.dead_letter.clone(),
         concurrency: target.concurrency,
     };
-    postcard::to_stdvec(&record).expect("targets are made of what postcard can write").into()
+    let packed = postcard::to_stdvec(&record).expect("targets are made of what postcard can write");
+    // Behind all else, so that what was packed when targets had no timeout is read, too.
+    postcard::to_extend(&target.timeout.ms(), packed).expect("a number can be written").into()
 }
 
 /// Unpacks a target.
 pub(super) fn unpack_target(packed: &[u8]) -> Result<EventTarget, RecordError> {
-    let record: TargetRecord = postcard::from_bytes(packed)?;
+    let (record, rest): (TargetRecord, &[u8]) = postcard::take_from_bytes(packed)?;
+    let timeout = match rest {
+        [] => EventTarget::TIMEOUT,
+        rest => Span::from_ms(postcard::from_bytes(rest)?),
+    };
     let to = match record.to {
         DestinationRecord::Task { family, revision, arguments, environment } => {
             Destination::Task(TaskTarget { family, revision, arguments, environment })
@@ -330,6 +347,7 @@ pub(super) fn unpack_target(packed: &[u8]) -> Result<EventTarget, RecordError> {
         retry: RetryPolicy { age_max: Span::from_ms(record.age_max_ms), retries_max: record.retries_max },
         dead_letter: record.dead_letter,
         concurrency: record.concurrency,
+        timeout,
     })
 }
 

@@ -2,10 +2,12 @@
 //!
 //! What was under way is tried again, since nobody knows what became of it; what waited for its next try waits for what is left
 //! of that. Events themselves are read when it is their turn.
+//!
+//! What always holds: of events that were one put, all are there or none is.
 
 use super::known::{Held, Known, Now, READ_PUT, State};
 use super::lanes::{DeliveryId, Origin};
-use super::record::{Entry, RecordError, Taken, decode, order_key, unpack_target};
+use super::record::{Entry, Group, RecordError, Taken, decode, order_key, unpack_target};
 use super::retry::RETRIES;
 use super::rules::Aim;
 use super::seen::is_long_ago;
@@ -24,6 +26,25 @@ struct Replay {
     events: BTreeMap<u64, Read>,
     /// Targets by how they are packed: thousands of deliveries share a few.
     aims: HashMap<(bool, String, Bytes), Arc<Aim>>,
+    /// A put of several events of which not all were read yet.
+    group: Option<Members>,
+}
+
+/// Events of one put.
+struct Members {
+    group: Group,
+    /// Those that were read so far.
+    read: Vec<(Position, Bytes)>,
+}
+
+impl Members {
+    fn is_next(&self, entry: &Entry<'_>) -> bool {
+        matches!(entry, Entry::Taken(taken) if taken.number == self.group.first.saturating_add(self.read.len() as u64))
+    }
+
+    fn are_all(&self) -> bool {
+        self.read.len() >= self.group.count as usize
+    }
 }
 
 /// An event that was read.
@@ -44,7 +65,8 @@ struct Left {
 /// Opens the log, and reads it in.
 pub(super) fn open(config: Config, now: Now, drive: Arc<dyn Drive>) -> Result<(Log, Known), BusError> {
     let Config { folder, limits } = config;
-    let mut replay = Replay { known: Known::new(limits), now, events: BTreeMap::new(), aims: HashMap::new() };
+    let mut replay =
+        Replay { known: Known::new(limits), now, events: BTreeMap::new(), aims: HashMap::new(), group: None };
     let mut unread = None;
     let config = LogConfig { folder, segment_bytes: limits.segment_bytes };
     let log = Log::open(config, drive, |position, record| {
@@ -62,10 +84,35 @@ pub(super) fn open(config: Config, now: Now, drive: Arc<dyn Drive>) -> Result<(L
 
 impl Replay {
     fn read(&mut self, position: Position, record: &[u8]) -> Result<(), RecordError> {
-        let number = match decode(record)? {
+        let entry = decode(record)?;
+        // Where another record comes than the next one, a crash has cut the put off, and who put was told nothing.
+        if let Some(mut members) = self.group.take()
+            && members.is_next(&entry)
+        {
+            members.read.push((position, Bytes::copy_from_slice(record)));
+            if !members.are_all() {
+                self.group = Some(members);
+                return Ok(());
+            }
+            return members.read.iter().try_for_each(|(position, record)| {
+                let entry = decode(record)?;
+                self.apply(*position, record.len() as u64, entry)
+            });
+        }
+        self.apply(position, record.len() as u64, entry)
+    }
+
+    fn apply(&mut self, position: Position, record_bytes: u64, entry: Entry<'_>) -> Result<(), RecordError> {
+        let number = match entry {
+            Entry::Group(group) => {
+                let last = group.first.saturating_add(u64::from(group.count.max(1)) - 1);
+                self.group = Some(Members { group, read: Vec::new() });
+                // If they are not all there, their numbers are no others'.
+                last
+            }
             Entry::Taken(taken) => {
                 let number = taken.number;
-                self.taken(position, record.len() as u64, taken)?;
+                self.taken(position, record_bytes, taken)?;
                 number
             }
             Entry::Tried(tried) => {
@@ -87,7 +134,7 @@ impl Replay {
                 over.number
             }
         };
-        self.known.next_event = self.known.next_event.max(number + 1);
+        self.known.next_event = self.known.next_event.max(number.saturating_add(1));
         Ok(())
     }
 
@@ -96,6 +143,11 @@ impl Replay {
         if !is_long_ago(taken.taken_at_ms, self.now.unix_ms) {
             self.known.seen.insert(taken.key, READ_PUT, taken.taken_at_ms);
             self.known.came(taken.taken_at_ms, position);
+        }
+        if taken.deliveries.iter().any(|planned| planned.is_schedule) {
+            // However long ago: who put it may have been killed before it was noted.
+            self.known.unsettled.insert(taken.key, READ_PUT);
+            self.known.unsettled.lies_at(&taken.key, position);
         }
         let mut deliveries = BTreeMap::new();
         for planned in &taken.deliveries {

@@ -4,8 +4,9 @@
 
 use super::lanes::{LaneKey, Origin};
 use super::record::pack_target;
-use crate::pattern::{Matcher, Parsed, Pattern};
+use crate::pattern::{Matcher, Parsed, Pattern, TooMuchWork};
 use bytes::Bytes;
+use skiff_ports::buses::RuleChanges;
 use skiff_types::{BusEvent, EventRuleSpec, EventTarget, Name, Namespace, QualifiedName};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -45,10 +46,36 @@ struct Rule {
     aims: Vec<Arc<Aim>>,
 }
 
+impl Rule {
+    /// One that is to be, with its pattern if it takes events.
+    fn new(spec: Arc<EventRuleSpec>) -> (Self, Option<Pattern>) {
+        let pattern = spec.enabled.then(|| pattern(&spec)).flatten();
+        let aim = |target: &EventTarget| Arc::new(Aim::new(Origin::Rule(spec.name.clone()), target.clone()));
+        let aims = spec.targets.iter().map(aim).collect();
+        (Self { spec, aims }, pattern)
+    }
+}
+
 /// What is to be changed, made before anybody waits for it.
 pub(super) struct Change {
     removed: Vec<QualifiedName>,
     put: Vec<(Rule, Option<Pattern>)>,
+}
+
+/// What a change has led to.
+#[derive(Default)]
+pub(super) struct Changed {
+    /// The targets of rules that are new or not what they were.
+    pub(super) aims: Vec<Arc<Aim>>,
+    /// Targets that are not there any more.
+    pub(super) gone: Vec<LaneKey>,
+}
+
+/// Where an event goes, and which rules took it.
+#[derive(Default)]
+pub(super) struct Matched {
+    pub(super) aims: Vec<Arc<Aim>>,
+    pub(super) rules: Vec<QualifiedName>,
 }
 
 impl Change {
@@ -57,17 +84,29 @@ impl Change {
         let mut left = present.clone();
         let mut put = Vec::new();
         for spec in wanted {
-            if left.remove(&spec.name).is_some_and(|known| Arc::ptr_eq(&known, &spec) || *known == *spec) {
-                continue;
+            if !left.remove(&spec.name).is_some_and(|known| is_same(&known, &spec)) {
+                put.push(Rule::new(spec));
             }
-            let pattern = spec.enabled.then(|| pattern(&spec)).flatten();
-            let aim =
-                |target: &EventTarget| Arc::new(Aim::new(Origin::Rule(spec.name.clone()), target.clone()));
-            let aims = spec.targets.iter().map(aim).collect();
-            put.push((Rule { spec, aims }, pattern));
         }
         Self { removed: left.into_keys().collect(), put }
     }
+
+    /// So that these are as they are wanted, or not there; `present` has those of them that there are.
+    pub(super) fn of(present: &Specs, wanted: RuleChanges) -> Self {
+        let (mut removed, mut put) = (Vec::new(), Vec::new());
+        for (name, spec) in wanted {
+            match spec {
+                None => removed.push(name),
+                Some(spec) if present.get(&name).is_some_and(|known| is_same(known, &spec)) => {}
+                Some(spec) => put.push(Rule::new(spec)),
+            }
+        }
+        Self { removed, put }
+    }
+}
+
+fn is_same(one: &Arc<EventRuleSpec>, other: &Arc<EventRuleSpec>) -> bool {
+    Arc::ptr_eq(one, other) || **one == **other
 }
 
 /// None, and a line in the log, for what is no pattern: it was checked when the rule was made, perhaps by an older Skiff.
@@ -89,27 +128,37 @@ impl Rules {
         self.by_name.iter().map(|(name, rule)| (name.clone(), rule.spec.clone())).collect()
     }
 
-    /// Changes them. Gives the targets of those that are new or not what they were.
-    pub(super) fn change(&mut self, change: Change) -> Vec<Arc<Aim>> {
+    /// Those of these names, as far as there are any.
+    pub(super) fn specs_of<'a>(&self, names: impl Iterator<Item = &'a QualifiedName>) -> Specs {
+        let known = names.filter_map(|name| Some((name.clone(), self.by_name.get(name)?.spec.clone())));
+        known.collect()
+    }
+
+    /// Changes them, at a cost that goes with what is changed.
+    pub(super) fn change(&mut self, change: Change) -> Changed {
+        let mut changed = Changed::default();
         for name in change.removed {
-            self.remove(&name);
+            let aims = self.remove(&name).map(|rule| rule.aims).unwrap_or_default();
+            changed.gone.extend(aims.iter().map(|aim| aim.key.clone()));
         }
-        let mut changed = Vec::new();
         for (rule, pattern) in change.put {
             let name = rule.spec.name.clone();
-            self.remove(&name);
+            let before = self.remove(&name).map(|rule| rule.aims).unwrap_or_default();
+            let stays = |key: &LaneKey| rule.aims.iter().any(|aim| aim.key == *key);
+            let gone = before.iter().map(|aim| &aim.key).filter(|key| !stays(key));
+            changed.gone.extend(gone.cloned());
             if let Some(pattern) = pattern {
                 let bus = (name.namespace.clone(), rule.spec.bus.clone());
                 self.by_bus.entry(bus).or_default().insert(name.clone(), &pattern);
             }
-            changed.extend(rule.aims.iter().cloned());
+            changed.aims.extend(rule.aims.iter().cloned());
             self.by_name.insert(name, rule);
         }
         changed
     }
 
-    fn remove(&mut self, name: &QualifiedName) {
-        let Some(rule) = self.by_name.remove(name) else { return };
+    fn remove(&mut self, name: &QualifiedName) -> Option<Rule> {
+        let rule = self.by_name.remove(name)?;
         let bus = (name.namespace.clone(), rule.spec.bus.clone());
         if let Some(matcher) = self.by_bus.get_mut(&bus) {
             matcher.remove(name);
@@ -117,14 +166,17 @@ impl Rules {
                 self.by_bus.remove(&bus);
             }
         }
+        Some(rule)
     }
 
-    /// The targets that an event leads to, by their rules' names, in their rule's order.
-    pub(super) fn aims(&self, event: &BusEvent, parsed: &Parsed) -> Vec<Arc<Aim>> {
+    /// The targets that an event leads to, by their rules' names, in their rule's order; and these names.
+    pub(super) fn matched(&self, event: &BusEvent, parsed: &Parsed) -> Result<Matched, TooMuchWork> {
         let bus = (event.namespace.clone(), event.bus.clone());
-        let Some(matcher) = self.by_bus.get(&bus) else { return Vec::new() };
-        let rules = matcher.matching(parsed).into_iter().filter_map(|name| self.by_name.get(&name));
-        rules.flat_map(|rule| rule.aims.iter().cloned()).collect()
+        let Some(matcher) = self.by_bus.get(&bus) else { return Ok(Matched::default()) };
+        let names = matcher.matching(parsed)?;
+        let rules = names.iter().filter_map(|name| self.by_name.get(name));
+        let aims = rules.flat_map(|rule| rule.aims.iter().cloned()).collect();
+        Ok(Matched { aims, rules: names })
     }
 
     /// Whether a delivery of this is still wanted. Of schedules, each is.

@@ -245,6 +245,7 @@ fn target(id: &str) -> EventTarget {
         retry: RetryPolicy::default(),
         dead_letter: None,
         concurrency: EventTarget::CONCURRENCY,
+        timeout: EventTarget::TIMEOUT,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is done beside deliveries: what is due goes on, and the log is kept short.
 //!
-//! The log is needed from the first event on that is not over, or that came within the last five minutes. Where few old events
+//! The log is needed from the first event on that is not over, that came within the last five minutes, or that was due by a
+//! schedule and may be put again. Where few old events
 //! keep much of it, what is left of them is written again at its end.
 
 use super::Inner;
@@ -52,7 +53,7 @@ impl Inner {
     }
 
     /// Lets the log forget what nobody needs.
-    fn forget(self: &Arc<Self>) {
+    pub(super) fn forget(self: &Arc<Self>) {
         let now_ms = self.clock.unix_ms();
         let needed = self.with(|known| known.needed(self.log.end(), now_ms));
         self.log.forget_before(needed);
@@ -125,7 +126,7 @@ impl Known {
         let held = self.by_position.keys().next().copied();
         let logged = self.logged.front().map(|(_, position)| *position);
         let flying = self.flying.values().map(|flying| flying.floor).min();
-        [held, logged, flying].into_iter().flatten().min().unwrap_or(end)
+        [held, logged, flying, self.unsettled.first()].into_iter().flatten().min().unwrap_or(end)
     }
 
     /// The events whose records lie first, if so much of the log is not needed that it pays to write them again.
@@ -181,6 +182,7 @@ impl Known {
         let Some(held) = self.events.get_mut(&number) else { return };
         self.live_bytes = self.live_bytes + record_bytes - held.record_bytes;
         held.record_bytes = record_bytes;
+        self.unsettled.lies_at(&held.key, position);
         if let Some(before) = held.position.replace(position) {
             self.by_position.remove(&before);
         }

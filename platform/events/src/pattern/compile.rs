@@ -4,6 +4,7 @@
 //! array has to have, wherever they were written. A list with `{"exists": false}` beside other values is two alternatives.
 
 use super::clause::{Accepts, Clause, Field};
+use super::value_set::ValueSet;
 use super::values::{Limit, Range, ValuePattern, folded};
 use super::wildcard::Wildcard;
 use super::{Pattern, PatternError};
@@ -153,7 +154,7 @@ fn field(list: Value<'_>, path: &str) -> Result<Vec<Alternative>, PatternError> 
     }
     let mut alternatives = Vec::new();
     if !values.is_empty() {
-        alternatives.push(vec![Arc::new(Field::new(path, Accepts::Values(values.into())))]);
+        alternatives.push(vec![Arc::new(Field::new(path, Accepts::Values(Box::new(ValueSet::new(values)))))]);
     }
     if may_be_absent {
         alternatives.push(vec![Arc::new(Field::new(path, Accepts::Absent))]);
@@ -178,7 +179,7 @@ fn value(element: Value<'_>, path: &str) -> Result<Option<ValuePattern>, Pattern
         "suffix" => affix(operand, path, "suffix", ValuePattern::Suffix, ValuePattern::SuffixIgnoreCase)?,
         "equals-ignore-case" => ValuePattern::IgnoreCase(folded(&text(operand, path, &operator)?).into()),
         "wildcard" => wildcard(&text(operand, path, &operator)?, path)?,
-        "anything-but" => ValuePattern::AnythingBut(anything_but(operand, path)?.into()),
+        "anything-but" => ValuePattern::AnythingBut(Box::new(ValueSet::new(anything_but(operand, path)?))),
         "numeric" => numeric(operand, path)?,
         "cidr" => network(&text(operand, path, &operator)?, path)?,
         "exists" => match operand.kind() {

@@ -4,6 +4,7 @@
 //! that does not take the event after all, never past one that does.
 
 use super::prefixes::Prefixes;
+use super::value_set::ValueSet;
 use super::values::{Leaf, ValuePattern, folded};
 use crate::decimal::Decimal;
 use std::collections::{HashMap, HashSet};
@@ -32,12 +33,13 @@ pub(super) enum Hook {
 const PRESENT_COST: usize = 16;
 
 /// The hooks of a field's values: [`Hook::Present`] alone, if one of them needs that.
-pub(super) fn hooks(values: &[ValuePattern]) -> Vec<Hook> {
-    let hooks: Vec<Hook> = values.iter().map(hook).collect();
+pub(super) fn hooks(values: &ValueSet) -> Vec<Hook> {
+    let hooks: Vec<Hook> = values.hooks().collect();
     if hooks.contains(&Hook::Present) { vec![Hook::Present] } else { hooks }
 }
 
-fn hook(value: &ValuePattern) -> Hook {
+/// The hook of one value.
+pub(super) fn hook(value: &ValuePattern) -> Hook {
     match value {
         ValuePattern::Null => Hook::Null,
         ValuePattern::Boolean(value) => Hook::Boolean(*value),

@@ -9,6 +9,7 @@
 
 use super::fields::{Parsed, PathHash};
 use super::index::{Found, Hooks, hooks};
+use super::work::{TooMuchWork, Work};
 use super::{Clause, Pattern};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -78,10 +79,21 @@ impl<K: Clone + Ord> Matcher<K> {
     }
 
     /// The keys of the patterns that take an event, in their order, each once.
-    pub fn matching(&self, event: &Parsed) -> Vec<K> {
+    ///
+    /// # Errors
+    ///
+    /// [`TooMuchWork`] where more than [`Pattern::STEPS_MAX`] would tell.
+    pub fn matching(&self, event: &Parsed) -> Result<Vec<K>, TooMuchWork> {
+        self.matching_within(event, Pattern::STEPS_MAX)
+    }
+
+    /// As [`Matcher::matching`], within so many steps.
+    pub(super) fn matching_within(&self, event: &Parsed, steps: u64) -> Result<Vec<K>, TooMuchWork> {
+        let work = Work::new(steps);
         let mut found = Found::default();
         found.clauses.extend_from_slice(&self.always);
         for (hash, path, leaf) in event.values() {
+            work.spend(1)?;
             for (text, hooks) in self.paths.get(&hash).into_iter().flatten() {
                 if event.is_path(path, text) {
                     hooks.ask(leaf, &mut found);
@@ -91,12 +103,15 @@ impl<K: Clone + Ord> Matcher<K> {
         let mut ids = found.clauses;
         ids.sort_unstable();
         ids.dedup();
-        let hung = ids.iter().filter_map(|&id| self.hung[id as usize].as_ref());
-        let mut keys: Vec<&K> =
-            hung.filter(|hung| hung.clause().takes(event)).map(|hung| &hung.key).collect();
+        let mut keys: Vec<&K> = Vec::new();
+        for hung in ids.iter().filter_map(|&id| self.hung[id as usize].as_ref()) {
+            if hung.clause().takes(event, &work)? {
+                keys.push(&hung.key);
+            }
+        }
         keys.sort_unstable();
         keys.dedup();
-        keys.into_iter().cloned().collect()
+        Ok(keys.into_iter().cloned().collect())
     }
 
     /// How many patterns there are.
@@ -157,7 +172,7 @@ impl<K: Clone + Ord> Matcher<K> {
         };
         let Some(paths) = self.paths.get_mut(&field.hash()) else { return };
         for (_, there) in paths.iter_mut().filter(|(path, _)| **path == *field.path()) {
-            for hook in hooks(field.values().unwrap_or_default()) {
+            for hook in field.values().map(hooks).unwrap_or_default() {
                 there.remove(&hook, id);
             }
         }

@@ -1,6 +1,8 @@
 //! What a pattern says of one value of an event.
 
+use super::value_set::ValueSet;
 use super::wildcard::Wildcard;
+use super::work::{TooMuchWork, Work};
 use crate::decimal::Decimal;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -34,21 +36,25 @@ pub(super) enum ValuePattern {
     Network(IpNet),
     Exists,
     /// None of these.
-    AnythingBut(Box<[ValuePattern]>),
+    AnythingBut(Box<ValueSet>),
 }
 
 impl ValuePattern {
     /// Whether it takes a value.
-    pub(super) fn takes(&self, leaf: Leaf<'_>) -> bool {
-        match (self, leaf) {
+    pub(super) fn takes(&self, leaf: Leaf<'_>, work: &Work) -> Result<bool, TooMuchWork> {
+        work.spend_on(match leaf {
+            Leaf::Text(text) => text.len(),
+            Leaf::Null | Leaf::Boolean(_) | Leaf::Number(_) => 0,
+        })?;
+        Ok(match (self, leaf) {
             (Self::Exists, _) | (Self::Null, Leaf::Null) => true,
-            (Self::AnythingBut(others), _) => !others.iter().any(|other| other.takes(leaf)),
+            (Self::AnythingBut(others), _) => !others.takes(leaf, work)?,
             (Self::Boolean(own), Leaf::Boolean(value)) => *own == value,
             (Self::Number(own), Leaf::Number(value)) => own == value,
             (Self::Range(range), Leaf::Number(value)) => range.takes(value),
             (_, Leaf::Text(text)) => self.takes_text(text),
             (_, Leaf::Null | Leaf::Boolean(_) | Leaf::Number(_)) => false,
-        }
+        })
     }
 
     fn takes_text(&self, text: &str) -> bool {

@@ -131,6 +131,7 @@ impl State {
 pub(super) fn failure(error: LogError) -> QueueFailure {
     match error {
         LogError::Full => QueueFailure::DiskFull,
+        LogError::Busy => QueueFailure::DiskBusy,
         other => QueueFailure::Storage(Box::new(other)),
     }
 }
@@ -138,4 +139,16 @@ pub(super) fn failure(error: LogError) -> QueueFailure {
 /// The outcome of what the log was handed; a log that ended leaves none.
 pub(super) async fn outcome<T>(answer: oneshot::Receiver<Result<T, LogError>>) -> Result<T, QueueFailure> {
     answer.await.unwrap_or(Err(LogError::Closed)).map_err(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_much_that_waits_is_neither_a_full_disk_nor_a_broken_one() {
+        assert!(matches!(failure(LogError::Busy), QueueFailure::DiskBusy));
+        assert!(matches!(failure(LogError::Full), QueueFailure::DiskFull));
+        assert!(matches!(failure(LogError::Closed), QueueFailure::Storage(_)));
+    }
 }

@@ -3,15 +3,17 @@
 //! Both queues lie in one log, so a move is one record, and a message is never in both or in none. What says it stays where
 //! it is, and keeps its id and when it was sent.
 //!
-//! A queue that is full takes no dead letters: they stay where they are, and come again until it has room.
+//! A queue that is full takes no dead letters: they stay where they are, and come again until it has room. Nor does one that is
+//! full take any back: they stay in the dead-letter queue.
 
 use super::engine::{Engine, How, failure, outcome};
-use super::queue::Place;
+use super::groups::GroupNumber;
+use super::queue::{Place, Slot};
 use super::record::{Record, encode};
 use super::state::State;
 use crate::log::LogError;
 use skiff_ports::catalog::QueueRef;
-use skiff_ports::queues::QueueFailure;
+use skiff_ports::queues::{QueueFailure, RedriveTo, Redriven};
 use skiff_types::ResourceId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,14 +29,6 @@ pub(super) const STAY_MS: u64 = 1_000;
 
 /// The answer to a move: how many moved.
 type Moving = oneshot::Receiver<Result<u64, LogError>>;
-
-/// What one step of a redrive moves.
-#[derive(Default)]
-struct Step {
-    by_target: BTreeMap<ResourceId, Vec<u64>>,
-    /// Where the next step begins; none if this is the last.
-    next: Option<u64>,
-}
 
 impl Engine {
     /// Writes that messages go to another queue, which are on their way out of this one; where they are in sight once that is
@@ -87,85 +81,141 @@ impl Engine {
     pub(super) async fn redrive(
         self: &Arc<Self>,
         from: &QueueRef,
-        to: Option<&QueueRef>,
+        to: RedriveTo<'_>,
         max: u64,
-    ) -> Result<u64, QueueFailure> {
-        if to.is_some_and(|to| to.id == from.id) {
-            return Err(QueueFailure::Invalid("messages can't be moved to the queue they are in".to_owned()));
-        }
-        if let Some(to) = to
-            && to.spec.order.is_fifo() != from.spec.order.is_fifo()
-        {
-            let why = "messages can only be moved from a FIFO queue to a FIFO queue, or from a standard one to another";
-            return Err(QueueFailure::Invalid(why.to_owned()));
-        }
-        let mut moved = 0;
-        let mut at = 0;
-        while moved < max {
-            let most = STEP_MESSAGES_MAX.min(max - moved);
-            let (answers, next) = self.begin_step(from, to, at, most)?;
-            for answer in answers {
-                moved += outcome(answer).await?;
+    ) -> Result<Redriven, QueueFailure> {
+        check_targets(from, to)?;
+        let mut drive = Redrive::new(to);
+        let (mut moved, mut failed) = (0, None);
+        while moved < max && failed.is_none() && !drive.is_over {
+            let (answers, refused) = self.begin_step(from, &mut drive, STEP_MESSAGES_MAX.min(max - moved));
+            failed = refused.map(failure);
+            if answers.is_empty() {
+                // Many were looked at: others have their turn in between.
+                tokio::task::yield_now().await;
             }
-            let Some(next) = next else { break };
-            at = next;
+            for answer in answers {
+                match outcome(answer).await {
+                    Ok(count) => moved += count,
+                    Err(error) => failed = Some(error),
+                }
+            }
         }
-        Ok(moved)
+        match failed {
+            Some(error) if moved == 0 => Err(error),
+            other => Ok(Redriven { moved, full: drive.full.into_iter().collect(), failure: other }),
+        }
     }
 
-    /// Begins to move up to `most` messages, from a sequence on; the answers, and where the next step begins.
+    /// Begins to move up to `most` messages; the answers, and why no more were begun.
     fn begin_step(
         self: &Arc<Self>,
         from: &QueueRef,
-        to: Option<&QueueRef>,
-        at: u64,
+        drive: &mut Redrive,
         most: u64,
-    ) -> Result<(Vec<Moving>, Option<u64>), QueueFailure> {
+    ) -> (Vec<Moving>, Option<LogError>) {
         let now_ms = self.now_ms();
         let mut state = self.lock();
         state.current(from, now_ms);
-        let room = to.map_or(u64::MAX, |to| {
-            let target = state.queue(to.id);
-            to.spec.messages_max.saturating_sub(target.len() + target.pending)
-        });
-        let Step { by_target, next } = pick(&state, from.id, to.map(|to| to.id), at, most.min(room));
+        let by_target = drive.pick(&state, from.id, most);
         let mut answers = Vec::new();
         for (target, sequences) in by_target {
             let current = state.queue(from.id);
             for sequence in &sequences {
                 current.put(*sequence, Place::Leaving, 0);
             }
-            answers.push(self.begin_move(&mut state, from.id, target, false, sequences).map_err(failure)?);
+            match self.begin_move(&mut state, from.id, target, false, sequences) {
+                Ok(answer) => answers.push(answer),
+                Err(error) => return (answers, Some(error)),
+            }
         }
-        Ok((answers, next.filter(|_| room > most)))
+        (answers, None)
     }
 }
 
-/// Which messages in sight go where: to `to`, or to where each came from if that queue is known.
-fn pick(state: &State, from: ResourceId, to: Option<ResourceId>, at: u64, most: u64) -> Step {
-    let mut step = Step::default();
-    let Some(queue) = state.queues.get(&from) else { return step };
-    let mut count = 0;
-    // What stays behind keeps its group behind it.
-    let mut waiting_groups = BTreeSet::new();
-    for (looked_at, (sequence, slot)) in queue.slots_from(at).enumerate() {
-        if count == most || looked_at == STEP_LOOKED_AT_MAX {
-            step.next = Some(sequence);
-            break;
-        }
-        let target = to.or(slot.source).filter(|target| to.is_some() || state.queues.contains_key(target));
-        let waits = slot.group != 0 && waiting_groups.contains(&slot.group);
-        match target {
-            Some(target) if slot.place == Place::Visible && !waits => {
-                step.by_target.entry(target).or_default().push(sequence);
-                count += 1;
-            }
-            _ => {
-                waiting_groups.insert(slot.group);
-            }
-        }
+/// Refuses targets to which messages of a queue can't go.
+fn check_targets(from: &QueueRef, to: RedriveTo<'_>) -> Result<(), QueueFailure> {
+    let RedriveTo::Queue(to) = to else { return Ok(()) };
+    let why = if to.id == from.id {
+        "messages can't be moved to the queue they are in"
+    } else if to.spec.order.is_fifo() != from.spec.order.is_fifo() {
+        "messages can only be moved from a FIFO queue to a FIFO queue, or from a standard one to another"
+    } else {
+        return Ok(());
+    };
+    Err(QueueFailure::Invalid(why.to_owned()))
+}
+
+/// A redrive, from step to step.
+struct Redrive {
+    /// Where all go; none if each goes to where it came from.
+    to_one: Option<ResourceId>,
+    /// Where messages may go, and how many each may hold.
+    targets: BTreeMap<ResourceId, u64>,
+    /// Those of them that had no room for one: they are given no more, so that no message passes one that stays.
+    full: BTreeSet<ResourceId>,
+    /// Groups of which a message stays, which keeps those behind it behind it.
+    waiting_groups: BTreeSet<GroupNumber>,
+    /// Where the next step begins.
+    at: u64,
+    is_over: bool,
+}
+
+impl Redrive {
+    fn new(to: RedriveTo<'_>) -> Self {
+        let (to_one, targets) = match to {
+            RedriveTo::Queue(to) => (Some(to.id), std::slice::from_ref(to)),
+            RedriveTo::Sources(sources) => (None, sources),
+        };
+        let targets = targets.iter().map(|queue| (queue.id, queue.spec.messages_max)).collect();
+        let (full, waiting_groups) = (BTreeSet::new(), BTreeSet::new());
+        Self { to_one, targets, full, waiting_groups, at: 0, is_over: false }
     }
-    step
+
+    /// Which messages in sight go where in this step, up to `most` of them.
+    fn pick(&mut self, state: &State, from: ResourceId, most: u64) -> BTreeMap<ResourceId, Vec<u64>> {
+        let mut by_target: BTreeMap<ResourceId, Vec<u64>> = BTreeMap::new();
+        let mut count = 0;
+        let slots = state.queues.get(&from).map(|queue| queue.slots_from(self.at));
+        for (looked_at, (sequence, slot)) in slots.into_iter().flatten().enumerate() {
+            if count == most || looked_at == STEP_LOOKED_AT_MAX {
+                self.at = sequence;
+                return by_target;
+            }
+            let waits = slot.group != 0 && self.waiting_groups.contains(&slot.group);
+            let target = self.target_of(slot).filter(|_| slot.place == Place::Visible && !waits);
+            match target {
+                Some(target) if self.has_room(state, target, by_target.get(&target)) => {
+                    by_target.entry(target).or_default().push(sequence);
+                    count += 1;
+                }
+                _ => {
+                    self.waiting_groups.insert(slot.group);
+                }
+            }
+            if self.to_one.is_some_and(|to| self.full.contains(&to)) {
+                break;
+            }
+        }
+        self.is_over = true;
+        by_target
+    }
+
+    fn target_of(&self, slot: &Slot) -> Option<ResourceId> {
+        self.to_one.or(slot.source).filter(|target| self.targets.contains_key(target))
+    }
+
+    /// Whether a target has room for one message beside those that are to go to it; if not, it is full from now on.
+    fn has_room(&mut self, state: &State, target: ResourceId, picked: Option<&Vec<u64>>) -> bool {
+        let there = state.queues.get(&target).map_or(0, |queue| queue.len() + queue.pending);
+        let taken = there + picked.map_or(0, |sequences| sequences.len() as u64);
+        let has_room = !self.full.contains(&target)
+            && self.targets.get(&target).is_some_and(|messages_max| taken < *messages_max);
+        if !has_room {
+            self.full.insert(target);
+        }
+        has_room
+    }
 }
 
 /// Says that so many messages are not on their way to a queue any more.

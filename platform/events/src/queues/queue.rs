@@ -178,6 +178,17 @@ impl Queue {
         }
     }
 
+    /// Takes a message back that its receiver did not handle: it is with nobody, and in sight again at a time; 0 is at once.
+    pub(super) fn take_back(&mut self, sequence: u64, receives: u32, until_ms: u64) {
+        if let Some(slot) = self.slots.get_mut(&sequence) {
+            slot.receives = receives;
+            slot.tag = 0;
+            // As one that failed it counts as in flight until then: who scales by what there is to do is to see it.
+            let place = if until_ms == 0 { Place::Visible } else { Place::InFlight };
+            self.put(sequence, place, until_ms);
+        }
+    }
+
     /// Says that a message's record lies elsewhere now.
     pub(super) fn relocate(&mut self, sequence: u64, position: Position, bytes: u32) {
         if let Some(slot) = self.slots.get_mut(&sequence) {

@@ -36,7 +36,12 @@ impl Receive {
         }
         let [_, _, _, _, _, _, _, _, sequence @ .., _, _, _, _] = bytes;
         let [.., a, b, c, d] = bytes;
-        Ok(Self { sequence: u64::from_be_bytes(sequence), tag: u32::from_be_bytes([a, b, c, d]) })
+        let tag = u32::from_be_bytes([a, b, c, d]);
+        if tag == 0 {
+            // As that of what nobody has.
+            return Err(invalid("give what a receive gave, as it is"));
+        }
+        Ok(Self { sequence: u64::from_be_bytes(sequence), tag })
     }
 }
 
@@ -54,5 +59,7 @@ mod tests {
             assert!(Receive::parse(queue, &Receipt(bad)).is_err());
         }
         assert!(matches!(Receive::parse(other, &receipt), Err(MessageError::Invalid(_))));
+        let nobody = Receive { tag: 0, ..receive }.receipt(queue);
+        assert!(matches!(Receive::parse(queue, &nobody), Err(MessageError::Invalid(_))));
     }
 }

@@ -281,8 +281,7 @@ impl Engine {
                 if !is_with_receiver(current, receive) {
                     return Err(MessageError::Stale);
                 }
-                let until_ms =
-                    if visibility.is_zero() { 0 } else { now_ms + visibility.as_millis().max(1) as u64 };
+                let until_ms = until_ms(now_ms, *visibility);
                 let place = if until_ms == 0 { Place::Visible } else { Place::InFlight };
                 current.put(sequence, place, until_ms);
                 noted.push((sequence, tag, until_ms));
@@ -329,12 +328,17 @@ pub(super) fn is_with_receiver(queue: &Queue, receive: Receive) -> bool {
     slot.is_some_and(|slot| slot.place == Place::InFlight && slot.tag == receive.tag)
 }
 
-fn check_visibility(visibility: Duration) -> Result<(), MessageError> {
+pub(super) fn check_visibility(visibility: Duration) -> Result<(), MessageError> {
     if visibility <= QueueSpec::VISIBILITY_MAX.duration() {
         return Ok(());
     }
     let most = QueueSpec::VISIBILITY_MAX;
     Err(MessageError::Invalid(format!("a message can stay out of sight for {most} at most")))
+}
+
+/// When what is out of sight for so long comes back, in milliseconds since 1970; 0 is at once.
+pub(super) fn until_ms(now_ms: u64, visibility: Duration) -> u64 {
+    if visibility.is_zero() { 0 } else { now_ms + visibility.as_millis().max(1) as u64 }
 }
 
 fn is_too_old(queue: &QueueRef, slot: &Slot, now_ms: u64) -> bool {

@@ -1,5 +1,8 @@
 //! How what the queues keep is written in their log: a byte that says the version, then postcard, then a message's body.
 //!
+//! A kind of record that is new goes behind the others, and keeps the version: a log with one of it is refused, with what to do,
+//! by those before it, and one without is not.
+//!
 //! Records say what happened; where a message is after them follows from their order.
 
 use bytes::Bytes;
@@ -73,6 +76,14 @@ pub(super) enum Record {
         /// The next.
         next: u64,
     },
+    /// Messages that were out came back unhandled: that they were received does not count.
+    GivenBack {
+        /// Of which queue.
+        queue: QueueId,
+        /// Of each its sequence, the tag of the receive, the receives without it, and when it is in sight again, in milliseconds
+        /// since 1970; 0 is at once.
+        messages: Vec<(u64, u32, u32, u64)>,
+    },
 }
 
 /// A message without its body.
@@ -130,4 +141,27 @@ pub(super) fn message_id(queue: ResourceId, sequence: u64) -> [u8; 16] {
     id[..8].copy_from_slice(&queue.to_bytes());
     id[8..].copy_from_slice(&sequence.to_be_bytes());
     id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_version_wrote_is_read_and_kinds_keep_their_numbers() {
+        let queue = [7; 8];
+        let older: [(&[u8], Record); 3] = [
+            (&[1, 3, 7, 7, 7, 7, 7, 7, 7, 7, 1, 5], Record::Gone { queue, sequences: vec![5] }),
+            (&[1, 6, 7, 7, 7, 7, 7, 7, 7, 7], Record::Dropped { queue }),
+            (&[1, 7, 7, 7, 7, 7, 7, 7, 7, 7, 9], Record::Sequence { queue, next: 9 }),
+        ];
+        for (bytes, record) in older {
+            assert_eq!(decode(bytes).unwrap(), (record, 0));
+        }
+        let given_back = Record::GivenBack { queue, messages: vec![(5, 6, 1, 0)] };
+        let bytes = encode(&given_back, &[]);
+        assert_eq!(bytes[..2], [1, 8]);
+        assert_eq!(decode(&bytes).unwrap(), (given_back, 0));
+        assert!(decode(&[1, 9, 0]).is_err() && decode(&[2, 7]).is_err(), "of a newer version");
+    }
 }

@@ -217,6 +217,14 @@ impl State {
                     }
                 }
             }
+            Record::GivenBack { queue, messages } => {
+                let queue = self.queue(id(queue));
+                for (sequence, tag, receives, until_ms) in messages {
+                    if queue.slot(*sequence).is_some_and(|slot| slot.tag == *tag) {
+                        queue.take_back(*sequence, *receives, *until_ms);
+                    }
+                }
+            }
             Record::Gone { queue, sequences } => {
                 self.remove(id(queue), sequences.iter().copied());
             }

@@ -16,15 +16,23 @@ pub(crate) fn run(input: &[u8]) {
         pattern.iter().for_each(|pattern| matcher.insert(key, pattern));
     }
     let parsed = Parsed::parse(event).ok();
-    let taken: Vec<usize> = (0..patterns.len())
-        .filter(|&key| patterns[key].as_ref().is_some_and(|pattern| pattern.matches(event)))
-        .collect();
+    let mut taken = Vec::new();
+    for (key, pattern) in patterns.iter().enumerate() {
+        match pattern.as_ref().map(|pattern| pattern.matches(event)) {
+            Some(Ok(true)) => taken.push(key),
+            Some(Ok(false)) | None => {}
+            // Beyond the bound nothing is said.
+            Some(Err(_)) => return,
+        }
+    }
     let found =
-        |matcher: &Matcher<usize>| parsed.as_ref().map_or_else(Vec::new, |event| matcher.matching(event));
-    assert_eq!(found(&matcher), taken, "the matcher finds others than those that take the event");
+        |matcher: &Matcher<usize>| parsed.as_ref().map_or(Ok(Vec::new()), |event| matcher.matching(event));
+    // All together they may cost too much, though none does by itself.
+    let Ok(all) = found(&matcher) else { return };
+    assert_eq!(all, taken, "the matcher finds others than those that take the event");
     for key in (0..patterns.len()).step_by(2) {
         matcher.remove(&key);
     }
     let stay: Vec<usize> = taken.into_iter().filter(|key| key % 2 == 1).collect();
-    assert_eq!(found(&matcher), stay, "what was removed is found, or what was not is lost");
+    assert_eq!(found(&matcher), Ok(stay), "what was removed is found, or what was not is lost");
 }

@@ -1,16 +1,23 @@
 //! Tables, as real components ask for them, over a sink that answers as each test says. Buckets, whose interface has streams, are
 //! tested with guests of the SDK's (`server/tests/it/guest_calls.rs`).
 
-mod world;
-
+use skiff_host_data::HostData;
 use skiff_ports::guest_calls::{GuestAnswer, GuestCall, GuestCallError, GuestItem};
 use skiff_ports::logs::{LogLine, LogStream};
-use world::{Answered, command, denied, on_one_thread, run};
+use skiff_testbed::{Answered, command, denied, on_one_thread};
 
 /// As in a worker: a guest pays for what the host holds for it.
 #[global_allocator]
 static ALLOCATOR: skiff_sandbox::CountingAllocator<std::alloc::System> =
     skiff_sandbox::CountingAllocator(std::alloc::System);
+
+/// Runs a command whose calls are answered so to its end, which must be a good one. What it asked, and what its logs say.
+async fn run(
+    component: &str,
+    answer: impl Fn(&GuestCall) -> Answered + 'static,
+) -> (Vec<GuestCall>, Vec<LogLine>) {
+    skiff_testbed::answer_calls(component, answer, HostData::new).await
+}
 
 /// `wasi:keyvalue`: opens `rows` and gets `key`. It gives 1 and the error's place if it can't be opened, 10 and the error's place
 /// if it can't be got, 20 for nothing, 30 and the value's first byte else.

@@ -1,15 +1,22 @@
 //! Events and messages, as real components send them, over a sink that answers as each test says.
 
-mod world;
-
+use skiff_host_events::HostEvents;
 use skiff_ports::guest_calls::{GuestAnswer, GuestCall, GuestCallError};
-use skiff_ports::logs::LogStream;
-use world::{command, denied, on_one_thread, run};
+use skiff_ports::logs::{LogLine, LogStream};
+use skiff_testbed::{Answered, command, denied, on_one_thread};
 
 /// As in a worker: a guest pays for what the host holds for it.
 #[global_allocator]
 static ALLOCATOR: skiff_sandbox::CountingAllocator<std::alloc::System> =
     skiff_sandbox::CountingAllocator(std::alloc::System);
+
+/// Runs a command whose calls are answered so to its end, which must be a good one. What it asked, and what its logs say.
+async fn run(
+    component: &str,
+    answer: impl Fn(&GuestCall) -> Answered + 'static,
+) -> (Vec<GuestCall>, Vec<LogLine>) {
+    skiff_testbed::answer_calls(component, answer, HostEvents::new).await
+}
 
 /// Puts no events on the bus of this name. It gives 0 where they are taken, else 1 and the error's place.
 fn put(bus: &str, expected: i32) -> String {

@@ -1,11 +1,12 @@
 //! Requests from one task to another: in process to an `http` task, over a stream to what a program listens on.
 
-use crate::world::{Guest, World, broke_off, on_one_thread, until};
+use crate::world::{Guest, World, broke_off};
 use bytes::Bytes;
 use skiff_net::{Interface, Listener, Stream};
 use skiff_ports::invoke::InvokeError;
 use skiff_ports::logs::LogStream;
 use skiff_ports::snapshot::TaskSpec;
+use skiff_testbed::{on_one_thread, until};
 use skiff_types::{Reuse, Rule, Span, TaskId, Transport};
 use std::cell::RefCell;
 use std::future::poll_fn;

@@ -1,6 +1,6 @@
 //! Requests of tasks to internal listeners of the load balancer, in whose place the test is.
 
-use crate::world::{Guest, World, on_one_thread};
+use crate::world::{Guest, World};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -10,6 +10,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use skiff_ports::connect::Connection;
 use skiff_ports::internal::InternalListeners;
+use skiff_testbed::on_one_thread;
 use skiff_types::{DEFAULT_GROUP, Name, TaskId};
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
 //! Requests to the outside: to a real server on this machine's loopback, which only a rule that names it opens.
 
-use crate::world::{Guest, World, broke_off, on_one_thread, until};
+use crate::world::{Guest, World, broke_off};
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{HeaderMap, Request, Response, Version};
@@ -15,6 +15,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use skiff_net::Limits;
 use skiff_ports::logs::LogStream;
+use skiff_testbed::{on_one_thread, until};
 use skiff_types::TaskId;
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;

@@ -1,11 +1,12 @@
 //! `wasi:sockets` of both generations: guests talk to each other, and to the test, which is a task of the network itself and
 //! so sees what a guest's socket does to the other side.
 
-use crate::world::{Guest, World, on_one_thread, until};
+use crate::world::{Guest, World};
 use bytes::Bytes;
 use skiff_net::{Interface, Limits, Listener, NetError, Stream};
 use skiff_ports::flows::Verdict;
 use skiff_ports::logs::LogStream;
+use skiff_testbed::{on_one_thread, until};
 use skiff_types::{Direction, MemorySize, TaskId, Transport};
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -5,41 +5,33 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use http::{Request, Response};
 use http_body_util::BodyExt;
-use sha2::{Digest as _, Sha256};
 use skiff_host_net::HostNet;
 use skiff_ledger::{Ledger, TaskSlot};
 use skiff_net::{FlowLog, Interface, Limits as NetLimits, NetError, Network, Resolve, Resolved, Wires};
 use skiff_ports::body::{self, Body};
 use skiff_ports::flows::FlowRecord;
 use skiff_ports::invoke::{Invoke, InvokeError};
-use skiff_ports::logs::{LogLine, LogStream};
+use skiff_ports::logs::LogStream;
 use skiff_ports::network::{GroupRules, NetworkChange, NetworkInterface, NetworkSetup};
 use skiff_ports::runtime::TaskEvent;
 use skiff_ports::snapshot::{Assignment, TaskSpec};
 use skiff_ports::wake::Wake;
-use skiff_sandbox::cache::NativeCache;
-use skiff_sandbox::{
-    CodeBounds, CodeSource, Config, Deps, InitializationBounds, LogSink, Sandboxes, compile, engine,
-};
+use skiff_sandbox::{CodeBounds, Config, Deps, Sandboxes};
+use skiff_testbed::{Compiled, GUESTS, Lines, NativeCode, build, until};
 use skiff_types::{
-    Command, DEFAULT_GROUP, Digest, HealthCheck, Kind, Limits, Name, Namespace, NetworkSpec, Program,
-    QualifiedName, Rule, TaskAddress, TaskDefinitionId, TaskId,
+    DEFAULT_GROUP, Kind, Limits, Namespace, NetworkSpec, QualifiedName, Rule, TaskAddress, TaskId,
 };
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::{Arc, LazyLock, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 /// More code stays mapped than any test has.
 const CODE_BOUNDS: CodeBounds = CodeBounds { components: 100, bytes: 1 << 30 };
 /// Sandboxes at once.
 const SANDBOXES_MAX: usize = 64;
-/// How long a test waits for what must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A component to test with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,58 +63,27 @@ impl Guest {
         }
     }
 
-    /// Where its component lies, built if need be.
-    fn path(self) -> PathBuf {
-        static BUILDING: Mutex<()> = Mutex::new(());
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/tests/guests");
-        let (package, file) = self.source();
-        let _one_at_a_time = BUILDING.lock();
-        let status = std::process::Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--release", "--target", "wasm32-wasip2", "-p", package])
-            .current_dir(&dir)
-            .env_remove("CARGO_TARGET_DIR")
-            .env_remove("RUSTFLAGS")
-            .status()
-            .expect("cargo starts");
-        assert!(status.success(), "the guest {package} does not build");
-        dir.join("target/wasm32-wasip2/release").join(file)
-    }
-
-    /// It, compiled once in this process.
+    /// It, built if need be, and compiled once in this process.
     fn compiled(self) -> Arc<Compiled> {
         static COMPILED: LazyLock<Mutex<HashMap<Guest, Arc<Compiled>>>> = LazyLock::new(Mutex::default);
         let mut compiled = COMPILED.lock().expect("no test panics while it compiles");
-        compiled.entry(self).or_insert_with(|| Arc::new(Compiled::new(&self.path()))).clone()
+        let compile = || {
+            let (package, file) = self.source();
+            let component = std::fs::read(build(GUESTS, package, file)).expect("just built");
+            Arc::new(Compiled::new(&component))
+        };
+        compiled.entry(self).or_insert_with(compile).clone()
     }
 }
 
-/// A component, and its native code.
-struct Compiled {
-    component: Vec<u8>,
-    digest: Digest,
-    native: Vec<u8>,
-}
-
-impl Compiled {
-    fn new(path: &Path) -> Self {
-        let component = std::fs::read(path).expect("just built");
-        let digest = Digest::from_bytes(Sha256::digest(&component).into());
-        let output = tempfile::NamedTempFile::new().expect("a file");
-        let program = Program::as_pushed(digest);
-        compile::compile(path, &program, output.path(), InitializationBounds::default())
-            .expect("it compiles");
-        Self { component, digest, native: std::fs::read(output.path()).expect("written") }
-    }
-}
-
-/// What a test can see of a worker. Made inside [`on_one_thread`].
+/// What a test can see of a worker. Made inside [`skiff_testbed::on_one_thread`].
 pub(crate) struct World {
     pub(crate) sandboxes: Rc<Sandboxes>,
     pub(crate) network: Network,
     pub(crate) ledger: Ledger,
     names: Names,
     flows: Rc<RefCell<Vec<FlowRecord>>>,
-    lines: Rc<RefCell<Vec<LogLine>>>,
+    lines: Lines,
     events: Rc<RefCell<Vec<TaskEvent>>>,
     interfaces: RefCell<Vec<NetworkInterface>>,
     /// Tasks that names lead to once their services are woken.
@@ -178,13 +139,13 @@ impl World {
         )
         .expect("a network");
         let host_net = HostNet::new(config, network.clone()).expect("a sound configuration");
-        let (lines, events) =
-            (Rc::<RefCell<Vec<LogLine>>>::default(), Rc::<RefCell<Vec<TaskEvent>>>::default());
+        let (lines, events) = (Lines::default(), Rc::<RefCell<Vec<TaskEvent>>>::default());
         let told = events.clone();
+        let compiled: Vec<_> = guests.iter().map(|guest| guest.compiled()).collect();
         let deps = Deps {
             ledger: ledger.clone(),
-            code: Rc::new(Source::of(guests)),
-            logs: Rc::new(Lines(lines.clone())),
+            code: Rc::new(NativeCode::of(compiled.iter().map(|compiled| &**compiled))),
+            logs: Rc::new(lines.clone()),
             events: Rc::new(move |event| told.borrow_mut().push(event)),
             capabilities: vec![host_net.clone()],
         };
@@ -232,20 +193,10 @@ impl World {
         set: impl FnOnce(&mut TaskSpec),
     ) -> TaskId {
         let compiled = guest.compiled();
-        let report = skiff_sandbox::inspect(&compiled.component).expect("a sound component");
-        let family: Name = service.parse().expect("a name");
-        let mut spec = TaskSpec {
-            definition: TaskDefinitionId { family, revision: 1 },
-            kind: report.kind,
-            generation: report.generation,
-            program: compiled.digest,
-            limits: Limits { cpu: "4096".parse().expect("units"), ..Limits::default() },
-            command: Command::default(),
-            port: None,
-            health_check: HealthCheck::default(),
-        };
+        let mut spec = compiled.spec(service.parse().expect("a name"));
+        spec.limits = Limits { cpu: "4096".parse().expect("units"), ..Limits::default() };
         set(&mut spec);
-        let interface = self.join(report.kind, service, groups, spec.limits.memory.bytes());
+        let interface = self.join(compiled.report.kind, service, groups, spec.limits.memory.bytes());
         let NetworkInterface { task, owner, slot, .. } = interface;
         let spec = Arc::new(spec);
         self.sandboxes.run(Assignment { task, owner, in_service: true, spec, slot, life: 0 });
@@ -339,8 +290,7 @@ impl World {
 
     /// What a task has written, or Skiff about it, so far.
     pub(crate) fn lines(&self, task: TaskId, stream: LogStream) -> Vec<String> {
-        let of = |line: &&LogLine| line.task == task && line.stream == stream;
-        self.lines.borrow().iter().filter(of).map(|line| line.text.clone()).collect()
+        self.lines.of(task, stream)
     }
 
     /// What was written down of a task's flows so far.
@@ -382,44 +332,6 @@ pub(crate) fn broke_off(guest: Guest, told: &str, error: &str) -> bool {
     told.contains("broke off") && (!is_told_errors || told.contains(error))
 }
 
-/// Native code of these guests, and where it comes from.
-struct Source {
-    cache: NativeCache,
-    _dir: tempfile::TempDir,
-}
-
-impl Source {
-    fn of(guests: &[Guest]) -> Self {
-        static COMPATIBILITY: OnceLock<String> = OnceLock::new();
-        let compatibility = COMPATIBILITY.get_or_init(|| engine::compatibility().expect("an engine"));
-        let dir = tempfile::tempdir().expect("a folder");
-        let cache = NativeCache::open(dir.path(), [7; 32], compatibility.clone()).expect("a cache");
-        for compiled in guests.iter().map(|guest| guest.compiled()) {
-            cache.store(&compiled.digest, &compiled.native).expect("kept");
-        }
-        Self { cache, _dir: dir }
-    }
-}
-
-impl CodeSource for Source {
-    fn fetch(&self, program: Digest) -> LocalBoxFuture<'_, Result<OwnedFd, String>> {
-        async move {
-            let loaded = self.cache.load(&program).map_err(|error| error.to_string())?;
-            loaded.ok_or_else(|| "it is not in the cache".to_owned())
-        }
-        .boxed_local()
-    }
-}
-
-struct Lines(Rc<RefCell<Vec<LogLine>>>);
-
-impl LogSink for Lines {
-    fn write(&self, _: &QualifiedName, line: LogLine) -> bool {
-        self.0.borrow_mut().push(line);
-        true
-    }
-}
-
 struct Flows(Rc<RefCell<Vec<FlowRecord>>>);
 
 impl FlowLog for Flows {
@@ -439,21 +351,4 @@ impl Resolve for Names {
         let resolved = address.map(|address| Resolved { addresses: vec![address], valid_for });
         std::future::ready(resolved.ok_or(NetError::NameUnresolvable)).boxed_local()
     }
-}
-
-/// Waits until it is so, letting everything else run.
-pub(crate) async fn until(otherwise: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "{otherwise}");
-        tokio::task::yield_now().await;
-    }
-}
-
-/// Runs a test on one thread, as a worker runs.
-pub(crate) fn on_one_thread(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    tokio::task::LocalSet::new().block_on(&runtime, async {
-        tokio::time::timeout(4 * PATIENCE, test).await.expect("the test takes too long");
-    });
 }

@@ -9,6 +9,7 @@
 
 use super::RequestId;
 use bytes::{Bytes, BytesMut};
+use postcard::ser_flavors::Size;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
@@ -39,6 +40,11 @@ pub fn call_frame<M: Serialize>(id: RequestId, message: &M) -> io::Result<Bytes>
     frame[..LENGTH_BYTES].copy_from_slice(&(length as u32).to_le_bytes());
     frame[LENGTH_BYTES..HEADER_BYTES].copy_from_slice(&id.to_le_bytes());
     Ok(frame.into())
+}
+
+/// How many bytes the payload of such a frame has; without end if it can't be written.
+pub fn call_bytes<M: Serialize>(message: &M) -> usize {
+    postcard::serialize_with_flavor(message, Size::default()).unwrap_or(usize::MAX)
 }
 
 /// What a payload says.
@@ -153,6 +159,7 @@ mod tests {
             .rev()
             .map(|(id, size)| call_frame(id as u64, &vec![id as u8; *size]).unwrap())
             .collect();
+        assert_eq!(call_bytes(&vec![59_u8; sizes[59]]), frames[0].len() - HEADER_BYTES);
         let sender = tokio::spawn(async move {
             writer.send(|| frames.pop()).await.unwrap();
         });

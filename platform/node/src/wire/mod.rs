@@ -5,10 +5,13 @@
 mod calls;
 mod frame;
 mod piece;
+mod room;
 
-pub use calls::{CALL_BYTES_MAX, CallReader, CallWriter, call_frame, call_frames, read_call};
+pub use calls::{CALL_BYTES_MAX, CallReader, CallWriter, call_bytes, call_frame, call_frames, read_call};
 pub use frame::{FRAME_BYTES_MAX, FrameReader, FrameWriter, frames};
 pub use piece::{Gatherer, Piece, Received, pieces};
+pub(crate) use room::{CALL_KIB_MIN, ROOM_KIB};
+pub use room::{TASK_ROOM_KIB, room_kib};
 
 use serde::{Deserialize, Serialize};
 use skiff_ports::cookie::CookieKey;

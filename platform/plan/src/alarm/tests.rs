@@ -142,6 +142,15 @@ fn a_reason_is_a_sentence() {
     assert_eq!(reason(MissingData::Missing, &[]), "no datapoints were received for 5 periods of 5m");
     let many = evaluate(&spec(1, 20, MissingData::Missing), &[Some(0.0); 20], AlarmState::Ok).reason;
     assert!(many.contains("[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ...]"), "{many}");
+    let all = evaluate(&spec(1, 10, MissingData::Missing), &[Some(0.0); 10], AlarmState::Ok).reason;
+    assert!(all.contains("[0, 0, 0, 0, 0, 0, 0, 0, 0, 0]"), "{all}");
+    // Where nothing is missing, it does not say what becomes of that.
+    for missing in MissingData::ALL {
+        for points in [[Some(10.0), Some(10.0), Some(90.0)], [Some(90.0), Some(90.0), Some(90.0)]] {
+            let said = reason(missing, &points);
+            assert!(!said.contains("missing") && !said.contains("better"), "{said}");
+        }
+    }
     // What breaches does not look as if it did not, and no number fills a page.
     let extreme = reason(MissingData::Missing, &[Some(0.000_412_34), Some(1e300), Some(-0.25)]);
     assert!(extreme.contains("[-0.25, 1.000e300, 0.000412]"), "{extreme}");

@@ -27,6 +27,7 @@ fn spec(schedule: &str, zone: &str, missed: Missed) -> EventScheduleSpec {
         retry: RetryPolicy::default(),
         dead_letter: None,
         concurrency: EventTarget::CONCURRENCY,
+        timeout: EventTarget::TIMEOUT,
     };
     EventScheduleSpec {
         name: "default/nightly".parse().unwrap(),

@@ -241,6 +241,11 @@ fn a_target_is_slow_beside_the_others() {
     check(400_000, &[100_000, 100_000, 1_000], false);
     check(600_000, &[100_000, 100_000, 1_000], true);
     check(400_000, &[], false);
+    // At the bounds it is not slow yet.
+    check(SLOW_US_MIN, &[1_000], false);
+    check(SLOW_US_MIN + 1, &[1_000], true);
+    check(SLOW_TIMES * 100_000, &[100_000], false);
+    check(SLOW_TIMES * 100_000 + 1, &[100_000], true);
     assert!(!is_slow(steady(400_000, 9), [steady(1_000, 40)].into_iter(), 1_000), "nine say too little");
     assert!(!is_slow(steady(400_000, 40), [steady(1_000, 9)].into_iter(), 1_000));
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::service::RAN_WELL_MS;
 use proptest::prelude::*;
-use skiff_types::{Group, Health, Namespace, TaskStatus};
+use skiff_types::{Group, Namespace, TaskStatus};
 
 fn definition(revision: u32) -> TaskDefinitionId {
     TaskDefinitionId { family: "hello".parse().unwrap(), revision }
@@ -95,26 +95,16 @@ impl Model {
     fn task(&mut self, revision: u32) -> &mut Task {
         let number = u8::try_from(self.tasks.len()).unwrap();
         self.tasks.push(Task {
-            id: TaskId::from_parts(self.now_ms, [number; 10]),
-            namespace: Namespace::default(),
-            definition: definition(revision),
-            group: Group::Service("hello".parse().unwrap()),
-            overrides: None,
-            node: None,
-            address: None,
             status: TaskStatus::Running,
-            stop: None,
-            exit_code: None,
-            health: Health::Unchecked,
-            health_reason: None,
-            restarts: 0,
-            last_stop: None,
-            attempt: 0,
-            created_at_ms: self.now_ms,
-            start_after_ms: self.now_ms,
             started_at_ms: Some(self.now_ms),
             ready_at_ms: Some(self.now_ms),
-            stopped_at_ms: None,
+            ..Task::new(
+                TaskId::from_parts(self.now_ms, [number; 10]),
+                Namespace::default(),
+                Group::Service("hello".parse().unwrap()),
+                definition(revision),
+                self.now_ms,
+            )
         });
         self.tasks.last_mut().unwrap()
     }
@@ -138,6 +128,65 @@ fn the_threshold_is_that_of_ecs() {
     let cases = [(0, 3), (1, 3), (6, 3), (7, 4), (25, 13), (399, 200), (400, 200), (1_000, 200)];
     for (desired, expected) in cases {
         assert_eq!(threshold(desired), expected, "{desired}");
+    }
+}
+
+/// A rollout of which two tasks failed, and how many failures count once others are as `live` has them.
+fn failures_after(kind: Kind, checked_within_ms: u64, live: impl FnOnce(&mut Model)) -> u32 {
+    let mut model = Model::of(CircuitBreaker::RollBack, 9);
+    model.known = Known { kind: Some(kind), checked_within_ms };
+    model.fails(StopCode::Trapped);
+    model.fails(StopCode::Trapped);
+    assert_eq!(model.rollout.failed_tasks, 2);
+    live(&mut model);
+    model.look();
+    model.rollout.failed_tasks
+}
+
+#[test]
+fn failures_are_forgotten_by_a_task_of_it_that_is_proven_and_lasts() {
+    let of = |revision: u32| {
+        move |model: &mut Model| {
+            model.task(revision);
+        }
+    };
+    assert_eq!(failures_after(Kind::Http, 0, of(2)), 0);
+    assert_eq!(failures_after(Kind::Http, 0, of(1)), 2, "of another revision");
+    let stopping = |model: &mut Model| {
+        let reason = StoppedReason { code: StopCode::UserInitiated, message: String::new() };
+        model.task(2).stop = Some(reason);
+    };
+    assert_eq!(failures_after(Kind::Http, 0, stopping), 2, "it stops");
+    assert_eq!(failures_after(Kind::Http, 5_000, of(2)), 2, "not checked yet");
+    let checked = |model: &mut Model| {
+        model.task(2);
+        model.now_ms += 5_000;
+    };
+    assert_eq!(failures_after(Kind::Http, 5_000, checked), 0);
+    let after = |ran_ms: u64| {
+        move |model: &mut Model| {
+            model.task(2);
+            model.now_ms += ran_ms;
+        }
+    };
+    assert_eq!(failures_after(Kind::Command, 0, after(RAN_WELL_MS - 1)), 2, "a program may still end");
+    assert_eq!(failures_after(Kind::Command, 0, after(RAN_WELL_MS)), 0);
+}
+
+#[test]
+fn a_task_that_was_ready_before_the_last_failure_forgives_none_however_long_it_lasts() {
+    for kind in [Kind::Http, Kind::Command] {
+        let mut model = Model::of(CircuitBreaker::RollBack, 9);
+        model.known.kind = Some(kind);
+        model.serves();
+        model.now_ms += 2 * RAN_WELL_MS;
+        for failed in 1..=3 {
+            model.fails(StopCode::Trapped);
+            assert_eq!(model.rollout.failed_tasks, failed, "{kind:?}");
+        }
+        model.now_ms += 2 * RAN_WELL_MS;
+        model.look();
+        assert_eq!(model.rollout.failed_tasks, 3, "{kind:?}");
     }
 }
 

@@ -48,6 +48,8 @@ struct Simulation {
     desired: u32,
     memory: Memory,
     points: Vec<Option<Point>>,
+    /// Requests of each quarter of a second, where those are looked at.
+    quarters: Vec<f64>,
     now_ms: u64,
     /// All counts that were decided, and when, in seconds since the beginning.
     decided: Vec<(u64, u32)>,
@@ -85,6 +87,7 @@ impl Simulation {
             desired,
             memory: Memory::default(),
             points: vec![],
+            quarters: vec![],
             now_ms: BEGIN_MS,
             decided: vec![],
         }
@@ -92,14 +95,39 @@ impl Simulation {
 
     /// One second of so many requests, and the decision at its end.
     fn second(&mut self, requests: f64) {
+        self.points.push(Some(self.point(requests)));
+        self.now_ms += 1_000;
+        self.look(self.points.clone());
+    }
+
+    /// A quarter of a second, in which requests come by chance, so many expected in a second; and the decision at its end, by what
+    /// came within the second up to then.
+    fn quarter(&mut self, expected: f64) {
+        let requests = arrivals(&mut self.seed, expected / 4.0);
+        self.quarters.push(requests);
+        self.now_ms += 250;
+        let Some(latest) = self.quarters.last_chunk::<4>() else { return };
+        let point = Some(self.point(latest.iter().sum()));
+        let mut points = self.points.clone();
+        points.push(point);
+        if self.quarters.len().is_multiple_of(4) {
+            self.points.clone_from(&points);
+        }
+        self.look(points);
+    }
+
+    /// What is measured of a second of so many requests.
+    fn point(&self, requests: f64) -> Point {
         let each = requests / f64::from(self.desired);
         let value = match self.followed {
             Followed::Requests => each,
             Followed::Processor { .. } => (100.0 * each / PER_TASK).min(100.0),
         };
-        self.points.push(Some(Point { value, tasks: self.desired }));
-        self.now_ms += 1_000;
-        let signals = BTreeMap::from([("load".parse().unwrap(), Signal::Points(self.points.clone()))]);
+        Point { value, tasks: self.desired }
+    }
+
+    fn look(&mut self, points: Vec<Option<Point>>) {
+        let signals = BTreeMap::from([("load".parse().unwrap(), Signal::Points(points))]);
         let observed = Observed { desired: self.desired, signals };
         let decision = decide(&self.spec, &observed, &self.memory, self.now_ms);
         if decision.desired != self.desired {
@@ -147,6 +175,39 @@ fn a_step_of_load_is_followed_within_two_seconds() {
             simulation.seconds(30, 4_000.0, 0.0);
             assert!((40..=44).contains(&simulation.desired), "{:?}", simulation.decided);
         }
+    }
+}
+
+/// The same where it is glanced at every quarter of a second: most of what 4,000 take is decided a second and a quarter after the
+/// step at most, whatever the moment.
+#[test]
+fn a_step_of_load_that_is_glanced_at_is_followed_within_five_quarters_of_a_second() {
+    for seed in 0..5 {
+        for quarters_before in 0..4 {
+            for into_the_quarter in [0.0, 0.3, 0.6, 0.9] {
+                let mut simulation = Simulation::new(Followed::Requests, 300, 2, seed);
+                (0..480 + quarters_before).for_each(|_| simulation.quarter(100.0));
+                assert!(simulation.desired <= 2, "{:?}", simulation.decided);
+                simulation.quarter(100.0 * into_the_quarter + 4_000.0 * (1.0 - into_the_quarter));
+                (0..4).for_each(|_| simulation.quarter(4_000.0));
+                assert!((36..=44).contains(&simulation.desired), "{:?}", simulation.decided);
+                (0..120).for_each(|_| simulation.quarter(4_000.0));
+                assert!((38..=44).contains(&simulation.desired), "{:?}", simulation.decided);
+            }
+        }
+    }
+}
+
+#[test]
+fn ten_minutes_of_noise_that_are_glanced_at_never_flap() {
+    for (seed, expected) in (0..).zip([95.0, 505.0, 1_000.0, 3_900.0]) {
+        let desired = (expected / PER_TASK).ceil() as u32;
+        let mut simulation = Simulation::new(Followed::Requests, 300, desired, seed);
+        for _ in 0..660 {
+            let around = 1.0 + 0.2 * (2.0 * chance(&mut simulation.seed) - 1.0);
+            (0..4).for_each(|_| simulation.quarter(expected * around));
+        }
+        assert_eq!(simulation.flaps(), 0, "{expected} a second: {:?}", simulation.decided);
     }
 }
 

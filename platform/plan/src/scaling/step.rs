@@ -203,6 +203,19 @@ mod tests {
         assert_eq!(vote(&policy, &alarm(40.0), 10, &memory, NOW_MS), (Vote::Stay, Some(NOW_MS + 299_000)));
         assert_eq!(to(&policy, 60.0, 10, &memory), 11);
         assert_eq!(to(&policy, 40.0, 10, &PolicyMemory::default()), 9);
+        // So they do for the one that began when some were added, and for the later of both.
+        let out = Activity { at_ms: NOW_MS - 2_000, from: 9, to: 10 };
+        let memory = PolicyMemory { out: Some(out), ..PolicyMemory::default() };
+        assert_eq!(vote(&policy, &alarm(40.0), 10, &memory, NOW_MS), (Vote::Stay, Some(NOW_MS + 298_000)));
+        let memory = PolicyMemory { inward: Some(inward), ..memory };
+        assert_eq!(vote(&policy, &alarm(40.0), 10, &memory, NOW_MS), (Vote::Stay, Some(NOW_MS + 299_000)));
+    }
+
+    /// "The lower bound is inclusive, the upper one exclusive", at the threshold itself too.
+    #[test]
+    fn a_metric_at_its_threshold_takes_the_step_above() {
+        let policy = policy(Adjustment::ChangeInCapacity, &[(None, Some(0.0), -1), (Some(0.0), None, 1)]);
+        assert_eq!(to(&policy, 50.0, 10, &PolicyMemory::default()), 11);
     }
 
     #[test]
@@ -210,6 +223,10 @@ mod tests {
         let policy = policy(Adjustment::ChangeInCapacity, &[(None, None, 1)]);
         let acted = PolicyMemory { acted_on_ms: NOW_MS, ..PolicyMemory::default() };
         assert_eq!(to(&policy, 60.0, 10, &acted), 10);
+        let later = PolicyMemory { acted_on_ms: NOW_MS + 1, ..PolicyMemory::default() };
+        assert_eq!(to(&policy, 60.0, 10, &later), 10, "the clock was put back");
+        let earlier = PolicyMemory { acted_on_ms: NOW_MS - 1, ..PolicyMemory::default() };
+        assert_eq!(to(&policy, 60.0, 10, &earlier), 11);
         let of = |alarm| vote(&policy, &alarm, 10, &PolicyMemory::default(), NOW_MS).0;
         assert_eq!(of(AlarmSignal { value: None, ..alarm(60.0) }), Vote::Stay);
         assert_eq!(of(AlarmSignal { state: AlarmState::InsufficientData, ..alarm(60.0) }), Vote::Stay);

@@ -272,6 +272,16 @@ fn bounds_follow_the_clock() {
 }
 
 #[test]
+fn a_schedule_that_was_due_long_ago_is_not_made_up_for() {
+    let once = scheduled(&[("once", "at(2026-01-01T08:00:00)", Some(10), None)]);
+    let at = |memory: &Memory, at_ms| decide(&once, &observed(2, []), memory, at_ms).desired;
+    let begun = decide(&once, &observed(2, []), &Memory::default(), DAY_MS).memory;
+    let due_ms = DAY_MS + 8 * HOUR_MS;
+    assert_eq!((at(&begun, due_ms - 1), at(&begun, due_ms)), (2, 10));
+    assert_eq!((at(&begun, due_ms + 30 * 24 * HOUR_MS), at(&begun, due_ms + 32 * 24 * HOUR_MS)), (10, 2));
+}
+
+#[test]
 fn a_schedule_changes_what_it_says_and_begins_when_it_is_put() {
     let nightly = scheduled(&[("nightly", "cron(0 2 * * ? *)", None, Some(4))]);
     let at = |spec: &ScalingSpec, memory: &Memory, at_ms| decide(spec, &observed(9, []), memory, at_ms);

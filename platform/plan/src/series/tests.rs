@@ -21,6 +21,11 @@ fn filled(values: &[(u64, f64)]) -> (Ring, Naive) {
     (ring, naive)
 }
 
+/// What a ring takes, counted anew.
+fn counted_bytes(ring: &Ring) -> usize {
+    ring.runs.iter().map(Run::bytes).sum()
+}
+
 fn naive_value(values: &[f64], statistic: Statistic) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -90,6 +95,7 @@ proptest! {
         let expected: Vec<_> = naive.iter().map(|(at_s, values)| (*at_s, values.len() as u64)).collect();
         prop_assert_eq!(told, expected);
         prop_assert_eq!(ring.is_empty(), naive.is_empty());
+        prop_assert_eq!(ring.bytes(), counted_bytes(&ring));
     }
 
     #[test]
@@ -103,6 +109,7 @@ proptest! {
         let told: Vec<(u64, u64)> = ring.between(0, u64::MAX).map(|(at_s, datum)| (at_s, datum.count)).collect();
         let expected: Vec<_> = naive.iter().map(|(at_s, values)| (*at_s, values.len() as u64)).collect();
         prop_assert_eq!(told, expected);
+        prop_assert_eq!(ring.bytes(), counted_bytes(&ring));
     }
 
     #[test]
@@ -121,6 +128,27 @@ fn a_value_that_stands_still_takes_one_place() {
     assert_eq!((ring.runs.len(), ring.between(0, 2_000).count()), (1, 900));
     assert_eq!(ring.at(899).unwrap().count, 1);
     assert!(ring.at(900).is_none());
+}
+
+#[test]
+fn a_ring_knows_what_it_takes_whatever_comes() {
+    let mut ring = Ring::default();
+    assert_eq!(ring.bytes(), 0);
+    (0..900).for_each(|at_s| ring.add(at_s, &Datum::of_value(7.0).unwrap()));
+    assert_eq!(ring.bytes(), 32, "a gauge that stands still");
+    let mut spread = Datum::of_value(-1e300).unwrap();
+    (-300..=300).for_each(|power| spread.merge(&Datum::of_value(10_f64.powi(power)).unwrap()));
+    // In the midst of the run, which is cut around it.
+    ring.add(450, &spread);
+    assert_eq!((ring.runs.len(), ring.bytes()), (3, counted_bytes(&ring)));
+    assert!(ring.bytes() > 2_500 && ring.bytes() <= 3 * 32 + Datum::BYTES_MAX, "{}", ring.bytes());
+    for at_s in 0..900 {
+        ring.add(at_s, &spread);
+    }
+    assert_eq!(ring.bytes(), counted_bytes(&ring));
+    assert!(ring.bytes() <= 900 * Ring::bytes_of(&spread), "{} bytes", ring.bytes());
+    ring.forget_before(900);
+    assert_eq!((ring.bytes(), ring.is_empty()), (0, true));
 }
 
 #[test]

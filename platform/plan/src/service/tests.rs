@@ -1,6 +1,7 @@
 //! Properties of the service planner, on a small model of a service that applies its actions and lets tasks live.
 
 use super::*;
+use crate::living::live;
 use proptest::prelude::*;
 use skiff_types::{Group, Namespace, Span};
 
@@ -82,26 +83,15 @@ impl Model {
                 Action::Start { definition, attempt, start_after_ms } => {
                     self.made = self.made.wrapping_add(1);
                     self.tasks.push(Task {
-                        id: TaskId::from_parts(self.now_ms, [self.made; 10]),
-                        namespace: Namespace::default(),
-                        definition,
-                        group: Group::Service(spec.name.clone()),
-                        overrides: None,
-                        node: None,
-                        address: None,
-                        status: TaskStatus::Provisioning,
-                        stop: None,
-                        exit_code: None,
-                        health: Health::Unchecked,
-                        health_reason: None,
-                        restarts: 0,
-                        last_stop: None,
                         attempt,
-                        created_at_ms: self.now_ms,
                         start_after_ms,
-                        started_at_ms: None,
-                        ready_at_ms: None,
-                        stopped_at_ms: None,
+                        ..Task::new(
+                            TaskId::from_parts(self.now_ms, [self.made; 10]),
+                            Namespace::default(),
+                            Group::Service(spec.name.clone()),
+                            definition,
+                            self.now_ms,
+                        )
                     });
                 }
                 Action::Stop { task, reason } => {
@@ -115,17 +105,7 @@ impl Model {
 
     /// Lets every task take the step that is due.
     fn live(&mut self) {
-        let now_ms = self.now_ms;
-        for task in &mut self.tasks {
-            if task.stop.is_some() {
-                task.status = TaskStatus::Stopped;
-                task.stopped_at_ms.get_or_insert(now_ms);
-            } else if task.start_after_ms <= now_ms {
-                task.status = TaskStatus::Running;
-                task.started_at_ms.get_or_insert(now_ms);
-                task.ready_at_ms.get_or_insert(now_ms);
-            }
-        }
+        live(&mut self.tasks, self.now_ms);
     }
 
     fn fail(&mut self, index: usize) {
@@ -322,6 +302,43 @@ fn where_no_step_is_allowed_it_says_so_until_one_is() {
     let plan = model.whole(&wide);
     assert_eq!((plan.actions.len(), plan.stuck), (2, None), "two of the new one start, which makes three");
     assert_eq!(model.whole(&old).stuck, None, "what is done is not stuck");
+}
+
+#[test]
+fn nothing_is_stuck_while_something_is_under_way() {
+    // One of the new ones is on its way.
+    let (old, new) = (spec(1, 1), spec(2, 1));
+    let mut model = Model::of(Kind::Http);
+    model.step(&old);
+    let actions = model.plan(&new);
+    model.apply(&new, actions);
+    let plan = model.whole(&new);
+    assert_eq!((plan.actions, plan.stuck), (vec![], None));
+
+    // The old one is, as after a start of the platform.
+    let narrow = spec(2, 1).within(100, 150);
+    let mut model = Model::of(Kind::Http);
+    model.step(&old);
+    model.restart();
+    let plan = model.whole(&narrow);
+    assert_eq!((plan.actions, plan.stuck), (vec![], None));
+    model.live();
+    assert!(model.whole(&narrow).stuck.is_some());
+
+    // An unhealthy one stays until what takes its place was checked.
+    let mut model = Model::of(Kind::Http);
+    model.known.checked_within_ms = 5_000;
+    model.step(&old);
+    (model.tasks[0].ready_at_ms, model.tasks[0].health) = (None, Health::Unhealthy);
+    let actions = model.plan(&old);
+    assert!(matches!(actions[..], [Action::Start { .. }]), "{actions:?}");
+    model.apply(&old, actions);
+    model.now_ms += BACKOFF_FIRST_MS;
+    model.live();
+    // It lives again by that, but is as sick as before.
+    (model.tasks[0].ready_at_ms, model.tasks[0].health) = (None, Health::Unhealthy);
+    let plan = model.whole(&new);
+    assert_eq!((plan.actions, plan.stuck), (vec![], None));
 }
 
 #[test]

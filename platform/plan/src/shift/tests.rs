@@ -2,14 +2,15 @@
 //! fail and are found healthy late.
 
 use super::*;
+use crate::living::live;
 use crate::rollout::{self, Asked, Rollout};
 use crate::service::{self, Action, Known, Wanted};
 use proptest::prelude::{Just, any, prop};
 use proptest::strategy::Strategy as _;
 use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
 use skiff_types::{
-    CircuitBreaker, DeploymentConfiguration, DeploymentId, Group, Health, Kind, Name, Namespace,
-    RolloutState, Span, StopCode, StoppedReason, TaskStatus,
+    CircuitBreaker, DeploymentConfiguration, DeploymentId, Group, Kind, Name, Namespace, RolloutState, Span,
+    StopCode, StoppedReason, TaskStatus,
 };
 
 const BAKE_MS: u64 = 60_000;
@@ -154,42 +155,21 @@ impl Model {
     fn start(&mut self, definition: TaskDefinitionId, attempt: u32, start_after_ms: u64) {
         self.made += 1;
         self.tasks.push(Task {
-            id: TaskId::from_parts(self.made, [0; 10]),
-            namespace: Namespace::default(),
-            definition,
-            group: Group::Service(self.name.clone()),
-            overrides: None,
-            node: None,
-            address: None,
-            status: TaskStatus::Provisioning,
-            stop: None,
-            exit_code: None,
-            health: Health::Unchecked,
-            health_reason: None,
-            restarts: 0,
-            last_stop: None,
             attempt,
-            created_at_ms: self.now_ms,
             start_after_ms,
-            started_at_ms: None,
-            ready_at_ms: None,
-            stopped_at_ms: None,
+            ..Task::new(
+                TaskId::from_parts(self.made, [0; 10]),
+                Namespace::default(),
+                Group::Service(self.name.clone()),
+                definition,
+                self.now_ms,
+            )
         });
     }
 
     /// Lets every task take the step that is due.
     fn live(&mut self) {
-        let now_ms = self.now_ms;
-        for task in &mut self.tasks {
-            if task.stop.is_some() {
-                task.status = TaskStatus::Stopped;
-                task.stopped_at_ms.get_or_insert(now_ms);
-            } else if task.start_after_ms <= now_ms {
-                task.status = TaskStatus::Running;
-                task.started_at_ms.get_or_insert(now_ms);
-                task.ready_at_ms.get_or_insert(now_ms);
-            }
-        }
+        live(&mut self.tasks, self.now_ms);
     }
 
     /// So many looks, a little time between them, in which no bake ends.

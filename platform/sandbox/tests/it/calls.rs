@@ -1,6 +1,6 @@
 //! Calls of `http` tasks: one fresh sandbox each, bodies both ways, failures that can be read.
 
-use crate::support::{Guest, World, on_one_thread, request, text, until};
+use crate::support::{Guest, World, request, text};
 use bytes::Bytes;
 use futures::StreamExt;
 use http_body::{Body as _, Frame};
@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, StreamBody};
 use skiff_ports::body::{self, Body, BodyError};
 use skiff_ports::invoke::{Invoke, InvokeError};
 use skiff_ports::logs::{LogLine, LogStream};
+use skiff_testbed::{on_one_thread, until};
 use skiff_types::{MemorySize, Span};
 
 const BOTH: [Guest; 2] = [Guest::Misbehave, Guest::MisbehaveP3];

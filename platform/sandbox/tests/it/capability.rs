@@ -1,7 +1,8 @@
 //! What other crates give guests: in WASI's place, made when it is asked for, and told when a task ends.
 
-use crate::support::{Guest, World, on_one_thread};
+use crate::support::{Guest, World};
 use skiff_sandbox::{Capability, Outgoing, SandboxState, Sending};
+use skiff_testbed::on_one_thread;
 use skiff_types::{TaskId, WasiGeneration};
 use std::any::{Any, TypeId};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

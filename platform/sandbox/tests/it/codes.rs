@@ -1,8 +1,9 @@
 //! Native code is mapped when it is needed, and unmapped when it is not.
 
-use crate::support::{Guest, World, on_one_thread, until};
+use crate::support::{Guest, World};
 use futures::future::join;
 use skiff_sandbox::CodeBounds;
+use skiff_testbed::{on_one_thread, until};
 use std::time::Duration;
 
 const GUESTS: [Guest; 3] = [Guest::Hello, Guest::Misbehave, Guest::MisbehaveP3];

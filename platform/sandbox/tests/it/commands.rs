@@ -1,8 +1,9 @@
 //! `command` tasks: run once, to their end or ours.
 
-use crate::support::{Guest, World, on_one_thread, until};
+use crate::support::{Guest, World};
 use skiff_ports::logs::LogStream;
 use skiff_ports::runtime::TaskEvent;
+use skiff_testbed::{on_one_thread, until};
 use skiff_types::{MemorySize, StopCode, TaskId};
 
 const BOTH: [Guest; 2] = [Guest::Job, Guest::JobP3];

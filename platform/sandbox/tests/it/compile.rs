@@ -1,11 +1,10 @@
 //! The compile child.
 
-use crate::support::{
-    Guest, World, compile_as_pushed, compile_text_as_it_is, http_task, on_one_thread, sha256,
-};
+use crate::support::{Guest, World, compile_as_pushed, compile_text_as_it_is, http_task, sha256};
 use skiff_ports::logs::LogStream;
 use skiff_ports::runtime::{ComponentReport, PrepareError};
 use skiff_sandbox::compile;
+use skiff_testbed::on_one_thread;
 use skiff_types::Digest;
 use std::path::Path;
 use std::process::{Command, ExitCode};

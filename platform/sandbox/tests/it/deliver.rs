@@ -1,10 +1,11 @@
 //! Deliveries: events, messages and requests that guests are given, each in a sandbox like any call's.
 
-use crate::support::{Guest, World, on_one_thread, until};
+use crate::support::{Guest, World};
 use skiff_ports::guest_deliveries::{
     DeliverError, GuestBatch, GuestDelivery, GuestOutcome, MessageOutcome, QueuedMessage,
 };
 use skiff_ports::logs::LogStream;
+use skiff_testbed::{on_one_thread, until};
 use skiff_types::{MemorySize, Reuse, Span, TaskId};
 
 fn event(what: &str) -> GuestDelivery {

@@ -1,11 +1,12 @@
 //! Snapshot start: what sandboxes of a snapshot have in common and what not, and what is refused.
 
-use crate::support::{Compiled, Guest, World, compile_text, on_one_thread, request};
+use crate::support::{Compiled, Guest, World, compile_text, request};
 use skiff_ports::body;
 use skiff_ports::invoke::Invoke;
 use skiff_ports::logs::LogStream;
 use skiff_ports::runtime::PrepareError;
 use skiff_sandbox::InitializationBounds;
+use skiff_testbed::on_one_thread;
 use skiff_types::TaskId;
 use std::time::Duration;
 

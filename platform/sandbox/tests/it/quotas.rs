@@ -1,9 +1,10 @@
 //! Time, CPU, memory and concurrency: held, and over all of a task's sandboxes.
 
-use crate::support::{Guest, World, compile_text_as_it_is, http_task, on_one_thread, until};
+use crate::support::{Guest, World, compile_text_as_it_is, http_task};
 use futures::future::{join, join_all};
 use skiff_ports::invoke::InvokeError;
 use skiff_ports::logs::LogStream;
+use skiff_testbed::{on_one_thread, until};
 use skiff_types::{MemorySize, Span};
 use std::time::Instant;
 

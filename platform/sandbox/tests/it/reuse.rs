@@ -1,10 +1,11 @@
 //! Sandboxes that serve more than one request, and those that are made ahead.
 
-use crate::support::{Guest, World, on_one_thread, request, text, until};
+use crate::support::{Guest, World, request, text};
 use futures::future::join_all;
 use http_body_util::BodyExt;
 use skiff_ports::body;
 use skiff_ports::invoke::{Invoke, InvokeError};
+use skiff_testbed::{on_one_thread, until};
 use skiff_types::{Reuse, Span, TaskId};
 use std::time::{Duration, Instant};
 

@@ -1,10 +1,11 @@
 //! A pool that is full: tasks take turns, and nobody waits for ever.
 
-use crate::support::{Compiled, Guest, World, compile_text_as_it_is, on_one_thread, until};
+use crate::support::{Compiled, Guest, World, compile_text_as_it_is};
 use futures::future::{join, join_all};
 use http_body_util::BodyExt;
 use skiff_ports::invoke::InvokeError;
 use skiff_ports::runtime::TaskEvent;
+use skiff_testbed::{on_one_thread, until};
 use skiff_types::{Reuse, Span, TaskId};
 use std::cell::{Cell, RefCell};
 

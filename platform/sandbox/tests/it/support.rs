@@ -8,14 +8,14 @@ use sha2::{Digest as _, Sha256};
 use skiff_ledger::{Ledger, TaskSlot};
 use skiff_ports::body::{self, Body};
 use skiff_ports::invoke::{Invoke, InvokeError};
-use skiff_ports::logs::{LogLine, LogStream};
+use skiff_ports::logs::LogStream;
 use skiff_ports::runtime::{ComponentReport, PrepareError, TaskEvent};
 use skiff_ports::snapshot::{Assignment, TaskSpec};
 use skiff_sandbox::cache::NativeCache;
 use skiff_sandbox::{
-    Capability, CodeBounds, CodeSource, Config, Deps, InitializationBounds, LogSink, Sandboxes, compile,
-    engine,
+    Capability, CodeBounds, CodeSource, Config, Deps, InitializationBounds, Sandboxes, compile, engine,
 };
+use skiff_testbed::{GUESTS, Lines, build, until};
 use skiff_types::{
     Command, Digest, HealthCheck, Kind, Limits, Name, Namespace, Program, QualifiedName, TaskDefinitionId,
     TaskId,
@@ -26,12 +26,9 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
-use std::time::{Duration, Instant};
 
 /// More code stays mapped than any test has that says nothing else.
 const CODE_BOUNDS: CodeBounds = CodeBounds { components: 100, bytes: 1 << 30 };
-/// How long a test waits for what must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A component to test with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,7 +62,6 @@ pub(crate) enum Guest {
 impl Guest {
     /// The folder it is built in, the package, and the file that comes out.
     fn source(self) -> (&'static str, &'static str, &'static str) {
-        const GUESTS: &str = "platform/server/tests/guests";
         match self {
             Self::Hello => ("examples", "hello", "hello.wasm"),
             Self::Misbehave => (GUESTS, "misbehave", "misbehave.wasm"),
@@ -84,20 +80,8 @@ impl Guest {
 
     /// Where its component lies, built if need be.
     pub(crate) fn path(self) -> PathBuf {
-        static BUILDING: Mutex<()> = Mutex::new(());
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let (dir, package, file) = self.source();
-        let dir = root.join(dir);
-        let _one_at_a_time = BUILDING.lock();
-        let status = std::process::Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--release", "--target", "wasm32-wasip2", "-p", package])
-            .current_dir(&dir)
-            .env_remove("CARGO_TARGET_DIR")
-            .env_remove("RUSTFLAGS")
-            .status()
-            .expect("cargo starts");
-        assert!(status.success(), "the guest {package} does not build");
-        dir.join("target/wasm32-wasip2/release").join(file)
+        let (folder, package, file) = self.source();
+        build(folder, package, file)
     }
 
     /// Its component.
@@ -205,7 +189,7 @@ pub(crate) struct World {
     pub(crate) sandboxes: Rc<Sandboxes>,
     /// Its accounts, for one worker.
     pub(crate) ledger: Ledger,
-    lines: Rc<RefCell<Vec<LogLine>>>,
+    lines: Lines,
     events: Rc<RefCell<Vec<TaskEvent>>>,
     fetched: Rc<RefCell<Vec<Digest>>>,
     /// Of every task there ever was.
@@ -228,15 +212,6 @@ impl CodeSource for Source {
             loaded.ok_or_else(|| "it is not in the cache".to_owned())
         }
         .boxed_local()
-    }
-}
-
-struct Lines(Rc<RefCell<Vec<LogLine>>>);
-
-impl LogSink for Lines {
-    fn write(&self, _: &QualifiedName, line: LogLine) -> bool {
-        self.0.borrow_mut().push(line);
-        true
     }
 }
 
@@ -282,14 +257,14 @@ impl World {
             cache.store(&key, &native).expect("kept");
         }
         let (ledger, _) = Ledger::create(1).expect("a ledger");
-        let lines: Rc<RefCell<Vec<LogLine>>> = Rc::default();
+        let lines = Lines::default();
         let events: Rc<RefCell<Vec<TaskEvent>>> = Rc::default();
         let fetched: Rc<RefCell<Vec<Digest>>> = Rc::default();
         let told = Rc::clone(&events);
         let deps = Deps {
             ledger: ledger.clone(),
             code: Rc::new(Source { cache, fetched: fetched.clone(), _dir: dir }),
-            logs: Rc::new(Lines(Rc::clone(&lines))),
+            logs: Rc::new(lines.clone()),
             events: Rc::new(move |event| told.borrow_mut().push(event)),
             capabilities,
         };
@@ -352,8 +327,7 @@ impl World {
 
     /// What a task has written, or Skiff about it, so far.
     pub(crate) fn lines(&self, task: TaskId, stream: LogStream) -> Vec<String> {
-        let of = |line: &&LogLine| line.task == task && line.stream == stream;
-        self.lines.borrow().iter().filter(of).map(|line| line.text.clone()).collect()
+        self.lines.of(task, stream)
     }
 
     /// Components whose code is mapped, and how many bytes that is.
@@ -409,21 +383,4 @@ pub(crate) fn request(path: &str, body: Body) -> Request<Body> {
 pub(crate) async fn text(response: Response<Body>) -> Result<String, skiff_ports::body::BodyError> {
     let bytes = response.into_body().collect().await?.to_bytes();
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// Waits until it is so, letting everything else run.
-pub(crate) async fn until(otherwise: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "{otherwise}");
-        tokio::task::yield_now().await;
-    }
-}
-
-/// Runs a test on one thread, as a worker runs.
-pub(crate) fn on_one_thread(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    tokio::task::LocalSet::new().block_on(&runtime, async {
-        tokio::time::timeout(4 * PATIENCE, test).await.expect("the test takes too long");
-    });
 }

@@ -1,8 +1,9 @@
 //! Guests that want more than there is: each gets its share, and short requests hardly notice.
 
-use crate::support::{Guest, World, on_one_thread};
+use crate::support::{Guest, World};
 use futures::future::{join, join_all};
 use skiff_ports::invoke::InvokeError;
+use skiff_testbed::on_one_thread;
 use skiff_types::{Span, TaskId};
 use std::collections::BTreeSet;
 

@@ -19,8 +19,9 @@ use cases::{Client, LIMITS};
 use programs::{PROGRAMS, Program, STOPPED};
 pub(crate) use reuse::{REUSED, cases_of};
 use serde_json::Value;
+use skiff_kit::clock::unix_ms;
 use std::fmt::Write as _;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// How often the neighbour is asked.
 const NEIGHBOUR_PER_SECOND: u32 = 40;
@@ -253,10 +254,6 @@ impl World {
         let since = lines.filter(|line| line["at_ms"].as_u64().unwrap() >= since_ms);
         since.map(|line| line["text"].as_str().unwrap().to_owned()).collect()
     }
-}
-
-fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
 #[test]

@@ -48,12 +48,14 @@ fn what_happens_is_followed_and_outlives_the_platform() {
     assert!(lines.lines().all(|line| line.contains(" skiff.ecs ")), "{lines}");
     assert!(lines.contains(" is RUNNING"), "{lines}");
 
+    // Whatever of the end of one of them was told when it is killed.
+    platform.ok(&["scale", "web", "1"]);
     platform.kill();
     let platform = platform.restart();
     let after = events(&platform, &["--service", "web"]);
     assert_eq!(after[..before.len()], before, "what was told of before the kill is there");
     platform.ok(&["rm", "web"]);
-    eventually("the end of its tasks is told of", || {
+    eventually("the end of each of its tasks is told of, once", || {
         let told = events(&platform, &["--service", "web"]);
         (states(&told).iter().filter(|state| **state == "STOPPED").count() == 2).then_some(())
     });

@@ -39,6 +39,15 @@ fn a_role_is_made_added_to_explained_and_removed() {
     assert!(ask("table:write", "thumbnails/cat.png").status.success());
     assert!(!ask("bucket:read", "uploads/image").status.success());
 
+    // What is said in Cedar is not lost by a word about grants, but by one about it.
+    let grant = ["role", "put", "thumbs", "--allow", "bucket:read uploads"];
+    let error = platform.fails(&grant);
+    assert!(error.contains("has policies in Cedar") && error.contains("--replace"), "{error}");
+    assert!(ask("table:write", "thumbnails/cat.png").status.success());
+    platform.ok(&[&grant[..], &["--replace"]].concat());
+    assert!(!ask("table:write", "thumbnails/cat.png").status.success());
+    platform.ok(&grant);
+
     std::fs::write(&file, "permit (principal, action, resource)\nwhen { nonsense };").unwrap();
     let error = platform.fails(&["role", "put", "thumbs", "--policy", file.to_str().unwrap()]);
     assert!(error.contains("line 2 of the policy"), "{error}");

@@ -1,5 +1,5 @@
-//! Rolling updates of a live service: no request fails while one goes on, fails, is halted or given up; and one that is under
-//! way when the platform is killed ends all the same.
+//! Rolling updates of a live service: no request fails while one goes on, fails, is halted or given up, by hand or by an alarm; and
+//! one that is under way when the platform is killed ends all the same.
 //!
 //! The service `app` is `misbehave`, which answers with the colour of its revision. A revision that fails is of
 //! `misbehave-start`, which traps before it can answer anything: the checks of the service's target group notice.
@@ -144,6 +144,73 @@ async fn no_request_fails_by_a_revision_that_does() {
     is_so_far(&platform, "it is given up by hand", |rollout| {
         is_done(rollout) && rollout["definition"] == "app:1" && rollout["rolled_back_from"].is_string()
     });
+    assert_eq!(colour(&platform).await, "white");
+    were_served(clients);
+}
+
+/// Makes the alarm `deep`, of the deepest queue of a second.
+fn watch(platform: &Platform) {
+    let condition = ["--at-least", "100", "--statistic", "Maximum", "--period", "1s", "--missing", "ignore"];
+    platform.ok(&[&["alarm", "put", "deep", "queue/depth"], &condition[..]].concat());
+}
+
+/// Puts values of the metric until the alarm is in this state.
+fn drive_to(platform: &Platform, depth: &str, state: &str) {
+    eventually(&format!("the alarm is {state}"), || {
+        platform.ok(&["metrics", "put", "queue/depth", depth]);
+        (platform.json(&["alarm", "show", "deep"])["status"]["state"] == state).then_some(())
+    });
+}
+
+/// It is rolled back, says that the alarm is why, and the service has all its tasks.
+fn was_rolled_back_by_the_alarm(platform: &Platform, from: &str) {
+    let rollout = is_so_far(platform, "the alarm has it rolled back", |rollout| {
+        is_done(rollout) && rollout["definition"] == "app:1" && rollout["rolled_back_from"] == *from
+    });
+    assert_eq!(rollout["message"], "the alarm deep is in ALARM", "{rollout}");
+    let service = platform.json(&["service", "show", "app"]);
+    assert_eq!(service["spec"]["desired"], DESIRED, "{service}");
+    let told = service["status"]["events"].to_string();
+    for said in [
+        format!("the deployment of {from} failed: the alarm deep is in ALARM"),
+        format!("rolling back from {from} to app:1"),
+    ] {
+        assert!(told.contains(&said), "{said:?} in {told}");
+    }
+}
+
+#[tokio::test]
+async fn an_alarm_rolls_back_what_is_under_way_and_no_request_fails() {
+    let platform = Platform::start(&[]);
+    deploy(&platform, "white", &[]);
+    check(&platform);
+    watch(&platform);
+    drive_to(&platform, "5", "OK");
+    let clients = clients(&platform);
+
+    // All is well with its tasks, but for what the alarm sees.
+    let component = guest_path("misbehave");
+    let blue =
+        ["deploy", component.to_str().unwrap(), "--name", "app", "--cpu", "1024", "--env", "COLOUR=blue"];
+    let canary = ["--strategy", "canary", "--canary-percent", "50", "--canary-bake", "1h"];
+    let watched = ["--deployment-alarm", "deep", "--no-wait"];
+    platform.ok(&[&blue[..], &canary, &watched].concat());
+    is_so_far(&platform, "its tasks serve", |rollout| {
+        rollout["state"] == "IN_PROGRESS" && rollout["running"] == DESIRED
+    });
+    drive_to(&platform, "250", "ALARM");
+    was_rolled_back_by_the_alarm(&platform, "app:2");
+    assert_eq!(colour(&platform).await, "white");
+
+    // Its tasks fail, of which nothing follows here but by the alarm.
+    drive_to(&platform, "5", "OK");
+    are_healthy(&platform);
+    let component = guest_path("misbehave-start");
+    let rolling = ["--strategy", "rolling", "--circuit-breaker", "off"];
+    platform.ok(&deploy_trapping(component.to_str().unwrap(), &[&rolling[..], &watched].concat()));
+    is_so_far(&platform, "its tasks fail", |rollout| rollout["failed_tasks"].as_u64() > Some(0));
+    drive_to(&platform, "250", "ALARM");
+    was_rolled_back_by_the_alarm(&platform, "app:3");
     assert_eq!(colour(&platform).await, "white");
     were_served(clients);
 }

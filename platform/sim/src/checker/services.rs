@@ -143,7 +143,9 @@ impl OfService {
             RolloutState::Completed => {
                 let serves = |task: &&&Task| task.is_ready() && task.definition == rollout.definition;
                 let (serving, desired) = (tasks.iter().filter(serves).count(), said.spec.desired as usize);
-                match serving == desired {
+                // Whether it may sleep by now is for who watches it to say.
+                let may_sleep = serving == 0 && said.spec.sleeps_after().is_some();
+                match serving == desired || may_sleep {
                     true => Progress::Settled,
                     false => unsettled(format!("{serving} of {desired} serve")),
                 }

@@ -35,7 +35,7 @@ impl Cluster {
     }
 
     /// A worker that has targets of a service, and one of them.
-    fn choose(&self, state: &State, service: &QualifiedName) -> Option<(Seat, TaskId)> {
+    pub(super) fn choose(&self, state: &State, service: &QualifiedName) -> Option<(Seat, TaskId)> {
         let workers = state.nodes.values().flat_map(|node| {
             let workers = node.workers.iter().enumerate().filter(|(_, worker)| !worker.is_dead);
             workers.map(move |(index, worker)| (&node.spec.id, index, worker))
@@ -66,7 +66,7 @@ impl Cluster {
         *self.dice.one_of(if side.is_empty() { &other } else { &side })
     }
 
-    fn send(&self, state: &mut State, seat: Seat, task: TaskId, now_ms: u64) {
+    pub(super) fn send(&self, state: &mut State, seat: Seat, task: TaskId, now_ms: u64) {
         self.checker.requested(task);
         let Some(node) = state.nodes.get_mut(&seat.node) else { return };
         let runs = |worker: &super::node::Worker| worker.tasks.get(&task).is_some_and(|running| running.runs);

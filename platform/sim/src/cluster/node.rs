@@ -16,6 +16,9 @@ const SPEAK_MOST_MS: u64 = 5;
 const SICK_AFTER_MS: u64 = 800;
 /// Until a worker that died is there again, in milliseconds.
 const REVIVE_MS: u64 = 80;
+/// Where responses are counted that are good, and such with a status of 500 and above.
+const CLASS_GOOD: usize = 0;
+const CLASS_ERROR: usize = 3;
 
 /// A node.
 pub(super) struct Node {
@@ -51,6 +54,8 @@ pub(super) struct Running {
     behaviour: Behaviour,
     pub(super) is_http: bool,
     pub(super) runs: bool,
+    /// Its program ended by itself; the worker has not been told yet to let go of it.
+    has_ended: bool,
 }
 
 impl Node {
@@ -78,9 +83,10 @@ impl Node {
         self.workers.iter().filter(|worker| !worker.is_dead).map(|worker| worker.acts_on).min()
     }
 
-    /// Requests of a worker to a task were answered.
-    pub(super) fn answered(&mut self, worker: usize, incarnation: u32, task: TaskId) {
+    /// A request of a worker to a task was answered.
+    pub(super) fn answered(&mut self, worker: usize, incarnation: u32, task: TaskId, counts: bool) {
         let sender = &mut self.workers[worker];
+        let errs = sender.tasks.get(&task).is_some_and(|running| running.behaviour.end == End::Errs);
         let Some(open) = sender.open.get_mut(&task).filter(|_| sender.incarnation == incarnation) else {
             return;
         };
@@ -92,7 +98,9 @@ impl Node {
             let slot = self.desk.ledger().task(slot);
             let row = slot.row(worker);
             row.in_flight.subtract(1);
-            row.responses[0].add(1);
+            if counts {
+                row.responses[if errs { CLASS_ERROR } else { CLASS_GOOD }].add(1);
+            }
         }
     }
 
@@ -152,7 +160,8 @@ impl Cluster {
         for assignment in assignments {
             let Some(behaviour) = state.behaviours.get(&assignment.spec.program).copied() else { continue };
             let is_http = assignment.spec.kind == Kind::Http;
-            let running = Running { life: assignment.life, behaviour, is_http, runs: is_http };
+            let running =
+                Running { life: assignment.life, behaviour, is_http, runs: is_http, has_ended: false };
             if worker.tasks.insert(assignment.task, running).is_none() && !is_http {
                 starting.push((assignment.task, behaviour.start_ms));
             }
@@ -222,12 +231,19 @@ impl Cluster {
             return;
         }
         let (behaviour, life) = (running.behaviour, running.life);
+        let is_job = matches!(behaviour.end, End::Exits { .. });
+        if self.sabotage == Some(Sabotage::Twins) && is_job {
+            let twin = Running { life, behaviour, is_http: false, runs: true, has_ended: false };
+            node.workers[WORKERS - 1 - seat.worker].tasks.insert(task, twin);
+        }
+        self.check_alone(state, task);
         self.hear(state, TaskEvent::Started { task, life });
         let next = match behaviour.end {
             End::AtOnce => Some((1, Happening::Crashes(seat, task))),
             End::NeverHealthy => Some((SICK_AFTER_MS, Happening::Checked(seat, task, false))),
-            End::None if self.sabotage == Some(Sabotage::NoHealth) => None,
-            End::None => Some((behaviour.healthy_ms, Happening::Checked(seat, task, true))),
+            End::Exits { .. } => Some((behaviour.healthy_ms, Happening::Exits(seat, task, life))),
+            End::None | End::Errs if self.sabotage == Some(Sabotage::NoHealth) => None,
+            End::None | End::Errs => Some((behaviour.healthy_ms, Happening::Checked(seat, task, true))),
         };
         if let Some((after_ms, happening)) = next {
             self.later(state, now_ms, after_ms, happening);
@@ -256,16 +272,58 @@ impl Cluster {
         if seat.life != state.life || self.is_cut_off(state, again, seat, now_ms) {
             return;
         }
+        let reason = StoppedReason { code: StopCode::Trapped, message: "it trapped".to_owned() };
+        self.end_program(state, seat, task, (1, reason), now_ms);
+    }
+
+    /// A program has run to its end, in this life of its task.
+    pub(super) fn exit(&self, state: &mut State, seat: &Seat, task: TaskId, life: u32, now_ms: u64) {
+        let again = Happening::Exits(seat.clone(), task, life);
+        if seat.life != state.life || self.is_cut_off(state, again, seat, now_ms) {
+            return;
+        }
         let Some(node) = state.nodes.get_mut(&seat.node) else { return };
         let Some(running) = node.worker(seat).and_then(|worker| worker.tasks.get(&task)) else { return };
+        // It may have ended another way, and have begun anew.
+        if running.life != life {
+            return;
+        }
+        let has_failed = matches!(running.behaviour.end, End::Exits { in_life } if life < in_life);
+        let exit_code = i32::from(has_failed);
+        let message = format!("its program exited with {exit_code}");
+        let reason = StoppedReason { code: StopCode::Exited, message };
+        self.end_program(state, seat, task, (exit_code, reason), now_ms);
+    }
+
+    /// A program ended by itself: its node says so, if it was to run still.
+    fn end_program(
+        &self,
+        state: &mut State,
+        seat: &Seat,
+        task: TaskId,
+        (exit_code, reason): (i32, StoppedReason),
+        now_ms: u64,
+    ) {
+        let Some(node) = state.nodes.get_mut(&seat.node) else { return };
+        let Some(running) = node.worker(seat).and_then(|worker| worker.tasks.get_mut(&task)) else { return };
+        running.has_ended = true;
         let life = running.life;
         if !node.desk.has_ended(task, life) {
             return;
         }
         node.crashed.insert(task);
-        let reason = StoppedReason { code: StopCode::Trapped, message: "it trapped".to_owned() };
-        self.hear(state, TaskEvent::Ended { task, life, exit_code: Some(1), reason });
+        self.hear(state, TaskEvent::Ended { task, life, exit_code: Some(exit_code), reason });
         (0..WORKERS).for_each(|worker| self.tell_soon(state, &seat.node, worker, now_ms));
+    }
+
+    /// No program of a task runs twice at once, be it in two of its lives.
+    fn check_alone(&self, state: &State, task: TaskId) {
+        let is_its = |running: &Running| running.runs && !running.is_http && !running.has_ended;
+        let workers = state.nodes.values().flat_map(|node| &node.workers);
+        let count = workers.filter(|worker| worker.tasks.get(&task).is_some_and(is_its)).count();
+        if count > 1 {
+            self.checker.violated(format_args!("the program of {task} runs {count} times at once"));
+        }
     }
 
     /// A worker dies with all that lives there alone; another takes its place.

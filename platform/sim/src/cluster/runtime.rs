@@ -1,11 +1,14 @@
 //! The runtime port, the nodes port and the meters, as one life of a control plane has them.
 
-use super::{Behaviour, Cluster, State};
+use super::{Behaviour, Cluster, Heard, Node, State};
 use crate::life::Life;
 use crate::options::Sabotage;
 use async_trait::async_trait;
 use skiff_control::{MeterReadings, Meters, NodeReading, Readings, TaskReading, WorkerState};
 use skiff_ledger::Totals;
+use skiff_ports::guest_deliveries::{
+    CONSUMER_INTERFACE, DeliverError, GuestDelivery, GuestOutcome, MessageOutcome,
+};
 use skiff_ports::nodes::Nodes;
 use skiff_ports::runtime::{
     ColdStart, ComponentReport, DesiredChange, DesiredRoute, ForwardError, NetworkDesired, PrepareError,
@@ -16,6 +19,7 @@ use skiff_types::{
     Charge, Digest, Kind, Name, NodeId, NodeSpec, Program, QualifiedName, TaskId, WasiGeneration,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +29,8 @@ use tokio::sync::{mpsc, watch};
 const SANDBOX_BYTES: u64 = 1 << 20;
 /// Making a program ready takes so long at most, in milliseconds.
 const PREPARE_MOST_MS: u64 = 60;
+/// How long a program works on a batch of messages, in milliseconds.
+const WORK_MS: RangeInclusive<u64> = 20..=400;
 
 /// The runtime port.
 pub(crate) struct RuntimeOfLife {
@@ -32,18 +38,28 @@ pub(crate) struct RuntimeOfLife {
     life: Arc<Life>,
     number: u64,
     events: tokio::sync::Mutex<mpsc::UnboundedReceiver<TaskEvent>>,
+    wanted: tokio::sync::Mutex<mpsc::UnboundedReceiver<QualifiedName>>,
 }
 
 impl RuntimeOfLife {
     /// Has the platform begin anew.
     pub(crate) fn begin(cluster: Arc<Cluster>, life: Arc<Life>) -> Self {
-        let (number, events) = cluster.begin_life();
-        Self { cluster, life, number, events: tokio::sync::Mutex::new(events) }
+        let Heard { life: number, of_tasks, of_services } = cluster.begin_life();
+        let (events, wanted) = (tokio::sync::Mutex::new(of_tasks), tokio::sync::Mutex::new(of_services));
+        Self { cluster, life, number, events, wanted }
+    }
+
+    /// Whether a task's node has it, and can be reached.
+    fn is_served(&self, task: TaskId) -> bool {
+        let (now_ms, state) = (self.cluster.clock.elapsed_ms(), self.cluster.state());
+        let home = state.homes.get(&task).and_then(|node| state.nodes.get(node));
+        let has_it = |node: &Node| node.cut_off_until_ms <= now_ms && node.tasks().any(|other| other == task);
+        self.life.goes_on() && state.life == self.number && home.is_some_and(has_it)
     }
 
     fn has_acknowledged(&self, version: Version) -> bool {
         let state = self.cluster.state();
-        let is_behind = |node: &super::Node| node.marks.front().is_some_and(|(_, of)| *of <= version);
+        let is_behind = |node: &Node| node.marks.front().is_some_and(|(_, of)| *of <= version);
         state.life == self.number && !state.nodes.values().any(is_behind)
     }
 }
@@ -80,7 +96,11 @@ impl Runtime for RuntimeOfLife {
     }
 
     async fn next_wanted(&self) -> QualifiedName {
-        std::future::pending().await
+        let wanted = self.wanted.lock().await.recv().await;
+        match wanted.filter(|_| self.life.goes_on()) {
+            Some(wanted) => wanted,
+            None => std::future::pending().await,
+        }
     }
 
     async fn prepare(&self, program: &Program) -> Result<ComponentReport, PrepareError> {
@@ -96,7 +116,8 @@ impl Runtime for RuntimeOfLife {
             kind: if behaviour.is_http { Kind::Http } else { Kind::Command },
             generation: WasiGeneration::P2,
             imports: Vec::new(),
-            exports: Vec::new(),
+            // What answers requests takes messages as well.
+            exports: if behaviour.is_http { vec![CONSUMER_INTERFACE.to_owned()] } else { Vec::new() },
             minimum_memory_bytes: SANDBOX_BYTES,
             component_bytes: component.len() as u64,
             native_bytes: 1,
@@ -134,6 +155,27 @@ impl Runtime for RuntimeOfLife {
         Ok(vec![start; rounds as usize])
     }
 
+    async fn deliver(&self, task: TaskId, delivery: GuestDelivery) -> Result<GuestOutcome, DeliverError> {
+        let GuestDelivery::Batch(batch) = delivery else {
+            return Err(DeliverError::NoExport(
+                "programs of the simulation take nothing but messages".to_owned(),
+            ));
+        };
+        if !self.is_served(task) {
+            return Err(DeliverError::Busy("its node can't be reached".to_owned()));
+        }
+        self.cluster.checker.requested(task);
+        let ms = self.cluster.dice.number(WORK_MS);
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        if !self.is_served(task) {
+            return Err(DeliverError::Failed("its node was lost, or cut off".to_owned()));
+        }
+        if self.cluster.sabotage != Some(Sabotage::Unanswered) {
+            batch.messages.iter().for_each(|message| self.cluster.checker.worked_off(&message.id));
+        }
+        Ok(GuestOutcome::Batch(vec![MessageOutcome::Done; batch.messages.len()]))
+    }
+
     async fn forward(&self, _: TaskId, _: u16) -> Result<UnixStream, ForwardError> {
         Err(ForwardError::Gone)
     }
@@ -165,11 +207,17 @@ impl Cluster {
             }
         }
         for route in routes {
+            if route.wakes {
+                state.wakes.insert(route.service.clone());
+            } else {
+                state.wakes.remove(&route.service);
+            }
             for (node, part) in self.split(state, route) {
                 parts.entry(node).or_default().routes.push(part);
             }
         }
         for service in withdrawn {
+            state.wakes.remove(&service);
             for node in state.routed.remove(&service).unwrap_or_default() {
                 parts.entry(node).or_default().withdrawn.push(service.clone());
             }

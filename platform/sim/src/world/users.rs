@@ -21,14 +21,19 @@ const BAKE: &str = "4s";
 const SLOW_HEALTH_MS: u64 = 4_000;
 
 /// A call's operation, the names in its path behind the namespace, and its body.
-type Call<'a> = (Operation, Vec<&'a str>, Value);
+pub(super) type Call<'a> = (Operation, Vec<&'a str>, Value);
 
-fn name_of(service: usize) -> String {
+pub(super) fn name_of(service: usize) -> String {
     format!("service-{service}")
 }
 
 fn qualified(service: usize) -> QualifiedName {
-    format!("{NAMESPACE}/{}", name_of(service)).parse().expect("a name in a namespace")
+    in_namespace(&name_of(service))
+}
+
+/// The full name of what is called so.
+pub(super) fn in_namespace(name: &str) -> QualifiedName {
+    format!("{NAMESPACE}/{name}").parse().expect("a name in a namespace")
 }
 
 impl World {
@@ -146,7 +151,7 @@ impl World {
         }
     }
 
-    async fn push(&mut self, image: &str, component: &str) -> bool {
+    pub(super) async fn push(&mut self, image: &str, component: &str) -> bool {
         for _ in 0..CALLS_MAX {
             let client = self.current.client.clone();
             let answer = tokio::select! {
@@ -166,8 +171,18 @@ impl World {
         false
     }
 
+    /// What is shown of something, at once; nothing while the control plane is dead.
+    pub(super) async fn shown(&self, operation: Operation, name: &str) -> Value {
+        let (client, names, body) = (self.current.client.clone(), [name], Value::Null);
+        tokio::select! {
+            biased;
+            () = self.current.life.ended() => Value::Null,
+            answer = client.call(operation, &names, &body) => answer.body,
+        }
+    }
+
     /// Makes a call until it is carried out or refused; `None` where it was not carried out.
-    async fn ask(&mut self, (operation, names, body): Call<'_>) -> Option<Answer> {
+    pub(super) async fn ask(&mut self, (operation, names, body): Call<'_>) -> Option<Answer> {
         for _ in 0..CALLS_MAX {
             let client = self.current.client.clone();
             let answer = tokio::select! {

@@ -15,6 +15,11 @@ fn said_of(sabotage: Sabotage) -> &'static [&'static str] {
         Sabotage::NoHealth => &["does not come to rest"],
         Sabotage::Flapping => &["does not come to rest", "although nothing had changed"],
         Sabotage::Undead => &["runs although it was to end"],
+        Sabotage::Unwanted => &["requests wait"],
+        Sabotage::Twins => &["times at once"],
+        Sabotage::Uncounted => &["has not its most tasks", "came to stay"],
+        Sabotage::Unanswered => &["no task said that it is done"],
+        Sabotage::Twice => &["ran 2 times"],
     }
 }
 

@@ -1,4 +1,5 @@
-//! What was recorded is read as it was, in its order, by any filter, over a restart; and the space is bounded.
+//! What was recorded is read as it was, in its order, by any filter, over a restart, with the marks of those it is about; and the
+//! space is bounded, without what is still to be read.
 
 use super::*;
 use skiff_types::{
@@ -95,12 +96,32 @@ fn all() -> JournalQuery {
     JournalQuery { after: None, filter: EventFilter::default(), take: Take::Oldest(u32::MAX) }
 }
 
+/// Each of another object.
+fn told(events: &[Event]) -> Vec<Note> {
+    let note = |event: &Event| Note::Told {
+        object: object(&event.id.to_string()),
+        mark: Mark(event.at_ms),
+        events: vec![event.clone()],
+    };
+    events.iter().map(note).collect()
+}
+
+fn object(name: &str) -> Key {
+    Key::new(["task", name]).unwrap()
+}
+
+/// To forget what is too old or too much, where all was read.
+fn read(before_ms: u64, events_max: u32) -> Forget {
+    let read_to = Some(EventId::following(None, 1 << 40, [0; 8]));
+    Forget { before_ms, events_max, read_to, unread_max: 0 }
+}
+
 #[tokio::test]
 async fn every_type_of_event_comes_back_as_it_was_over_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let events = events(60);
     for batch in events.chunks(7) {
-        journal(&folder).append(batch.to_vec()).await.unwrap();
+        journal(&folder).append(told(batch)).await.unwrap();
     }
     assert_eq!(journal(&folder).read(all()).await.unwrap(), events);
 }
@@ -109,7 +130,7 @@ async fn every_type_of_event_comes_back_as_it_was_over_a_restart() {
 async fn a_filter_takes_what_it_says() {
     let folder = tempfile::tempdir().unwrap();
     let (journal, events) = (journal(&folder), events(120));
-    journal.append(events.clone()).await.unwrap();
+    journal.append(told(&events)).await.unwrap();
     let none = EventFilter::default;
     let filters = [
         none(),
@@ -149,15 +170,15 @@ async fn a_filter_takes_what_it_says() {
 async fn the_old_and_the_too_many_are_forgotten() {
     let folder = tempfile::tempdir().unwrap();
     let (journal, events) = (journal(&folder), events(90));
-    journal.append(events.clone()).await.unwrap();
-    journal.forget(0, 90).await.unwrap();
+    journal.append(told(&events)).await.unwrap();
+    journal.forget(read(0, 90)).await.unwrap();
     assert_eq!(journal.read(all()).await.unwrap(), events, "nothing is too old, nor too much");
-    journal.forget(1_010, 90).await.unwrap();
+    journal.forget(read(1_010, 90)).await.unwrap();
     let young: Vec<Event> = events.into_iter().filter(|event| event.at_ms >= 1_010).collect();
     assert_eq!(journal.read(all()).await.unwrap(), young);
-    journal.forget(0, 5).await.unwrap();
+    journal.forget(read(0, 5)).await.unwrap();
     assert_eq!(journal.read(all()).await.unwrap(), young[young.len() - 5..]);
-    journal.forget(0, 0).await.unwrap();
+    journal.forget(read(0, 0)).await.unwrap();
     assert!(journal.read(all()).await.unwrap().is_empty());
 }
 
@@ -165,9 +186,62 @@ async fn the_old_and_the_too_many_are_forgotten() {
 async fn a_batch_is_taken_whole_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let (journal, events) = (journal(&folder), events(4));
-    journal.append(events[3..].to_vec()).await.unwrap();
-    assert!(journal.append(events.clone()).await.is_err(), "the last of them is there already");
+    journal.append(told(&events[3..])).await.unwrap();
+    assert!(journal.append(told(&events)).await.is_err(), "the last of them is there already");
     assert_eq!(journal.read(all()).await.unwrap(), events[3..]);
+    assert_eq!(
+        journal.marks().await.unwrap().objects.len(),
+        1,
+        "a mark is there with its events or not at all"
+    );
+}
+
+#[tokio::test]
+async fn marks_are_new_until_something_is_noted_and_go_with_their_objects() {
+    let folder = tempfile::tempdir().unwrap();
+    let marks = || async { journal(&folder).marks().await.unwrap() };
+    assert_eq!(marks().await, Marks { are_new: true, ..Marks::default() });
+    journal(&folder).append(vec![]).await.unwrap();
+    assert_eq!(marks().await, Marks::default());
+    let tell = |name, mark| Note::Told { object: object(name), mark: Mark(mark), events: vec![] };
+    let notes = vec![tell("a", 1), tell("b", u64::MAX), tell("c", 3), tell("a", 4)];
+    journal(&folder).append(notes).await.unwrap();
+    journal(&folder).append(vec![Note::Gone { object: object("c") }]).await.unwrap();
+    let known = [(object("a"), Mark(4)), (object("b"), Mark(u64::MAX))];
+    assert_eq!(marks().await.objects, std::collections::HashMap::from(known));
+    journal(&folder).sync().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_journal_of_before_there_were_marks_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, events) = (folder.path().join("events.db"), events(3));
+    let old = LogFile::open(&path, &MIGRATIONS[..2], &Tuning::default()).unwrap();
+    for event in events.clone() {
+        old.transact_here(|transaction| append_event(transaction, event)).unwrap();
+    }
+    drop(old);
+    let journal = journal(&folder);
+    assert_eq!(journal.marks().await.unwrap(), Marks { are_new: true, ..Marks::default() });
+    assert_eq!(journal.read(all()).await.unwrap(), events);
+}
+
+#[tokio::test]
+async fn what_is_still_to_be_read_stays_and_what_is_too_much_of_it_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, events) = (journal(&folder), events(90));
+    journal.append(told(&events)).await.unwrap();
+    let all_too_old = Forget { read_to: None, unread_max: 90, ..read(u64::MAX, 0) };
+    assert_eq!(journal.forget(all_too_old).await.unwrap(), 0);
+    assert_eq!(journal.read(all()).await.unwrap(), events, "nothing was read");
+    let read_to = Some(events[29].id);
+    assert_eq!(journal.forget(Forget { read_to, unread_max: 60, ..all_too_old }).await.unwrap(), 0);
+    assert_eq!(journal.read(all()).await.unwrap(), events[30..]);
+    assert_eq!(journal.forget(Forget { read_to, unread_max: 45, ..read(0, 90) }).await.unwrap(), 15);
+    assert_eq!(journal.read(all()).await.unwrap(), events[45..], "the oldest of what is too much");
+    let read_to = Some(events[89].id);
+    assert_eq!(journal.forget(Forget { read_to, unread_max: 0, ..read(0, 5) }).await.unwrap(), 0);
+    assert_eq!(journal.read(all()).await.unwrap(), events[85..]);
 }
 
 #[tokio::test]
@@ -181,31 +255,10 @@ async fn a_noisy_service_pushes_no_other_out() {
     let quiet: Vec<Event> = quiet.into_iter().take(20).collect();
     let mut all_of_them: Vec<Event> = quiet.iter().chain(&noisy).cloned().collect();
     all_of_them.sort_by_key(|event| event.id);
-    journal.append(all_of_them).await.unwrap();
-    journal.forget(0, 50).await.unwrap();
+    journal.append(told(&all_of_them)).await.unwrap();
+    journal.forget(read(0, 50)).await.unwrap();
     let (kept, left): (Vec<Event>, Vec<Event>) =
         journal.read(all()).await.unwrap().into_iter().partition(is_noisy);
     assert_eq!(left, quiet);
     assert_eq!(kept, noisy[noisy.len() - 30..]);
-}
-
-#[test]
-fn who_has_few_keeps_them_and_all_that_may_be_is_used() {
-    assert_eq!(share(vec![3, 4, 5], 12), None);
-    assert_eq!(share(vec![100, 2, 100], 12), Some(5));
-    assert_eq!(share(vec![9, 9, 9], 9), Some(3));
-    assert_eq!(share(vec![1; 10], 3), Some(1));
-    assert_eq!(share(vec![], 0), None);
-    assert_eq!(share(vec![1], 0), Some(1));
-    for most in 0..60 {
-        let counts = [1, 1, 7, 20, 20];
-        let kept = |share: u32| counts.iter().map(|count| share.min(*count)).sum::<u32>();
-        match share(counts.to_vec(), most) {
-            None => assert!(most >= 49),
-            Some(share) => {
-                assert!(share == 1 || kept(share) <= most, "{most}");
-                assert!(kept(share + 1) > most, "{most}");
-            }
-        }
-    }
 }

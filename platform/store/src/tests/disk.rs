@@ -45,6 +45,7 @@ struct State {
     files: Vec<Vec<u8>>,
     events: Vec<Event>,
     fails: bool,
+    is_full: bool,
 }
 
 /// The disk; its clones are one disk.
@@ -92,6 +93,11 @@ impl Disk {
     /// Whether all writes and syncs fail from now on.
     pub(crate) fn fail(&self, fails: bool) {
         self.state().fails = fails;
+    }
+
+    /// Whether it has no room from now on.
+    pub(crate) fn fill(&self, is_full: bool) {
+        self.state().is_full = is_full;
     }
 
     /// How many things were asked of it; a power cut can come after each.
@@ -282,6 +288,10 @@ impl Handle {
         let mut state = self.disk.state();
         if state.fails {
             return Err(Error::other("the disk fails"));
+        }
+        if state.is_full && matches!(event, Event::Wrote { .. }) {
+            // What the VFS takes for a full disk.
+            return Err(ErrorKind::WriteZero.into());
         }
         match &event {
             Event::Wrote { file, offset, bytes } => overwrite(&mut state.files[*file], *offset, bytes),

@@ -216,3 +216,21 @@ async fn a_failing_disk_is_an_error_and_changes_nothing() {
     store.put(&key, "3".into(), Expect::Revision(first)).await.expect("the disk is well again");
     assert_eq!(store.get(&key).await.unwrap().unwrap().value, "3");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_said_to_be_full_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path(&folder);
+    let disk = Disk::register("full", &path);
+    let tuning = Tuning { vfs: Some("full"), ..Tuning::default() };
+    let store = SqliteStore::open_tuned(&path, &tuning).unwrap();
+    let key = Key::parse("a.b").unwrap();
+    let first = store.put(&key, "1".into(), Expect::Absent).await.unwrap();
+    disk.fill(true);
+    let full = store.put(&key, "2".into(), Expect::Any).await;
+    assert!(matches!(full, Err(StoreError::Full)), "{full:?}");
+    assert_eq!(store.get(&key).await.unwrap().unwrap().value, "1");
+    disk.fill(false);
+    store.put(&key, "3".into(), Expect::Revision(first)).await.expect("there is room again");
+    assert_eq!(store.get(&key).await.unwrap().unwrap().value, "3");
+}

@@ -9,7 +9,6 @@ use skiff_types::{
     Command, Digest, HealthCheck, Kind, Limits, MemorySize, Namespace, QualifiedName, TaskDefinitionId,
     WasiGeneration,
 };
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio::net::UnixStream;
 
@@ -141,6 +140,37 @@ fn a_task_has_so_many_calls_under_way_and_the_next_wait() {
 }
 
 #[test]
+fn calls_of_a_task_hold_its_share_of_the_room_and_the_next_wait_until_answers_are_there() {
+    run(MemorySize::from_mib(64), async |calls, mut supervisor| {
+        let scan = || GuestCall::Scan {
+            table: "rows".parse().unwrap(),
+            prefix: String::new(),
+            after: None,
+            limit: 1_000,
+        };
+        let fitting = (TASK_ROOM_KIB / room_kib(0, &scan())) as usize;
+        assert!(fitting < CALLS_MAX);
+        let mut asked: Vec<_> = (0..=fitting).map(|_| calls.call(task(), scan())).collect();
+        for future in &mut asked {
+            assert!(poll_once(future).is_pending());
+        }
+        assert_eq!(calls.0.waiting.borrow().len(), fitting);
+        let mut last = asked.pop().unwrap();
+        // Who lets go of its call makes no room: the other end is at it still.
+        let (first, _) = supervisor.next().await;
+        asked.clear();
+        assert!(poll_once(&mut last).is_pending());
+        assert_eq!(calls.0.waiting.borrow().len(), fitting);
+        supervisor.answer(first, Ok(GuestAnswer::Page(vec![], None))).await;
+        while calls.0.waiting.borrow().len() == fitting {
+            tokio::task::yield_now().await;
+        }
+        assert!(poll_once(&mut last).is_pending());
+        assert_eq!(calls.0.waiting.borrow().len(), fitting, "there was room for it");
+    });
+}
+
+#[test]
 fn what_a_task_has_no_memory_for_it_is_told() {
     run(MemorySize::from_mib(1), async |calls, mut supervisor| {
         let large = GuestCall::PutMore(1, vec![7; 2 << 20].into());
@@ -164,7 +194,11 @@ fn an_answer_that_has_no_room_is_not_kept() {
     run(MemorySize::from_mib(1), async |calls, _supervisor| {
         let tenant = calls.0.tenants.borrow()[&task()].clone();
         let (reply, mut answer) = oneshot::channel();
-        let waiting = Waiting { task: task(), tenant, begins: false, reply };
+        let place = Place {
+            _count: tenant.places.clone().try_acquire_owned().unwrap(),
+            _room: tenant.room.clone().try_acquire_owned().unwrap(),
+        };
+        let waiting = Waiting { task: task(), tenant, begins: false, place, reply };
         calls.0.waiting.borrow_mut().insert(7, waiting);
         calls.0.arrived(7, vec![7; 2 << 20].into());
         let arrived = answer.try_recv().unwrap();

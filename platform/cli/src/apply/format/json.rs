@@ -5,6 +5,7 @@
 
 use crate::apply::tree::{DEPTH_MAX, Entry, Fault, Node, Value};
 use serde::de::DeserializeOwned;
+use skiff_api::is_exact_float;
 use std::collections::HashSet;
 
 /// Reads the one value that a text of JSON has.
@@ -94,6 +95,11 @@ impl Walk<'_> {
         let ends = |byte: u8| byte.is_ascii_whitespace() || matches!(byte, b',' | b']' | b'}');
         let length = self.text[start..].bytes().position(ends);
         self.at = length.map_or(self.text.len(), |length| start + length);
+        let word = &self.text[start..self.at];
+        let is_number = word.starts_with(|first: char| first == '-' || first.is_ascii_digit());
+        if is_number && word.parse::<i64>().is_err() && !is_exact_float(word) {
+            return Err(Fault::not_exact(self.line, word));
+        }
         Ok(match self.parsed(start)? {
             serde_json::Value::Bool(value) => Value::Bool(value),
             serde_json::Value::Number(number) => match number.as_i64() {
@@ -146,6 +152,9 @@ mod tests {
         for (text, line, message) in [
             ("[\n{\"a\": 1,}\n]", 2, "this is not JSON: key must be a string"),
             ("", 1, "this is not JSON: EOF"),
+            ("[1,\n1e400]", 2, "the number 1e400 has more digits"),
+            ("[12345678901234567890.123]", 1, "the number 12345678901234567890.123 has more digits"),
+            ("[18446744073709551615]", 1, "the number 18446744073709551615 has more digits"),
             ("{\"a\": 1,\n\"a\": 2}", 2, "the key \"a\" is there twice"),
             (&"[".repeat(500), 1, "this is not JSON: EOF"),
             (&format!("{}{}", "[".repeat(100), "]".repeat(100)), 1, "values lie too deep"),

@@ -1,6 +1,7 @@
 //! TOML, with the lines that its values stand on.
 
 use crate::apply::tree::{DEPTH_MAX, Entry, Fault, Node, Value};
+use skiff_api::is_exact_float;
 use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
@@ -56,6 +57,9 @@ fn node(lines: &Lines, value: &Spanned<DeValue<'_>>, depth: usize) -> Result<Nod
             let too_great = |_| Fault::new(line, format!("the number {} is too great", integer.as_str()));
             Value::Integer(parsed.map_err(too_great)?)
         }
+        DeValue::Float(float) if !is_exact_float(float.as_str()) => {
+            return Err(Fault::not_exact(line, float.as_str()));
+        }
         DeValue::Float(float) => {
             let parsed = float.as_str().parse();
             Value::Float(parsed.map_err(|_| Fault::new(line, format!("{} is no number", float.as_str())))?)
@@ -101,6 +105,8 @@ mod tests {
         assert!(fault.to_string().starts_with("this is not TOML: "), "{fault}");
         let fault = read("a = 1\na = 2\n").unwrap_err();
         assert!(fault.line == 2 && fault.to_string().contains("duplicate key"), "{fault}");
+        let fault = read("a = 0.5\nb = 1.00000000000000000001\n").unwrap_err();
+        assert!(fault.line == 2 && fault.to_string().contains("has more digits"), "{fault}");
         let deep = |keys: usize| format!("{} = 1\n", vec!["a"; keys].join("."));
         assert!(read(&deep(DEPTH_MAX)).is_ok());
         let fault = read(&deep(DEPTH_MAX + 1)).unwrap_err();

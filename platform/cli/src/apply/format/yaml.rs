@@ -7,6 +7,7 @@
 use crate::apply::tree::{DEPTH_MAX, Entry, Fault, Node, Value};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use serde_json::Value as Json;
+use skiff_api::is_exact_float;
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -76,6 +77,9 @@ impl Reader {
                     return self.key(text.into_owned(), line);
                 }
                 let value = match style {
+                    ScalarStyle::Plain if !is_text && is_lost(&text) => {
+                        return Err(Fault::not_exact(line, &text));
+                    }
                     ScalarStyle::Plain if !is_text => plain(text),
                     _ => Value::Text(text.into_owned()),
                 };
@@ -162,6 +166,11 @@ fn plain(text: Cow<'_, str>) -> Value {
         Ok(float) if is_number => Value::Float(float),
         _ => Value::Text(text.into_owned()),
     }
+}
+
+/// Whether a text without quotes is a number that would become another.
+fn is_lost(text: &str) -> bool {
+    matches!(plain(text.into()), Value::Float(_)) && !is_exact_float(text)
 }
 
 /// Writes JSON as YAML: tables and lists in lines of their own, texts in quotes wherever they could be read as something
@@ -292,6 +301,8 @@ mod tests {
             ("a: 1\na: 2\n", 2, "the key \"a\" is there twice"),
             ("a: 1\nb: !secret x\n", 2, "the tag !secret is not taken here"),
             ("? [1]\n: 2\n", 1, "a key is a text"),
+            ("a: 0.5\nb: 1e400\n", 2, "the number 1e400 has more digits"),
+            ("a: 12345678901234567890.123\n", 1, "the number 12345678901234567890.123 has more digits"),
             (&format!("{}{}", "[".repeat(100), "]".repeat(100)), 1, "values lie too deep"),
             ("a: 1\nb: *.example.org\n", 2, "an alias is not taken here"),
         ] {

@@ -97,11 +97,14 @@ impl Entrance {
         let shown = tail.filter_map(move |tailed| {
             let line = match tailed {
                 Tailed::Missed(missed) => Some(TailedEvent { event: None, missed: Some(missed) }),
-                Tailed::Event(event) => {
-                    let is_asked_for = event.bus == bus
-                        && pattern.as_ref().is_none_or(|pattern| pattern.takes(&Parsed::of(&event)));
-                    is_asked_for.then(|| line(&event))
+                Tailed::Event(event) if event.bus == bus => {
+                    match pattern.as_ref().map_or(Ok(true), |pattern| pattern.takes(&Parsed::of(&event))) {
+                        Ok(is_asked_for) => is_asked_for.then(|| line(&event)),
+                        // Whether it is asked for would cost too much to tell.
+                        Err(_) => Some(TailedEvent { event: None, missed: Some(1) }),
+                    }
                 }
+                Tailed::Event(_) => None,
             };
             std::future::ready(line.map(Ok))
         });
@@ -116,7 +119,8 @@ impl Entrance {
         let said = |what: &str, error: PatternError| ApiError::invalid(format!("the {what}: {error}"));
         let pattern = Pattern::parse(&request.pattern.0).map_err(|error| said("pattern", error))?;
         let event = Parsed::parse(&request.event.0).map_err(|error| said("event", error))?;
-        Ok(EventPatternTest { matches: pattern.takes(&event) })
+        let matches = pattern.takes(&event).map_err(ApiError::invalid)?;
+        Ok(EventPatternTest { matches })
     }
 
     fn check_may_put(&self, putter: &Putter, bus: &QualifiedName) -> Result<(), ApiError> {
@@ -151,9 +155,10 @@ impl From<BusError> for ApiError {
     fn from(error: BusError) -> Self {
         match error {
             BusError::Invalid(message) => Self::invalid(message),
-            BusError::Busy(_) | BusError::DiskFull => {
+            BusError::Busy(_) | BusError::DiskBusy => {
                 Self::new(ErrorCode::ResourceExhausted, error.to_string())
             }
+            BusError::DiskFull => Self::disk_full(),
             BusError::Storage(_) => Self {
                 code: ErrorCode::Unavailable,
                 message: "the buses' storage failed; see the platform's log".to_owned(),

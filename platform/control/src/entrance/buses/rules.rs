@@ -34,13 +34,7 @@ impl Entrance {
         let spec = |present: Option<&EventRuleSpec>| -> Result<EventRuleSpec, ApiError> {
             let spec = request.to_domain(name.clone(), present).map_err(ApiError::invalid)?;
             self.context.objects.read(|view| {
-                check_room(
-                    present.is_none(),
-                    view.buses.rules.all().count(),
-                    RULES_MAX,
-                    "rules of buses",
-                    "rule",
-                )?;
+                check_room(present.is_none(), view.buses.rules.len(), RULES_MAX, "rules of buses", "rule")?;
                 check_bus(view, &QualifiedName::new(name.namespace.clone(), spec.bus.clone()))?;
                 // Those that stay as they are may lead to what is gone meanwhile.
                 let mut asked = spec.targets.iter().filter(|_| request.targets.is_some());

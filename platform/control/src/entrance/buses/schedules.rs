@@ -30,7 +30,7 @@ impl Entrance {
         let _alone = self.context.routing.lock().await;
         let spec = |present: Option<&TimedSpec>| -> Result<TimedSpec, ApiError> {
             self.context.objects.read(|view| {
-                let count = view.buses.schedules.all().count();
+                let count = view.buses.schedules.len();
                 check_room(present.is_none(), count, SCHEDULES_MAX, "schedules", "schedule")?;
                 check_target(view, &name.namespace, &asked.target)
             })?;

@@ -1,4 +1,8 @@
 //! Buckets: made, changed, shown, removed.
+//!
+//! What always holds of a removal: the engine takes no more writes to a bucket, and has seen that it is empty, before its record goes
+//! (`close_bucket`), so that no write is acknowledged and then lost. A crash between the two leaves the bucket as it was, for the
+//! engine closes it for the life of the process alone; and where the record can't be deleted, it takes writes again.
 
 use super::super::balancer::not_there;
 use super::super::page::page;
@@ -7,11 +11,14 @@ use super::{check_room, unavailable};
 use crate::catalog::has_bus;
 use crate::error::ApiError;
 use crate::keys;
-use crate::model::{Bucket, Kept};
+use crate::model::Bucket;
 use crate::view::{Held, View};
 use skiff_api::{BucketStatus, DeleteBucketQuery, Page, PageQuery, PutBucket};
-use skiff_types::{BucketSpec, Namespace, QualifiedName};
-use tracing::info;
+use skiff_ports::buckets::BucketError;
+use skiff_ports::catalog::RemoveBucketError;
+use skiff_ports::store::{Expect, Key};
+use skiff_types::{BucketSpec, Namespace, QualifiedName, ResourceId};
+use tracing::{info, warn};
 
 impl Entrance {
     /// Creates a bucket, or replaces all that is said of it.
@@ -76,32 +83,75 @@ impl Entrance {
         query: &DeleteBucketQuery,
         if_match: IfMatch,
     ) -> Result<(), ApiError> {
-        if !query.force {
-            let held = self.known_bucket(name)?;
-            let objects = self.status_of_bucket(&held).await?.objects;
-            if objects > 0 {
-                return Err(ApiError::not_now(format!(
-                    "the bucket {} has {objects} objects: delete them first, or remove it with all of them by force, as `skiff \
-                     bucket rm --force` does",
-                    name.name
-                )));
-            }
-        }
-        self.remove_bucket(name, if_match).await
+        self.remove_bucket(name, query.force, if_match).await.map_err(|error| match error {
+            NotRemoved::NotEmpty(objects) => ApiError::not_now(format!(
+                "the bucket {} has {objects} objects: delete them first, or remove it with all of them by force, as `skiff bucket \
+                 rm --force` does",
+                name.name
+            )),
+            NotRemoved::Failed(error) => error,
+        })
     }
 
-    /// Removes a bucket of which its caller has seen that it is empty.
-    pub(crate) async fn remove_empty_bucket(&self, name: &QualifiedName) -> Result<(), ApiError> {
-        self.remove_bucket(name, IfMatch::Anything).await
+    /// The same for who knows it by the catalog: a bucket that has no objects.
+    pub(crate) async fn remove_empty_bucket(&self, name: &QualifiedName) -> Result<(), RemoveBucketError> {
+        self.remove_bucket(name, false, IfMatch::Anything).await.map_err(|error| match error {
+            NotRemoved::NotEmpty(objects) => RemoveBucketError::NotEmpty(format!(
+                "the bucket {} has {objects} objects: delete them first",
+                name.name
+            )),
+            NotRemoved::Failed(error) => RemoveBucketError::Failed(error.message),
+        })
     }
 
-    async fn remove_bucket(&self, name: &QualifiedName, if_match: IfMatch) -> Result<(), ApiError> {
+    async fn remove_bucket(
+        &self,
+        name: &QualifiedName,
+        force: bool,
+        if_match: IfMatch,
+    ) -> Result<(), NotRemoved> {
+        let (entrance, name) = (self.clone(), name.clone());
+        // In a task of its own: a caller that goes away meanwhile is not to leave a bucket that is closed and yet there.
+        let removal = tokio::spawn(async move { entrance.close_and_remove(&name, force, if_match).await });
+        removal.await.map_err(|error| unavailable("the removal failed; see the platform's log", error))?
+    }
+
+    /// Whoever makes or removes one waits meanwhile, so nobody but this changes the record.
+    async fn close_and_remove(
+        &self,
+        name: &QualifiedName,
+        force: bool,
+        if_match: IfMatch,
+    ) -> Result<(), NotRemoved> {
         let _alone = self.context.routing.lock().await;
-        let missing = |view: &View| no_bucket(view, name);
-        self.withdraw::<Kept<BucketSpec>>(&keys::bucket(name), if_match, missing, |_| Ok(())).await?;
-        self.context.objects.wakes.data.notify_one();
+        let (objects, key) = (&self.context.objects, keys::bucket(name));
+        let present = objects.load::<Bucket>(&key).await.map_err(ApiError::from)?;
+        if_match.check(present.as_ref().map_or(0, |held| held.revision))?;
+        let held = present.ok_or_else(|| objects.read(|view| no_bucket(view, name)))?;
+        let id = held.value.spec.id;
+        self.context.buckets.close_bucket(id, force).await.map_err(|error| match error {
+            BucketError::NotEmpty { objects } => NotRemoved::NotEmpty(objects),
+            error => NotRemoved::Failed(storage_failed(error)),
+        })?;
+        if let Err(error) = objects.delete::<Bucket>(&key, Expect::Revision(held.revision)).await {
+            self.reopen_if_there(&key, id).await;
+            return Err(NotRemoved::Failed(error.into()));
+        }
+        objects.wakes.data.notify_one();
         info!(bucket = %name, "the bucket is removed");
         Ok(())
+    }
+
+    /// Has a bucket whose record could not be deleted take writes again, if the record is there indeed: a deletion that failed may
+    /// have been done.
+    async fn reopen_if_there(&self, key: &Key, id: ResourceId) {
+        match self.context.objects.load::<Bucket>(key).await {
+            Ok(Some(held)) if held.value.spec.id == id => self.context.buckets.reopen_bucket(id),
+            Ok(_) => {}
+            Err(error) => {
+                warn!(%key, %error, "the bucket takes no writes until the next start: whether it was removed can't be read");
+            }
+        }
     }
 
     fn known_bucket(&self, name: &QualifiedName) -> Result<Held<Bucket>, ApiError> {
@@ -115,10 +165,26 @@ impl Entrance {
 
     async fn status_of_bucket(&self, held: &Held<Bucket>) -> Result<BucketStatus, ApiError> {
         let stats = self.context.buckets.stats(held.value.spec.id).await;
-        let stats = stats
-            .map_err(|error| unavailable("the buckets' storage failed; see the platform's log", error))?;
+        let stats = stats.map_err(storage_failed)?;
         Ok(BucketStatus { objects: stats.objects, bytes: stats.bytes })
     }
+}
+
+/// Why a bucket was not removed.
+enum NotRemoved {
+    /// It has so many objects.
+    NotEmpty(u64),
+    Failed(ApiError),
+}
+
+impl From<ApiError> for NotRemoved {
+    fn from(error: ApiError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+fn storage_failed(error: BucketError) -> ApiError {
+    unavailable("the buckets' storage failed; see the platform's log", error)
 }
 
 fn shown(held: &Held<Bucket>, status: Option<BucketStatus>) -> skiff_api::Bucket {

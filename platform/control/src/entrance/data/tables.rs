@@ -3,7 +3,7 @@
 use super::super::balancer::not_there;
 use super::super::page::page;
 use super::super::{Entrance, IfMatch};
-use super::{check_room, disk_full, unavailable};
+use super::{check_room, unavailable};
 use crate::catalog::table_ref;
 use crate::error::ApiError;
 use crate::keys;
@@ -178,7 +178,7 @@ impl From<TableError> for ApiError {
             TableError::Conflict { .. } => Self::new(ErrorCode::PreconditionFailed, error.to_string()),
             TableError::Invalid(_) => Self::invalid(error),
             TableError::NotANumber { .. } => Self::not_now(error.to_string()),
-            TableError::Full => disk_full(),
+            TableError::Full => Self::disk_full(),
             TableError::Storage(_) => {
                 unavailable("the tables' storage failed; see the platform's log", error)
             }

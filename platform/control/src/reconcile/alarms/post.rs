@@ -28,6 +28,8 @@ const POSTS_AT_ONCE: usize = 32;
 const BACKOFF: Backoff = Backoff { first_ms: 1_000, most_ms: 60_000 };
 /// How long after a change it is tried to post it, in milliseconds; once at least.
 const TRIED_MS: u64 = 3_600_000;
+/// How long one post may take, connecting included.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A post that was tried, and what came of it.
 type Outcome = (QualifiedName, Delivery, Result<(), WebhookError>);
@@ -142,8 +144,8 @@ impl Posts {
 
 fn attempt(context: &Context, alarm: QualifiedName, post: Delivery) -> BoxFuture<'static, Outcome> {
     let webhooks = context.webhooks.clone();
-    let told =
-        WebhookPost { url: post.url.clone(), id: post.id.clone(), body: Bytes::from(post.body.clone()) };
+    let (url, id, body) = (post.url.clone(), post.id.clone(), Bytes::from(post.body.clone()));
+    let told = WebhookPost { url, id, body, timeout: TIMEOUT };
     async move {
         let result = webhooks.post(told).await;
         (alarm, post, result)

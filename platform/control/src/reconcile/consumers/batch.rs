@@ -2,10 +2,11 @@
 //! come again.
 //!
 //! What always holds: as long as its task may work on it, a batch's messages stay out of sight, as far as the queue can be written
-//! to; what can't be written down comes again.
+//! to; what can't be written down comes again; and that they were received does not count where no guest was given them.
 
 use super::fate::{Fate, fates};
 use super::works_on;
+use crate::catalog::queue_ref;
 use crate::consumers::Given;
 use crate::context::Context;
 use skiff_kit::Backoff;
@@ -25,9 +26,9 @@ use tracing::{debug, warn};
 const VISIBILITY_LEAST: Duration = Duration::from_secs(5);
 /// Waits before a task that is busy is asked again.
 const BUSY_BACKOFF: Backoff = Backoff { first_ms: 20, most_ms: 1_000 };
-/// How often a task that is busy is asked again, so that nothing that was never tried counts as received too often.
+/// How often a task that is busy is asked again; then another may have the messages.
 const BUSY_ATTEMPTS_MAX: u32 = 16;
-/// How long messages stay out of sight that no task had room for.
+/// How long messages stay out of sight that their task had no room for.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// Waits before it is tried again to write down what became of messages.
 const SETTLE_BACKOFF: Backoff = Backoff { first_ms: 50, most_ms: 2_000 };
@@ -53,11 +54,17 @@ pub(super) fn visibility_of(queue: &QueueSpec) -> Duration {
     queue.visibility_timeout.duration().max(VISIBILITY_LEAST)
 }
 
-/// Puts messages in sight again that nobody was given.
-pub(super) async fn give_back(context: Arc<Context>, queue: QueueRef, messages: Vec<Message>) {
-    let changes: Vec<_> = messages.into_iter().map(|message| (message.receipt, Duration::ZERO)).collect();
-    if let Err(error) = context.queues.change_visibility(&queue, changes).await {
-        warn!(queue = %queue.spec.name, %error, "messages that nobody was given come again later");
+/// Puts messages in sight again that nobody was given, after a pause, as if they had not been received.
+pub(super) async fn give_back(
+    context: Arc<Context>,
+    queue: QueueRef,
+    messages: Vec<Message>,
+    pause: Duration,
+) {
+    let messages = messages.into_iter().map(|message| (message.receipt, pause)).collect();
+    // It is not tried again: they are given back even where that can't be written down.
+    if let Err(error) = context.queues.give_back(&queue, messages).await {
+        warn!(queue = %queue.spec.name, %error, "messages that nobody was given may count as received after a restart");
     }
 }
 
@@ -128,14 +135,18 @@ impl Delivered {
                     known.retried += count;
                     known.fail(now_ms, &why);
                 });
-                // They were never tried; of others, their time out of sight goes on.
-                if matches!(error, DeliverError::Busy(_)) {
-                    let pause = |message: Message| (message.receipt, BUSY_PAUSE);
-                    hide(&context, &queue, messages.into_iter().map(pause).collect()).await;
+                match error {
+                    // No guest was given them.
+                    DeliverError::Busy(_) | DeliverError::NoExport(_) => {
+                        give_back(context, queue, messages, BUSY_PAUSE).await;
+                    }
+                    // Their time out of sight goes on.
+                    DeliverError::Failed(_) => {}
                 }
                 return;
             }
         };
+        let queue = as_it_is(&context, queue);
         let fates = fates(&messages, outcomes, queue.dead_letter.is_some());
         note(&context, &consumer, &fates);
         let (mut done, mut buried, mut hidden) = (vec![], vec![], vec![]);
@@ -152,6 +163,12 @@ impl Delivered {
         finish(&context, &queue, buried, true).await;
         finish(&context, &queue, done, false).await;
     }
+}
+
+/// A queue as it is by now: another may have its dead letters, or none, than when messages were taken, and who had them may be gone.
+fn as_it_is(context: &Context, queue: QueueRef) -> QueueRef {
+    let now = context.objects.read(|view| queue_ref(view, &queue.spec.name));
+    now.filter(|now| now.id == queue.id).unwrap_or(queue)
 }
 
 /// Counts what becomes of messages.

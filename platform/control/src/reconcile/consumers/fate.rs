@@ -118,6 +118,16 @@ mod tests {
         assert_eq!(fates(&messages, outcomes, true), expected);
     }
 
+    #[test]
+    fn one_that_is_rejected_and_has_nowhere_to_go_has_its_group_wait_for_it() {
+        let messages: Vec<Message> = [Some("a"), Some("a"), Some("b")].into_iter().map(message).collect();
+        let outcomes =
+            || vec![MessageOutcome::Reject("no".to_owned()), MessageOutcome::Done, MessageOutcome::Done];
+        assert_eq!(fates(&messages, outcomes(), false), [Fate::Leave, Fate::Leave, Fate::Delete]);
+        let buried = Fate::Bury("no".to_owned());
+        assert_eq!(fates(&messages, outcomes(), true), [buried, Fate::Delete, Fate::Delete]);
+    }
+
     fn any_outcome() -> impl Strategy<Value = MessageOutcome> {
         prop_oneof![
             Just(MessageOutcome::Done),

@@ -118,9 +118,7 @@ pub(super) async fn take(
         Some(held) => Expect::Revision(held.revision),
         None => Expect::Absent,
     };
-    let after = context.objects.put(notes, expect).await?;
-    context.events.noted(before, &after.value);
-    Ok(())
+    context.objects.put(notes, expect).await.map(drop)
 }
 
 /// `why_scaled` is why the service has another count, where nobody set it by hand.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::buckets::record::Failed;
+use object_store::multipart::MultipartStore;
 use std::fs;
 
 #[tokio::test]
@@ -30,6 +31,49 @@ async fn what_a_crash_left_is_deleted_by_the_next_start() {
     left.sort();
     assert_eq!(left, expected);
     assert_eq!(get(&buckets, "key", None).await.unwrap(), bytes(50_000, 1));
+}
+
+/// The ids of the writes in parts that are noted.
+async fn noted(buckets: &Buckets) -> Vec<String> {
+    let noted = |connection: &rusqlite::Connection| -> Result<Vec<String>, Failed> {
+        let mut noted = connection.prepare("SELECT id FROM begun")?;
+        let ids = noted.query_map([], |row| row.get(0))?;
+        Ok(ids.collect::<rusqlite::Result<_>>()?)
+    };
+    buckets.core.reads.read(noted).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_write_in_parts_that_a_crash_cut_short_is_given_up_at_the_other_store() {
+    let fixture = Fixture::in_memory();
+    let buckets = fixture.open();
+    let blob = buckets.core.blobs.begin();
+    let mut upload = buckets.core.begin_upload(blob.name).await.unwrap();
+    upload.put_part(bytes(MEMORY_BUFFER_BYTES, 1).into()).await.unwrap();
+    let ids = noted(&buckets).await;
+    assert_eq!(ids.len(), 1);
+    buckets.close().await.unwrap();
+    drop((upload, blob, buckets));
+
+    let buckets = fixture.open();
+    until(|| async { noted(&buckets).await.is_empty() }).await;
+    let memory = fixture.memory.clone().unwrap();
+    let again = memory.abort_multipart(&object_store::path::Path::from("any"), &ids[0]).await;
+    assert!(again.is_err(), "it was there yet");
+}
+
+#[tokio::test]
+async fn a_write_in_parts_that_ended_is_not_noted_any_more() {
+    let fixture = Fixture::in_memory();
+    let buckets = fixture.open();
+    let content = bytes(4 * MEMORY_BUFFER_BYTES, 1);
+    put(&buckets, "key", &content).await;
+    let cut = stream::iter([Err(io::Error::from(io::ErrorKind::ConnectionReset))]);
+    assert!(buckets.put(put_of("cut"), body(&content).chain(cut).boxed()).await.is_err());
+    let absent = ObjectPut { expect: ObjectExpect::ETag("other".to_owned()), ..put_of("key") };
+    assert!(buckets.put(absent, body(&content)).await.is_err());
+    assert_eq!(noted(&buckets).await, Vec::<String>::new());
+    assert_eq!(get(&buckets, "key", None).await.unwrap(), content);
 }
 
 #[tokio::test]
@@ -99,6 +143,28 @@ async fn a_full_disk_refuses_writes_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn the_log_is_copied_beside_the_writer() {
+    const OBJECTS: u32 = 400;
+    const OBJECT_BYTES: usize = 10_000;
+    let fixture = Fixture::on_folder();
+    let buckets = fixture.open();
+    let alone = buckets.core.writer.write(|connection| -> Result<u32, Failed> {
+        Ok(connection.query_row("PRAGMA wal_autocheckpoint", [], |row| row.get(0))?)
+    });
+    let pages = alone.await.unwrap();
+    assert!(
+        pages as usize * 4_096 > 10 * OBJECTS as usize * OBJECT_BYTES,
+        "the writer would copy it: {pages}"
+    );
+    for number in 0..OBJECTS {
+        put(&buckets, &format!("key{number}"), &bytes(OBJECT_BYTES, 1)).await;
+    }
+    // All but what came after the last time that it was told to.
+    let copied = || fs::metadata(fixture.folder.path().join("buckets.db")).unwrap().len();
+    until(|| async { copied() >= 256 * OBJECT_BYTES as u64 }).await;
+}
+
+#[tokio::test]
 async fn who_comes_after_the_closing_is_told_so() {
     let fixture = Fixture::in_memory();
     let buckets = fixture.open();
@@ -106,7 +172,7 @@ async fn who_comes_after_the_closing_is_told_so() {
     let late = buckets.put(put_of("key"), body(b"a")).await;
     assert!(matches!(late, Err(BucketError::Storage(_))), "{late:?}");
     assert!(buckets.close().await.is_err());
-    assert!(buckets.events(1).await.is_err());
+    assert!(buckets.events(0, 1).await.is_err());
 }
 
 #[tokio::test]

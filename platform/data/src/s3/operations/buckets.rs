@@ -12,7 +12,7 @@ use s3s::dto::{
     GetBucketVersioningOutput, HeadBucketInput, HeadBucketOutput, ListBucketsInput, ListBucketsOutput, Owner,
 };
 use s3s::{S3Request, S3Response, s3_error};
-use skiff_ports::buckets::ObjectList;
+use skiff_ports::catalog::RemoveBucketError;
 use skiff_types::Namespace;
 
 /// Buckets of a page, as at S3.
@@ -86,16 +86,16 @@ pub(super) async fn delete(
 ) -> Answer<DeleteBucketOutput> {
     let caller = operations.caller(&request)?;
     let name = operations.managed(&caller, &request.input.bucket)?;
-    let bucket = operations.there(&name)?.id;
-    let any = ObjectList { max: 1, ..ObjectList::default() };
-    let page = operations.deps.buckets.list(bucket, any).await;
-    let page = page.map_err(|error| errors::of_bucket(error, &caller.call))?;
-    if !page.objects.is_empty() {
-        return Err(s3_error!(BucketNotEmpty, "the bucket {} has objects: delete them first", name.name));
+    operations.there(&name)?;
+    match operations.deps.catalog.remove_bucket(&name).await {
+        Ok(()) => Ok(S3Response::new(DeleteBucketOutput::default())),
+        Err(RemoveBucketError::NotEmpty(why)) => Err(s3_error!(BucketNotEmpty, "{why}")),
+        // Somebody else was faster.
+        Err(RemoveBucketError::Failed(_)) if operations.there(&name).is_err() => {
+            Err(errors::no_bucket(name.name.as_str()))
+        }
+        Err(RemoveBucketError::Failed(why)) => Err(s3_error!(ServiceUnavailable, "{why}")),
     }
-    let removed = operations.deps.catalog.remove_bucket(&name).await;
-    removed.map_err(|why| s3_error!(ServiceUnavailable, "{why}"))?;
-    Ok(S3Response::new(DeleteBucketOutput::default()))
 }
 
 pub(super) fn head(operations: &Operations, request: S3Request<HeadBucketInput>) -> Answer<HeadBucketOutput> {

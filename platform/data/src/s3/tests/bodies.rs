@@ -1,6 +1,6 @@
 //! Bodies: what they are said to come to holds, or nothing is written; and nobody waits for ever.
 
-use super::client::{Asked, sha256};
+use super::client::{Asked, Client, sha256};
 use super::fixture::Endpoint;
 use crate::s3::{Limits, Stats};
 use bytes::Bytes;
@@ -136,6 +136,55 @@ async fn what_comes_for_a_bucket_that_is_gone_by_then_is_not_acknowledged() {
     stream.write_all(b"3456789").await.unwrap();
     let answer = rest(stream).await;
     assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("<Code>NoSuchBucket</Code>"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_key_has_so_many_requests_under_way() {
+    let limits = Limits { requests_per_key_max: 1, ..Limits::default() };
+    let endpoint = Endpoint::with(limits).await;
+    let mut stream = begun(&endpoint).await;
+    while endpoint.handle.stats().bytes_in < 3 {
+        tokio::task::yield_now().await;
+    }
+    let client = endpoint.all();
+    assert_eq!(client.get("/photos").await.error(), (503, "SlowDown".into()));
+    let forged = Client { secret: "of-nobody", ..client.clone() };
+    assert_eq!(forged.get("/photos").await.error(), (403, "SignatureDoesNotMatch".into()));
+    endpoint.client("other/all").get("/photos").await.ok();
+    stream.write_all(b"3456789").await.unwrap();
+    let answer = rest(stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    // Its place is given back with the last of it, which may be a moment after its answer.
+    while !client.get("/photos/a").await.status.is_success() {}
+    let counted = |operation: &str, code_class: &str| {
+        let all = endpoint.handle.requests();
+        let counted = all.iter().find(|of| (of.operation, of.code_class) == (operation, code_class));
+        counted.map_or(0, |of| of.requests)
+    };
+    assert_eq!((counted("PutObject", "2xx"), counted("GetObject", "2xx")), (1, 1));
+    assert_eq!((counted("ListObjects", "2xx"), counted("ListObjects", "5xx")), (1, 1));
+    assert_eq!(counted("none", "4xx"), 1, "whose signature is wrong has asked for nothing");
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_connections() {
+    let limits = Limits { connections_per_address_max: 2, ..Limits::default() };
+    let endpoint = Endpoint::with(limits).await;
+    let connect = || async { TcpStream::connect(endpoint.handle.address()).await.unwrap() };
+    let (one, _other) = (connect().await, connect().await);
+    while endpoint.handle.stats().connections < 2 {
+        tokio::task::yield_now().await;
+    }
+    let mut refused = connect().await;
+    refused.write_all(b"GET /photos HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let answer = rest(refused).await;
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("<Code>SlowDown</Code>"), "{answer}");
+    assert_eq!(endpoint.handle.stats().connections_refused, 1);
+    drop(one);
+    while endpoint.handle.stats().connections == 2 {
+        tokio::task::yield_now().await;
+    }
+    endpoint.all().get("/photos").await.ok();
 }
 
 #[tokio::test]

@@ -8,12 +8,13 @@ use skiff_kit::Drain;
 use skiff_kit::clock::SystemClock;
 use skiff_kit::random::SystemRandom;
 use skiff_ports::access::{AccessKey, AccessKeys, Authorizer, Denied};
-use skiff_ports::buckets::Buckets as _;
-use skiff_ports::catalog::{BucketRef, Catalog, QueueRef, TableRef};
+use skiff_ports::buckets::{BucketError, Buckets as _};
+use skiff_ports::catalog::{BucketRef, Catalog, QueueRef, RemoveBucketError, TableRef};
 use skiff_types::{
     AccessAction, AccessResource, BucketSpec, Namespace, QualifiedName, ResourceId, ResourceKind,
 };
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -58,7 +59,7 @@ impl Endpoint {
         };
         let deps = BucketsDeps { clock: Arc::new(SystemClock), random: Arc::new(SystemRandom) };
         let buckets = Arc::new(Buckets::open(config, deps).unwrap());
-        let known = Known::default();
+        let known = Known { buckets: buckets.clone(), by_name: Mutex::default(), made: AtomicU64::new(0) };
         for name in ["default/photos", "other/photos"] {
             known.create_bucket(&name.parse().unwrap()).await.unwrap();
         }
@@ -100,7 +101,7 @@ impl Endpoint {
 
     /// The reasons and keys of the events that there are, in their order.
     pub(super) async fn events(&self) -> Vec<(String, String)> {
-        let events = self.buckets.events(1_000).await.unwrap();
+        let events = self.buckets.events(0, 1_000).await.unwrap();
         events.into_iter().map(|(_, event)| (event.by.reason, event.object.key)).collect()
     }
 }
@@ -144,17 +145,21 @@ impl Authorizer for Roles {
     }
 }
 
-#[derive(Default)]
-struct Known(Mutex<BTreeMap<QualifiedName, BucketRef>>);
+struct Known {
+    buckets: Arc<Buckets>,
+    by_name: Mutex<BTreeMap<QualifiedName, BucketRef>>,
+    /// How many were made, so that no two have one id.
+    made: AtomicU64,
+}
 
 #[async_trait]
 impl Catalog for Known {
     fn bucket(&self, name: &QualifiedName) -> Option<BucketRef> {
-        self.0.lock().unwrap().get(name).cloned()
+        self.by_name.lock().unwrap().get(name).cloned()
     }
 
     fn buckets(&self, namespace: &Namespace) -> Vec<BucketRef> {
-        let known = self.0.lock().unwrap();
+        let known = self.by_name.lock().unwrap();
         known.values().filter(|bucket| bucket.spec.name.namespace == *namespace).cloned().collect()
     }
 
@@ -171,15 +176,20 @@ impl Catalog for Known {
     }
 
     async fn create_bucket(&self, name: &QualifiedName) -> Result<(), String> {
-        let mut known = self.0.lock().unwrap();
-        let id = ResourceId::from_bytes((known.len() as u64 + 1).to_be_bytes());
+        let mut known = self.by_name.lock().unwrap();
+        let id = ResourceId::from_bytes(self.made.fetch_add(1, Ordering::Relaxed).to_be_bytes());
         let spec = Arc::new(BucketSpec { name: name.clone(), bus: "default".parse().unwrap() });
         known.entry(name.clone()).or_insert(BucketRef { id, spec, created_at_ms: 1_700_000_000_000 });
         Ok(())
     }
 
-    async fn remove_bucket(&self, name: &QualifiedName) -> Result<(), String> {
-        self.0.lock().unwrap().remove(name);
+    async fn remove_bucket(&self, name: &QualifiedName) -> Result<(), RemoveBucketError> {
+        let known = self.bucket(name).ok_or_else(|| RemoveBucketError::Failed("there is none".to_owned()))?;
+        self.buckets.close_bucket(known.id, false).await.map_err(|error| match error {
+            BucketError::NotEmpty { .. } => RemoveBucketError::NotEmpty(error.to_string()),
+            error => RemoveBucketError::Failed(error.to_string()),
+        })?;
+        self.by_name.lock().unwrap().remove(name);
         Ok(())
     }
 }

@@ -56,10 +56,12 @@ fn target() -> impl Strategy<Value = EventTarget> {
         text().prop_map(Input::Constant),
         (texts(), text()).prop_map(|(paths, text)| Input::Template(Template { paths, text })),
     ];
-    let rest = (any::<u64>(), any::<u32>(), proptest::option::of(name()), any::<u32>());
-    (name(), to, input, rest).prop_map(|(id, to, input, (age_ms, retries_max, dead_letter, concurrency))| {
+    let rest = (any::<u64>(), any::<u32>(), proptest::option::of(name()), any::<u32>(), any::<u64>());
+    (name(), to, input, rest).prop_map(|(id, to, input, rest)| {
+        let (age_ms, retries_max, dead_letter, concurrency, timeout_ms) = rest;
         let retry = RetryPolicy { age_max: Span::from_ms(age_ms), retries_max };
-        EventTarget { id, to, input, retry, dead_letter, concurrency }
+        let timeout = Span::from_ms(timeout_ms);
+        EventTarget { id, to, input, retry, dead_letter, concurrency, timeout }
     })
 }
 
@@ -69,7 +71,12 @@ proptest! {
         let packed = pack_event(&event);
         prop_assert_eq!(order_key(&packed).unwrap(), event.order_key.clone());
         prop_assert_eq!(unpack_event(&packed).unwrap(), event);
-        prop_assert_eq!(unpack_target(&pack_target(&target)).unwrap(), target);
+        let packed = pack_target(&target);
+        prop_assert_eq!(&unpack_target(&packed).unwrap(), &target);
+        // As it was packed when targets had no timeout.
+        let timeout_bytes = postcard::to_stdvec(&target.timeout.ms()).unwrap().len();
+        let before = unpack_target(&packed[..packed.len() - timeout_bytes]).unwrap();
+        prop_assert_eq!(before, EventTarget { timeout: EventTarget::TIMEOUT, ..target });
     }
 
     #[test]

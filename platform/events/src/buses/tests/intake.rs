@@ -212,6 +212,80 @@ async fn who_looks_on_sees_what_comes_from_then_on() {
 }
 
 #[tokio::test]
+async fn rules_change_one_by_one() {
+    let world = World::new();
+    let named = |name: &str| rule(name, vec![target(name)]);
+    let mut platform = world.start(&[named("a"), named("b")]);
+    let gate = platform.fake.shut("b");
+    platform.put(event("1")).await;
+    platform.put(event("2")).await;
+    platform.tried_events(4).await;
+    let buses = platform.buses.clone();
+    let change = |changes: &[(&str, Option<Arc<EventRuleSpec>>)]| {
+        let named = |(name, spec): &(&str, Option<Arc<EventRuleSpec>>)| {
+            (QualifiedName::new(Namespace::default(), name.parse().unwrap()), spec.clone())
+        };
+        buses.change_rules(changes.iter().map(named).collect());
+    };
+    let narrow = EventTarget { concurrency: 1, ..target("b") };
+    change(&[("b", Some(rule("b", vec![narrow.clone()]))), ("c", Some(named("c"))), ("nobody", None)]);
+    platform.put(event("3")).await;
+    let mut origins =
+        vec![platform.tried().await.origin.to_string(), platform.tried().await.origin.to_string()];
+    origins.sort();
+    assert_eq!(origins, ["default/a", "default/c"], "b has two under way");
+    // What waits for a target that is gone is given up; all others stay as they were.
+    change(&[("b", Some(rule("b", vec![target("d")])))]);
+    gate.add_permits(10);
+    platform.put(event("4")).await;
+    let mut targets = Vec::new();
+    for _ in 0..3 {
+        targets.push(platform.tried().await.target.id.to_string());
+    }
+    targets.sort();
+    assert_eq!(targets, ["a", "c", "d"]);
+    platform.settle().await;
+    assert_eq!(platform.buses.stats().given_up, 1);
+    change(&[("a", None), ("b", None), ("c", None)]);
+    platform.put(event("5")).await;
+    assert_eq!(platform.buses.stats().matched, 4);
+}
+
+#[tokio::test]
+async fn what_came_is_counted_by_bus_and_by_rule() {
+    let world = World::new();
+    let silent = rule("silent", Vec::new());
+    let platform = world.start(&[rule_to("work"), silent, rule_for("far", r#"{"source": ["far"]}"#, vec![])]);
+    assert_eq!(platform.buses.take_counts(), BusCounts::default());
+    platform.buses.put(vec![event("1"), event("2")]).await.unwrap();
+    platform.put(event("2")).await;
+    platform.put(BusEvent { bus: "other".parse().unwrap(), ..event("3") }).await;
+    let counted = platform.buses.take_counts();
+    let of = |name: &str| name.parse::<QualifiedName>().unwrap();
+    assert_eq!(counted.put, BTreeMap::from([(of("default/default"), 2), (of("default/other"), 1)]));
+    assert_eq!(counted.matched, BTreeMap::from([(of("default/orders"), 2), (of("default/silent"), 2)]));
+    assert_eq!(platform.buses.take_counts(), BusCounts::default());
+}
+
+#[tokio::test]
+async fn an_event_that_costs_too_much_to_match_is_refused() {
+    let world = World::new();
+    let pattern = r#"{"detail": {"a": {"x": [{"exists": true}], "y": ["b"]}}}"#;
+    let rules: Vec<_> = (0..1_000).map(|number| rule_for(&format!("r{number}"), pattern, vec![])).collect();
+    let platform = world.start(&rules);
+    let wide = |count: usize| {
+        let elements = vec![r#"{"x":1,"y":1}"#; count].join(",");
+        let detail = format!(r#"{{"a":[{elements},{{"x":2,"y":"b"}}]}}"#);
+        BusEvent { detail: detail.into(), ..event(&count.to_string()) }
+    };
+    platform.put(wide(100)).await;
+    let error = platform.buses.put(vec![wide(10_000)]).await.unwrap_err();
+    assert!(matches!(&error, BusError::Invalid(why) if why.contains("shorter arrays")), "{error}");
+    assert_eq!(platform.buses.take_counts().matched.len(), 1_000);
+    assert_eq!(platform.buses.stats().events, 1);
+}
+
+#[tokio::test]
 async fn ten_thousand_rules_and_one_that_takes_it() {
     let world = World::new();
     let rule = |number: usize| {
@@ -250,6 +324,13 @@ impl Drive for Narrow {
     fn sync(&self, file: &File) -> io::Result<()> {
         OsDrive.sync(file)
     }
+}
+
+#[test]
+fn too_much_that_waits_is_neither_a_full_disk_nor_a_broken_one() {
+    assert!(matches!(storage(LogError::Busy), BusError::DiskBusy));
+    assert!(matches!(storage(LogError::Full), BusError::DiskFull));
+    assert!(matches!(storage(LogError::Closed), BusError::Storage(_)));
 }
 
 #[tokio::test]

@@ -81,6 +81,124 @@ fn what_came_before_a_restart_is_known_after_it() {
     });
 }
 
+/// A time of a schedule, as it is put each time.
+fn time(number: u64) -> NewDelivery {
+    let id = format!("time-{number}");
+    NewDelivery {
+        id: id.as_str().into(),
+        origin: "default/nightly".parse().unwrap(),
+        event: keyed(&id, "nightly"),
+        target: target("report"),
+    }
+}
+
+fn open_times(numbers: &[u64]) -> Vec<(QualifiedName, Arc<str>)> {
+    let of = |number: &u64| ("default/nightly".parse().unwrap(), format!("time-{number}").into());
+    numbers.iter().map(of).collect()
+}
+
+#[test]
+fn a_time_of_a_schedule_happens_once_however_long_the_platform_is_down_and_whatever_the_clock_does() {
+    let world = World::with_limits(|limits| limits.segment_bytes = 1);
+    live(async {
+        let mut platform = world.start(&[rule_to("work")]);
+        platform.buses.put_deliveries(vec![time(1), time(2)]).await.unwrap();
+        assert_eq!(platform.tried_events(2).await, ["time-1", "time-2"]);
+        platform.settle().await;
+        platform.stop().await;
+    });
+    for minutes in [10, 60 * 24] {
+        world.pass(minutes * MINUTE_MS);
+        live(async {
+            let mut platform = world.start(&[rule_to("work")]);
+            // Others come, and the log forgets what nobody needs; the clock leaps.
+            platform.put(event(&format!("other-{minutes}"))).await;
+            world.pass(30 * MINUTE_MS);
+            platform.put(event(&format!("another-{minutes}"))).await;
+            platform.buses.inner.forget();
+            platform.buses.put_deliveries(vec![time(1), time(2)]).await.unwrap();
+            platform.settle().await;
+            for _ in 0..2 {
+                assert_eq!(platform.tried().await.target.id.as_str(), "work");
+            }
+            assert!(platform.tried.try_recv().is_err(), "a time happened twice");
+            platform.stop().await;
+        });
+    }
+    live(async {
+        let mut platform = world.start(&[]);
+        platform.buses.settle_deliveries(open_times(&[2]));
+        // What was noted nobody puts again; it is as if it had never been.
+        platform.buses.put_deliveries(vec![time(2)]).await.unwrap();
+        platform.buses.put_deliveries(vec![time(1)]).await.unwrap();
+        assert_eq!(platform.tried_events(1).await, ["time-1"]);
+        platform.settle().await;
+    });
+}
+
+#[test]
+fn what_was_taken_in_is_known_where_nothing_more_is_taken_in() {
+    let world = World::with_limits(|limits| limits.waiting_max = 2);
+    live(async {
+        let buses = world.open();
+        buses.put_deliveries(vec![time(1), time(2)]).await.unwrap();
+        assert!(matches!(buses.put_deliveries(vec![time(3)]).await, Err(BusError::Busy(2))));
+        buses.put_deliveries(vec![time(1), time(2)]).await.unwrap();
+        assert_eq!(buses.stats().waiting, 2);
+    });
+}
+
+/// A drive that keeps the first so many bytes of a write, as a kill amid it would.
+#[derive(Default)]
+struct Killed {
+    keeps: Mutex<Option<usize>>,
+}
+
+impl Drive for Killed {
+    fn write(&self, file: &std::fs::File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+        let keeps = self.keeps.lock().unwrap().unwrap_or(bytes.len()).min(bytes.len());
+        OsDrive.write(file, &bytes[..keeps], offset)?;
+        if keeps < bytes.len() { Err(std::io::Error::other("killed")) } else { Ok(()) }
+    }
+
+    fn sync(&self, file: &std::fs::File) -> std::io::Result<()> {
+        OsDrive.sync(file)
+    }
+}
+
+#[test]
+fn of_a_put_that_a_crash_cuts_off_nothing_is_there() {
+    let padded = |id: &str| BusEvent { detail: format!("\"{}\"", "x".repeat(2_000)).into(), ..event(id) };
+    for keeps in [0, 700, 2_500, 5_000] {
+        let world = World::new();
+        live(async {
+            let drive = Arc::new(Killed::default());
+            let buses = world.open_on(drive.clone());
+            buses.set_rules(vec![rule_to("work")]);
+            buses.put(vec![event("before")]).await.unwrap();
+            *drive.keeps.lock().unwrap() = Some(keeps);
+            let put = buses.put(vec![padded("1"), padded("2"), padded("3")]).await;
+            assert!(matches!(put, Err(BusError::Storage(_))), "{put:?}");
+            buses.close().await;
+        });
+        live(async {
+            let buses = world.open();
+            buses.set_rules(vec![rule_to("work")]);
+            assert_eq!(buses.stats().waiting, 1, "after {keeps} bytes");
+            buses.put(vec![padded("4"), padded("5")]).await.unwrap();
+            buses.close().await;
+        });
+        live(async {
+            let mut platform = world.start(&[rule_to("work")]);
+            assert_eq!(platform.tried_events(3).await, ["before", "4", "5"]);
+            platform.settle().await;
+            platform.put(padded("2")).await;
+            assert_eq!(platform.tried_events(1).await, ["2"]);
+            platform.settle().await;
+        });
+    }
+}
+
 #[test]
 fn tries_are_counted_over_restarts() {
     let world = World::new();

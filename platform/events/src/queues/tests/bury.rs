@@ -19,7 +19,7 @@ async fn what_is_buried_is_in_the_dead_letter_queue_at_once_and_can_be_driven_ba
     assert_eq!((&letter.id, letter.dead_letter_source, letter.receives), (&poison.id, Some(main.id), 1));
     assert_eq!(&letter.body[..], b"poison");
     fixture.clock.advance(30_000);
-    assert_eq!(fixture.queues.redrive(&dead, None, 10).await.unwrap(), 1);
+    assert_eq!(fixture.redrive(&dead, std::slice::from_ref(&main)).await.moved, 1);
     fixture.queues.close().await;
 }
 
@@ -52,6 +52,31 @@ async fn without_a_dead_letter_queue_it_comes_again() {
     assert_eq!(fixture.queues.stats(&queue).in_flight, 1);
     fixture.clock.advance(30_000);
     assert_eq!(fixture.receive(&queue, 10).await[0].receives, 2);
+    fixture.queues.close().await;
+}
+
+#[tokio::test]
+async fn without_a_dead_letter_queue_a_group_waits_for_what_was_buried_however_often_it_comes() {
+    let mut fixture = Fixture::new();
+    let queue = fifo();
+    for (group, body) in [("a", "poison"), ("a", "behind"), ("b", "other")] {
+        fixture.send(&queue, grouped(group, body)).await;
+    }
+    for receives in 1..=3 {
+        let received = fixture.receive(&queue, 10).await;
+        let poison = received.iter().find(|message| &message.body[..] == b"poison").unwrap();
+        assert_eq!(poison.receives, receives);
+        assert!(received.iter().all(|message| &message.body[..] != b"behind"), "it passed one that failed");
+        let receipt = poison.receipt.clone();
+        assert_eq!(fixture.queues.bury(&queue, vec![receipt]).await.unwrap(), [Ok(())]);
+        assert!(fixture.receive(&queue, 10).await.is_empty(), "its group waits while it is out of sight");
+        fixture.reopen().await;
+        fixture.clock.advance(30_000);
+    }
+    let received = fixture.receive(&queue, 10).await;
+    let poison = received.iter().find(|message| &message.body[..] == b"poison").unwrap();
+    fixture.delete(&queue, poison).await.unwrap();
+    assert_eq!(bodies(&fixture.receive(&queue, 10).await), ["behind"]);
     fixture.queues.close().await;
 }
 

@@ -18,6 +18,7 @@ enum Step {
     /// Of the receives so far, this one, modulo their number.
     Delete(usize),
     Change(usize, u64),
+    GiveBack(usize),
     Advance(u64),
     Purge,
     Reopen,
@@ -32,6 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(max, visibility_ms)| Step::Receive { max, visibility_ms }),
         4 => any::<usize>().prop_map(Step::Delete),
         2 => (any::<usize>(), prop_oneof![Just(0), Just(2_000_u64)]).prop_map(|(index, ms)| Step::Change(index, ms)),
+        2 => any::<usize>().prop_map(Step::GiveBack),
         4 => (1_u64..3_000).prop_map(Step::Advance),
         1 => Just(Step::Purge),
         1 => Just(Step::Reopen),
@@ -103,7 +105,8 @@ impl Run {
             Step::Receive { max, visibility_ms } => self.receive(max, visibility_ms).await,
             Step::Delete(index) if !self.receipts.is_empty() => self.delete(index).await,
             Step::Change(index, ms) if !self.receipts.is_empty() => self.change(index, ms).await,
-            Step::Delete(_) | Step::Change(..) => {}
+            Step::GiveBack(index) if !self.receipts.is_empty() => self.give_back(index).await,
+            Step::Delete(_) | Step::Change(..) | Step::GiveBack(_) => {}
             Step::Advance(ms) => {
                 self.fixture.clock.advance(ms);
                 self.model.now_ms += ms;
@@ -186,6 +189,20 @@ impl Run {
         assert_eq!(outcome.is_ok(), held.is_some());
         if let Some(message) = held {
             message.until_ms = now_ms + ms;
+        }
+        self.model.settle();
+    }
+
+    async fn give_back(&mut self, index: usize) {
+        let (_, receipt) = self.receipts[index % self.receipts.len()].clone();
+        let given_back = vec![(receipt.clone(), Duration::ZERO)];
+        let outcome = self.fixture.queues.give_back(&self.queue, given_back).await.unwrap().remove(0);
+        let now_ms = self.model.now_ms;
+        let held = self.model.holding(&receipt);
+        assert_eq!(outcome.is_ok(), held.is_some());
+        if let Some(message) = held {
+            message.until_ms = now_ms;
+            message.receives -= 1;
         }
         self.model.settle();
     }

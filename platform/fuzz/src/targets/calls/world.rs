@@ -1,23 +1,16 @@
 //! A worker's sandboxes without a worker, with one guest in them.
 
 use super::client::{Client, Interruption};
-use futures::FutureExt;
-use futures::future::{Either, LocalBoxFuture, join_all};
-use sha2::{Digest as _, Sha256};
+use futures::future::{Either, join_all};
 use skiff_ledger::Ledger;
 use skiff_ports::invoke::{Invoke, InvokeError};
 use skiff_ports::logs::LogLine;
 use skiff_ports::snapshot::{Assignment, TaskSpec};
-use skiff_sandbox::cache::NativeCache;
-use skiff_sandbox::{
-    CodeBounds, CodeSource, Config, Deps, InitializationBounds, LogSink, Sandboxes, compile, engine,
-};
+use skiff_sandbox::{CodeBounds, Config, Deps, LogSink, Sandboxes};
+use skiff_testbed::{Compiled, GUESTS, NativeCode, build};
 use skiff_types::{
-    Command, CpuUnits, Digest, HealthCheck, Limits, MemorySize, Name, Namespace, Program, QualifiedName,
-    Reuse, Span, TaskDefinitionId, TaskId, WasiGeneration,
+    CpuUnits, Limits, MemorySize, Name, Namespace, QualifiedName, Reuse, Span, TaskId, WasiGeneration,
 };
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -53,10 +46,8 @@ pub(super) struct World {
 impl World {
     /// Builds and compiles the guest, and loads it.
     pub(super) fn new(generation: WasiGeneration) -> Self {
-        let component = built(generation);
-        let digest =
-            Digest::from_bytes(Sha256::digest(std::fs::read(&component).expect("just built")).into());
-        let code = Rc::new(Source::of(&component, digest));
+        let guest = guest(generation);
+        let code = Rc::new(NativeCode::of([&guest]));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let local = LocalSet::new();
         let (ledger, _) = Ledger::create(1).expect("a ledger");
@@ -69,9 +60,7 @@ impl World {
         };
         let config = Config { worker: 0, sandboxes_max: SANDBOXES_MAX, code: CODE_BOUNDS };
         let sandboxes = local.block_on(&runtime, async { Sandboxes::new(config, deps) }).expect("sandboxes");
-        let report = skiff_sandbox::inspect(&std::fs::read(&component).expect("just built"));
-        let report = report.expect("a sound component");
-        let assignment = |slot: u32| assignment(slot, digest, &report);
+        let assignment = |slot: u32| assignment(slot, &guest);
         let assignments = [SLOT, REUSING_SLOT, KEEPER_SLOT].map(assignment);
         let world = Self { runtime, local, sandboxes, ledger, assignments };
         world.load();
@@ -191,9 +180,9 @@ async fn turn(turns: u8) {
     }
 }
 
-fn assignment(slot: u32, component: Digest, report: &skiff_ports::runtime::ComponentReport) -> Assignment {
+fn assignment(slot: u32, guest: &Compiled) -> Assignment {
     let timeout_ms = if slot == KEEPER_SLOT { Limits::TIMEOUT_MS_MAX } else { TIMEOUT_MS };
-    let reuse = match (slot, report.generation) {
+    let reuse = match (slot, guest.report.generation) {
         (REUSING_SLOT, WasiGeneration::P2) => Reuse { requests: 4, concurrent: 1 },
         (REUSING_SLOT, WasiGeneration::P3) => Reuse { requests: 5, concurrent: 2 },
         _ => Limits::default().reuse,
@@ -201,10 +190,6 @@ fn assignment(slot: u32, component: Digest, report: &skiff_ports::runtime::Compo
     let name: Name = "guest".parse().expect("a name");
     let owner = QualifiedName::new(Namespace::default(), name.clone());
     let spec = TaskSpec {
-        definition: TaskDefinitionId { family: name, revision: 1 },
-        kind: report.kind,
-        generation: report.generation,
-        program: component,
         limits: Limits {
             cpu: CpuUnits::new(CpuUnits::MAX).expect("within bounds"),
             memory: MEMORY,
@@ -212,56 +197,19 @@ fn assignment(slot: u32, component: Digest, report: &skiff_ports::runtime::Compo
             reuse,
             ..Limits::default()
         },
-        command: Command::default(),
-        port: None,
-        health_check: HealthCheck::default(),
+        ..guest.spec(name)
     };
     let task = TaskId::from_parts(1, [slot as u8; 10]);
     Assignment { task, owner, in_service: true, spec: Arc::new(spec), slot, life: 0 }
 }
 
-/// Where the guest's component lies, built if need be.
-fn built(generation: WasiGeneration) -> PathBuf {
+/// The guest, built if need be.
+fn guest(generation: WasiGeneration) -> Compiled {
     let (package, file) = match generation {
         WasiGeneration::P2 => ("calls", "calls.wasm"),
         WasiGeneration::P3 => ("calls-p3", "calls_p3.wasm"),
     };
-    let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/tests/guests");
-    let status = std::process::Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release", "--target", "wasm32-wasip2", "-p", package])
-        .current_dir(&guests)
-        .env_remove("CARGO_TARGET_DIR")
-        .env_remove("RUSTFLAGS")
-        .status()
-        .expect("cargo starts");
-    assert!(status.success(), "the guest {package} does not build");
-    guests.join("target/wasm32-wasip2/release").join(file)
-}
-
-/// The native code of one component.
-struct Source {
-    cache: NativeCache,
-    _dir: tempfile::TempDir,
-}
-
-impl Source {
-    fn of(component: &Path, digest: Digest) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        let native = dir.path().join("native");
-        let bounds = InitializationBounds::default();
-        compile::compile(component, &Program::as_pushed(digest), &native, bounds).expect("it compiles");
-        let compatibility = engine::compatibility().expect("an engine");
-        let cache = NativeCache::open(dir.path().join("cache"), [7; 32], compatibility).expect("a cache");
-        cache.store(&digest, &std::fs::read(native).expect("written")).expect("kept");
-        Self { cache, _dir: dir }
-    }
-}
-
-impl CodeSource for Source {
-    fn fetch(&self, program: Digest) -> LocalBoxFuture<'_, Result<OwnedFd, String>> {
-        let loaded = self.cache.load(&program).map_err(|error| error.to_string());
-        async { loaded?.ok_or_else(|| "it is not in the cache".to_owned()) }.boxed_local()
-    }
+    Compiled::new(&std::fs::read(build(GUESTS, package, file)).expect("just built"))
 }
 
 /// Where guests' output goes.

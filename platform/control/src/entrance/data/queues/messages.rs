@@ -3,14 +3,19 @@
 //! It deliberately checks no more of a message than the wire demands: what a queue takes, its engine knows.
 
 use super::super::super::Entrance;
-use super::super::{disk_full, unavailable};
+use super::super::unavailable;
+use crate::catalog::queue_ref;
 use crate::error::ApiError;
 use crate::view::View;
 use skiff_api::{
     ChangeVisibility, DeleteMessages, ErrorCode, MessageCount, MessageOutcome, MessageOutcomes,
-    ReceiveMessages, ReceivedMessages, RedriveQueue, SendMessages, SentMessage, SentMessages,
+    ReceiveMessages, ReceivedMessages, RedriveQueue, RedrivenMessages, SendMessages, SentMessage,
+    SentMessages,
 };
-use skiff_ports::queues::{Message, MessageError, NewMessage, QueueFailure, Receipt, Sent};
+use skiff_ports::catalog::QueueRef;
+use skiff_ports::queues::{
+    Message, MessageError, NewMessage, QueueFailure, Receipt, RedriveTo, Redriven, Sent,
+};
 use skiff_types::{Name, Namespace, QualifiedName, QueueSpec, ResourceId, Span};
 use std::time::Duration;
 
@@ -106,15 +111,45 @@ impl Entrance {
         &self,
         name: &QualifiedName,
         request: RedriveQueue,
-    ) -> Result<MessageCount, ApiError> {
+    ) -> Result<RedrivenMessages, ApiError> {
         let queue = self.known_queue(name)?;
-        let to = match request.to {
-            Some(to) => Some(self.known_queue(&QualifiedName::new(name.namespace.clone(), to))?),
-            None => None,
+        let targets = match &request.to {
+            Some(to) => vec![self.known_queue(&QualifiedName::new(name.namespace.clone(), to.clone()))?],
+            None => self.context.objects.read(|view| queues_of(view, &name.namespace)),
+        };
+        let to = match (&request.to, targets.first()) {
+            (Some(_), Some(to)) => RedriveTo::Queue(to),
+            _ => RedriveTo::Sources(&targets),
         };
         let max = request.max.unwrap_or(u64::MAX);
-        Ok(MessageCount { messages: self.context.queues.redrive(&queue, to.as_ref(), max).await? })
+        let driven = self.context.queues.redrive(&queue, to, max).await?;
+        Ok(RedrivenMessages { messages: driven.moved, stopped: why_stopped(driven, &targets) })
     }
+}
+
+/// The queues of a namespace, each of which may be where a dead letter came from.
+fn queues_of(view: &View, namespace: &Namespace) -> Vec<QueueRef> {
+    let queues = view.data.queues.under(&crate::keys::in_namespace("queue", namespace));
+    queues.filter_map(|held| queue_ref(view, &held.value.spec.spec.name)).collect()
+}
+
+/// Why dead letters stay that were to move.
+fn why_stopped(driven: Redriven, targets: &[QueueRef]) -> Option<String> {
+    if let Some(failure) = driven.failure {
+        tracing::warn!(?failure, "a redrive ended before it was through");
+        return Some(format!("the others stay where they are: {}", ApiError::from(failure).message));
+    }
+    let full = targets.iter().filter(|queue| driven.full.contains(&queue.id));
+    let full: Vec<String> = full
+        .map(|queue| format!("{}, which may hold {} messages", queue.spec.name.name, queue.spec.messages_max))
+        .collect();
+    (!full.is_empty()).then(|| {
+        format!(
+            "the others stay where they are, for these queues have no room for them: {}; have their messages handled, or raise \
+             --messages-max, and call again",
+            full.join("; ")
+        )
+    })
 }
 
 fn check_batch(what: &str, count: usize) -> Result<(), ApiError> {
@@ -184,7 +219,8 @@ impl From<QueueFailure> for ApiError {
     fn from(error: QueueFailure) -> Self {
         match error {
             QueueFailure::Invalid(_) => Self::new(ErrorCode::InvalidArgument, error.to_string()),
-            QueueFailure::DiskFull => disk_full(),
+            QueueFailure::DiskBusy => Self::new(ErrorCode::ResourceExhausted, error.to_string()),
+            QueueFailure::DiskFull => Self::disk_full(),
             QueueFailure::Storage(_) => {
                 unavailable("the queues' storage failed; see the platform's log", error)
             }

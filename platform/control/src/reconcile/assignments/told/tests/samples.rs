@@ -141,26 +141,18 @@ pub(super) fn task(number: u8, status: TaskStatus, defined: u8, stops: bool) -> 
     let kind = definition(defined).definition.kind;
     TaskObject {
         task: Task {
-            id: TaskId::from_parts(u64::from(number), [number; 10]),
-            namespace: Namespace::default(),
-            definition: definition_id(defined),
-            group: if number % 4 == 3 { Group::Family(name) } else { Group::Service(name) },
             overrides: (number == 7).then(Command::default),
             node: Some("local".parse().unwrap()),
             address: Some(address(number)),
             status,
             stop: stops.then(|| StoppedReason { code: StopCode::UserInitiated, message: String::new() }),
-            exit_code: None,
-            health: Health::Unchecked,
-            health_reason: None,
-            restarts: 0,
-            last_stop: None,
-            attempt: 0,
-            created_at_ms: 0,
-            start_after_ms: 0,
-            started_at_ms: None,
-            ready_at_ms: None,
-            stopped_at_ms: None,
+            ..Task::new(
+                TaskId::from_parts(u64::from(number), [number; 10]),
+                Namespace::default(),
+                if number % 4 == 3 { Group::Family(name) } else { Group::Service(name) },
+                definition_id(defined),
+                0,
+            )
         },
         kind,
         placement: Placement::default(),
