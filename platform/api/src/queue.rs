@@ -292,6 +292,10 @@ pub struct ReceiveMessages {
     /// Whether they are deleted before they are answered with: if the answer is lost, so are they.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub delete: bool,
+    /// The receipts of messages that were dealt with, 10 at most: those are deleted first, and it is on the drive before anything
+    /// is received. So a consumer needs one call a round instead of two.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handled: Vec<String>,
 }
 
 /// Messages that were received.
@@ -299,6 +303,9 @@ pub struct ReceiveMessages {
 pub struct ReceivedMessages {
     /// None where none came in time.
     pub messages: Vec<Message>,
+    /// What became of those that were to be deleted as dealt with, in their order. One that is stale keeps nobody from receiving.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handled: Vec<MessageOutcome>,
 }
 
 /// A message that was received.

@@ -163,8 +163,12 @@ async fn receive(context: &Context, args: &QueueReceiveArgs) -> anyhow::Result<(
         wait: args.wait,
         visibility_timeout: args.visibility_timeout,
         delete: args.delete,
+        handled: args.handled.clone(),
     };
     let received = context.client()?.receive_messages(&context.namespace, &args.queue, &body).await?;
+    for error in received.handled.iter().filter_map(|outcome| outcome.error.as_ref()) {
+        progress::note(format!("a message was not deleted: {error}"));
+    }
     if received.messages.is_empty() && !context.output.is_json() {
         progress::note("no message came");
     }

@@ -321,15 +321,25 @@ fn came_back(object: &TaskObject) -> Option<(TaskAddress, u64)> {
     Some((address, task.stopped_at_ms.unwrap_or(object.updated_at_ms)))
 }
 
+/// When a new task has effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Once the store has it.
+    Written,
+    /// At once, while the store is told: for who makes the task again if this process ends before the store has it.
+    AtOnce,
+}
+
 /// Writes a new task's object, with an address of its own in it: one of the node that it was placed on. What was begun is
 /// finished although its caller has given up: else an address would be taken, and nobody's.
 pub(crate) async fn create_task(
     context: &Arc<Context>,
     object: TaskObject,
+    effect: Effect,
 ) -> Result<Held<TaskObject>, NoAddress> {
     let (context, token) = (context.clone(), context.drain.token());
     let creating = tokio::spawn(async move {
-        let created = create(&context, object).await;
+        let created = create(&context, object, effect).await;
         drop(token);
         created
     });
@@ -341,9 +351,13 @@ pub(crate) async fn create_task(
     }
 }
 
-async fn create(context: &Context, object: TaskObject) -> Result<Held<TaskObject>, NoAddress> {
+async fn create(
+    context: &Context,
+    object: TaskObject,
+    effect: Effect,
+) -> Result<Held<TaskObject>, NoAddress> {
     let id = object.task.id;
-    let created = write_with_address(context, object).await;
+    let created = write_with_address(context, object, effect).await;
     if created.is_err() {
         context.objects.read_mut(|view| view.unplace(id));
     }
@@ -353,12 +367,17 @@ async fn create(context: &Context, object: TaskObject) -> Result<Held<TaskObject
 async fn write_with_address(
     context: &Context,
     mut object: TaskObject,
+    effect: Effect,
 ) -> Result<Held<TaskObject>, NoAddress> {
     let node = object.task.node.as_ref().expect("a task is placed before it is made");
     let address = context.addresses.take(&context.objects, node, context.now_ms()).await?;
     object.task.address = Some(address);
     let key = object.key();
-    match context.objects.put(object, Expect::Absent).await {
+    let put = match effect {
+        Effect::Written => context.objects.put(object, Expect::Absent).await,
+        Effect::AtOnce => context.objects.put_in_effect(object).await,
+    };
+    match put {
         Ok(held) => Ok(held),
         Err(error) => {
             context.addresses.doubt(key, address).await;

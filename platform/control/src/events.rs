@@ -7,7 +7,7 @@
 //!
 //! Telling waits for nothing: it goes into a bounded queue, and one writer takes what has come together to the journal, with a mark
 //! of how far each object was told. What finds the queue full is told later, by what the object is then; and no object is deleted
-//! before the journal has what it told, unless that takes too long, which is counted and logged. Readers are shown what is in the
+//! before the journal has what it told, unless that takes too long, which is logged. Readers are shown what is in the
 //! journal alone, and look there again whenever something was written, so that none misses what another sees.
 //!
 //! What always holds: ids order as events were recorded, over restarts; the journal has them in that order, and those of one object
@@ -26,7 +26,7 @@ use skiff_kit::random::SharedRandom;
 use skiff_ports::journal::{EventFilter, Forget, Journal, JournalQuery, Mark, Note, Take};
 use skiff_ports::store::{Key, StoreError};
 use skiff_types::{Event, EventId};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -74,7 +74,7 @@ pub(crate) struct Events {
 struct Told {
     marks: HashMap<Key, Mark>,
     /// Objects that found the queue full.
-    untold: HashSet<Key>,
+    untold: BTreeSet<Key>,
     /// Nothing was ever told: what objects say as they are listed is of before, and told to nobody.
     is_new: bool,
     /// The id of the last event.
@@ -85,6 +85,11 @@ struct Told {
 }
 
 impl Told {
+    /// How many more notes the queue takes.
+    fn room(&self) -> usize {
+        self.queue.capacity()
+    }
+
     /// Puts a note into the queue, if there is room.
     fn note(&mut self, note: Note) -> bool {
         let is_noted = self.queue.try_send(note).is_ok();
@@ -98,7 +103,7 @@ impl Events {
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
         let told = Told {
             marks: HashMap::new(),
-            untold: HashSet::new(),
+            untold: BTreeSet::new(),
             is_new: false,
             last: None,
             queue,
@@ -182,7 +187,11 @@ impl Events {
     /// its revisions in their order.
     pub(crate) fn tell(&self, object: &Key, tells: impl FnOnce(Option<Mark>) -> Option<Tale>) {
         let mut told = self.told();
-        let Some(Tale { mark, happened }) = tells(told.marks.get(object).copied()) else { return };
+        let Some(Tale { mark, happened }) = tells(told.marks.get(object).copied()) else {
+            // It may be again as it was told to be, since it found the queue full.
+            told.untold.remove(object);
+            return;
+        };
         if !told.is_new && !self.record(&mut told, object, mark, happened) {
             told.untold.insert(object.clone());
             return;
@@ -193,6 +202,10 @@ impl Events {
 
     /// Puts what happened into the queue, if there is room for it.
     fn record(&self, told: &mut Told, object: &Key, mark: Mark, happened: Vec<Happened>) -> bool {
+        if told.room() == 0 {
+            // Nor is anything made of it in vain: the view is held meanwhile.
+            return false;
+        }
         let (now_ms, mut last) = (self.clock.unix_ms(), told.last);
         let event = |happened: Happened| {
             let id = EventId::following(last, now_ms, self.random.bytes());
@@ -205,6 +218,12 @@ impl Events {
             told.last = last;
         }
         is_noted
+    }
+
+    /// The objects that found the queue full, as many as there is room for now.
+    pub(crate) fn untold(&self) -> Vec<Key> {
+        let told = self.told();
+        told.untold.iter().take(told.room()).cloned().collect()
     }
 
     /// An object is gone.
@@ -243,9 +262,9 @@ impl Events {
         }
     }
 
-    /// Writes what is recorded until `recorders` have ended, and all that they recorded then. `tell_all` has all objects tell what
-    /// they have not told.
-    pub(crate) async fn write(&self, recorders: impl Future<Output = ()>, tell_all: impl Fn()) {
+    /// Writes what is recorded until `recorders` have ended, and all that they recorded then. `tell_untold` has those of
+    /// [`Self::untold`] tell what they have not told.
+    pub(crate) async fn write(&self, recorders: impl Future<Output = ()>, tell_untold: impl Fn()) {
         let mut queue = self.queue.lock().await;
         let mut recorders = pin!(recorders);
         let mut forget = tokio::time::interval(FORGET_INTERVAL);
@@ -273,7 +292,7 @@ impl Events {
                 forget.reset_immediately();
             }
             if queue.is_empty() && !self.told().untold.is_empty() {
-                tell_all();
+                tell_untold();
             }
         }
         while let Ok(note) = queue.try_recv() {

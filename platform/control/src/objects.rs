@@ -27,6 +27,8 @@ pub(crate) const DELETES_AT_ONCE: usize = 32;
 /// Waits before a watch that failed is started again.
 const WATCH_BACKOFF: Backoff = Backoff { first_ms: 50, most_ms: 5_000 };
 
+/// The revision, in the view, of an object that the store does not have yet; all of the store's are greater.
+pub(crate) const UNWRITTEN: Revision = 0;
 /// The generation of a view of nothing; 0 is before all.
 const FIRST_GENERATION: u64 = 1;
 
@@ -112,13 +114,14 @@ impl Objects {
     pub(crate) async fn load<T: Viewed>(&self, key: &Key) -> Result<Option<Held<T>>, ObjectError> {
         let Some(entry) = self.store.get(key).await? else { return Ok(None) };
         let value = decode::<T>(&entry)?;
-        Ok(Some(self.take_in(key, entry.revision, value)))
+        Ok(Some(self.take_in(key, entry.revision, Arc::new(value))))
     }
 
     /// The objects under a prefix as the store has them now, ordered by key; those that can't be read are an error.
     pub(crate) async fn load_all<T: Viewed>(&self, prefix: &Key) -> Result<Vec<Held<T>>, ObjectError> {
         let listing = self.store.list(prefix).await?;
-        let take_in = |entry: &Entry| Ok(self.take_in(&entry.key, entry.revision, decode::<T>(entry)?));
+        let take_in =
+            |entry: &Entry| Ok(self.take_in(&entry.key, entry.revision, Arc::new(decode::<T>(entry)?)));
         listing.entries.iter().map(take_in).collect()
     }
 
@@ -127,7 +130,29 @@ impl Objects {
         let key = value.key();
         let bytes = value.encode().map_err(|source| ObjectError::Record { key: key.clone(), source })?;
         let revision = self.store.put_with(&key, bytes, expect, value.durability()).await?;
-        Ok(self.take_in(&key, revision, value))
+        Ok(self.take_in(&key, revision, Arc::new(value)))
+    }
+
+    /// Makes an object that has effect before it is written: it is in the view at once, and is written then. Who changes it before
+    /// that writes it, with the change in it; then there is a conflict here. If it can't be written it leaves the view again.
+    pub(crate) async fn put_in_effect<T: Viewed>(&self, value: T) -> Result<Held<T>, ObjectError> {
+        let (key, durability) = (value.key(), value.durability());
+        let bytes = value.encode().map_err(|source| ObjectError::Record { key: key.clone(), source })?;
+        let value = Arc::new(value);
+        self.apply(&key, UNWRITTEN, Some(value.clone()));
+        match self.store.put_with(&key, bytes, Expect::Absent, durability).await {
+            Ok(revision) => Ok(self.take_in(&key, revision, value)),
+            Err(error) => {
+                self.changed(|view| {
+                    let was_there = view.forget_unwritten::<T>(&key);
+                    if was_there {
+                        self.tell::<T>(&key, None);
+                    }
+                    was_there
+                });
+                Err(error.into())
+            }
+        }
     }
 
     /// Ends once all that was written before is on the drive, whatever it was to outlive when it was written: the store's log has
@@ -174,7 +199,11 @@ impl Objects {
             if !change(&mut value) {
                 return Ok(Some(current));
             }
-            match self.put(value, Expect::Revision(current.revision)).await {
+            let expect = match current.revision {
+                UNWRITTEN => Expect::Absent,
+                revision => Expect::Revision(revision),
+            };
+            match self.put(value, expect).await {
                 Err(error) if error.is_conflict() => {}
                 result => return result.map(Some),
             }
@@ -201,18 +230,23 @@ impl Objects {
         self.events.adopt().await
     }
 
-    /// Has all objects tell what they have not told yet.
-    pub(crate) fn tell_all(&self) {
-        self.read(|view| {
-            self.tell_each::<TaskObject>(view);
-            self.tell_each::<ServiceNotes>(view);
-            self.tell_each::<ScalingNotes>(view);
-            self.tell_each::<AlarmNotes>(view);
-        });
+    /// Has the objects that found no room tell what they have not told yet. The view is looked at for each by itself, so that no change
+    /// waits for all of them.
+    pub(crate) fn tell_untold(&self) {
+        for key in self.events.untold() {
+            self.read(|view| {
+                self.tell_present::<TaskObject>(view, &key);
+                self.tell_present::<ServiceNotes>(view, &key);
+                self.tell_present::<ScalingNotes>(view, &key);
+                self.tell_present::<AlarmNotes>(view, &key);
+            });
+        }
     }
 
-    fn tell_each<T: Viewed>(&self, view: &View) {
-        T::table(view).entries().for_each(|(key, held)| self.tell(key, Some(&*held.value)));
+    fn tell_present<T: Viewed>(&self, view: &View, key: &Key) {
+        if let Some(held) = T::table(view).get(key) {
+            self.tell(key, Some(&*held.value));
+        }
     }
 
     /// Has an object tell what happened to it since it told last. To be called while nothing else changes it in the view.
@@ -288,8 +322,7 @@ impl Objects {
         }
     }
 
-    fn take_in<T: Viewed>(&self, key: &Key, revision: Revision, value: T) -> Held<T> {
-        let value = Arc::new(value);
+    fn take_in<T: Viewed>(&self, key: &Key, revision: Revision, value: Arc<T>) -> Held<T> {
         let generation = self.changed(|view| {
             let applied = view.apply_own(key, revision, value.clone());
             if applied {

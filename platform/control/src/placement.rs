@@ -7,7 +7,7 @@
 //! What always holds: a task has one node for as long as it lives; only a one-off task that begins anew after its node is gone
 //! gets another, and with it another address.
 
-use crate::addresses::{NoAddress, create_task};
+use crate::addresses::{Effect, NoAddress, create_task};
 use crate::context::Context;
 use crate::keys;
 use crate::model::{Service, ServiceEvent, ServiceNotes, TaskObject};
@@ -94,11 +94,12 @@ pub(crate) async fn make_task(
     context: &Arc<Context>,
     object: TaskObject,
     placement: &Placement,
+    effect: Effect,
 ) -> Result<Held<TaskObject>, NotMade> {
     let chance = u64::from_le_bytes(context.random.bytes());
     let (mut placed, no_place) = context.objects.read_mut(|view| view.place(placement, vec![object], chance));
     match (placed.pop(), no_place) {
-        (Some(object), _) => Ok(create_task(context, object).await?),
+        (Some(object), _) => Ok(create_task(context, object, effect).await?),
         (None, why) => Err(NotMade::NoPlace(why.expect("a task has a place or a reason"))),
     }
 }

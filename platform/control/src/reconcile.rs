@@ -96,7 +96,7 @@ pub(crate) fn start(context: &Arc<Context>) {
 
 /// Has the events written that objects tell, to the end of the last of the reconcilers.
 async fn write_events(context: Arc<Context>, reconcilers: Vec<JoinHandle<()>>) {
-    context.events.write(join_all(reconcilers).map(drop), || context.objects.tell_all()).await;
+    context.events.write(join_all(reconcilers).map(drop), || context.objects.tell_untold()).await;
 }
 
 /// Runs a reconciler to its end: it looks for the drain between two writes, so that none is cut short.

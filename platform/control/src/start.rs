@@ -13,7 +13,7 @@ use crate::context::{Config, Context, Deps};
 use crate::entrance::Entrance;
 use crate::events::Events;
 use crate::guest_calls::GuestCallsOfPlane;
-use crate::http::{Door, router, serve};
+use crate::http::{Calls, Door, serve};
 use crate::model::{
     AccessKey, Alarm, AlarmNotes, Bucket, Bus, Certificate, Consumer, Definition, EventRule, EventSchedule,
     Image, ItemTable, Listener, ListenerRule, Queue, Role, Scaling, ScalingNotes, ScheduleNotes,
@@ -71,10 +71,10 @@ pub struct Handle {
 pub async fn start(config: Config, deps: Deps, api: TcpListener) -> Result<Handle, StartError> {
     let address = api.local_addr().map_err(StartError::Listener)?;
     let plane = Plane::start(config, deps).await?;
-    let (router, drain) = (router(plane.door(address)), plane.context.drain.clone());
+    let (calls, drain) = (Calls::new(plane.door(address)), plane.context.drain.clone());
     let token = drain.token();
     tokio::spawn(async move {
-        serve(api, router, drain).await;
+        serve(api, calls, drain).await;
         drop(token);
     });
     Ok(Handle { plane, api: address })
@@ -146,7 +146,7 @@ impl Plane {
 
     /// The API, as a client in this process calls it.
     pub fn api(&self) -> Api {
-        Api::new(router(self.door(SocketAddr::from(([0, 0, 0, 0], 0)))))
+        Api::new(Calls::new(self.door(SocketAddr::from(([0, 0, 0, 0], 0)))))
     }
 
     /// Who may do what, by the roles and keys that there are at each moment.

@@ -39,6 +39,7 @@ use crate::meters::Owner;
 use crate::model::{
     Consumer, Definition, Image, Scaling, ScalingNotes, SecurityGroup, Service, ServiceNotes, TaskObject,
 };
+use crate::objects::UNWRITTEN;
 use crate::records::Stored;
 use access::AccessView;
 use alarms::Alarms;
@@ -101,10 +102,6 @@ impl<T> Table<T> {
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Held<T>> {
         self.entries.values()
-    }
-
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Key, &Held<T>)> {
-        self.entries.iter()
     }
 
     /// Those under a prefix, ordered by key, without a look at any other.
@@ -229,6 +226,18 @@ impl View {
         !is_gone && self.apply(key, revision, Some(value))
     }
 
+    /// Forgets an object that the store does not have; false if there is none, or it has it by now.
+    pub(crate) fn forget_unwritten<T: Viewed>(&mut self, key: &Key) -> bool {
+        let table = T::table_mut(self);
+        if table.get(key).is_none_or(|held| held.revision != UNWRITTEN) {
+            return false;
+        }
+        let before = table.entries.remove(key).map(|held| held.value);
+        self.generation += 1;
+        T::index(self, key, before.as_deref(), None);
+        true
+    }
+
     /// Notes that a key's record can't be read; false if that was known.
     pub(crate) fn apply_unreadable<T: Viewed>(&mut self, key: &Key) -> bool {
         let before = T::table_mut(self).entries.remove(key).map(|held| held.value);
@@ -249,7 +258,9 @@ impl View {
 
     /// Keys that the view has and a listing as of `revision` has not.
     pub(crate) fn missing_from<T: Viewed>(&self, listed: &BTreeSet<&Key>, revision: Revision) -> Vec<Key> {
-        let stale = |(key, held): &(&Key, &Held<T>)| held.revision <= revision && !listed.contains(key);
+        let stale = |(key, held): &(&Key, &Held<T>)| {
+            held.revision != UNWRITTEN && held.revision <= revision && !listed.contains(key)
+        };
         let readable = T::table(self).entries.iter().filter(stale).map(|(key, _)| key);
         let unreadable = self.unreadable.iter().filter(|key| key.tokens().next() == Some(T::PREFIX));
         readable.chain(unreadable.filter(|key| !listed.contains(key))).cloned().collect()

@@ -45,6 +45,7 @@ use skiff_kit::clock::Clock;
 use skiff_kit::random::SharedRandom;
 use skiff_ports::buses::{BusCounts, BusError, BusStats, NewDelivery, RuleChanges, Tail, Targets};
 use skiff_types::{BusEvent, EventRuleSpec, Namespace, QualifiedName};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
 use tails::Tails;
@@ -221,9 +222,9 @@ impl skiff_ports::buses::Buses for Buses {
         self.inner.take_in(offers, Sender::Outside).await
     }
 
-    fn settle_deliveries(&self, open: Vec<(QualifiedName, Arc<str>)>) {
+    fn settle_deliveries(&self, open: Vec<(QualifiedName, Arc<str>)>, unknown: BTreeSet<QualifiedName>) {
         let open = open.iter().map(|(schedule, id)| intake::schedule_key(schedule, id)).collect();
-        self.inner.with(|known| known.unsettled.keep(&open));
+        self.inner.with(|known| known.unsettled.keep(&open, &unknown));
     }
 
     fn tail(&self, namespace: &Namespace) -> Tail {

@@ -3,7 +3,8 @@
 //!
 //! A record is its length and its checksum (4 bytes each, little-endian), then its payload; its [`Position`] is the start of its
 //! segment, which the file's name says, and its place in there. The checksum covers the position too. A thread of the log's
-//! own writes and syncs: all appends that wait share one write and one sync, so that nobody holds a lock over either.
+//! own writes and syncs: all appends that wait share one write and one sync, so that nobody holds a lock over either; where many
+//! append at a time, a write waits for more of them (`gather`).
 //!
 //! A segment is filled with zeros ahead of what is written, so that most syncs have data to write and no metadata: a file that
 //! grows needs both. What is filled is also the room that records which free room ([`Log::append_then`]) still have when the
@@ -18,6 +19,7 @@
 
 mod drive;
 mod frame;
+mod gather;
 mod recovery;
 mod scan;
 mod segments;

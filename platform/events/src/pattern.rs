@@ -39,7 +39,7 @@ pub use matcher::Matcher;
 use skiff_types::EventRuleSpec;
 use std::sync::Arc;
 pub use work::TooMuchWork;
-use work::Work;
+pub(crate) use work::Work;
 
 /// An event pattern: says of an event whether it takes it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -53,8 +53,8 @@ impl Pattern {
     pub const ALTERNATIVES_MAX: usize = 1_000;
     /// Fields of all these alternatives together.
     pub const FIELDS_MAX: usize = 50_000;
-    /// Steps that are taken to tell which patterns of one bus take one event: looks at a field in one object, comparisons with a
-    /// value, of which long texts take more. As many take a fraction of a second.
+    /// Steps that are taken to tell which patterns take one event, or all events of one put: looks at a field in one object,
+    /// comparisons with a value, of which long texts take more, and letters in any case more yet. As many take a second or so.
     pub const STEPS_MAX: u64 = 10_000_000;
 
     /// Reads a pattern: JSON of at most [`EventRuleSpec::PATTERN_BYTES_MAX`].

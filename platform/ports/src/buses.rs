@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use skiff_types::{BusEvent, EventRuleSpec, EventTarget, Namespace, QualifiedName};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Takes events in, and sees to it that they are delivered.
@@ -21,9 +21,9 @@ pub trait Buses: Send + Sync {
     fn change_rules(&self, changes: RuleChanges);
 
     /// Takes events in, all or none, a crash at any moment included. When it returns they are on the drive with all that follows
-    /// from them. One that would take too many steps to match is refused (`skiff_events::pattern::Pattern::STEPS_MAX`). One whose
-    /// `namespace`, `bus`, `source` and `id` are those of one that came within the last five minutes is taken for the same, and
-    /// leads to nothing more.
+    /// from them. Those that would take too many steps to match, all together, are refused
+    /// (`skiff_events::pattern::Pattern::STEPS_MAX`). One whose `namespace`, `bus`, `source` and `id` are those of one that came
+    /// within the last five minutes is taken for the same, and leads to nothing more.
     async fn put(&self, events: Vec<BusEvent>) -> Result<(), BusError>;
 
     /// Takes an event in that a delivery puts on another bus, likewise. It is taken in where others would be refused since too many
@@ -35,8 +35,8 @@ pub trait Buses: Send + Sync {
     async fn put_deliveries(&self, deliveries: Vec<NewDelivery>) -> Result<(), BusError>;
 
     /// Of what was put by [`Buses::put_deliveries`] and by who was here before a restart, these alone (schedules, and ids) may be put
-    /// again: that the others were, is noted.
-    fn settle_deliveries(&self, open: Vec<(QualifiedName, Arc<str>)>);
+    /// again, and whatever is of the schedules of which that is unknown: that the others were put, is noted.
+    fn settle_deliveries(&self, open: Vec<(QualifiedName, Arc<str>)>, unknown: BTreeSet<QualifiedName>);
 
     /// Events of a bus (or of all of a namespace), as they come from now on. Who is too slow misses some, and is told how many.
     fn tail(&self, namespace: &Namespace) -> Tail;

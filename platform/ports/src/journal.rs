@@ -65,8 +65,8 @@ pub struct Marks {
 pub struct Forget {
     /// What happened before this, in milliseconds since 1970.
     pub before_ms: u64,
-    /// If more than these are left, the oldest of those services that have the most, so that one that has much to tell pushes no
-    /// other out.
+    /// If more than these are left of those that were read, the oldest of those services that have the most, so that one that has much
+    /// to tell pushes no other out.
     pub events_max: u32,
     /// Events behind this one are still to be read, and stay whatever the bounds above say; all of them, where it is `None`.
     pub read_to: Option<EventId>,

@@ -2,7 +2,8 @@
 //!
 //! Code is mapped when it is first needed, shared by all tasks that run it, and unmapped when nobody has asked for it for a
 //! while, or when there is more of it than the bound; then what was asked for longest ago goes first. What a sandbox runs
-//! or waits in stays, whatever the bound says.
+//! or waits in stays, whatever the bound says. Code of a program that no task runs any more stays as long: the next event may
+//! run it again.
 
 use crate::account::Account;
 use crate::code::{Code, timed_fetch};
@@ -13,7 +14,7 @@ use skiff_ledger::WorkerRow;
 use skiff_types::Digest;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Passes for which code stays that nobody asks for.
@@ -32,7 +33,7 @@ pub struct CodeBounds {
 
 /// The code of all programs that a worker's tasks run.
 pub(crate) struct Codes {
-    cells: RefCell<HashMap<Digest, Weak<CodeCell>>>,
+    cells: RefCell<HashMap<Digest, Rc<CodeCell>>>,
     bounds: CodeBounds,
     /// Counts how often code was asked for.
     clock: Rc<Cell<u64>>,
@@ -56,17 +57,15 @@ impl Codes {
     /// The cell of a program's code, shared by all tasks that run it.
     pub(crate) fn cell(&self, program: Digest) -> Rc<CodeCell> {
         let mut cells = self.cells.borrow_mut();
-        if let Some(cell) = cells.get(&program).and_then(Weak::upgrade) {
-            return cell;
-        }
-        let cell = Rc::new(CodeCell {
-            program,
-            state: RefCell::new(State::Unloaded),
-            clock: self.clock.clone(),
-            asked_at: Cell::new(0),
-        });
-        cells.insert(program, Rc::downgrade(&cell));
-        cell
+        let new = || {
+            Rc::new(CodeCell {
+                program,
+                state: RefCell::new(State::Unloaded),
+                clock: self.clock.clone(),
+                asked_at: Cell::new(0),
+            })
+        };
+        cells.entry(program).or_insert_with(new).clone()
     }
 
     /// Says that time has passed. To be called every second.
@@ -76,7 +75,7 @@ impl Codes {
         if passes.len() > IDLE_PASSES {
             self.idle_since.set(passes.pop_front().unwrap_or(0));
         }
-        self.cells.borrow_mut().retain(|_, cell| cell.strong_count() > 0);
+        self.cells.borrow_mut().retain(|_, cell| Rc::strong_count(cell) > 1 || cell.peek().is_some());
     }
 
     /// Unmaps some of what nobody asked for in a while; says whether there may be more.
@@ -87,9 +86,8 @@ impl Codes {
     /// Unmaps some of what was not asked for since the clock said so, and of what is more than the bound; says how many.
     fn unmap(&self, row: &WorkerRow, idle_since: u64) -> usize {
         let cells = self.cells.borrow();
-        let mapped =
-            cells.values().filter_map(Weak::upgrade).filter_map(|cell| Some((cell.native_bytes()?, cell)));
-        let mut mapped: Vec<(u64, Rc<CodeCell>)> = mapped.collect();
+        let mapped = cells.values().filter_map(|cell| Some((cell.native_bytes()?, cell)));
+        let mut mapped: Vec<(u64, &Rc<CodeCell>)> = mapped.collect();
         mapped.sort_unstable_by_key(|(_, cell)| cell.asked_at.get());
         let (mut components, mut bytes) = (mapped.len(), mapped.iter().map(|(bytes, _)| bytes).sum::<u64>());
         let mut unmapped = 0;

@@ -13,7 +13,7 @@ use skiff_events::buses::{self, Buses};
 use skiff_events::queues::{self, Queues};
 use skiff_kit::Drain;
 use skiff_kit::clock::SystemClock;
-use skiff_kit::random::{SharedRandom, SystemRandom};
+use skiff_kit::random::{PooledRandom, SharedRandom};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -39,7 +39,7 @@ pub(crate) struct Engines {
 impl Engines {
     /// Opens them in the data folder.
     pub(crate) fn open(args: &UpArgs, data: &Path) -> anyhow::Result<Self> {
-        let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+        let (clock, random) = (Arc::new(SystemClock), Arc::new(PooledRandom));
         let tables = Tables::open(&data.join("tables.db"), tables::Deps { clock: clock.clone() })
             .context("the tables can't be used")?;
         let blobs = match &args.blobs {
@@ -83,7 +83,7 @@ impl Engines {
                 catalog: control.catalog(),
                 authorizer: access.clone(),
                 keys: access,
-                random: Arc::new(SystemRandom),
+                random: Arc::new(PooledRandom),
             };
             let started = s3::start(config, deps, &self.drain).context("the S3 endpoint can't be started")?;
             // It is started once.

@@ -18,7 +18,7 @@ use skiff_cli::connection::ConnectionFile;
 use skiff_cli::{AccessLog, AccessLogFormat, S3Address, Tls, UpArgs};
 use skiff_control::{AskedNetwork, Handle};
 use skiff_kit::clock::{self, SystemClock};
-use skiff_kit::random::SystemRandom;
+use skiff_kit::random::PooledRandom;
 use skiff_node::wire::{self, WorkerRoom};
 use skiff_node::{FlowLog, LogFiles, Node};
 use skiff_plan::capacity::{Asked, Capacity, capacity};
@@ -196,7 +196,7 @@ impl Platform {
                 buses: Arc::new(engines.buses.clone()),
                 meters: Arc::new(NodeMeters { node: node.clone(), s3: engines.s3.clone(), started }),
                 clock: Arc::new(SystemClock),
-                random: Arc::new(SystemRandom),
+                random: Arc::new(PooledRandom),
             },
             tokio::net::TcpListener::from_std(api)?,
         )

@@ -174,7 +174,7 @@ impl Buses for MemoryBuses {
     }
 
     /// What was put once is known for ever.
-    fn settle_deliveries(&self, _: Vec<(QualifiedName, Arc<str>)>) {}
+    fn settle_deliveries(&self, _: Vec<(QualifiedName, Arc<str>)>, _: BTreeSet<QualifiedName>) {}
 
     fn tail(&self, _: &Namespace) -> Tail {
         Box::pin(futures::stream::pending())

@@ -268,7 +268,7 @@ impl Checker {
         let by_scheduler =
             task.stop.as_ref().is_some_and(|stop| stop.code == StopCode::ServiceSchedulerInitiated);
         let served = before.as_ref().is_some_and(|before| before.is_ready() && before.stop.is_none());
-        let is_lost = served && !task.is_ready() && !(stops && by_scheduler);
+        let is_lost = served && (stops || !task.is_ready()) && !(stops && by_scheduler);
         state.tasks.insert(id, task);
         let State { tasks, services, seen, .. } = state;
         seen.tasks += u64::from(is_new);

@@ -4,6 +4,7 @@
 use async_trait::async_trait;
 use skiff_ports::buses::{BusCounts, BusError, BusStats, Buses, NewDelivery, RuleChanges, Tail};
 use skiff_types::{BusEvent, EventRuleSpec, Namespace, QualifiedName};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// They answer at once, and the same each time, so that nothing of a simulation hangs on them.
@@ -28,7 +29,7 @@ impl Buses for NoBuses {
         Err(BusError::Invalid("the simulation has no buses here".to_owned()))
     }
 
-    fn settle_deliveries(&self, _: Vec<(QualifiedName, Arc<str>)>) {}
+    fn settle_deliveries(&self, _: Vec<(QualifiedName, Arc<str>)>, _: BTreeSet<QualifiedName>) {}
 
     fn tail(&self, _: &Namespace) -> Tail {
         Box::pin(futures::stream::pending())

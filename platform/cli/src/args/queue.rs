@@ -201,6 +201,9 @@ pub struct QueueReceiveArgs {
     /// Delete them before they are printed
     #[arg(long)]
     pub delete: bool,
+    /// Delete a message first that was dealt with; up to 10 of them
+    #[arg(long, value_name = "RECEIPT")]
+    pub handled: Vec<String>,
 }
 
 fn attribute(text: &str) -> Result<(String, String), String> {

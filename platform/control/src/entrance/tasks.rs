@@ -3,6 +3,7 @@
 use super::page::page;
 use super::placement::{check_one_off, placement_after};
 use super::{Entrance, check_command, views};
+use crate::addresses::Effect;
 use crate::error::ApiError;
 use crate::keys;
 use crate::model::TaskObject;
@@ -61,7 +62,7 @@ impl Entrance {
         let placement = placement_after(request.placement.as_ref(), None)?;
         let object =
             TaskObject { task, kind: Kind::Command, placement: placement.clone(), updated_at_ms: now_ms };
-        let held = make_task(&self.context, object, &placement).await?;
+        let held = make_task(&self.context, object, &placement, Effect::Written).await?;
         info!(%namespace, task = %held.value.task.id, definition = %id, "running a one-off task");
         let groups = self.context.objects.read(|view| view.groups_of(&held.value.task));
         Ok(views::task(&held, groups, None))

@@ -176,7 +176,16 @@ async fn a_full_queue_holds_nobody_up_and_what_found_it_full_is_told_later() {
     let most = QUEUE_MAX as u64;
     tell_some(&events, 0..most + 7);
     assert_eq!(events.told().untold.len(), 7);
-    events.write(events.noted.reached(most + 7), || tell_some(&events, 0..most + 7)).await;
+    assert!(events.untold().is_empty(), "there is no room for them yet");
+    let mut unhealthy = object("web", 1);
+    unhealthy.task.health = skiff_types::Health::Unhealthy;
+    tell(&events, &unhealthy);
+    assert_eq!(events.told().untold.len(), 8);
+    tell(&events, &object("web", 1));
+    assert_eq!(events.told().untold.len(), 7, "it is as it was told to be");
+    let number_of = |key: &Key| (most..most + 7).find(|number| object("web", *number).key() == *key).unwrap();
+    let tell_untold = || events.untold().iter().for_each(|key| tell(&events, &object("web", number_of(key))));
+    events.write(events.noted.reached(most + 7), tell_untold).await;
     assert_eq!(journal.tasks(), Vec::from_iter(0..most + 7));
     assert!(events.told().untold.is_empty());
 }

@@ -7,7 +7,7 @@ mod buses;
 mod consumer;
 mod data;
 
-use super::{Door, forward, request, respond};
+use super::{Connection, Door, forward, request, respond};
 use crate::entrance::{IfMatch, Putter};
 use crate::error::ApiError;
 use axum::body::Body;
@@ -18,7 +18,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use http::StatusCode;
 use http::request::Parts;
-use request::{PathValues, RequestId};
+use request::{Origin, PathValues};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skiff_api::{ChangeRule, ErrorCode, Health, HealthState, Operation};
@@ -39,17 +39,20 @@ const LONG_CALL_TIME: Duration = Duration::from_secs(900);
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 
 /// Answers a call.
-pub(super) async fn answer(operation: Operation, door: Door, request: Request) -> Response {
-    let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+pub(super) async fn answer(operation: Operation, door: &Door, mut request: Request) -> Response {
+    let origin = request.extensions_mut().remove::<Origin>();
+    let Origin { id, connection } = origin.expect("each call gets one before it is routed");
     let time = match operation {
         Operation::PushImage | Operation::RegisterTaskDefinition | Operation::MeasureColdStarts => {
             LONG_CALL_TIME
         }
         _ => CALL_TIME,
     };
-    let result = match tokio::time::timeout(time, carry_out(operation, &door, request)).await {
-        Ok(result) => result,
-        Err(_) => Err(ApiError::new(
+    let wait = connection.timer.after(time);
+    let result = tokio::select! {
+        biased;
+        result = take(operation, door, &connection, request) => result,
+        () = wait => Err(ApiError::new(
             ErrorCode::Unavailable,
             format!(
                 "the call took longer than {} seconds and was broken off; what it was to change may be changed all the \
@@ -59,9 +62,26 @@ pub(super) async fn answer(operation: Operation, door: Door, request: Request) -
         )),
     };
     result.unwrap_or_else(|error| {
-        log(operation, &id, &error);
+        log(operation, id.to_str().unwrap_or_default(), &error);
         respond::failure(&error)
     })
+}
+
+/// Carries out an operation that its caller may call. The future of all of them takes as much room as the largest, so it is boxed;
+/// that of messages, whose calls are many and short, is one of its own.
+async fn take(
+    operation: Operation,
+    door: &Door,
+    connection: &Connection,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let mut call = Call::of(operation, door, connection, request).await?;
+    match operation {
+        Operation::SendMessages | Operation::ReceiveMessages | Operation::DeleteMessages => {
+            data::messages(operation, &door.entrance, &mut call).await
+        }
+        _ => Box::pin(carry_out(operation, door, call)).await,
+    }
 }
 
 /// Logs a failure once: at its own fault as an error, at the caller's as a note.
@@ -86,9 +106,8 @@ fn log(operation: Operation, id: &str, failure: &ApiError) {
 }
 
 /// Carries out one operation: takes what it needs out of the request, calls the entrance, answers with what it said.
-async fn carry_out(operation: Operation, door: &Door, request: Request) -> Result<Response, ApiError> {
+async fn carry_out(operation: Operation, door: &Door, mut call: Call) -> Result<Response, ApiError> {
     use Operation as Op;
-    let mut call = Call::of(operation, door, request).await?;
     let (entrance, status) = (&door.entrance, operation.success_status());
     Ok(match operation {
         Op::PushImage => {
@@ -333,9 +352,14 @@ struct Call {
 }
 
 impl Call {
-    async fn of(operation: Operation, door: &Door, request: Request) -> Result<Self, ApiError> {
+    async fn of(
+        operation: Operation,
+        door: &Door,
+        connection: &Connection,
+        request: Request,
+    ) -> Result<Self, ApiError> {
         let (mut parts, body) = request.into_parts();
-        let caller = request::authorize(operation, door, &parts)?;
+        let caller = request::authorize(operation, door, connection, &parts)?;
         request::check_conditions(operation, &parts.headers)?;
         let values = PathValues::of(&mut parts).await?;
         Ok(Self { operation, caller, values, parts, body })

@@ -1,18 +1,16 @@
 //! What a request says: who calls, its path's parameters, query, conditions and body. All of it is untrusted.
 
-use super::{Door, Peer, header};
+use super::{Connection, Door};
 use crate::entrance::{IfMatch, Putter};
 use crate::error::ApiError;
-use axum::body::Body;
-use axum::extract::{FromRequestParts, Query, RawPathParams, Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::body::{Body, BodyDataStream};
+use axum::extract::{FromRequestParts, Query, RawPathParams};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, IF_MATCH};
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::de::DeserializeOwned;
 use skiff_api::{ErrorCode, Operation};
 use skiff_kit::random::SharedRandom;
@@ -21,41 +19,45 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// Carries the id by which a call is found in the logs.
-const REQUEST_ID: &str = "x-request-id";
+pub(super) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id that is taken over from a caller, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 /// The longest wait for the next part of a body.
 const BODY_IDLE: Duration = Duration::from_secs(30);
 
-/// A call's id.
-#[derive(Debug, Clone)]
-pub(super) struct RequestId(pub(super) String);
+/// Bytes of an id that is made here.
+const REQUEST_ID_BYTES: usize = 16;
 
-/// Gives each call an id, the caller's where it sent one, and each answer the call's.
-pub(super) async fn with_id(
-    State(random): State<SharedRandom>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
-    let is_good = |id: &&str| {
-        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
+/// Where a call comes from, and by what it is found.
+#[derive(Clone)]
+pub(super) struct Origin {
+    /// Its id.
+    pub(super) id: HeaderValue,
+    /// What it came by.
+    pub(super) connection: Connection,
+}
+
+/// A call's id: the caller's where it sent a good one, else a new one.
+pub(super) fn id(headers: &HeaderMap, random: &SharedRandom) -> HeaderValue {
+    let is_good = |id: &&HeaderValue| {
+        let id = id.as_bytes();
+        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
     };
-    let id = match given.filter(is_good) {
-        Some(id) => id.to_owned(),
-        None => hex::encode(random.bytes::<16>()),
-    };
-    request.extensions_mut().insert(RequestId(id.clone()));
-    let mut response = next.run(request).await;
-    response.headers_mut().insert(REQUEST_ID, header(&id));
-    response
+    headers.get(&REQUEST_ID).filter(is_good).cloned().unwrap_or_else(|| {
+        let id = hex::encode(random.bytes::<REQUEST_ID_BYTES>());
+        HeaderValue::from_maybe_shared(Bytes::from(id)).expect("hexadecimal digits are a header's value")
+    })
 }
 
 /// Who may call `operation`: whoever shows the token, or is here where the operation is open. Whoever shows an access key may put
 /// events alone, and what its role allows of that is judged where it is done.
-pub(super) fn authorize(operation: Operation, door: &Door, parts: &Parts) -> Result<Putter, ApiError> {
-    let peer = parts.extensions.get::<Peer>();
-    if operation.is_open() && peer.is_some_and(|peer| peer.0.ip().to_canonical().is_loopback()) {
+pub(super) fn authorize(
+    operation: Operation,
+    door: &Door,
+    connection: &Connection,
+    parts: &Parts,
+) -> Result<Putter, ApiError> {
+    if operation.is_open() && connection.peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback()) {
         return Ok(Putter::Operator);
     }
     let shown = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -82,19 +84,18 @@ pub(super) fn authorize(operation: Operation, door: &Door, parts: &Parts) -> Res
 }
 
 /// The parameters of a path.
-pub(super) struct PathValues(Vec<(String, String)>);
+pub(super) struct PathValues(RawPathParams);
 
 impl PathValues {
     /// Takes them out of a routed request.
     pub(super) async fn of(parts: &mut Parts) -> Result<Self, ApiError> {
         let params = RawPathParams::from_request_parts(parts, &()).await;
-        let params = params.map_err(|error| ApiError::invalid(error.body_text()))?;
-        Ok(Self(params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
+        params.map(Self).map_err(|error| ApiError::invalid(error.body_text()))
     }
 
     /// The value of a parameter that the operation's path has.
     pub(super) fn get<T: FromStr<Err: std::fmt::Display>>(&self, name: &str) -> Result<T, ApiError> {
-        let value = self.0.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value);
+        let value = self.0.iter().find(|(other, _)| *other == name).map_or("", |(_, value)| value);
         value.parse().map_err(|error| ApiError::invalid(format!("{name}: {error}")))
     }
 }
@@ -164,17 +165,28 @@ pub(super) async fn whole(
     mut take: impl FnMut(usize) -> Result<(), ApiError>,
 ) -> Result<Bytes, ApiError> {
     let limit = operation.request_bytes_max();
-    let mut parts = bytes(headers, body, limit)?;
-    let mut bytes = BytesMut::new();
-    while let Some(part) = parts.next().await {
+    check_announced(headers, limit)?;
+    let mut parts = body.into_data_stream();
+    // Nearly all bodies are one part, which is not copied.
+    let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
+    let mut length = 0;
+    while let Some(part) = next_part(&mut parts).await {
         let part = part.map_err(|error| ApiError::invalid(format!("the body can't be read: {error}")))?;
-        if bytes.len() + part.len() > limit as usize {
+        if length + part.len() > limit as usize {
             return Err(too_large(limit));
         }
         take(part.len())?;
-        bytes.extend_from_slice(&part);
+        length += part.len();
+        if first.is_empty() {
+            first = part;
+            continue;
+        }
+        if joined.is_empty() {
+            joined.extend_from_slice(&first);
+        }
+        joined.extend_from_slice(&part);
     }
-    Ok(bytes.freeze())
+    Ok(if joined.is_empty() { first } else { joined.freeze() })
 }
 
 /// A body as it comes, refused at once where it says that it is larger than `limit` bytes, and broken off where it
@@ -184,20 +196,32 @@ pub(super) fn bytes(
     body: Body,
     limit: u64,
 ) -> Result<BoxStream<'static, io::Result<Bytes>>, ApiError> {
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|bytes| bytes > limit) {
-        return Err(too_large(limit));
-    }
+    check_announced(headers, limit)?;
     let parts = futures::stream::unfold(Some(body.into_data_stream()), |state| async {
         let mut parts = state?;
-        match tokio::time::timeout(BODY_IDLE, parts.next()).await {
-            Ok(Some(Ok(part))) => Some((Ok(part), Some(parts))),
-            Ok(Some(Err(error))) => Some((Err(io::Error::other(error)), None)),
-            Ok(None) => None,
-            Err(_) => Some((Err(io::Error::from(io::ErrorKind::TimedOut)), None)),
+        match next_part(&mut parts).await? {
+            Ok(part) => Some((Ok(part), Some(parts))),
+            Err(error) => Some((Err(error), None)),
         }
     });
     Ok(parts.boxed())
+}
+
+/// The next part of a body; an error if it comes too slowly.
+async fn next_part(parts: &mut BodyDataStream) -> Option<io::Result<Bytes>> {
+    match tokio::time::timeout(BODY_IDLE, parts.next()).await {
+        Ok(part) => part.map(|part| part.map_err(io::Error::other)),
+        Err(_) => Some(Err(io::Error::from(io::ErrorKind::TimedOut))),
+    }
+}
+
+/// Refuses a body at once that says that it is too large.
+fn check_announced(headers: &HeaderMap, limit: u64) -> Result<(), ApiError> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    match announced.is_some_and(|bytes| bytes > limit) {
+        true => Err(too_large(limit)),
+        false => Ok(()),
+    }
 }
 
 fn too_large(limit_bytes: u64) -> ApiError {
@@ -207,6 +231,48 @@ fn too_large(limit_bytes: u64) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use skiff_kit::random::SystemRandom;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn a_body_is_the_same_in_however_many_parts_it_comes() {
+        let cases: [&'static [&'static str]; 4] = [&[], &["abc"], &["", "a", "", "bc"], &["a", "b", "c", ""]];
+        for parts in cases {
+            let parts_as_bytes = parts.iter().map(|part| Ok::<_, io::Error>(Bytes::from(*part)));
+            let mut taken = 0;
+            let take = |bytes: usize| {
+                taken += bytes;
+                Ok(())
+            };
+            let body = Body::from_stream(futures::stream::iter(parts_as_bytes));
+            let body = whole(Operation::SendMessages, &HeaderMap::new(), body, take).await.unwrap();
+            assert_eq!((&body[..], taken), (parts.concat().as_bytes(), body.len()));
+        }
+    }
+
+    #[tokio::test]
+    async fn parts_are_counted_together_against_the_bound() {
+        let part = Bytes::from(vec![b' '; Operation::SendMessages.request_bytes_max() as usize]);
+        let parts = [Ok::<_, io::Error>(part), Ok(Bytes::from_static(b"x"))];
+        let body = Body::from_stream(futures::stream::iter(parts));
+        let refused = whole(Operation::SendMessages, &HeaderMap::new(), body, |_| Ok(())).await;
+        assert_eq!(refused.unwrap_err().code, ErrorCode::TooLarge);
+    }
+
+    #[test]
+    fn an_id_is_the_callers_if_that_is_good() {
+        let random = SharedRandom::new(Arc::new(SystemRandom));
+        let given = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(&REQUEST_ID, HeaderValue::from_str(text).unwrap());
+            id(&headers, &random)
+        };
+        assert_eq!(given("mine-17"), "mine-17");
+        let long = "x".repeat(REQUEST_ID_BYTES_MAX + 1);
+        let made = [given(&long), given(""), given("not good"), id(&HeaderMap::new(), &random)];
+        assert!(made.iter().all(|id| id.len() == 2 * REQUEST_ID_BYTES && *id != long), "{made:?}");
+        assert_ne!(made[0], made[1]);
+    }
 
     #[tokio::test]
     async fn json_that_is_kept_as_it_is_loses_no_digits() {

@@ -15,6 +15,9 @@ use skiff_api::{
 /// Seconds after which a call that could not be served may be tried again.
 const RETRY_AFTER_S: &str = "1";
 
+/// The room that JSON begins with; most of it needs no more.
+const JSON_BYTES: usize = 1_024;
+
 /// A failure as HTTP: status by code, and the code and message as JSON.
 pub(super) fn failure(error: &ApiError) -> Response {
     let body = ErrorBody::new(error.code, error.message.clone());
@@ -34,8 +37,9 @@ pub(super) fn failure(error: &ApiError) -> Response {
 
 /// JSON.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
-    match serde_json::to_vec(value) {
-        Ok(bytes) => typed(status, "application/json", Body::from(bytes)),
+    let mut bytes = Vec::with_capacity(JSON_BYTES);
+    match serde_json::to_writer(&mut bytes, value) {
+        Ok(()) => typed(status, "application/json", Body::from(bytes)),
         Err(error) => {
             tracing::error!(%error, "an answer could not be written as JSON");
             let body =

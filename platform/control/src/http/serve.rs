@@ -3,15 +3,17 @@
 //! HTTP/1.1 alone: its callers are people's tools, and every wait of it has a bound. A connection that is upgraded is no
 //! longer served here, and does not count among those that are.
 
-use super::Peer;
-use axum::Router;
+use super::{Calls, Connection};
+use axum::body::Body;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use skiff_kit::Drain;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -32,7 +34,7 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// Serves until the drain begins. Each connection holds a token of the drain.
-pub(crate) async fn serve(listener: TcpListener, router: Router, drain: Drain) {
+pub(crate) async fn serve(listener: TcpListener, calls: Calls, drain: Drain) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accept = async {
@@ -45,7 +47,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, drain: Drain) {
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = serve_connection(stream, peer, router.clone(), drain.clone());
+                let connection = serve_connection(stream, peer, calls.clone(), drain.clone());
                 let token = drain.token();
                 tokio::spawn(async move {
                     connection.await;
@@ -60,18 +62,19 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, drain: Drain) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, peer: SocketAddr, router: Router, drain: Drain) {
+async fn serve_connection(stream: TcpStream, peer: SocketAddr, calls: Calls, drain: Drain) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, %peer, "a connection was gone before it was served");
         return;
     }
-    let router = TowerToHyperService::new(router);
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
-        router.call(request)
+    let here = Connection { peer: Some(peer), ..Connection::default() };
+    let timer = here.timer.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (calls, here) = (calls.clone(), here.clone());
+        async move { Ok::<_, Infallible>(calls.answer(here, request.map(Body::new)).await) }
     });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(timer)
         .header_read_timeout(HEAD_TIME)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
@@ -79,9 +82,12 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, router: Router, d
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
+    // Looked at once it wakes us, and not whenever the connection does: all connections share the drain, and its lock.
+    let mut end: FuturesUnordered<_> = std::iter::once(drain.begun()).collect();
     let served = tokio::select! {
+        biased;
         served = connection.as_mut() => served,
-        () = drain.begun() => {
+        _ = end.next() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

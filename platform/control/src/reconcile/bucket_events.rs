@@ -20,6 +20,7 @@ use skiff_ports::buckets::{BucketError, ObjectEvent};
 use skiff_ports::buses::BusError;
 use skiff_types::{BucketSpec, BusEvent, ResourceId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -31,6 +32,8 @@ const BATCH_MAX: usize = BusEvent::BATCH_MAX;
 const BACKOFF: Backoff = Backoff { first_ms: 50, most_ms: 5_000 };
 /// How long events are waited for that should be there.
 const READ_MAX: Duration = Duration::from_secs(5);
+/// How long new events are looked for while a lane that was held goes on.
+const NEWS_MAX: Duration = Duration::from_millis(20);
 /// Bytes of a digest that tell an event from all others.
 const DIGEST_BYTES: usize = 16;
 
@@ -76,10 +79,24 @@ async fn step(context: &Context, backlog: &mut Backlog) -> Result<(), BucketErro
     };
     match (page, held) {
         (Some(page), _) => put_new(context, backlog, page).await,
-        (None, Some((lane, from, _))) => go_on(context, backlog, lane, from).await?,
+        (None, Some((lane, from, _))) => {
+            let news = context.buckets.events(backlog.seen, BATCH_MAX);
+            let (gone_on, news) = with_news(go_on(context, backlog, lane, from), news).await;
+            if let Some(page) = news {
+                put_new(context, backlog, page?).await;
+            }
+            gone_on?;
+        }
         (None, None) => {}
     }
     Ok(())
+}
+
+/// Has a lane go on, and what is new beside that, if there is anything: a lane that has much to catch up with is due again at once,
+/// each time, and is to hold up no other.
+async fn with_news<T, N>(going_on: impl Future<Output = T>, news: impl Future<Output = N>) -> (T, Option<N>) {
+    let (gone_on, news) = tokio::join!(going_on, tokio::time::timeout(NEWS_MAX, news));
+    (gone_on, news.ok())
 }
 
 /// The buckets that events are of.
@@ -269,6 +286,17 @@ mod tests {
                 source_ip: Some("192.0.2.7".to_owned()),
             },
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_new_has_its_turn_beside_a_lane_that_catches_up_and_is_not_waited_for_long() {
+        let read = async {
+            tokio::time::sleep(NEWS_MAX / 2).await;
+            7
+        };
+        assert_eq!(with_news(async { "went on" }, read).await, ("went on", Some(7)));
+        let none = with_news(async { "went on" }, std::future::pending::<u8>()).await;
+        assert_eq!(none, ("went on", None));
     }
 
     #[test]

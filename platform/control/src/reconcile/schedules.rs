@@ -92,7 +92,7 @@ async fn look(context: &Context, known: &mut Known) -> Duration {
     names.extend(known.coming.take_due(now_ms));
     let (turns, stale) = context.objects.read(|view| known.coming.turns(view, &names, now_ms));
     forget_notes(context, known, stale).await;
-    known.is_settled &= turns.is_empty();
+    known.is_settled &= names.is_empty();
     let failed: Vec<QualifiedName> = stream::iter(turns)
         .map(|turn| async move {
             let name = turn.held.value.spec.spec.name.clone();
@@ -106,12 +106,16 @@ async fn look(context: &Context, known: &mut Known) -> Duration {
         .await;
     known.again.extend(failed);
     settle(context, known);
-    if !known.again.is_empty() {
-        return RETRY_INTERVAL;
+    known.rest(context.now_ms())
+}
+
+impl Known {
+    /// How long there is nothing to do: what can't be seen to makes nothing else late.
+    fn rest(&self, now_ms: u64) -> Duration {
+        let most = if self.again.is_empty() { LOOK_INTERVAL } else { RETRY_INTERVAL };
+        let next_ms = self.coming.first_ms();
+        next_ms.map_or(most, |next_ms| Duration::from_millis(next_ms.saturating_sub(now_ms).max(1)).min(most))
     }
-    known.coming.first_ms().map_or(LOOK_INTERVAL, |next_ms| {
-        Duration::from_millis(next_ms.saturating_sub(context.now_ms()).max(1)).min(LOOK_INTERVAL)
-    })
 }
 
 /// Deletes notes of schedules that are gone.
@@ -127,19 +131,19 @@ async fn forget_notes(context: &Context, known: &mut Known, stale: Vec<Qualified
 }
 
 /// Tells the buses which times may be handed over again: those that are in notes yet. All of these are of schedules that are looked
-/// at again, unless a record can't be read, whatever it says; then they go on knowing all.
+/// at again; and of those that can't be read, or that changed since they were looked at, they go on knowing all.
 fn settle(context: &Context, known: &mut Known) {
     if known.is_settled {
         return;
     }
-    let open = context.objects.read(|view| {
-        (!view.has_unreadable_schedules())
-            .then(|| known.again.iter().flat_map(|name| pending(view, name)).collect())
+    let (open, unknown) = context.objects.read(|view| {
+        let open = known.again.iter().flat_map(|name| pending(view, name)).collect();
+        let mut unknown = view.unreadable_schedules();
+        unknown.extend(view.buses.changed_schedules.iter().cloned());
+        (open, unknown)
     });
-    if let Some(open) = open {
-        context.buses.settle_deliveries(open);
-        known.is_settled = true;
-    }
+    context.buses.settle_deliveries(open, unknown);
+    known.is_settled = true;
 }
 
 /// The times of a schedule that the buses may not have yet, as they know them.
@@ -334,6 +338,21 @@ mod tests {
         let changed = std::mem::take(&mut view.buses.changed_schedules);
         assert!(coming.turns(&view, &changed, minutes(6)).0.is_empty());
         assert_eq!((coming.first_ms(), coming.by_time.len()), (Some(minutes(60)), 1));
+    }
+
+    #[test]
+    fn what_can_not_be_seen_to_makes_nothing_else_late() {
+        let mut known = Known::default();
+        assert_eq!(known.rest(1_000), LOOK_INTERVAL);
+        let name: QualifiedName = "default/sweep".parse().unwrap();
+        known.coming.set(&name, Some(1_050));
+        for _ in 0..2 {
+            assert_eq!(known.rest(1_000), Duration::from_millis(50));
+            assert_eq!(known.rest(2_000), Duration::from_millis(1));
+            known.again.insert(name.clone());
+        }
+        known.coming.set(&name, Some(60_000));
+        assert_eq!(known.rest(1_000), RETRY_INTERVAL);
     }
 
     #[test]

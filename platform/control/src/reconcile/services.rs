@@ -8,7 +8,7 @@ mod notes;
 pub(crate) use notes::is_complete;
 
 use super::{LOOK_INTERVAL, RETRY_INTERVAL, WRITES_AT_ONCE, idle};
-use crate::addresses::{NoAddress, create_task};
+use crate::addresses::{Effect, NoAddress, create_task};
 use crate::context::Context;
 use crate::keys;
 use crate::model::{Definition, Service, ServiceNotes, TaskObject};
@@ -269,7 +269,7 @@ pub(super) async fn start_all(
 async fn start(context: &Arc<Context>, mut object: TaskObject) -> Result<(), ObjectError> {
     let (id, owner, attempt) = (object.task.id, object.owner(), object.task.attempt);
     info!(task = %id, service = %owner, node = ?object.task.node, attempt, "starting a task");
-    match create_task(context, object.clone()).await {
+    match create_task(context, object.clone(), Effect::Written).await {
         Ok(_) => Ok(()),
         Err(NoAddress::Object(error)) => Err(error),
         Err(NoAddress::None(error)) => {

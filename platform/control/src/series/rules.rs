@@ -16,7 +16,7 @@ use tracing::warn;
 /// Milliseconds between two warnings that there is no room for more series.
 const WARNING_PAUSE_MS: u64 = 60_000;
 
-/// Rules and schedules that are gone and whose totals are kept, beside those of as many as there are.
+/// Rules and schedules that are gone, and buses, whose totals are kept beside those of as many as there are.
 const GONE_MAX: usize = 1_000;
 
 /// A value of a series.
@@ -51,6 +51,8 @@ impl RuleSampler {
         let of_origins: Vec<Point> = context.objects.read(|view| {
             let most = view.buses.rules.len() + view.buses.schedules.len() + GONE_MAX;
             context.invocations.keep(most, |name| is_there(view, name));
+            let most_buses = view.buses.buses.len() + GONE_MAX;
+            context.invocations.keep_buses(most_buses, |name| view.has_bus(name));
             let of_one = |(origin, counts): (&QualifiedName, &Counts)| {
                 let kind = if view.event_rule(origin).is_some() { "rule" } else { "schedule" };
                 self.of_origin(kind, origin, counts, at_ms)

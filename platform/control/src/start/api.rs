@@ -2,28 +2,23 @@
 //!
 //! They go through the very router that the socket's do: what is refused there is refused here.
 
-use axum::Router;
+use crate::http::{Calls, Connection};
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::service::Service;
-use hyper_util::service::TowerToHyperService;
 
 /// The API of one control plane. Cheap to clone.
 #[derive(Clone)]
-pub struct Api(TowerToHyperService<Router>);
+pub struct Api(Calls);
 
 impl Api {
-    pub(super) fn new(router: Router) -> Self {
-        Self(TowerToHyperService::new(router))
+    pub(super) fn new(calls: Calls) -> Self {
+        Self(calls)
     }
 
     /// Calls, and takes in the answer whole. Of an answer that breaks off, the body is empty.
     pub async fn call(&self, request: Request<Bytes>) -> Response<Bytes> {
-        let response = match self.0.call(request.map(Body::from)).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        };
+        let response = self.0.answer(Connection::default(), request.map(Body::from)).await;
         let (head, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
         Response::from_parts(head, body)

@@ -83,11 +83,19 @@ impl Invocations {
         self.kept().total.clone()
     }
 
-    /// Forgets totals of what is gone, once there are more than so many: names come and go.
+    /// Forgets totals of rules and schedules that are gone, once there are more than so many: names come and go.
     pub(crate) fn keep(&self, most: usize, is_there: impl Fn(&QualifiedName) -> bool) {
         let mut kept = self.kept();
         if kept.total.origins.len() > most {
             kept.total.origins.retain(|name, _| is_there(name));
+        }
+    }
+
+    /// The same of buses.
+    pub(crate) fn keep_buses(&self, most: usize, is_there: impl Fn(&QualifiedName) -> bool) {
+        let mut kept = self.kept();
+        if kept.total.put.len() > most {
+            kept.total.put.retain(|name, _| is_there(name));
         }
     }
 }
@@ -139,5 +147,9 @@ mod tests {
         assert_eq!(counts.totals().origins.len(), 1);
         counts.keep(0, |_| false);
         assert!(counts.totals().origins.is_empty());
+        counts.keep_buses(1, |_| false);
+        assert_eq!(counts.totals().put.len(), 1);
+        counts.keep_buses(0, |_| false);
+        assert!(counts.totals().put.is_empty());
     }
 }

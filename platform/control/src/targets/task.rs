@@ -1,10 +1,10 @@
 //! Tasks as targets: one is run for each event, with the event's input on its standard input.
 //!
-//! The delivery is on the drive already, so the task's object need not be for the task to begin: it is written on the way, and
-//! synced after, before the delivery counts as done. What always holds: a task's id follows from its attempt's, so a try that is
+//! The delivery is on the drive already, so the task begins before its object is written: that is done meanwhile, and synced
+//! before the delivery counts as done. What always holds: a task's id follows from its attempt's, so a try that is
 //! made again finds the task that the first one made, as long as that is kept.
 
-use crate::addresses::NoAddress;
+use crate::addresses::{Effect, NoAddress};
 use crate::context::Context;
 use crate::entrance::check_command;
 use crate::model::{Definition, TaskObject};
@@ -37,7 +37,7 @@ pub(super) async fn run(
         let definition = definition?;
         let overrides = overrides(target, &definition, attempt)?;
         let object = object(context, attempt, &definition, id, overrides);
-        match make_task(context, object, &Placement::default()).await {
+        match make_task(context, object, &Placement::default(), Effect::AtOnce).await {
             Ok(_) => debug!(task = %id, origin = %attempt.origin, "running a task for an event"),
             Err(error) => settle(context, namespace, id, error).await?,
         }

@@ -74,10 +74,10 @@ impl View {
             && !self.unreadable.contains(&schedule)
     }
 
-    /// Whether a schedule, or what is noted of one, can't be read.
-    pub(crate) fn has_unreadable_schedules(&self) -> bool {
-        let is_one = |key: &Key| matches!(key.tokens().next(), Some("eventschedule" | "schedulenotes"));
-        self.unreadable.iter().any(is_one)
+    /// The schedules that can't be read, or of which what is noted can't be.
+    pub(crate) fn unreadable_schedules(&self) -> BTreeSet<QualifiedName> {
+        let is_one = |key: &&Key| matches!(key.tokens().next(), Some("eventschedule" | "schedulenotes"));
+        self.unreadable.iter().filter(is_one).filter_map(keys::name_of).collect()
     }
 
     /// Who leads to a bus, as the beginning of a sentence.
@@ -220,12 +220,13 @@ mod tests {
         let anew = EventSchedule { created_at_ms: 9, ..object };
         assert!(view.notes_of_schedule(&anew).is_none(), "they are of the one before");
         assert!(view.apply_unreadable::<EventSchedule>(&anew.key()));
-        assert!(!view.has_stale_notes(&name) && view.has_unreadable_schedules());
+        assert!(!view.has_stale_notes(&name));
+        assert_eq!(view.unreadable_schedules(), BTreeSet::from([name.clone()]));
         assert!(view.buses.changed_schedules.contains(&name));
         let revision = view.generation + 1;
         assert!(view.apply::<EventSchedule>(&anew.key(), revision, None));
-        assert!(view.has_stale_notes(&name) && !view.has_unreadable_schedules());
+        assert!(view.has_stale_notes(&name) && view.unreadable_schedules().is_empty());
         assert!(view.apply_unreadable::<ScheduleNotes>(&keys::schedule_notes(&name)));
-        assert!(view.has_unreadable_schedules());
+        assert_eq!(view.unreadable_schedules(), BTreeSet::from([name]));
     }
 }

@@ -211,6 +211,35 @@ async fn messages_have_an_outcome_each_and_a_receive_waits_no_longer_than_the_pl
 }
 
 #[tokio::test]
+async fn a_receive_deletes_first_what_was_dealt_with() {
+    let platform = Platform::start().await;
+    put_queue(&platform, "orders", &PutQueue::default()).await.unwrap();
+    let receive = async |max, handled: &[&str]| {
+        let handled = handled.iter().map(|receipt| (*receipt).to_owned()).collect();
+        let (max, wait) = (Some(max), Some(Span::from_ms(0)));
+        let body = ReceiveMessages { max, wait, handled, ..ReceiveMessages::default() };
+        platform.client.receive_messages(&namespace(), &name("orders"), &body).await
+    };
+    let in_flight =
+        async || platform.client.get_queue(&namespace(), &name("orders")).await.unwrap().status.in_flight;
+    send(&platform, "orders", "one").await;
+    let first = receive(1, &[]).await.unwrap();
+    assert_eq!((first.messages.len(), first.handled.len()), (1, 0));
+    let receipt = first.messages[0].receipt.clone().unwrap();
+
+    send(&platform, "orders", "two").await;
+    for refused in [receive(11, &[receipt.as_str()]).await, receive(1, &[receipt.as_str(); 11]).await] {
+        assert_eq!(refused.unwrap_err().code(), Some(ErrorCode::InvalidArgument));
+    }
+    assert_eq!(in_flight().await, 1, "a call that is refused deletes nothing, and takes nothing");
+
+    let second = receive(1, &[receipt.as_str(), "none"]).await.unwrap();
+    let failed: Vec<bool> = second.handled.iter().map(|outcome| outcome.error.is_some()).collect();
+    assert_eq!((second.messages[0].body.as_deref(), failed), (Some("two"), vec![false, true]));
+    assert_eq!(in_flight().await, 1, "the first is gone, and the second is out");
+}
+
+#[tokio::test]
 async fn a_redrive_says_how_many_moved_and_why_others_stay() {
     let platform = Platform::start().await;
     put_queue(&platform, "dead", &PutQueue::default()).await.unwrap();

@@ -15,6 +15,7 @@ mod fixture;
 mod forward;
 mod guest_calls;
 mod idle;
+mod in_effect;
 mod measured;
 mod mutated;
 mod network;

@@ -379,6 +379,7 @@ async fn check_queues(platform: &Platform, contract: &mut Contract) {
     assert_eq!(sent["messages"].as_array().unwrap().len(), 2);
     let receive = || call(Operation::ReceiveMessages, &queue).json(&json!({ "max": 2, "wait": "0ms" }));
     let received = contract.check(Operation::ReceiveMessages, receive()).await;
+    assert!(received.get("handled").is_none(), "{received}");
     assert_eq!(
         (&received["messages"][0]["body"], &received["messages"][1]["body_base64"]),
         (&json!("hello"), &json!("/w=="))
@@ -404,6 +405,10 @@ async fn check_queues(platform: &Platform, contract: &mut Contract) {
     assert_eq!(contract.check(Operation::RedriveQueue, redrive).await, json!({ "messages": 1 }));
     let purged = contract.check(Operation::PurgeQueue, call(Operation::PurgeQueue, &dead)).await;
     assert_eq!(purged, json!({ "messages": 1 }));
+    let receive =
+        call(Operation::ReceiveMessages, &queue).json(&json!({ "wait": "0ms", "handled": ["stale"] }));
+    let received = contract.check(Operation::ReceiveMessages, receive).await;
+    assert!(received["handled"][0]["error"].is_string() && received["messages"] == json!([]), "{received}");
     contract.check(Operation::DeleteQueue, call(Operation::DeleteQueue, &queue)).await;
 }
 

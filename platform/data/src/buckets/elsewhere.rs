@@ -109,8 +109,8 @@ impl Core {
         left.retain(|(name, _)| !self.blobs.is_being_written(*name));
         let (mut given_up, mut failure) = (0, None);
         for (name, id) in left {
-            match store.abort_multipart(&self.blobs.path(name), &id).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => {
+            match or_gone(store.abort_multipart(&self.blobs.path(name), &id).await) {
+                Ok(()) => {
                     given_up += 1;
                     self.forget_upload(name).await;
                 }
@@ -123,11 +123,19 @@ impl Core {
 
 /// Gives up; says whether that was done.
 async fn give_up(upload: &mut dyn MultipartUpload) -> bool {
-    let given_up = upload.abort().await;
+    let given_up = or_gone(upload.abort().await);
     if let Err(error) = &given_up {
         tracing::debug!(%error, "the upload of a blob could not be given up; the next start does it");
     }
     given_up.is_ok()
+}
+
+/// What the store knows no more of is given up: it was complete, or given up before, and the answer to that was lost.
+fn or_gone(given_up: object_store::Result<()>) -> object_store::Result<()> {
+    match given_up {
+        Err(object_store::Error::NotFound { .. }) => Ok(()),
+        other => other,
+    }
 }
 
 fn note(connection: &Connection, name: BlobName, id: &str) -> Result<(), Failed> {
@@ -146,4 +154,39 @@ fn noted(connection: &Connection) -> rusqlite::Result<Vec<(BlobName, MultipartId
     let read = noted
         .query_map([GIVEN_UP_MAX], |row| Ok((BlobName::from_bytes(row.get(0)?), row.get::<_, String>(1)?)))?;
     read.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A write in parts that the store knows no more of.
+    #[derive(Debug)]
+    struct Gone;
+
+    fn gone<T>() -> object_store::Result<T> {
+        Err(object_store::Error::NotFound { path: "any".to_owned(), source: "it is complete".into() })
+    }
+
+    #[async_trait]
+    impl MultipartUpload for Gone {
+        fn put_part(&mut self, _: PutPayload) -> UploadPart {
+            Box::pin(async { gone() })
+        }
+
+        async fn complete(&mut self) -> object_store::Result<PutResult> {
+            gone()
+        }
+
+        async fn abort(&mut self) -> object_store::Result<()> {
+            gone()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_store_knows_no_more_of_is_given_up() {
+        assert!(give_up(&mut Gone).await);
+        let failed = object_store::Error::NotSupported { source: "it does not answer".into() };
+        assert!(or_gone(Err(failed)).is_err());
+    }
 }

@@ -60,7 +60,7 @@ pub struct Stats {
     pub requests: u64,
     /// Those of them that were refused for what they are: statuses from 400 to 499.
     pub refused: u64,
-    /// Those of them that failed by no fault of theirs: statuses from 500 on.
+    /// Those of them that failed by no fault of theirs, or came too many at a time: statuses from 500 on.
     pub failed: u64,
     /// Bytes of bodies that came, with their framing.
     pub bytes_in: u64,

@@ -12,7 +12,7 @@ use super::{Inner, RULES_HELD, storage};
 use crate::envelope;
 use crate::json::shortened;
 use crate::log::{Appending, Durable, LogError, Position};
-use crate::pattern::Parsed;
+use crate::pattern::{Parsed, Pattern, Work};
 use bytes::Bytes;
 use skiff_kit::random::SharedRandom;
 use skiff_ports::buses::{BusError, NewDelivery};
@@ -69,11 +69,15 @@ enum To {
 type Aimed = (Offer, Matched);
 
 impl Offer {
-    /// With where it goes, by the rules.
-    fn aimed(self, rules: &Rules) -> Result<Aimed, BusError> {
+    /// With where it goes, by the rules; `is_alone` if no others are put with it, which take of the same work.
+    fn aimed(self, rules: &Rules, work: &Work, is_alone: bool) -> Result<Aimed, BusError> {
         let matched = match &self.to {
-            To::Rules(parsed) => rules.matched(&self.event, parsed).map_err(|error| {
-                BusError::Invalid(format!("the event {}: {error}", shortened(&self.event.id)))
+            To::Rules(parsed) => rules.matched(&self.event, parsed, work).map_err(|error| {
+                let id = shortened(&self.event.id);
+                BusError::Invalid(match is_alone {
+                    true => format!("the event {id}: {error}"),
+                    false => format!("the events up to {id}: {error}; or put fewer of them in one call"),
+                })
             })?,
             To::Schedule(aim, _) => Matched { aims: vec![aim.clone()], rules: Vec::new() },
         };
@@ -150,7 +154,9 @@ impl Inner {
         let (mut taking, appending) = {
             // Until they are taken in, so that nothing comes to a rule that is gone.
             let rules = self.rules.read().expect(RULES_HELD);
-            let offers = offers.into_iter().map(|offer| offer.aimed(&rules));
+            // One for all of them: no call holds up others the longer the more events it has.
+            let (work, is_alone) = (Work::new(Pattern::STEPS_MAX), offers.len() == 1);
+            let offers = offers.into_iter().map(|offer| offer.aimed(&rules, &work, is_alone));
             let offers = offers.collect::<Result<Vec<Aimed>, BusError>>()?;
             self.with(|known| {
                 let floor = self.log.end();
@@ -226,9 +232,11 @@ impl Known {
             self.seen.insert(offer.key, put, now_ms);
             keys.push(offer.key);
             self.counts.events += 1;
-            match offer.to {
+            match &offer.to {
                 To::Rules(_) => shown.push(offer.event.clone()),
-                To::Schedule(..) => self.unsettled.insert(offer.key, put),
+                To::Schedule(aim, _) => {
+                    self.unsettled.insert(offer.key, aim.key.origin.name().clone(), put);
+                }
             }
             rules.extend(matched.rules);
             if !matched.aims.is_empty() {

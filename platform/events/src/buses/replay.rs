@@ -144,9 +144,9 @@ impl Replay {
             self.known.seen.insert(taken.key, READ_PUT, taken.taken_at_ms);
             self.known.came(taken.taken_at_ms, position);
         }
-        if taken.deliveries.iter().any(|planned| planned.is_schedule) {
+        if let Some(planned) = taken.deliveries.iter().find(|planned| planned.is_schedule) {
             // However long ago: who put it may have been killed before it was noted.
-            self.known.unsettled.insert(taken.key, READ_PUT);
+            self.known.unsettled.insert(taken.key, planned.origin.parse()?, READ_PUT);
             self.known.unsettled.lies_at(&taken.key, position);
         }
         let mut deliveries = BTreeMap::new();
@@ -204,10 +204,11 @@ impl Replay {
 }
 
 impl Known {
-    /// An event that was read from the log; of its deliveries, those in `later` wait for so many milliseconds yet.
+    /// An event that was read from the log; of its deliveries, those in `later`, in the order of their indices, wait for so many
+    /// milliseconds yet.
     fn restore(&mut self, number: u64, held: Held, position: Position, later: &[(u32, u64)], now: Now) {
         self.events.insert(number, held);
-        let is_due = |index: u32| later.iter().all(|(other, _)| *other != index);
+        let is_due = |index: u32| later.binary_search_by_key(&index, |(other, _)| *other).is_err();
         self.place(number, position, is_due);
         for (index, wait_ms) in later {
             // However the clock stood when it was written down.

@@ -4,7 +4,7 @@
 
 use super::lanes::{LaneKey, Origin};
 use super::record::pack_target;
-use crate::pattern::{Matcher, Parsed, Pattern, TooMuchWork};
+use crate::pattern::{Matcher, Parsed, Pattern, TooMuchWork, Work};
 use bytes::Bytes;
 use skiff_ports::buses::RuleChanges;
 use skiff_types::{BusEvent, EventRuleSpec, EventTarget, Name, Namespace, QualifiedName};
@@ -169,11 +169,17 @@ impl Rules {
         Some(rule)
     }
 
-    /// The targets that an event leads to, by their rules' names, in their rule's order; and these names.
-    pub(super) fn matched(&self, event: &BusEvent, parsed: &Parsed) -> Result<Matched, TooMuchWork> {
+    /// The targets that an event leads to, by their rules' names, in their rule's order; and these names. Takes of the steps that
+    /// are left.
+    pub(super) fn matched(
+        &self,
+        event: &BusEvent,
+        parsed: &Parsed,
+        work: &Work,
+    ) -> Result<Matched, TooMuchWork> {
         let bus = (event.namespace.clone(), event.bus.clone());
         let Some(matcher) = self.by_bus.get(&bus) else { return Ok(Matched::default()) };
-        let names = matcher.matching(parsed)?;
+        let names = matcher.matching_within(parsed, work)?;
         let rules = names.iter().filter_map(|name| self.by_name.get(name));
         let aims = rules.flat_map(|rule| rule.aims.iter().cloned()).collect();
         Ok(Matched { aims, rules: names })

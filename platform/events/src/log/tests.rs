@@ -127,6 +127,27 @@ async fn the_order_of_calls_is_the_order_in_the_log() {
     assert_eq!(numbers, (0..500).map(|number| record(number, 20).to_vec()).collect::<Vec<_>>());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_append_again_and_again_are_all_answered_and_the_last_of_them_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = reopen(folder.path()).unwrap();
+    // Writes wait for others as long as these are many, and then no more.
+    let appenders = (0..32).map(|appender| {
+        let log = log.clone();
+        tokio::spawn(async move {
+            for number in 0..=appender {
+                append(&log, &[record(number, 20)]).await;
+            }
+        })
+    });
+    for appender in appenders.collect::<Vec<_>>() {
+        appender.await.unwrap();
+    }
+    log.close().await;
+    let (_log, replayed) = reopen(folder.path()).unwrap();
+    assert_eq!(replayed.len(), (1..=32).sum::<usize>());
+}
+
 #[tokio::test]
 async fn a_note_goes_with_what_comes_after_it() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,11 +1,13 @@
 //! The thread that writes a log and syncs it, and the mailbox in which what is to be written waits for it.
 //!
 //! It takes what waits, up to a bound, writes it at once, syncs it at once if any of it asks for that, then answers each
-//! in order. What comes meanwhile waits for the next turn: the slower the disk, the more share a sync.
+//! in order. What comes meanwhile waits for the next turn: the slower the disk, the more share a sync. Where many come, it waits
+//! for more of them before it writes.
 //!
 //! What always holds: nothing of a write that found no room stays in the file; a write or a sync that failed otherwise is the
 //! last.
 
+use super::gather::LastSync;
 use super::recovery::{self, Folder};
 use super::segments::{Segment, Segments};
 use super::{Drive, Durable, LogError, Position, frame};
@@ -52,6 +54,11 @@ impl Entry {
         self.records.iter().map(|record| frame::HEADER_BYTES + record.len()).sum()
     }
 
+    /// Whether somebody waits for its sync.
+    fn is_to_sync(&self) -> bool {
+        self.done.is_some() && self.durable == Durable::Drive
+    }
+
     fn answer(self, outcome: Result<Vec<Position>, LogError>) {
         if let Some(done) = self.done {
             done(outcome);
@@ -72,6 +79,8 @@ struct Waiting {
     bytes: usize,
     /// Whether somebody waits for an answer.
     is_awaited: bool,
+    /// How many wait for a sync.
+    to_sync: usize,
     /// Segments before this are to be deleted.
     forget_before: u64,
     sleep: Sleep,
@@ -91,6 +100,8 @@ enum Sleep {
     Idle,
     /// Until its notes have waited long enough, or somebody waits.
     WithNotes,
+    /// Until so many wait for a sync, or it has waited for them long enough.
+    ForMore(usize),
 }
 
 /// What the writer is to do in a turn.
@@ -105,8 +116,10 @@ impl Mailbox {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wake(&self, waiting: &mut Waiting) {
+    /// Wakes the writer: without the lock, which it takes first.
+    fn wake(&self, mut waiting: MutexGuard<'_, Waiting>) {
         waiting.sleep = Sleep::Awake;
+        drop(waiting);
         self.wake.notify_one();
     }
 
@@ -124,15 +137,17 @@ impl Mailbox {
             return Err(LogError::Busy);
         }
         waiting.bytes += bytes;
+        waiting.to_sync += usize::from(entry.is_to_sync());
         waiting.is_awaited |= entry.done.is_some() || waiting.bytes >= NOTE_BYTES_MAX;
         waiting.entries.push_back(entry);
         let is_to_wake = match waiting.sleep {
             Sleep::Awake => false,
             Sleep::Idle => true,
             Sleep::WithNotes => waiting.is_awaited,
+            Sleep::ForMore(wanted) => waiting.to_sync >= wanted || waiting.bytes >= WRITE_BYTES_MAX,
         };
         if is_to_wake {
-            self.wake(&mut waiting);
+            self.wake(waiting);
         }
         Ok(())
     }
@@ -144,7 +159,7 @@ impl Mailbox {
             waiting.forget_before = position;
             waiting.is_awaited = true;
             if waiting.sleep != Sleep::Awake {
-                self.wake(&mut waiting);
+                self.wake(waiting);
             }
         }
     }
@@ -156,11 +171,11 @@ impl Mailbox {
         if !waiting.has_ended {
             waiting.closers.extend(reply);
         }
-        self.wake(&mut waiting);
+        self.wake(waiting);
     }
 
     /// Waits for something to do.
-    fn next(&self) -> Turn {
+    fn next(&self, last: Option<LastSync>) -> Turn {
         let mut waiting = self.lock();
         let mut notes_until: Option<Instant> = None;
         while !waiting.is_awaited && !waiting.is_closing {
@@ -178,6 +193,9 @@ impl Mailbox {
             let woken = self.wake.wait_timeout(waiting, until - now);
             waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
+        if let Some(last) = last {
+            waiting = self.gather(waiting, last);
+        }
         waiting.sleep = Sleep::Awake;
         let mut entries = Vec::new();
         let mut taken = 0;
@@ -185,12 +203,28 @@ impl Mailbox {
             && let Some(entry) = waiting.entries.pop_front()
         {
             taken += entry.bytes();
+            waiting.to_sync -= usize::from(entry.is_to_sync());
             entries.push(entry);
         }
         waiting.bytes -= taken;
         waiting.is_awaited = !waiting.entries.is_empty();
         let is_last = waiting.is_closing && waiting.entries.is_empty();
         Turn { entries, forget_before: waiting.forget_before, is_last }
+    }
+
+    /// Waits for more that are to share the sync of what waits, if that is worth it.
+    fn gather<'a>(&self, mut waiting: MutexGuard<'a, Waiting>, last: LastSync) -> MutexGuard<'a, Waiting> {
+        let Some(wanted) = last.wanted(waiting.to_sync) else { return waiting };
+        while waiting.to_sync < wanted
+            && waiting.bytes < WRITE_BYTES_MAX
+            && !waiting.is_closing
+            && let Some(time) = last.time_left(Instant::now())
+        {
+            waiting.sleep = Sleep::ForMore(wanted);
+            let woken = self.wake.wait_timeout(waiting, time);
+            waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        waiting
     }
 
     /// Nothing more is taken, and this is why.
@@ -230,6 +264,7 @@ pub(super) struct Writer {
     end: u64,
     /// Everything before this is on the drive.
     synced: u64,
+    last_sync: Option<LastSync>,
     /// What the newest mark says.
     marked: u64,
     /// The end of the last segment's file, which is zeros from `end` on.
@@ -261,6 +296,7 @@ impl Writer {
             mailbox,
             end,
             synced,
+            last_sync: None,
             marked: synced,
             filled_to: end,
             buffer: Vec::new(),
@@ -274,7 +310,7 @@ impl Writer {
         let ending = Ending(self.mailbox.clone());
         let mut failure: Option<LogError> = None;
         loop {
-            let turn = self.mailbox.next();
+            let turn = self.mailbox.next(self.last_sync);
             match &failure {
                 Some(failure) => refuse(turn.entries, failure),
                 None => failure = self.write_all(turn.entries).err(),
@@ -370,9 +406,11 @@ impl Writer {
         self.end += written as u64;
         self.segments.set_end(self.end);
         let is_for_the_drive = entries.iter().any(|entry| entry.durable == Durable::Drive);
+        let (began, answered) = (Instant::now(), entries.iter().filter(|entry| entry.is_to_sync()).count());
         if is_for_the_drive && let Err(failure) = self.sync() {
             return Err(self.fail(entries, failure));
         }
+        let took = began.elapsed();
         for entry in entries {
             let mut positions = Vec::new();
             if entry.done.is_some() {
@@ -385,6 +423,9 @@ impl Writer {
                 at += (frame::HEADER_BYTES + record.len()) as u64;
             }
             entry.answer(Ok(positions));
+        }
+        if answered > 0 {
+            self.last_sync = Some(LastSync { answered, took, ended: Instant::now() });
         }
         if self.buffer.capacity() > BUFFER_BYTES_MAX {
             self.buffer = Vec::new();

@@ -6,6 +6,7 @@
 use super::prefixes::Prefixes;
 use super::value_set::ValueSet;
 use super::values::{Leaf, ValuePattern, folded};
+use super::work::{TooMuchWork, Work};
 use crate::decimal::Decimal;
 use std::collections::{HashMap, HashSet};
 
@@ -184,38 +185,40 @@ impl Hooks {
     }
 
     /// Finds the clauses that a value leads to.
-    pub(super) fn ask(&self, leaf: Leaf<'_>, found: &mut Found) {
+    pub(super) fn ask(&self, leaf: Leaf<'_>, work: &Work, found: &mut Found) -> Result<(), TooMuchWork> {
         found.take(&self.present);
         match leaf {
             Leaf::Null => found.take(&self.null),
             Leaf::Boolean(value) => found.take(if value { &self.truth } else { &self.untrue }),
             Leaf::Number(number) => self.numbers.get(number).into_iter().for_each(|ids| found.take(ids)),
-            Leaf::Text(text) => self.ask_text(text, found),
+            Leaf::Text(text) => self.ask_text(text, work, found)?,
         }
+        Ok(())
     }
 
-    fn ask_text(&self, text: &str, found: &mut Found) {
+    fn ask_text(&self, text: &str, work: &Work, found: &mut Found) -> Result<(), TooMuchWork> {
         if let Some(ids) = self.texts.get(text) {
             found.take(ids);
         }
-        self.prefixes.of(text, |ids| found.take(ids));
+        self.prefixes.of(text, work, |ids| found.take(ids))?;
         if !self.suffixes.is_empty() {
-            self.suffixes.of(&backwards(text), |ids| found.take(ids));
+            self.suffixes.of(&backwards(text), work, |ids| found.take(ids))?;
         }
         let nobody_ignores_case = self.ignoring_case.is_empty()
             && self.prefixes_ignoring_case.is_empty()
             && self.suffixes_ignoring_case.is_empty();
         if nobody_ignores_case {
-            return;
+            return Ok(());
         }
         let text = folded(text);
         if let Some(ids) = self.ignoring_case.get(text.as_str()) {
             found.take(ids);
         }
-        self.prefixes_ignoring_case.of(&text, |ids| found.take(ids));
+        self.prefixes_ignoring_case.of(&text, work, |ids| found.take(ids))?;
         if !self.suffixes_ignoring_case.is_empty() {
-            self.suffixes_ignoring_case.of(&backwards(&text), |ids| found.take(ids));
+            self.suffixes_ignoring_case.of(&backwards(&text), work, |ids| found.take(ids))?;
         }
+        Ok(())
     }
 }
 

@@ -84,19 +84,18 @@ impl<K: Clone + Ord> Matcher<K> {
     ///
     /// [`TooMuchWork`] where more than [`Pattern::STEPS_MAX`] would tell.
     pub fn matching(&self, event: &Parsed) -> Result<Vec<K>, TooMuchWork> {
-        self.matching_within(event, Pattern::STEPS_MAX)
+        self.matching_within(event, &Work::new(Pattern::STEPS_MAX))
     }
 
-    /// As [`Matcher::matching`], within so many steps.
-    pub(super) fn matching_within(&self, event: &Parsed, steps: u64) -> Result<Vec<K>, TooMuchWork> {
-        let work = Work::new(steps);
+    /// As [`Matcher::matching`], within the steps that are left.
+    pub(crate) fn matching_within(&self, event: &Parsed, work: &Work) -> Result<Vec<K>, TooMuchWork> {
         let mut found = Found::default();
         found.clauses.extend_from_slice(&self.always);
         for (hash, path, leaf) in event.values() {
             work.spend(1)?;
             for (text, hooks) in self.paths.get(&hash).into_iter().flatten() {
                 if event.is_path(path, text) {
-                    hooks.ask(leaf, &mut found);
+                    hooks.ask(leaf, work, &mut found)?;
                 }
             }
         }
@@ -105,7 +104,7 @@ impl<K: Clone + Ord> Matcher<K> {
         ids.dedup();
         let mut keys: Vec<&K> = Vec::new();
         for hung in ids.iter().filter_map(|&id| self.hung[id as usize].as_ref()) {
-            if hung.clause().takes(event, &work)? {
+            if hung.clause().takes(event, work)? {
                 keys.push(&hung.key);
             }
         }

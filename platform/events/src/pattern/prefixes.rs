@@ -1,5 +1,6 @@
 //! Numbers by the beginnings of texts: all those that a text begins with are found without asking the others.
 
+use super::work::{TooMuchWork, Work};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -36,11 +37,17 @@ impl Prefixes {
     /// Calls `found` with the ids of each prefix of a text, the longest first.
     ///
     /// Each step goes to the last prefix at or before what is left of the text, which is one, or has less in common with the
-    /// text; so there are at most as many steps as the text has bytes, and in practice a handful.
-    pub(super) fn of<'a>(&'a self, text: &str, mut found: impl FnMut(&'a Vec<u32>)) {
+    /// text; so there are at most as many steps as the text has bytes, and in practice a handful. Each is counted.
+    pub(super) fn of<'a>(
+        &'a self,
+        text: &str,
+        work: &Work,
+        mut found: impl FnMut(&'a Vec<u32>),
+    ) -> Result<(), TooMuchWork> {
         let mut bound = Bound::Included(text);
         while let Some((prefix, ids)) = self.0.range::<str, _>((Bound::Unbounded, bound)).next_back() {
             let common = common(prefix, text);
+            work.spend_on(common)?;
             if common == prefix.len() {
                 found(ids);
                 bound = Bound::Excluded(&text[..common]);
@@ -48,6 +55,7 @@ impl Prefixes {
                 bound = Bound::Included(&text[..common]);
             }
         }
+        Ok(())
     }
 }
 
@@ -75,10 +83,21 @@ mod tests {
                 index.entry(prefix).push(id);
             }
             let mut found: Vec<u32> = Vec::new();
-            index.of(&text, |ids| found.extend(ids));
+            prop_assert_eq!(index.of(&text, &Work::new(100), |ids| found.extend(ids)), Ok(()));
             found.sort_unstable();
             let naive: Vec<u32> = (0..).zip(&prefixes).filter(|(_, prefix)| text.starts_with(prefix.as_str())).map(|(id, _)| id).collect();
             prop_assert_eq!(found, naive);
         }
+    }
+
+    #[test]
+    fn a_text_that_begins_with_very_many_costs_as_many_steps() {
+        let mut index = Prefixes::default();
+        let text = "a".repeat(1_000);
+        (1..=1_000).for_each(|length| index.entry(&text[..length]).push(7));
+        let mut found = 0;
+        assert!(index.of(&text, &Work::new(1_000), |_| found += 1).is_err());
+        assert!((1..1_000).contains(&found), "{found}");
+        assert_eq!(index.of(&text, &Work::new(10_000), |_| found += 1), Ok(()));
     }
 }

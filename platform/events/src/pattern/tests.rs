@@ -229,8 +229,8 @@ fn thousands_of_values_and_of_elements_are_not_multiplied() {
     let event = |last: &str| {
         Parsed::parse(&format!(r#"{{"a": [{}, {{"x": "{last}"}}]}}"#, elements.join(","))).unwrap()
     };
-    assert_eq!(matcher.matching_within(&event("b"), 100_000), Ok(vec![]));
-    assert_eq!(matcher.matching_within(&event("a1499"), 100_000), Ok(vec![7]));
+    assert_eq!(matcher.matching_within(&event("b"), &Work::new(100_000)), Ok(vec![]));
+    assert_eq!(matcher.matching_within(&event("a1499"), &Work::new(100_000)), Ok(vec![7]));
 }
 
 #[test]
@@ -245,7 +245,8 @@ fn what_would_cost_too_much_is_refused_and_not_matched_wrong() {
         let all = format!(r#"{{"a": [{}, {{"x": 1, "y": "{last}"}}]}}"#, elements.join(","));
         Parsed::parse(&all).unwrap()
     };
-    assert_eq!(matcher.matching_within(&event("b"), 100_000), Err(TooMuchWork { steps: 100_000 }));
+    let most = Work::new(100_000);
+    assert_eq!(matcher.matching_within(&event("b"), &most), Err(TooMuchWork { steps: 100_000 }));
     assert_eq!(matcher.matching(&event("b")).unwrap().len(), 100);
     assert!(matcher.matching(&event("c")).unwrap().is_empty());
 }

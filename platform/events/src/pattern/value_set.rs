@@ -6,16 +6,18 @@
 //! What always holds: it takes what one of the values that it was made of takes.
 
 use super::index::{Hook, hook};
-use super::values::{Leaf, ValuePattern, folded};
+use super::values::{Leaf, ValuePattern, folded_beginning};
 use super::work::{TooMuchWork, Work};
 use crate::decimal::Decimal;
 
-/// Values; see above. All lists but the last are sorted.
+/// Values; see above. All lists but that of the others are sorted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ValueSet {
     texts: Box<[Box<str>]>,
-    /// As [`folded`].
+    /// As [`super::values::folded`].
     ignoring_case: Box<[Box<str>]>,
+    /// The bytes of the longest of these.
+    ignoring_case_bytes_max: usize,
     /// None begins with another one.
     prefixes: Box<[Box<str>]>,
     numbers: Box<[Decimal]>,
@@ -41,6 +43,7 @@ impl ValueSet {
         prefixes.dedup_by(|next, before| next.starts_with(&**before));
         Self {
             texts: sorted(texts).into(),
+            ignoring_case_bytes_max: ignoring_case.iter().map(|text| text.len()).max().unwrap_or_default(),
             ignoring_case: sorted(ignoring_case).into(),
             prefixes: prefixes.into(),
             numbers: sorted(numbers).into(),
@@ -72,9 +75,16 @@ impl ValueSet {
         // The only one that it can begin with is the last that is not behind it.
         let behind = self.prefixes.partition_point(|prefix| **prefix <= *text);
         let before = behind.checked_sub(1).map(|at| &self.prefixes[at]);
-        Ok(has(&self.texts, text)
-            || before.is_some_and(|prefix| text.starts_with(&**prefix))
-            || (!self.ignoring_case.is_empty() && has(&self.ignoring_case, &folded(text))))
+        if has(&self.texts, text) || before.is_some_and(|prefix| text.starts_with(&**prefix)) {
+            return Ok(true);
+        }
+        if self.ignoring_case.is_empty() {
+            return Ok(false);
+        }
+        // One letter more than any of them has tells that it is none of them, however long it is.
+        let bytes_max = self.ignoring_case_bytes_max;
+        work.spend_on_letters(bytes_max.min(text.len()))?;
+        Ok(has(&self.ignoring_case, &folded_beginning(text, bytes_max + 1)))
     }
 
     /// What each of the values leaves in a matcher.
@@ -102,6 +112,7 @@ fn has(texts: &[Box<str>], text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::values::folded;
     use super::*;
     use proptest::prelude::*;
 
@@ -142,5 +153,18 @@ mod tests {
             assert_eq!(set.takes(Leaf::Text(text), &Work::new(2)), Ok(is_taken), "{text}");
         }
         assert_eq!(set.takes(Leaf::Number(&Decimal::of("5000")), &Work::new(2)), Ok(false));
+    }
+
+    #[test]
+    fn letters_in_any_case_cost_more_but_not_by_how_long_a_text_is() {
+        let set = |own: &str| ValueSet::new(vec![ValuePattern::IgnoreCase(folded(own).into())]);
+        let long = "A".repeat(6_400);
+        // To look at the text; and at the letters that tell.
+        assert_eq!(set("aa").takes(Leaf::Text(&long), &Work::new(102)), Ok(false));
+        assert_eq!(set(&long).takes(Leaf::Text(&long), &Work::new(902)), Ok(true));
+        assert!(set(&long).takes(Leaf::Text(&long), &Work::new(901)).is_err());
+        let prefix = ValuePattern::PrefixIgnoreCase(folded(&long).into());
+        assert_eq!(prefix.takes(Leaf::Text(&long), &Work::new(901)), Ok(true));
+        assert!(prefix.takes(Leaf::Text(&long), &Work::new(900)).is_err());
     }
 }

@@ -46,6 +46,13 @@ impl ValuePattern {
             Leaf::Text(text) => text.len(),
             Leaf::Null | Leaf::Boolean(_) | Leaf::Number(_) => 0,
         })?;
+        if let (
+            Self::IgnoreCase(own) | Self::PrefixIgnoreCase(own) | Self::SuffixIgnoreCase(own),
+            Leaf::Text(text),
+        ) = (self, leaf)
+        {
+            work.spend_on_letters(own.len().min(text.len()))?;
+        }
         Ok(match (self, leaf) {
             (Self::Exists, _) | (Self::Null, Leaf::Null) => true,
             (Self::AnythingBut(others), _) => !others.takes(leaf, work)?,
@@ -112,6 +119,11 @@ impl Range {
 /// two.
 pub(super) fn folded(text: &str) -> String {
     letters(text).collect()
+}
+
+/// The first letters of [`folded`], so many at most.
+pub(super) fn folded_beginning(text: &str, letters_max: usize) -> String {
+    letters(text).take(letters_max).collect()
 }
 
 /// The letters of [`folded`], without writing them down.

@@ -6,6 +6,8 @@ use std::cell::Cell;
 
 /// Bytes of text that are looked at in one step.
 const STEP_BYTES: usize = 64;
+/// Bytes of text whose letters are compared in any case in one step more.
+const STEP_FOLDED_BYTES: usize = 8;
 
 /// An event has so much in it that is asked by so much that it is not matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -20,14 +22,14 @@ pub struct TooMuchWork {
 
 /// Steps that may still be taken.
 #[derive(Debug)]
-pub(super) struct Work {
+pub(crate) struct Work {
     most: u64,
     left: Cell<u64>,
 }
 
 impl Work {
     /// So many may be taken.
-    pub(super) fn new(steps: u64) -> Self {
+    pub(crate) fn new(steps: u64) -> Self {
         Self { most: steps, left: Cell::new(steps) }
     }
 
@@ -46,6 +48,11 @@ impl Work {
     pub(super) fn spend_on(&self, bytes: usize) -> Result<(), TooMuchWork> {
         self.spend(1 + bytes / STEP_BYTES)
     }
+
+    /// Takes those on top that it needs to compare the letters in so many bytes in any case.
+    pub(super) fn spend_on_letters(&self, bytes: usize) -> Result<(), TooMuchWork> {
+        self.spend(bytes / STEP_FOLDED_BYTES)
+    }
 }
 
 #[cfg(test)]
@@ -57,6 +64,7 @@ mod tests {
         let work = Work::new(4);
         assert_eq!(work.spend(2), Ok(()));
         assert_eq!(work.spend_on(STEP_BYTES), Ok(()));
+        assert_eq!(work.spend_on_letters(STEP_FOLDED_BYTES - 1), Ok(()));
         assert_eq!(work.spend_on(0), Err(TooMuchWork { steps: 4 }));
     }
 }

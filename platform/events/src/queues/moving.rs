@@ -158,6 +158,8 @@ struct Redrive {
     waiting_groups: BTreeSet<GroupNumber>,
     /// Where the next step begins.
     at: u64,
+    /// The newest message as it began: what comes meanwhile is not for it, since what it moves may come back as soon.
+    newest: Option<u64>,
     is_over: bool,
 }
 
@@ -169,15 +171,18 @@ impl Redrive {
         };
         let targets = targets.iter().map(|queue| (queue.id, queue.spec.messages_max)).collect();
         let (full, waiting_groups) = (BTreeSet::new(), BTreeSet::new());
-        Self { to_one, targets, full, waiting_groups, at: 0, is_over: false }
+        Self { to_one, targets, full, waiting_groups, at: 0, newest: None, is_over: false }
     }
 
     /// Which messages in sight go where in this step, up to `most` of them.
     fn pick(&mut self, state: &State, from: ResourceId, most: u64) -> BTreeMap<ResourceId, Vec<u64>> {
         let mut by_target: BTreeMap<ResourceId, Vec<u64>> = BTreeMap::new();
         let mut count = 0;
-        let slots = state.queues.get(&from).map(|queue| queue.slots_from(self.at));
-        for (looked_at, (sequence, slot)) in slots.into_iter().flatten().enumerate() {
+        let queue = state.queues.get(&from);
+        let newest = *self.newest.get_or_insert(queue.map_or(0, |queue| queue.newest));
+        let slots = queue.map(|queue| queue.slots_from(self.at));
+        let slots = slots.into_iter().flatten().take_while(|(sequence, _)| *sequence <= newest);
+        for (looked_at, (sequence, slot)) in slots.enumerate() {
             if count == most || looked_at == STEP_LOOKED_AT_MAX {
                 self.at = sequence;
                 return by_target;
@@ -237,5 +242,43 @@ pub(super) fn stay(
         if queue.slot(sequence).is_some_and(|slot| slot.place == Place::Leaving) {
             queue.put(sequence, Place::Delayed, until_ms);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Position;
+
+    fn dead_letter(source: ResourceId) -> Slot {
+        Slot {
+            position: Position(0),
+            sent_at_ms: 1,
+            until_ms: 0,
+            receives: 0,
+            tag: 0,
+            group: 0,
+            bytes: 1,
+            source: Some(source),
+            place: Place::Visible,
+        }
+    }
+
+    #[test]
+    fn what_comes_back_while_it_goes_on_is_left_to_the_next_one() {
+        let (from, to) = (ResourceId::from_bytes([9; 8]), ResourceId::from_bytes([3; 8]));
+        let mut state = State::default();
+        for sequence in [1, 2] {
+            state.queue(from).insert(sequence, dead_letter(to));
+        }
+        let mut drive = Redrive::new(RedriveTo::Sources(&[]));
+        drive.targets.insert(to, 10);
+        assert_eq!(drive.pick(&state, from, 1), BTreeMap::from([(to, vec![1])]));
+        assert!(!drive.is_over);
+        // The first was rejected as soon as it was there.
+        state.queue(from).remove(1);
+        state.queue(from).insert(3, dead_letter(to));
+        assert_eq!(drive.pick(&state, from, 10), BTreeMap::from([(to, vec![2])]));
+        assert!(drive.is_over);
     }
 }

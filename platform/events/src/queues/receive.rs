@@ -162,7 +162,7 @@ impl Engine {
                 dead.push(sequence);
             } else {
                 if taken.messages.is_empty() {
-                    self.random.fill(&mut tags);
+                    self.random.fill(&mut tags[..4 * wanted.max]);
                 }
                 let tag = tag_of(&tags, taken.messages.len());
                 current.give(sequence, slot.receives.saturating_add(1), tag, until_ms);

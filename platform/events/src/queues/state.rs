@@ -81,8 +81,9 @@ impl State {
             return;
         }
         let place = match head.tag {
-            _ if head.until_ms <= now_ms => Place::Visible,
+            0 if head.until_ms <= now_ms => Place::Visible,
             0 => Place::Delayed,
+            // Even if its time is over by now: what the log says of this receive comes after.
             _ => Place::InFlight,
         };
         let slot = Slot {
@@ -90,7 +91,7 @@ impl State {
             sent_at_ms: head.sent_at_ms,
             until_ms: head.until_ms,
             receives: head.receives,
-            tag: if place == Place::InFlight { head.tag } else { 0 },
+            tag: head.tag,
             group: queue.group_number(head.group.as_deref()),
             bytes,
             source: head.source.map(ResourceId::from_bytes),

@@ -52,6 +52,17 @@ fn a_message_is_sent_received_and_deleted() {
     let received = receive(&platform, "orders", &["--delete"]);
     assert_eq!((&received[0]["body"], received[0].get("receipt")), (&json!("again"), None));
     assert_eq!(status(&platform, "orders"), (0, 0));
+    platform.ok(&["queue", "send", "orders", "one"]);
+    let received = receive(&platform, "orders", &[]);
+    platform.ok(&["queue", "send", "orders", "two"]);
+    let receipt = received[0]["receipt"].as_str().unwrap();
+    let next = receive(&platform, "orders", &["--handled", receipt, "--handled", "nonsense"]);
+    assert_eq!(next[0]["body"], "two");
+    assert_eq!(status(&platform, "orders"), (0, 1), "the first is deleted");
+    // Who lost the answer asks once more.
+    let receipt = ["--handled", receipt, "--handled", next[0]["receipt"].as_str().unwrap()];
+    assert_eq!(receive(&platform, "orders", &receipt), Vec::<Value>::new());
+    assert_eq!(status(&platform, "orders"), (0, 0));
     platform.ok(&["queue", "rm", "orders"]);
     platform.ok(&["queue", "create", "orders"]);
     assert_eq!(status(&platform, "orders"), (0, 0));

@@ -1,6 +1,7 @@
 //! What the journal forgets: what is too old, and what is too much, of those first who have the most of it.
 //!
 //! What always holds: what is still to be read stays, as long as that is not too much by itself; what is forgotten of it is counted.
+//! It takes no room of what was read: while nobody reads on, the past of others is not forgotten for it.
 
 use super::text;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
@@ -22,18 +23,18 @@ pub(super) fn forget(transaction: &Transaction<'_>, forget: &Forget) -> rusqlite
     transaction
         .prepare_cached("DELETE FROM event WHERE at_ms < ?1 AND id <= ?2")?
         .execute(params![before_ms, read_to])?;
-    let services = services(transaction)?;
+    let services = services(transaction, &read_to)?;
     if let Some(share) = share(services.iter().map(|service| service.events).collect(), events_max) {
         for service in services.iter().filter(|service| service.events > share) {
             service.forget_all_but(transaction, share, &read_to)?;
         }
     }
     // Where there are more services than events may be.
-    if let Some(id) = last_but(transaction, "", events_max)? {
-        transaction
-            .prepare_cached("DELETE FROM event WHERE id <= ?1 AND id <= ?2")?
-            .execute(params![id, read_to])?;
-    }
+    transaction
+        .prepare_cached(
+            "DELETE FROM event WHERE id <= (SELECT id FROM event WHERE id <= ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+        )?
+        .execute(params![read_to, events_max])?;
     Ok(lost)
 }
 
@@ -45,7 +46,7 @@ fn last_but(transaction: &Transaction<'_>, after: &str, newer: u32) -> rusqlite:
         .optional()
 }
 
-/// A service, or all of a namespace that is about none, and how many events there are of it.
+/// A service, or all of a namespace that is about none, and how many events there are of it that were read.
 struct Noted {
     namespace: String,
     service: String,
@@ -63,21 +64,23 @@ impl Noted {
         transaction
             .prepare_cached(
                 "DELETE FROM event WHERE namespace = ?1 AND service = ?2 AND id <= (
-                    SELECT id FROM event WHERE namespace = ?1 AND service = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3
-                ) AND id <= ?4",
+                    SELECT id FROM event WHERE namespace = ?1 AND service = ?2 AND id <= ?4
+                    ORDER BY id DESC LIMIT 1 OFFSET ?3
+                )",
             )?
             .execute(params![namespace, service, newest, read_to])
             .map(drop)
     }
 }
 
-fn services(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<Noted>> {
-    let counts = "SELECT namespace, service, count(*) FROM event GROUP BY namespace, service";
+fn services(transaction: &Transaction<'_>, read_to: &str) -> rusqlite::Result<Vec<Noted>> {
+    // With the sign the ids are compared, and not looked up: in the index by service all lies in the order of the groups.
+    let counts = "SELECT namespace, service, count(*) FROM event WHERE +id <= ?1 GROUP BY namespace, service";
     let noted = |row: &Row<'_>| -> rusqlite::Result<Noted> {
         Ok(Noted { namespace: row.get(0)?, service: row.get(1)?, events: row.get(2)? })
     };
     let mut statement = transaction.prepare_cached(counts)?;
-    statement.query_map([], noted)?.collect()
+    statement.query_map([read_to], noted)?.collect()
 }
 
 /// How many events each may keep so that all have `most` together, if they have more: who has few keeps them, whatever

@@ -245,6 +245,19 @@ async fn what_is_still_to_be_read_stays_and_what_is_too_much_of_it_is_counted() 
 }
 
 #[tokio::test]
+async fn what_is_still_to_be_read_pushes_nothing_out_that_was_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, events) = (journal(&folder), events(90));
+    journal.append(told(&events)).await.unwrap();
+    let behind = Forget { read_to: Some(events[19].id), unread_max: 90, ..read(0, 20) };
+    assert_eq!(journal.forget(behind).await.unwrap(), 0);
+    assert_eq!(journal.read(all()).await.unwrap(), events, "no more than may be were read");
+    // One of each of six services.
+    assert_eq!(journal.forget(Forget { events_max: 6, ..behind }).await.unwrap(), 0);
+    assert_eq!(journal.read(all()).await.unwrap(), events[14..]);
+}
+
+#[tokio::test]
 async fn a_noisy_service_pushes_no_other_out() {
     let folder = tempfile::tempdir().unwrap();
     let journal = journal(&folder);

@@ -68,7 +68,12 @@ async fn items(operation: Operation, entrance: &Entrance, call: &mut Call) -> Re
     })
 }
 
-async fn messages(operation: Operation, entrance: &Entrance, call: &mut Call) -> Result<Response, ApiError> {
+/// Carries out one on messages.
+pub(super) async fn messages(
+    operation: Operation,
+    entrance: &Entrance,
+    call: &mut Call,
+) -> Result<Response, ApiError> {
     use Operation as Op;
     let (queue, status) = (call.qualified("queue")?, operation.success_status());
     Ok(match operation {

@@ -281,6 +281,10 @@ async fn an_event_that_costs_too_much_to_match_is_refused() {
     platform.put(wide(100)).await;
     let error = platform.buses.put(vec![wide(10_000)]).await.unwrap_err();
     assert!(matches!(&error, BusError::Invalid(why) if why.contains("shorter arrays")), "{error}");
+    // None of these does, all together do.
+    let many = (100..200).map(wide).collect();
+    let error = platform.buses.put(many).await.unwrap_err();
+    assert!(matches!(&error, BusError::Invalid(why) if why.contains("put fewer of them")), "{error}");
     assert_eq!(platform.buses.take_counts().matched.len(), 1_000);
     assert_eq!(platform.buses.stats().events, 1);
 }

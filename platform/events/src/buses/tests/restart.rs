@@ -127,7 +127,13 @@ fn a_time_of_a_schedule_happens_once_however_long_the_platform_is_down_and_whate
     }
     live(async {
         let mut platform = world.start(&[]);
-        platform.buses.settle_deliveries(open_times(&[2]));
+        // What nobody can know of the schedule now may come again.
+        let unknown = BTreeSet::from(["default/nightly".parse().unwrap()]);
+        platform.buses.settle_deliveries(vec![], unknown);
+        platform.buses.put_deliveries(vec![time(1), time(2)]).await.unwrap();
+        platform.settle().await;
+        assert!(platform.tried.try_recv().is_err(), "a time happened twice");
+        platform.buses.settle_deliveries(open_times(&[2]), BTreeSet::new());
         // What was noted nobody puts again; it is as if it had never been.
         platform.buses.put_deliveries(vec![time(2)]).await.unwrap();
         platform.buses.put_deliveries(vec![time(1)]).await.unwrap();

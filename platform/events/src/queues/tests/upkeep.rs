@@ -90,6 +90,38 @@ async fn old_messages_are_written_again_as_they_are_and_hold_no_disk() {
 }
 
 #[tokio::test]
+async fn what_became_of_a_receive_is_known_though_the_message_was_written_again_and_its_time_is_over() {
+    let mut fixture = Fixture::new();
+    let queue = standard();
+    for body in ["given back", "worked on", "left"] {
+        fixture.send(&queue, text(body)).await;
+    }
+    let out = fixture.receive(&queue, 3).await;
+    let other = super::queue(5, spec("busy", QueueOrder::Standard));
+    churn(&fixture, &other, 400).await;
+    look_after(&fixture).await;
+    assert!(fixture.queues.engine.log.first().0 > 100_000, "they were not written again");
+    let [given_back, worked_on, left] = &out[..] else { panic!("{out:?}") };
+    let hour = Duration::from_secs(3_600);
+    let back = vec![(given_back.receipt.clone(), hour)];
+    fixture.queues.give_back(&queue, back).await.unwrap().remove(0).unwrap();
+    let longer = vec![(worked_on.receipt.clone(), hour)];
+    fixture.queues.change_visibility(&queue, longer).await.unwrap().remove(0).unwrap();
+    // Longer than the receive was to last.
+    fixture.clock.advance(60_000);
+    fixture.reopen().await;
+    let again = fixture.receive(&queue, 3).await;
+    assert_eq!((bodies(&again), again[0].receives), (vec!["left"], 2));
+    assert_eq!(fixture.delete(&queue, left).await, Err(MessageError::Stale));
+    assert_eq!(fixture.delete(&queue, worked_on).await, Ok(()));
+    fixture.clock.advance(3_600_000);
+    let given_back = fixture.receive(&queue, 3).await;
+    let receives = given_back.iter().find(|message| &message.body[..] == b"given back").map(|m| m.receives);
+    assert_eq!(receives, Some(1), "nobody had it before");
+    fixture.queues.close().await;
+}
+
+#[tokio::test]
 async fn what_nobody_receives_leaves_the_line_with_its_age() {
     let fixture = Fixture::new();
     let retention = Span::from_ms(60_000);

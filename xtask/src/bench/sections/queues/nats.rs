@@ -69,6 +69,8 @@ fn check_version(program: &Path) -> anyhow::Result<()> {
 struct Nats {
     stream: BufReader<TcpStream>,
     inbox: String,
+    /// Whom to tell that what the last pull gave is done.
+    received: Vec<String>,
 }
 
 /// A message that came.
@@ -86,7 +88,8 @@ impl Nats {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let mut nats = Self { stream: BufReader::new(stream), inbox: format!("_INBOX.bench{number}") };
+        let inbox = format!("_INBOX.bench{number}");
+        let mut nats = Self { stream: BufReader::new(stream), inbox, received: vec![] };
         let greeting = line(&mut nats.stream)?;
         ensure!(greeting.starts_with("INFO "), "NATS says: {greeting}");
         let connect = json!({ "verbose": false, "pedantic": false, "headers": true, "no_responders": true, "name": "bench" });
@@ -112,10 +115,16 @@ impl Nats {
 
     /// Waits for an answer that says that it was done.
     fn answered(&mut self) -> anyhow::Result<()> {
-        let Came { bytes, has_headers, .. } = self.next()?;
-        let text = String::from_utf8_lossy(&bytes);
-        ensure!(!has_headers && !text.contains("\"error\""), "NATS says: {text}");
-        Ok(())
+        check_done(&self.next()?)
+    }
+
+    /// Publishes behind the acknowledgements of what was received; how many of those will be answered.
+    fn acknowledge_and(&mut self, messages: &[(&str, &str)]) -> anyhow::Result<usize> {
+        let received = std::mem::take(&mut self.received);
+        let acknowledgements = received.iter().map(|reply| (reply.as_str(), "+ACK"));
+        let all: Vec<(&str, &str)> = acknowledgements.chain(messages.iter().copied()).collect();
+        self.publish(&all)?;
+        Ok(received.len())
     }
 
     /// The next message to our inbox.
@@ -153,19 +162,40 @@ impl Line for Nats {
 
     fn take(&mut self, most: usize) -> anyhow::Result<usize> {
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{CONSUMER}");
-        self.publish(&[(&subject, &json!({ "batch": most, "no_wait": true }).to_string())])?;
-        let mut replies = Vec::new();
-        while replies.len() < most {
+        let pull = json!({ "batch": most, "no_wait": true }).to_string();
+        let mut waiting = self.acknowledge_and(&[(subject.as_str(), pull.as_str())])?;
+        // What the pull gives may come before the acknowledgements' answers.
+        let mut is_over = false;
+        while waiting > 0 || !is_over {
             let came = self.next()?;
-            match came.reply.filter(|_| !came.has_headers) {
-                Some(reply) => replies.push(reply),
-                // There are no more.
-                None => break,
+            match came.reply {
+                Some(reply) if !came.has_headers => self.received.push(reply),
+                _ if came.has_headers => {
+                    let text = String::from_utf8_lossy(&came.bytes);
+                    // Nobody listens there: no acknowledgement is to be lost in silence.
+                    ensure!(!text.starts_with("NATS/1.0 503"), "NATS says: {text}");
+                    // There are no more.
+                    is_over = true;
+                }
+                _ => {
+                    check_done(&came)?;
+                    waiting = waiting.saturating_sub(1);
+                }
             }
+            is_over |= self.received.len() == most;
         }
-        let acknowledged: Vec<(&str, &str)> = replies.iter().map(|reply| (reply.as_str(), "+ACK")).collect();
-        self.publish(&acknowledged)?;
-        replies.iter().try_for_each(|_| self.answered())?;
-        Ok(replies.len())
+        Ok(self.received.len())
     }
+
+    fn finish(&mut self) -> anyhow::Result<()> {
+        let waiting = self.acknowledge_and(&[])?;
+        (0..waiting).try_for_each(|_| self.answered())
+    }
+}
+
+/// Fails unless an answer says that it was done.
+fn check_done(came: &Came) -> anyhow::Result<()> {
+    let text = String::from_utf8_lossy(&came.bytes);
+    ensure!(!came.has_headers && !text.contains("\"error\""), "NATS says: {text}");
+    Ok(())
 }

@@ -43,6 +43,8 @@ pub(super) fn start(bench: &Bench) -> anyhow::Result<Server> {
 struct Redis {
     stream: BufReader<TcpStream>,
     consumer: String,
+    /// The ids of what the last read gave.
+    received: Vec<String>,
 }
 
 /// An answer.
@@ -58,7 +60,7 @@ impl Redis {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self { stream: BufReader::new(stream), consumer: format!("c{number}") })
+        Ok(Self { stream: BufReader::new(stream), consumer: format!("c{number}"), received: vec![] })
     }
 
     /// Sends commands together, and waits for their answers.
@@ -70,6 +72,18 @@ impl Redis {
         }
         self.stream.get_mut().write_all(request.as_bytes())?;
         commands.iter().map(|_| self.answer()).collect()
+    }
+
+    /// Sends commands behind those that delete what was received.
+    fn delete_and(&mut self, commands: &[&[&str]]) -> anyhow::Result<Vec<Answer>> {
+        let received = std::mem::take(&mut self.received);
+        if received.is_empty() {
+            return self.ask(commands);
+        }
+        let ids: Vec<&str> = received.iter().map(String::as_str).collect();
+        let acknowledge = [&["XACK", STREAM, GROUP][..], &ids[..]].concat();
+        let delete = [&["XDEL", STREAM][..], &ids[..]].concat();
+        self.ask(&[&[&acknowledge[..], &delete[..]][..], commands].concat())
     }
 
     fn answer(&mut self) -> anyhow::Result<Answer> {
@@ -104,17 +118,13 @@ impl Line for Redis {
     fn take(&mut self, most: usize) -> anyhow::Result<usize> {
         let (consumer, most) = (self.consumer.clone(), most.to_string());
         let read = ["XREADGROUP", "GROUP", GROUP, &consumer, "COUNT", &most, "STREAMS", STREAM, ">"];
-        let Some(answer) = self.ask(&[&read])?.pop() else { bail!("Redis says nothing") };
-        let mut ids = Vec::new();
-        entries(answer, &mut ids);
-        if ids.is_empty() {
-            return Ok(0);
-        }
-        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        let acknowledge = [&["XACK", STREAM, GROUP][..], &ids[..]].concat();
-        let delete = [&["XDEL", STREAM][..], &ids[..]].concat();
-        self.ask(&[&acknowledge, &delete])?;
-        Ok(ids.len())
+        let Some(answer) = self.delete_and(&[&read])?.pop() else { bail!("Redis says nothing") };
+        entries(answer, &mut self.received);
+        Ok(self.received.len())
+    }
+
+    fn finish(&mut self) -> anyhow::Result<()> {
+        self.delete_and(&[]).map(drop)
     }
 }
 

@@ -37,7 +37,8 @@ impl Entrance {
         Ok(SentMessages { messages: sent.into_iter().map(shown_sent).collect() })
     }
 
-    /// Receives messages; waits for one, as the call or the queue says, but not beyond the platform's drain.
+    /// Deletes what was dealt with, then receives messages; waits for one, as the call or the queue says, but not beyond the
+    /// platform's drain.
     pub(crate) async fn receive_messages(
         &self,
         name: &QualifiedName,
@@ -53,10 +54,15 @@ impl Entrance {
         let visibility = visibility
             .map(|span| at_most("visibility_timeout", span, QueueSpec::VISIBILITY_MAX))
             .transpose()?;
+        let handled = match request.handled.is_empty() {
+            true => vec![],
+            // To its end before anything is received: if it fails, no message went out that the answer does not tell of.
+            false => self.delete_all(&queue, "handled", request.handled).await?,
+        };
         let messages = tokio::select! {
             biased;
-            () = self.context.drain.begun() => vec![],
             messages = self.context.queues.receive(&queue, max as usize, visibility, wait) => messages?,
+            () = self.context.drain.begun() => vec![],
         };
         let mut is_deleted = vec![false; messages.len()];
         if request.delete && !messages.is_empty() {
@@ -68,7 +74,7 @@ impl Entrance {
             let messages = messages.into_iter().zip(is_deleted);
             let shown =
                 messages.map(|(message, is_deleted)| shown(view, &name.namespace, message, is_deleted));
-            ReceivedMessages { messages: shown.collect() }
+            ReceivedMessages { messages: shown.collect(), handled }
         }))
     }
 
@@ -79,9 +85,19 @@ impl Entrance {
         request: DeleteMessages,
     ) -> Result<MessageOutcomes, ApiError> {
         let queue = self.known_queue(name)?;
-        check_batch("receipts", request.receipts.len())?;
-        let receipts = request.receipts.into_iter().map(Receipt).collect();
-        Ok(outcomes(self.context.queues.delete(&queue, receipts).await?))
+        Ok(MessageOutcomes { outcomes: self.delete_all(&queue, "receipts", request.receipts).await? })
+    }
+
+    /// Deletes messages by the receipts of a call's field.
+    async fn delete_all(
+        &self,
+        queue: &QueueRef,
+        field: &str,
+        receipts: Vec<String>,
+    ) -> Result<Vec<MessageOutcome>, ApiError> {
+        check_batch(field, receipts.len())?;
+        let receipts = receipts.into_iter().map(Receipt).collect();
+        Ok(outcomes(self.context.queues.delete(queue, receipts).await?))
     }
 
     /// Says for how long messages that were received stay out of sight.
@@ -97,7 +113,9 @@ impl Entrance {
             Ok((Receipt(change.receipt), time))
         });
         let changes = changes.collect::<Result<Vec<_>, ApiError>>()?;
-        Ok(outcomes(self.context.queues.change_visibility(&queue, changes).await?))
+        Ok(MessageOutcomes {
+            outcomes: outcomes(self.context.queues.change_visibility(&queue, changes).await?),
+        })
     }
 
     /// Forgets all messages of a queue.
@@ -208,11 +226,11 @@ fn name_of_queue(view: &View, here: &Namespace, id: ResourceId) -> Option<Name> 
     Some(held.value.spec.spec.name.name.clone())
 }
 
-fn outcomes(outcomes: Vec<Result<(), MessageError>>) -> MessageOutcomes {
+fn outcomes(outcomes: Vec<Result<(), MessageError>>) -> Vec<MessageOutcome> {
     let outcome = |outcome: Result<(), MessageError>| MessageOutcome {
         error: outcome.err().map(|error| error.to_string()),
     };
-    MessageOutcomes { outcomes: outcomes.into_iter().map(outcome).collect() }
+    outcomes.into_iter().map(outcome).collect()
 }
 
 impl From<QueueFailure> for ApiError {
