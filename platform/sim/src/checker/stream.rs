@@ -51,7 +51,8 @@ impl OfTask {
         let Some(place) = self.untold.iter().position(|untold| *untold == told) else {
             // It may have changed in something that is not looked at here. What had effect before it was written is told as it began,
             // also where it was written as what became of it.
-            let began = self.told.is_none() && self.untold.front().is_some_and(|first| told.status < first.status);
+            let began =
+                self.told.is_none() && self.untold.front().is_some_and(|first| told.status < first.status);
             return !began && self.told != Some(told);
         };
         drop(self.untold.drain(..=place));
