@@ -38,6 +38,9 @@ use tracing::{error, warn};
 const QUEUE_MAX: usize = 10_000;
 /// Notes that are written at a time.
 const BATCH_MAX: usize = 1_000;
+/// How long a note waits for others to be written with: a task that begins tells several things within a millisecond or two, in which
+/// the processors have better to do.
+const GATHER_TIME: Duration = Duration::from_millis(3);
 /// The wait after a write that failed.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the deletion of an object waits at most until what it told is in the journal.
@@ -277,7 +280,12 @@ impl Events {
                     self.forget().await;
                     written = 0;
                 }
-                _ = queue.recv_many(&mut batch, BATCH_MAX) => {}
+                _ = queue.recv_many(&mut batch, BATCH_MAX) => {
+                    tokio::time::sleep(GATHER_TIME).await;
+                    while batch.len() < BATCH_MAX && let Ok(note) = queue.try_recv() {
+                        batch.push(note);
+                    }
+                }
                 () = &mut recorders => break,
             }
             written += batch.len();

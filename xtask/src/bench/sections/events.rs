@@ -110,6 +110,7 @@ fn to_task(bench: &Bench) -> anyhow::Result<Section> {
 fn stamp(connection: &mut Connection, key: &str) -> anyhow::Result<u128> {
     let (asked, began) = (json!({ "keys": [key] }).to_string(), Instant::now());
     loop {
+        std::thread::sleep(LOOK);
         let got = connection.post("tables/stamps/get", "application/json", &asked)?;
         if let Some(stamp) = got["items"].as_array().and_then(|items| items.first()?["value"].as_str()) {
             return stamp.parse().context("a stamp is a number");
@@ -117,7 +118,6 @@ fn stamp(connection: &mut Connection, key: &str) -> anyhow::Result<u128> {
         if began.elapsed() > PATIENCE {
             bail!("the task of the event {key} has not begun after {} s", PATIENCE.as_secs());
         }
-        std::thread::sleep(LOOK);
     }
 }
 
