@@ -12,6 +12,7 @@ mod inside;
 mod latency;
 mod network;
 mod parts;
+mod queue_kills;
 mod queue_scaling;
 mod queues;
 mod quotas;
@@ -63,6 +64,8 @@ pub(crate) enum Name {
     RecoveryOfRollouts,
     /// Durable queues beside Redis streams and NATS JetStream that sync each message
     Queues,
+    /// A million messages, while the platform is killed every three seconds: lost, repeated, out of order
+    QueueKills,
     /// From an event to the first instruction of the task that it starts; CPU per event on a bus of 10,000 rules
     Events,
     /// A service that 100,000 messages wake: from no task to 20, over a kill, and back
@@ -95,6 +98,7 @@ impl Name {
             Self::Recovery => recovery::measure(bench),
             Self::RecoveryOfRollouts => recovery_of_rollouts::measure(bench),
             Self::Queues => queues::measure(bench),
+            Self::QueueKills => queue_kills::measure(bench),
             Self::Events => events::measure(bench),
             Self::QueueScaling => queue_scaling::measure(bench),
             Self::Thumbnails => thumbnails::measure(bench),
