@@ -1,7 +1,8 @@
 //! The one way to the store: reads, compare-and-swap writes, and the view that a watch keeps true.
 //!
 //! A write is in the view as soon as it returns, so that a reconciler never acts twice on what it did itself; the
-//! watch brings what others wrote. It deliberately knows no rules about the objects.
+//! watch brings what others wrote. Only what an event runs is in the view before ([`Objects::put_in_effect`]). It deliberately knows
+//! no rules about the objects.
 //!
 //! What always holds: each revision of an object that this process wrote is taken into the view once, and before the next one of
 //! that object: who writes over a revision has it from the view. As it is taken in, the object tells what happened to it.
