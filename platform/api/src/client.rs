@@ -131,9 +131,7 @@ impl Client {
         reference: &ImageReference,
         if_match: Option<u64>,
     ) -> Result<(), ClientError> {
-        let parameters = [namespace.as_str(), &reference.to_string()];
-        let request = expecting(self.request(Operation::DeleteImage, &parameters), if_match);
-        self.send(request).await.map(drop)
+        self.remove(Operation::DeleteImage, &[namespace.as_str(), &reference.to_string()], if_match).await
     }
 
     /// Registers the next revision of a family; compiles its component if that is new.
@@ -221,9 +219,7 @@ impl Client {
         service: &Name,
         if_match: Option<u64>,
     ) -> Result<(), ClientError> {
-        let parameters = [namespace.as_str(), service.as_str()];
-        let request = expecting(self.request(Operation::DeleteService, &parameters), if_match);
-        self.send(request).await.map(drop)
+        self.remove(Operation::DeleteService, &[namespace.as_str(), service.as_str()], if_match).await
     }
 
     /// Changes how many tasks a service has.
@@ -345,8 +341,28 @@ impl Client {
         body: &impl Serialize,
         if_match: Option<u64>,
     ) -> Result<Service, ClientError> {
-        let parameters = [namespace.as_str(), service.as_str()];
-        self.answer(expecting(self.request(operation, &parameters).json(body), if_match)).await
+        self.put(operation, &[namespace.as_str(), service.as_str()], body, if_match).await
+    }
+
+    /// Says something of what the parameters name, if that is still of the revision that is expected.
+    async fn put<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        parameters: &[&str],
+        body: &impl Serialize,
+        if_match: Option<u64>,
+    ) -> Result<T, ClientError> {
+        self.answer(expecting(self.request(operation, parameters).json(body), if_match)).await
+    }
+
+    /// Removes what the parameters name, likewise.
+    async fn remove(
+        &self,
+        operation: Operation,
+        parameters: &[&str],
+        if_match: Option<u64>,
+    ) -> Result<(), ClientError> {
+        self.send(expecting(self.request(operation, parameters), if_match)).await.map(drop)
     }
 
     fn request(&self, operation: Operation, parameters: &[&str]) -> RequestBuilder {

@@ -7,7 +7,10 @@ use crate::entrance::Entrance;
 use crate::model::{Bucket, Kept};
 use crate::view::View;
 use async_trait::async_trait;
-use skiff_ports::catalog::{BucketRef, Catalog, QueueRef, RemoveBucketError, TableRef};
+use skiff_api::ErrorCode;
+use skiff_ports::catalog::{
+    BucketRef, Catalog, CreateBucketError, DeadLetterRef, QueueRef, RemoveBucketError, TableRef,
+};
 use skiff_types::{Namespace, QualifiedName};
 use std::sync::Arc;
 
@@ -51,8 +54,12 @@ impl Catalog for CatalogOfView {
         self.read(|view| has_bus(view, name))
     }
 
-    async fn create_bucket(&self, name: &QualifiedName) -> Result<(), String> {
-        Entrance::new(self.context.clone()).ensure_bucket(name).await.map_err(|error| error.message)
+    async fn create_bucket(&self, name: &QualifiedName) -> Result<(), CreateBucketError> {
+        let made = Entrance::new(self.context.clone()).ensure_bucket(name).await;
+        made.map_err(|error| match error.code {
+            ErrorCode::StorageFull => CreateBucketError::DiskFull(error.message),
+            _ => CreateBucketError::Failed(error.message),
+        })
     }
 
     async fn remove_bucket(&self, name: &QualifiedName) -> Result<(), RemoveBucketError> {
@@ -71,7 +78,8 @@ pub(crate) fn queue_ref(view: &View, name: &QualifiedName) -> Option<QueueRef> {
     let Kept { id, spec } = &*view.queue(name)?.value.spec;
     let dead_letter = spec.dead_letter.as_ref().and_then(|dead_letter| {
         let name = QualifiedName::new(name.namespace.clone(), dead_letter.queue.clone());
-        Some(view.queue(&name)?.value.spec.id)
+        let Kept { id, spec } = &*view.queue(&name)?.value.spec;
+        Some(DeadLetterRef { id: *id, spec: spec.clone() })
     });
     Some(QueueRef { id: *id, spec: spec.clone(), dead_letter })
 }

@@ -157,6 +157,7 @@ mod tests {
             ApiError::from(skiff_ports::queues::QueueFailure::DiskFull),
             ApiError::from(skiff_ports::buses::BusError::DiskFull),
             ApiError::from(skiff_ports::tables::TableError::Full),
+            ApiError::from(skiff_ports::buckets::BucketError::DiskFull),
         ];
         for error in errors {
             assert_eq!((error.code, error.code.status().as_u16()), (ErrorCode::StorageFull, 507));

@@ -107,31 +107,20 @@ impl Edge {
     /// Requests that found their target group go on with it. Connections to a listener that is gone, or speaks another
     /// protocol now, or is reached by others, end after what is in flight.
     pub fn balance(&self, change: &BalancerChange) {
-        let BalancerChange {
-            meters: _,
-            groups,
-            dissolved,
-            certificates,
-            revoked,
-            listeners,
-            closed,
-            rules,
-            dropped,
-        } = change;
         self.learn_meters(change);
-        groups.iter().for_each(|spec| self.set_group(spec));
-        self.learn_certificates(certificates);
-        self.set_listeners(listeners);
-        for rule in rules {
+        change.groups.iter().for_each(|spec| self.set_group(spec));
+        self.learn_certificates(&change.certificates);
+        self.set_listeners(&change.listeners);
+        for rule in &change.rules {
             let meter = self.meters().get(&Metered::Rule(rule.name.clone()));
             self.listeners().set_rule(rule, meter);
         }
-        dropped.iter().for_each(|name| self.listeners().drop_rule(name));
-        for listener in closed.iter().filter_map(|name| self.listeners().close(name)) {
+        change.dropped.iter().for_each(|name| self.listeners().drop_rule(name));
+        for listener in change.closed.iter().filter_map(|name| self.listeners().close(name)) {
             self.finish_all_of(&listener);
         }
-        self.forget_certificates(revoked);
-        for name in dissolved {
+        self.forget_certificates(&change.revoked);
+        for name in &change.dissolved {
             self.groups().remove(name, self.worker());
             self.table().settle(name, None);
         }

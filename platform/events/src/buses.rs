@@ -23,6 +23,7 @@ mod change;
 mod intake;
 mod known;
 mod lanes;
+mod matching;
 mod record;
 mod replay;
 mod retry;
@@ -49,7 +50,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
 use tails::Tails;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 /// Where the buses are kept, and their bounds.
@@ -121,8 +122,10 @@ pub struct Buses {
 
 /// What the buses' tasks share.
 struct Inner {
-    /// Read while events are matched, which may take long, so that no delivery waits for that; locked before `known`.
+    /// Read while events are matched for a moment, so that no delivery waits for that; locked before `known`.
     rules: RwLock<Rules>,
+    /// Places for puts that are matched for longer.
+    matched_apart: Semaphore,
     known: Mutex<Known>,
     log: Log,
     tails: Tails,
@@ -151,6 +154,7 @@ impl Buses {
         let (log, known) = replay::open(config, now, drive)?;
         let inner = Inner {
             rules: RwLock::default(),
+            matched_apart: Semaphore::new(matching::APART_MAX),
             known: Mutex::new(known),
             log,
             tails: Tails::default(),

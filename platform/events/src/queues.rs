@@ -6,7 +6,7 @@
 //! its receipts stay good, as far as the log has the receive; else it is in sight at once.
 //!
 //! Deliberately not here: names, who may do what, and which queues there are; each call brings what its queue is like. How long
-//! a queue keeps its messages is known from its first call on.
+//! a queue keeps its messages is known from its first call on, and of a dead-letter queue from that of a queue that buries in it.
 //!
 //! What always holds: what was answered is on the drive, but for receives and changes of visibility; a message that was deleted
 //! never comes again; in a group, a message comes once the one before it is gone for good. A clock that goes back makes

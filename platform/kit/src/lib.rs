@@ -1,5 +1,5 @@
 //! Small tools that every part above needs: clocks, randomness, backoff, drain, the token bucket, watermarks, log
-//! files that rotate, the host's addresses, what was said lately.
+//! files that rotate, the host's addresses, what was said lately, streams that wrap streams.
 //!
 //! Nothing here knows what a task is.
 
@@ -13,6 +13,7 @@ mod lately;
 mod rotated_file;
 mod token_bucket;
 mod watermark;
+mod write_through;
 
 pub use backoff::Backoff;
 pub use drain::Drain;

@@ -400,6 +400,41 @@ pub(crate) mod tests {
         (mine, Ledger::open(fd).unwrap())
     }
 
+    /// Two workers claim again and again what one of them may have at a time, each by its own process's mapping: `held` says how
+    /// many have it. Never do both, and in the end nobody has.
+    pub(crate) fn claims_never_both_pass<S: Sync>(
+        slots: [S; 2],
+        claim: impl Fn(&S, usize) -> bool + Sync,
+        held: impl Fn(&S) -> u64 + Sync,
+        give_back: impl Fn(&S, usize) + Sync,
+    ) {
+        let run = |slot: &S, worker: usize| {
+            for _ in 0..20_000 {
+                if claim(slot, worker) {
+                    assert!(held(slot) <= 2, "one holder, and at most one that is being refused");
+                    give_back(slot, worker);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for (worker, slot) in slots.iter().enumerate() {
+                let run = &run;
+                scope.spawn(move || run(slot, worker));
+            }
+        });
+        slots.iter().for_each(|slot| assert_eq!(held(slot), 0));
+    }
+
+    /// What is done to slots that nobody used, and the death of a worker that used none, take no memory.
+    pub(crate) fn costs_no_memory(look: impl FnOnce(&Ledger)) {
+        let (ledger, fd) = Ledger::create(2).unwrap();
+        look(&ledger);
+        ledger.close_worker(1, 0..SLOTS as Slot);
+        let blocks = rustix::fs::fstat(&fd).unwrap().st_blocks;
+        // The header, the bits that say which slots and which meters are used, and the workers' rows.
+        assert!(blocks * 512 <= 4 * 4096, "{blocks} blocks");
+    }
+
     #[test]
     fn what_one_process_writes_another_reads() {
         let (mine, theirs) = ledger();
@@ -426,20 +461,12 @@ pub(crate) mod tests {
     #[test]
     fn claims_that_race_never_both_pass() {
         let (mine, theirs) = ledger();
-        let run = |ledger: Ledger, worker: usize| {
-            let slot = ledger.task(3);
-            for _ in 0..20_000 {
-                if slot.claim_in_flight(worker, 1) {
-                    assert!(slot.in_flight() <= 2, "one holder, and at most one that is being refused");
-                    slot.row(worker).in_flight.subtract(1);
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            scope.spawn(|| run(mine.clone(), 0));
-            scope.spawn(|| run(theirs, 1));
-        });
-        assert_eq!(mine.task(3).in_flight(), 0);
+        claims_never_both_pass(
+            [mine.task(3), theirs.task(3)],
+            |slot, worker| slot.claim_in_flight(worker, 1),
+            TaskSlot::in_flight,
+            |slot, worker| slot.row(worker).in_flight.subtract(1),
+        );
     }
 
     #[test]
@@ -475,16 +502,14 @@ pub(crate) mod tests {
 
     #[test]
     fn an_unused_slot_costs_no_memory() {
-        let (ledger, fd) = Ledger::create(2).unwrap();
-        for slot in 0..SLOTS as Slot {
-            let slot = ledger.task(slot);
-            assert_eq!((slot.totals(), slot.outstanding(), slot.is_used()), (Totals::default(), 0, false));
-            slot.clear();
-        }
-        ledger.close_worker(1, 0..SLOTS as Slot);
-        let blocks = rustix::fs::fstat(&fd).unwrap().st_blocks;
-        // The header, the bits that say which slots and which meters are used, and the workers' rows.
-        assert!(blocks * 512 <= 4 * 4096, "{blocks} blocks");
+        costs_no_memory(|ledger| {
+            for slot in 0..SLOTS as Slot {
+                let slot = ledger.task(slot);
+                let told = (slot.totals(), slot.outstanding(), slot.is_used());
+                assert_eq!(told, (Totals::default(), 0, false));
+                slot.clear();
+            }
+        });
     }
 
     #[test]

@@ -275,7 +275,7 @@ fn add_responses(totals: &mut [u64; StatusClass::COUNT], more: impl IntoIterator
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::tests::ledger;
+    use crate::layout::tests::{claims_never_both_pass, costs_no_memory, ledger};
 
     #[test]
     fn what_one_process_counts_another_reads() {
@@ -323,20 +323,12 @@ mod tests {
     #[test]
     fn claims_that_race_never_both_pass() {
         let (mine, theirs) = ledger();
-        let run = |ledger: Ledger, worker: usize| {
-            let meter = ledger.meter(3);
-            for _ in 0..20_000 {
-                if meter.claim_outstanding(worker, 1) {
-                    assert!(meter.outstanding() <= 2, "one holder, and at most one that is being refused");
-                    meter.row(worker).outstanding.subtract(1);
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            scope.spawn(|| run(mine.clone(), 0));
-            scope.spawn(|| run(theirs, 1));
-        });
-        assert_eq!(mine.meter(3).outstanding(), 0);
+        claims_never_both_pass(
+            [mine.meter(3), theirs.meter(3)],
+            |meter, worker| meter.claim_outstanding(worker, 1),
+            Meter::outstanding,
+            |meter, worker| meter.row(worker).outstanding.subtract(1),
+        );
     }
 
     #[test]
@@ -361,17 +353,14 @@ mod tests {
 
     #[test]
     fn an_unused_meter_costs_no_memory() {
-        let (ledger, fd) = Ledger::create(2).unwrap();
-        for slot in 0..METERS as MeterSlot {
-            let meter = ledger.meter(slot);
-            let totals = (meter.totals(), meter.outstanding(), meter.connections(), meter.is_used());
-            assert_eq!(totals, (MeterTotals::default(), 0, 0, false));
-            meter.clear();
-        }
-        ledger.close_worker(1, std::iter::empty());
-        let blocks = rustix::fs::fstat(&fd).unwrap().st_blocks;
-        // The header, the bits that say what is used, and the workers' rows.
-        assert!(blocks * 512 <= 3 * 4096, "{blocks} blocks");
+        costs_no_memory(|ledger| {
+            for slot in 0..METERS as MeterSlot {
+                let meter = ledger.meter(slot);
+                let told = (meter.totals(), meter.outstanding(), meter.connections(), meter.is_used());
+                assert_eq!(told, (MeterTotals::default(), 0, 0, false));
+                meter.clear();
+            }
+        });
     }
 
     #[test]

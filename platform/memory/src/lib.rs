@@ -1,34 +1,44 @@
 //! Development only: the engines of data, played in memory: tables and queues as far as the API tells of them, and buckets of
 //! which no more is known than how much they hold. They outlive a control plane, as the disk does. The tests of `control` run
-//! against them, and `sim` has them where a scene plays no engine of its own.
+//! against them, and `sim` has them for all but buses.
 //!
-//! It deliberately keeps no objects, and plays no time: what was received comes into sight again when it is said to, and nothing
-//! expires by itself.
+//! It deliberately keeps no objects, and knows no order among the groups of a queue, no delay of what is sent, and no expiry. Time
+//! passes only where it is asked for ([`MemoryData::in_time`]): elsewhere what was received comes into sight again when it is said
+//! to, and what is given back at once, so that no test waits.
+//!
+//! What always holds: who is to be told of deleted messages is told of each, as it is deleted.
 
 mod buckets;
 mod queues;
 mod tables;
 
+use queues::KeptQueue;
+use skiff_kit::Watermark;
 use skiff_ports::buckets::BucketStats;
-use skiff_ports::queues::{Message, QueueStats};
 use skiff_ports::tables::Item;
 use skiff_types::ResourceId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use tokio::sync::Notify;
 
 /// What the engines hold.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct MemoryData {
     kept: Mutex<Kept>,
-    /// How many receives found nothing, and began to wait.
+    /// How often a receive found nothing, and began to wait.
     waits: AtomicU64,
-    /// Tells of messages that came into sight.
-    news: Notify,
+    /// Moves on whenever a message may have come into sight.
+    moved: Watermark,
+    /// Times out of sight end by themselves.
+    passes_time: bool,
+    /// Is told the id of each message that is deleted.
+    on_delete: Option<OnDelete>,
 }
 
-#[derive(Debug, Default)]
+/// Is told the id of a message.
+type OnDelete = Box<dyn Fn(&str) + Send + Sync>;
+
+#[derive(Default)]
 struct Kept {
     tables: BTreeMap<ResourceId, BTreeMap<String, Item>>,
     version: u64,
@@ -37,14 +47,13 @@ struct Kept {
     closed: BTreeSet<ResourceId>,
 }
 
-#[derive(Debug, Default)]
-struct KeptQueue {
-    visible: Vec<Message>,
-    in_flight: Vec<Message>,
-    stats: QueueStats,
-}
-
 impl MemoryData {
+    /// Engines in which time passes: what was received comes into sight again by itself, and what is given back after its pause.
+    /// `on_delete` is told the id of each message that is deleted, in that moment.
+    pub fn in_time(on_delete: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { passes_time: true, on_delete: Some(Box::new(on_delete)), ..Self::default() }
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,7 +68,7 @@ impl MemoryData {
         self.kept().closed.contains(&bucket)
     }
 
-    /// How many receives began to wait.
+    /// How often a receive began to wait.
     pub fn waits(&self) -> u64 {
         self.waits.load(Relaxed)
     }

@@ -23,14 +23,22 @@ pub trait Catalog: Send + Sync {
     fn has_bus(&self, name: &QualifiedName) -> bool;
 
     /// Makes a bucket of which nothing but its name is said; one that is there stays as it is.
-    ///
-    /// # Errors
-    /// A sentence for people.
-    async fn create_bucket(&self, name: &QualifiedName) -> Result<(), String>;
+    async fn create_bucket(&self, name: &QualifiedName) -> Result<(), CreateBucketError>;
 
     /// Removes a bucket that has no objects. No write that comes at the same time is acknowledged and lost: either it is there first,
     /// and the bucket stays, or it is refused.
     async fn remove_bucket(&self, name: &QualifiedName) -> Result<(), RemoveBucketError>;
+}
+
+/// Why a bucket was not made: a sentence for people each.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CreateBucketError {
+    /// There is no room on the disk.
+    #[error("{0}")]
+    DiskFull(String),
+    /// Anything else: there are as many as may be, or the platform can't at present.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// Why a bucket was not removed: a sentence for people each.
@@ -39,6 +47,9 @@ pub enum RemoveBucketError {
     /// It has objects.
     #[error("{0}")]
     NotEmpty(String),
+    /// There is no room on the disk.
+    #[error("{0}")]
+    DiskFull(String),
     /// Anything else: there is none, or the platform can't at present.
     #[error("{0}")]
     Failed(String),
@@ -72,5 +83,14 @@ pub struct QueueRef {
     /// What its user said.
     pub spec: Arc<QueueSpec>,
     /// Its dead-letter queue, if it has one that is there.
-    pub dead_letter: Option<ResourceId>,
+    pub dead_letter: Option<DeadLetterRef>,
+}
+
+/// The dead-letter queue of a queue. It is said with each call on that, since nobody may have called it itself since the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetterRef {
+    /// By which its messages are kept.
+    pub id: ResourceId,
+    /// What its user said: how much it holds, and for how long.
+    pub spec: Arc<QueueSpec>,
 }

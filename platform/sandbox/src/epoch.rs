@@ -3,18 +3,19 @@
 //! Epochs only make a guest give up the thread; what it is charged is CPU time, measured elsewhere. The epoch moves only
 //! when one and the same step of a guest has lasted from one tick to the next: short requests never notice it.
 
+mod pace;
+
+use pace::{Pace, TICK};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use wasmtime::Engine;
 
-/// A guest runs for this long at least, and for less than twice as long, before others get the thread.
-const TICK: Duration = Duration::from_millis(1);
 /// Of the clock's own thread: the shortest that the kernel gives.
 const TIME_SLICE: Duration = Duration::from_micros(100);
-/// Ticks without a running guest after which the thread parks.
-const TICKS_IDLE_MAX: u32 = 20;
+/// How long no guest runs before the thread parks.
+const IDLE_MAX: Duration = TICK.saturating_mul(20);
 
 /// The clock of a worker's engines; its thread ends when it is dropped.
 pub(crate) struct EpochClock {
@@ -27,6 +28,9 @@ pub(crate) struct EpochClock {
 pub(crate) struct Slices {
     /// How often a guest was entered or left: odd while one runs. Written by the worker's one thread.
     crossings: AtomicU64,
+    /// How many slices of the same step of the guest that runs were over before. Written with each entry, and only the pace of the
+    /// ticks goes by it: one that belongs to another crossing does no harm.
+    slices_before: AtomicU32,
     /// The crossing whose guest's slice is over.
     over: AtomicU64,
     parked: AtomicBool,
@@ -41,12 +45,14 @@ impl Slices {
 }
 
 impl EpochClock {
+    /// Starts the clock of the guests that the calling thread will run.
     pub(crate) fn start(engines: Vec<Engine>) -> std::io::Result<Self> {
         let slices = Arc::new(Slices::default());
         let ours = slices.clone();
+        let worker = ThreadCpu::of_this_thread()?;
         let thread = std::thread::Builder::new()
             .name("skiff-epoch".to_owned())
-            .spawn(move || tick(&engines, &ours))?;
+            .spawn(move || run(&engines, &ours, &worker))?;
         Ok(Self { slices, thread: Some(thread) })
     }
 
@@ -55,9 +61,10 @@ impl EpochClock {
         &self.slices
     }
 
-    /// A guest runs from now on, for as long as what is returned is kept.
+    /// A guest runs from now on, for as long as what is returned is kept; so many slices of its step were over before.
     #[must_use]
-    pub(crate) fn enter(&self) -> Running<'_> {
+    pub(crate) fn enter(&self, slices_before: u32) -> Running<'_> {
+        self.slices.slices_before.store(slices_before, Ordering::Relaxed);
         self.cross();
         // The thread parks first and looks for a running guest after; so one of the two sees the other.
         fence(Ordering::SeqCst);
@@ -100,32 +107,68 @@ impl Drop for EpochClock {
     }
 }
 
-fn tick(engines: &[Engine], slices: &Slices) {
+fn run(engines: &[Engine], slices: &Slices, worker: &ThreadCpu) {
     wake_promptly();
-    let (mut seen, mut ticks_idle) = (0, 0);
+    let mut pace = Pace::default();
+    let (mut seen, mut seen_cpu, mut idle) = (0, Duration::ZERO, Duration::ZERO);
     while !slices.stop.load(Ordering::SeqCst) {
-        std::thread::sleep(TICK);
+        let tick = pace.tick();
+        std::thread::sleep(tick);
         let crossings = slices.crossings.load(Ordering::SeqCst);
         let guest_runs = crossings % 2 == 1;
         let nothing_moved = crossings == seen;
         seen = crossings;
-        if nothing_moved && guest_runs {
-            slices.over.store(crossings, Ordering::SeqCst);
-            engines.iter().for_each(Engine::increment_epoch);
+        if guest_runs {
+            // Where nothing moved, the same guest ran when the last tick began, so its beginning was read too.
+            let cpu = worker.used();
+            let used = cpu.saturating_sub(std::mem::replace(&mut seen_cpu, cpu));
+            if nothing_moved {
+                slices.over.store(crossings, Ordering::SeqCst);
+                engines.iter().for_each(Engine::increment_epoch);
+                pace.slice_is_over(crossings, slices.slices_before.load(Ordering::Relaxed), used);
+            }
         }
-        ticks_idle = if nothing_moved && !guest_runs { ticks_idle + 1 } else { 0 };
-        if ticks_idle < TICKS_IDLE_MAX {
-            continue;
+        // Last: whose slice is over is judged by the tick that it had.
+        pace.passed();
+        idle = if nothing_moved && !guest_runs { idle + tick } else { Duration::ZERO };
+        if idle >= IDLE_MAX {
+            idle = Duration::ZERO;
+            park(slices, seen);
         }
-        ticks_idle = 0;
-        slices.parked.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        if slices.crossings.load(Ordering::SeqCst) != seen {
-            slices.parked.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Sleeps until a guest runs again, unless one has since `seen` was.
+fn park(slices: &Slices, seen: u64) {
+    slices.parked.store(true, Ordering::SeqCst);
+    fence(Ordering::SeqCst);
+    if slices.crossings.load(Ordering::SeqCst) != seen {
+        slices.parked.store(false, Ordering::SeqCst);
+    }
+    while slices.parked.load(Ordering::SeqCst) && !slices.stop.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+}
+
+/// The CPU time of a thread, for others to read.
+struct ThreadCpu(libc::clockid_t);
+
+impl ThreadCpu {
+    fn of_this_thread() -> std::io::Result<Self> {
+        let mut clock = 0;
+        // SAFETY: the calling thread is alive, and the id is written to an integer of our own.
+        match unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut clock) } {
+            0 => Ok(Self(clock)),
+            error => Err(std::io::Error::from_raw_os_error(error)),
         }
-        while slices.parked.load(Ordering::SeqCst) && !slices.stop.load(Ordering::SeqCst) {
-            std::thread::park();
-        }
+    }
+
+    /// Nothing once the thread is gone: the kernel knows no such clock then. A system call, so asked only while a guest runs.
+    fn used(&self) -> Duration {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the kernel writes one `timespec`, which is ours, or refuses.
+        unsafe { libc::clock_gettime(self.0, &raw mut time) };
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
     }
 }
 
@@ -167,9 +210,9 @@ mod tests {
     fn it_parks_when_no_guest_runs_and_wakes_when_one_does() {
         let clock = EpochClock::start(vec![Engine::default()]).unwrap();
         until("never parked", || clock.slices.parked.load(Ordering::SeqCst));
-        let running = clock.enter();
+        let running = clock.enter(0);
         assert!(!clock.slices.parked.load(Ordering::SeqCst));
-        let parked_while_running = Instant::now() + 2 * TICK * TICKS_IDLE_MAX;
+        let parked_while_running = Instant::now() + 2 * IDLE_MAX;
         while Instant::now() < parked_while_running {
             assert!(!clock.slices.parked.load(Ordering::SeqCst), "parked although a guest runs");
         }
@@ -181,7 +224,7 @@ mod tests {
     fn a_guest_that_panics_runs_no_longer() {
         let clock = EpochClock::start(vec![Engine::default()]).unwrap();
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let _running = clock.enter();
+            let _running = clock.enter(0);
             if clock.slices.crossings.load(Ordering::SeqCst) % 2 == 1 {
                 panic!("as a host call may");
             }

@@ -100,7 +100,7 @@ fn run(
     let runtime = runtime.map_err(|error| internal(&error))?;
     // Lets the guest yield, and so be timed.
     let epoch = EpochClock::start(vec![engine.clone()]).map_err(|error| internal(&error))?;
-    let _running = epoch.enter();
+    let _running = epoch.enter(0);
     runtime.block_on(async {
         let seeds = trial.find_seeds().await?;
         let (store, instance, initialization) = trial.initialize(seeds.is_some()).await?;

@@ -32,6 +32,8 @@ pub(crate) struct GuestRun<T> {
     timer: Option<Pin<Box<Sleep>>>,
     timer_ns: u64,
     sleeper: Option<u64>,
+    /// How many slices of the step that goes on were over.
+    slices_over: u32,
     /// Waited for since its slice was over, or those of the task's other guests were.
     turn: Option<Rc<Turn>>,
     heap: Rc<HeapMeter>,
@@ -61,6 +63,7 @@ impl<T> GuestRun<T> {
             timer: None,
             timer_ns: 0,
             sleeper: None,
+            slices_over: 0,
             turn: None,
             seat,
         }
@@ -71,12 +74,13 @@ impl<T> GuestRun<T> {
         // What waits now is not this guest's.
         self.host.flush_logs();
         // Left also where a host call of the guest panics.
-        let running = self.host.epoch.enter();
+        let running = self.host.epoch.enter(self.slices_over);
         let result = self.heap.metered(|| step(&mut self.guest));
         self.heap.left(self.host.flush_logs());
         let fits = self.heap.claim_held();
         drop(running);
         let after = After { fits, slice_is_over: slice_is_over() };
+        self.slices_over = if after.slice_is_over { self.slices_over.saturating_add(1) } else { 0 };
         if Without::get().cpu {
             return (result, after);
         }

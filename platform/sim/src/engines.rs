@@ -1,5 +1,4 @@
-//! Buses that nobody has use for: where no scene plays `buses`. Tables and buckets, and queues where nobody plays `queues`, are
-//! [`skiff_memory`]'s, with nothing in them.
+//! Buses that nobody has use for: where no scene plays `buses`. Tables, buckets and queues are [`skiff_memory`]'s.
 
 use async_trait::async_trait;
 use skiff_ports::buses::{BusCounts, BusError, BusStats, Buses, NewDelivery, RuleChanges, Tail};

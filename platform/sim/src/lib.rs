@@ -19,7 +19,6 @@ mod engines;
 mod life;
 mod memory;
 mod options;
-mod queues;
 mod scale;
 mod scenario;
 mod scenes;

@@ -8,9 +8,9 @@
 //!
 //! To add a scene: a variant of [`Scene`] and its place in [`Scene::ALL`]; the compiler then names the matches in
 //! `world/scenes.rs`, which lead to a file of `world/scenes/` that holds its calls of the API. What it needs of nodes goes to
-//! `cluster`, of engines to `queues.rs` and `buses.rs`, of what is checked at each write to `checker/runs.rs`. A variant of
-//! `Sabotage` that breaks just its promise, for which [`crate::Sabotage::is_of_scenes`] says true, and what is said then in
-//! `tests/it/caught.rs`.
+//! `cluster`, of buses to `buses.rs`, of queues and tables to the crate `memory`, of what is checked at each write to
+//! `checker/runs.rs`. A variant of `Sabotage` that breaks just its promise, for which [`crate::Sabotage::is_of_scenes`] says true,
+//! and what is said then in `tests/it/caught.rs`.
 //!
 //! What always holds: scenes have dice of their own, so a scene that is added changes nothing of what the scenario's services do.
 

@@ -12,7 +12,6 @@ use crate::dice::Dice;
 use crate::life::Life;
 use crate::memory::{JournalOfLife, MemoryImages, MemoryJournal, NoBill, Silence};
 use crate::options::{Options, Report, Sabotage};
-use crate::queues::MemoryQueues;
 use crate::scenario::{BUSY_MS, Scenario, Step};
 use crate::series::{MemorySeries, SeriesOfLife};
 use crate::store::{SimStore, StoreOfLife};
@@ -86,7 +85,8 @@ struct Parts {
     images: Arc<MemoryImages>,
     journal: Arc<MemoryJournal>,
     series: Arc<MemorySeries>,
-    queues: Arc<MemoryQueues>,
+    /// Tables, buckets and queues. No scene has use for the first two.
+    data: Arc<MemoryData>,
     buses: Arc<MemoryBuses>,
     random: Arc<Dice>,
 }
@@ -116,10 +116,11 @@ impl Parts {
             sabotage,
         ));
         let (journal, series) = (Arc::default(), Arc::default());
-        let queues = Arc::new(MemoryQueues::new(checker.clone()));
+        let checks = checker.clone();
+        let data = Arc::new(MemoryData::in_time(move |message| checks.deleted_message(message)));
         let buses = Arc::new(MemoryBuses::new(checker.clone(), trace.clone(), sabotage));
         let random = Arc::new(Dice::new(seed, "plane"));
-        Self { clock, trace, checker, store, cluster, images, journal, series, queues, buses, random }
+        Self { clock, trace, checker, store, cluster, images, journal, series, data, buses, random }
     }
 
     /// Starts a control plane over what the last one left.
@@ -128,7 +129,7 @@ impl Parts {
         loop {
             attempt += 1;
             let life = Arc::new(Life::new());
-            self.queues.begin_life();
+            self.data.recall_messages();
             match Plane::start(config(), self.deps(&life)).await {
                 Ok(plane) => {
                     let (buses, targets, alive) = (self.buses.clone(), plane.targets(), life.clone());
@@ -151,8 +152,6 @@ impl Parts {
     fn deps(&self, life: &Arc<Life>) -> Deps {
         let (life, silence) = (life.clone(), Arc::new(Silence));
         let cluster = self.cluster.clone();
-        // No scene has use for tables or buckets, so nothing in them outlives a life.
-        let data = Arc::new(MemoryData::default());
         Deps {
             store: Arc::new(StoreOfLife { store: self.store.clone(), life: life.clone() }),
             images: self.images.clone(),
@@ -168,9 +167,9 @@ impl Parts {
             }),
             nodes: Arc::new(NodesOfCluster(cluster.clone())),
             webhooks: silence,
-            buckets: data.clone(),
-            tables: data,
-            queues: self.queues.clone(),
+            buckets: self.data.clone(),
+            tables: self.data.clone(),
+            queues: self.data.clone(),
             buses: self.buses.clone(),
             meters: Arc::new(MetersOfCluster(cluster)),
             clock: self.clock.clone(),

@@ -4,6 +4,7 @@
 //! tasks a percentage means: `plan` does.
 
 use crate::text::{ParseError, serde_as_text};
+use crate::timed_id::timed_id;
 use crate::{HostPattern, Name, Span, Strategy, StrategyError};
 use std::fmt;
 use std::str::FromStr;
@@ -232,45 +233,7 @@ impl fmt::Display for RolloutState {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeploymentId([u8; 16]);
 
-impl DeploymentId {
-    /// From the time when it was asked for, in milliseconds since 1970, and ten random bytes.
-    pub fn from_parts(asked_at_ms: u64, random: [u8; 10]) -> Self {
-        let mut bytes = [0; 16];
-        bytes[..6].copy_from_slice(&asked_at_ms.to_be_bytes()[2..]);
-        bytes[6..].copy_from_slice(&random);
-        bytes[6] = (bytes[6] & 0x0f) | 0x70;
-        bytes[8] = (bytes[8] & 0x3f) | 0x80;
-        Self(bytes)
-    }
-
-    /// The last 8 digits, the random end, for people.
-    pub fn short(&self) -> String {
-        hex::encode(&self.0[12..])
-    }
-}
-
-impl FromStr for DeploymentId {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        let mut bytes = [0; 16];
-        hex::decode_to_slice(text, &mut bytes)
-            .map_err(|_| ParseError::new(text, "a deployment's id: 32 hexadecimal digits"))?;
-        Ok(Self(bytes))
-    }
-}
-
-impl fmt::Display for DeploymentId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for DeploymentId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "…{}", self.short())
-    }
-}
+timed_id!(DeploymentId, "a deployment's id: 32 hexadecimal digits");
 
 serde_as_text!(CircuitBreaker, DeploymentId, RolloutState);
 

@@ -37,6 +37,7 @@ mod size;
 mod strategy;
 mod task;
 mod text;
+mod timed_id;
 mod usage;
 mod value;
 

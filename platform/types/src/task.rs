@@ -1,6 +1,7 @@
 //! Tasks: one running copy of a task definition each, and the states it goes through.
 
 use crate::text::{ParseError, serde_as_text};
+use crate::timed_id::timed_id;
 use crate::{Command, Health, Name, Namespace, NodeId, TaskAddress, TaskDefinitionId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -10,45 +11,7 @@ use std::str::FromStr;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId([u8; 16]);
 
-impl TaskId {
-    /// From the creation time in milliseconds since 1970 and ten random bytes.
-    pub fn from_parts(created_at_ms: u64, random: [u8; 10]) -> Self {
-        let mut bytes = [0; 16];
-        bytes[..6].copy_from_slice(&created_at_ms.to_be_bytes()[2..]);
-        bytes[6..].copy_from_slice(&random);
-        bytes[6] = (bytes[6] & 0x0f) | 0x70;
-        bytes[8] = (bytes[8] & 0x3f) | 0x80;
-        Self(bytes)
-    }
-
-    /// The last 8 digits, the random end, for people.
-    pub fn short(&self) -> String {
-        hex::encode(&self.0[12..])
-    }
-}
-
-impl FromStr for TaskId {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        let mut bytes = [0; 16];
-        hex::decode_to_slice(text, &mut bytes)
-            .map_err(|_| ParseError::new(text, "a task id: 32 hexadecimal digits"))?;
-        Ok(Self(bytes))
-    }
-}
-
-impl fmt::Display for TaskId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for TaskId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "…{}", self.short())
-    }
-}
+timed_id!(TaskId, "a task id: 32 hexadecimal digits");
 
 /// A task's lifecycle, in ECS's words and order; a task only ever moves forward, until it is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -12,6 +12,7 @@ mod calls;
 mod connect;
 mod entrance;
 mod forward;
+mod gathering;
 mod health;
 mod host_addresses;
 mod internal;
@@ -304,7 +305,7 @@ impl Worker {
             self.calls.run(&assignment);
             self.sandboxes.run(assignment);
         }
-        let (comes, leaves) = in_two(balancer);
+        let (comes, leaves) = balancer.in_two();
         self.edge.route(routes.iter().map(|route| &**route), &[]);
         self.balance(&comes);
         self.balance(&leaves);
@@ -390,25 +391,6 @@ impl Worker {
         self.metrics.hand_over();
         self.link.flush().await;
     }
-}
-
-/// What comes, and what leaves.
-fn in_two(change: BalancerChange) -> (BalancerChange, BalancerChange) {
-    let BalancerChange {
-        meters,
-        groups,
-        dissolved,
-        certificates,
-        revoked,
-        listeners,
-        closed,
-        rules,
-        dropped,
-    } = change;
-    let comes =
-        BalancerChange { meters, groups, certificates, listeners, rules, ..BalancerChange::default() };
-    let leaves = BalancerChange { dissolved, revoked, closed, dropped, ..BalancerChange::default() };
-    (comes, leaves)
 }
 
 /// What the edge is told of its access log.

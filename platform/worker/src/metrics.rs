@@ -5,10 +5,11 @@
 //! It deliberately does not check what guests say; `host-metrics` has. Nor does it charge a task's memory with what is gathered,
 //! since values of several tasks lie in one point: each has room of its own instead.
 //!
-//! What always holds: what was gathered is handed over within [`GATHERING_TIME`]; a task makes no more than
+//! What always holds: what was gathered is handed over within [`gathering::GATHERING_TIME`]; a task makes no more than
 //! [`POINTS_PER_SECOND_MAX`] points in a second, and has those and others grow by no more than [`BYTES_PER_SECOND_MAX`], so that none
 //! takes the room of the others; and a value that is not taken is counted.
 
+use crate::gathering;
 use crate::link::{Link, METRIC_BATCH_POINTS};
 use skiff_kit::clock;
 use skiff_ports::metrics::{GuestPoint, GuestValue, MetricSink, TooManyPoints};
@@ -18,12 +19,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
 use std::rc::Rc;
-use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::task::spawn_local;
 
-/// How long values are gathered: short beside the second that they are told of.
-const GATHERING_TIME: Duration = Duration::from_millis(200);
 /// Points that a task makes in a second at most: those of 50 series that it puts values of all the time.
 const POINTS_PER_SECOND_MAX: u32 = 250;
 /// Bytes by which a task has points grow in a second at most: those of [`POINTS_PER_SECOND_MAX`] series whose values lie within a
@@ -69,16 +66,8 @@ impl Metrics {
     /// Starts the task that hands over in time.
     pub(crate) fn start(link: Rc<Link>) -> Rc<Self> {
         let metrics = Rc::new(Self { link, gathered: RefCell::default(), begun: Notify::new() });
-        spawn_local(metrics.clone().keep());
+        gathering::keep(metrics.clone(), |metrics| &metrics.begun, Self::hand_over);
         metrics
-    }
-
-    async fn keep(self: Rc<Self>) {
-        loop {
-            self.begun.notified().await;
-            tokio::time::sleep(GATHERING_TIME).await;
-            self.hand_over();
-        }
     }
 
     /// Gives the link what was gathered.

@@ -1,18 +1,14 @@
 //! Records of spans on their way out of the worker: gathered for a moment, so that many go to the supervisor in one message.
 //!
 //! It deliberately does not know what is in them. What always holds: what was gathered is handed over within
-//! [`GATHERING_TIME`], or as soon as it makes a message; what may wait in all is bounded by the link.
+//! [`gathering::GATHERING_TIME`], or as soon as it makes a message; what may wait in all is bounded by the link.
 
+use crate::gathering;
 use crate::link::{Link, SPAN_BATCH_RECORDS};
 use skiff_ports::spans::{SpanRecord, SpanSink};
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::task::spawn_local;
-
-/// How long records are gathered: what they would cost one by one is more than what a request costs.
-const GATHERING_TIME: Duration = Duration::from_millis(200);
 
 /// Takes records of spans for the supervisor.
 pub(crate) struct Spans {
@@ -26,16 +22,8 @@ impl Spans {
     /// Starts the task that hands over in time.
     pub(crate) fn start(link: Rc<Link>) -> Rc<Self> {
         let spans = Rc::new(Self { link, gathered: RefCell::default(), begun: Notify::new() });
-        spawn_local(spans.clone().keep());
+        gathering::keep(spans.clone(), |spans| &spans.begun, Self::hand_over);
         spans
-    }
-
-    async fn keep(self: Rc<Self>) {
-        loop {
-            self.begun.notified().await;
-            tokio::time::sleep(GATHERING_TIME).await;
-            self.hand_over();
-        }
     }
 
     /// Gives the link what was gathered.
@@ -65,6 +53,7 @@ impl SpanSink for Spans {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gathering::GATHERING_TIME;
     use crate::link::{SPAN_RECORDS_MAX, tests::span};
     use skiff_node::wire::{FrameReader, FromWorker, frames};
     use tokio::time::Instant;

@@ -1,6 +1,6 @@
 //! The calls on roles and access keys.
 
-use super::{Client, ClientError, expecting};
+use super::{Client, ClientError};
 use crate::{
     AccessExplanation, AccessKey, AccessQuery, CreateAccessKey, CreatedAccessKey, Operation, Page, PageQuery,
     PutRole, Role,
@@ -16,9 +16,7 @@ impl Client {
         body: &PutRole,
         if_match: Option<u64>,
     ) -> Result<Role, ClientError> {
-        let parameters = [namespace.as_str(), role.as_str()];
-        let request = self.request(Operation::PutRole, &parameters).json(body);
-        self.answer(expecting(request, if_match)).await
+        self.put(Operation::PutRole, &[namespace.as_str(), role.as_str()], body, if_match).await
     }
 
     /// One page of the roles.
@@ -53,8 +51,7 @@ impl Client {
         role: &Name,
         if_match: Option<u64>,
     ) -> Result<(), ClientError> {
-        let request = self.request(Operation::DeleteRole, &[namespace.as_str(), role.as_str()]);
-        self.send(expecting(request, if_match)).await.map(drop)
+        self.remove(Operation::DeleteRole, &[namespace.as_str(), role.as_str()], if_match).await
     }
 
     /// Makes an access key.

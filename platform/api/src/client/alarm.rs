@@ -1,6 +1,6 @@
 //! The calls on alarms.
 
-use super::{Client, ClientError, expecting};
+use super::{Client, ClientError};
 use crate::{Alarm, AlarmTransition, Operation, Page, PageQuery, PutAlarm};
 use skiff_types::{Name, Namespace};
 
@@ -13,9 +13,7 @@ impl Client {
         body: &PutAlarm,
         if_match: Option<u64>,
     ) -> Result<Alarm, ClientError> {
-        let parameters = [namespace.as_str(), alarm.as_str()];
-        let request = self.request(Operation::PutAlarm, &parameters).json(body);
-        self.answer(expecting(request, if_match)).await
+        self.put(Operation::PutAlarm, &[namespace.as_str(), alarm.as_str()], body, if_match).await
     }
 
     /// One page of the alarms.
@@ -50,7 +48,6 @@ impl Client {
         alarm: &Name,
         if_match: Option<u64>,
     ) -> Result<(), ClientError> {
-        let request = self.request(Operation::DeleteAlarm, &[namespace.as_str(), alarm.as_str()]);
-        self.send(expecting(request, if_match)).await.map(drop)
+        self.remove(Operation::DeleteAlarm, &[namespace.as_str(), alarm.as_str()], if_match).await
     }
 }

@@ -1,6 +1,6 @@
 //! The calls on the load balancer's listeners, rules, target groups and certificates.
 
-use super::{Client, ClientError, expecting};
+use super::{Client, ClientError};
 use crate::{
     Certificate, ExplainRequest, Listener, ListenerRule, ListenerRuleListQuery, Operation, Page, PageQuery,
     PutCertificate, PutListener, PutListenerRule, PutTargetGroup, RequestExplanation, Target, TargetGroup,
@@ -15,8 +15,7 @@ impl Client {
         body: &PutListener,
         if_match: Option<u64>,
     ) -> Result<Listener, ClientError> {
-        let request = self.request(Operation::PutListener, &[listener.as_str()]).json(body);
-        self.answer(expecting(request, if_match)).await
+        self.put(Operation::PutListener, &[listener.as_str()], body, if_match).await
     }
 
     /// One page of the listeners.
@@ -31,8 +30,7 @@ impl Client {
 
     /// Removes a listener that has no rules; `http` is again as it was at first.
     pub async fn delete_listener(&self, listener: &Name, if_match: Option<u64>) -> Result<(), ClientError> {
-        let request = expecting(self.request(Operation::DeleteListener, &[listener.as_str()]), if_match);
-        self.send(request).await.map(drop)
+        self.remove(Operation::DeleteListener, &[listener.as_str()], if_match).await
     }
 
     /// Which rule of a listener would take a request, and why the ones before it would not.
@@ -52,9 +50,7 @@ impl Client {
         body: &PutListenerRule,
         if_match: Option<u64>,
     ) -> Result<ListenerRule, ClientError> {
-        let parameters = [namespace.as_str(), rule.as_str()];
-        let request = self.request(Operation::PutRule, &parameters).json(body);
-        self.answer(expecting(request, if_match)).await
+        self.put(Operation::PutRule, &[namespace.as_str(), rule.as_str()], body, if_match).await
     }
 
     /// One page of the rules.
@@ -79,9 +75,7 @@ impl Client {
         rule: &Name,
         if_match: Option<u64>,
     ) -> Result<(), ClientError> {
-        let parameters = [namespace.as_str(), rule.as_str()];
-        let request = expecting(self.request(Operation::DeleteRule, &parameters), if_match);
-        self.send(request).await.map(drop)
+        self.remove(Operation::DeleteRule, &[namespace.as_str(), rule.as_str()], if_match).await
     }
 
     /// Creates a target group, or changes it.
@@ -92,9 +86,8 @@ impl Client {
         body: &PutTargetGroup,
         if_match: Option<u64>,
     ) -> Result<TargetGroup, ClientError> {
-        let parameters = [namespace.as_str(), target_group.as_str()];
-        let request = self.request(Operation::PutTargetGroup, &parameters).json(body);
-        self.answer(expecting(request, if_match)).await
+        self.put(Operation::PutTargetGroup, &[namespace.as_str(), target_group.as_str()], body, if_match)
+            .await
     }
 
     /// One page of the target groups.
@@ -123,9 +116,8 @@ impl Client {
         target_group: &Name,
         if_match: Option<u64>,
     ) -> Result<(), ClientError> {
-        let parameters = [namespace.as_str(), target_group.as_str()];
-        let request = expecting(self.request(Operation::DeleteTargetGroup, &parameters), if_match);
-        self.send(request).await.map(drop)
+        self.remove(Operation::DeleteTargetGroup, &[namespace.as_str(), target_group.as_str()], if_match)
+            .await
     }
 
     /// One page of the targets of a target group, or of the one that a service is.
@@ -146,8 +138,7 @@ impl Client {
         body: &PutCertificate,
         if_match: Option<u64>,
     ) -> Result<Certificate, ClientError> {
-        let request = self.request(Operation::PutCertificate, &[certificate.as_str()]).json(body);
-        self.answer(expecting(request, if_match)).await
+        self.put(Operation::PutCertificate, &[certificate.as_str()], body, if_match).await
     }
 
     /// One page of the certificates.
@@ -166,7 +157,6 @@ impl Client {
         certificate: &Name,
         if_match: Option<u64>,
     ) -> Result<(), ClientError> {
-        let request = self.request(Operation::DeleteCertificate, &[certificate.as_str()]);
-        self.send(expecting(request, if_match)).await.map(drop)
+        self.remove(Operation::DeleteCertificate, &[certificate.as_str()], if_match).await
     }
 }

@@ -20,8 +20,7 @@ impl Client {
         body: &PutBus,
         if_match: Option<u64>,
     ) -> Result<Bus, ClientError> {
-        let request = self.request(Operation::PutBus, &[namespace.as_str(), bus.as_str()]).json(body);
-        self.answer(expecting(request, if_match)).await
+        self.put(Operation::PutBus, &[namespace.as_str(), bus.as_str()], body, if_match).await
     }
 
     /// One page of the buses.
@@ -45,8 +44,7 @@ impl Client {
         bus: &Name,
         if_match: Option<u64>,
     ) -> Result<(), ClientError> {
-        let request = self.request(Operation::DeleteBus, &[namespace.as_str(), bus.as_str()]);
-        self.send(expecting(request, if_match)).await.map(drop)
+        self.remove(Operation::DeleteBus, &[namespace.as_str(), bus.as_str()], if_match).await
     }
 
     /// Puts events, all or none, in a form that the content type says.
@@ -86,8 +84,7 @@ impl Client {
         body: &PutEventRule,
         if_match: Option<u64>,
     ) -> Result<EventRule, ClientError> {
-        let request = self.request(Operation::PutEventRule, &[namespace.as_str(), rule.as_str()]).json(body);
-        self.answer(expecting(request, if_match)).await
+        self.put(Operation::PutEventRule, &[namespace.as_str(), rule.as_str()], body, if_match).await
     }
 
     /// One page of the rules of buses.
@@ -111,8 +108,7 @@ impl Client {
         rule: &Name,
         if_match: Option<u64>,
     ) -> Result<(), ClientError> {
-        let request = self.request(Operation::DeleteEventRule, &[namespace.as_str(), rule.as_str()]);
-        self.send(expecting(request, if_match)).await.map(drop)
+        self.remove(Operation::DeleteEventRule, &[namespace.as_str(), rule.as_str()], if_match).await
     }
 
     /// Adds a target to a rule, or replaces one.
@@ -124,9 +120,13 @@ impl Client {
         body: &EventTarget,
         if_match: Option<u64>,
     ) -> Result<EventRule, ClientError> {
-        let parameters = [namespace.as_str(), rule.as_str(), target.as_str()];
-        let request = self.request(Operation::PutEventTarget, &parameters).json(body);
-        self.answer(expecting(request, if_match)).await
+        self.put(
+            Operation::PutEventTarget,
+            &[namespace.as_str(), rule.as_str(), target.as_str()],
+            body,
+            if_match,
+        )
+        .await
     }
 
     /// Removes a target from a rule.
@@ -150,9 +150,7 @@ impl Client {
         body: &PutEventSchedule,
         if_match: Option<u64>,
     ) -> Result<EventSchedule, ClientError> {
-        let parameters = [namespace.as_str(), schedule.as_str()];
-        let request = self.request(Operation::PutEventSchedule, &parameters).json(body);
-        self.answer(expecting(request, if_match)).await
+        self.put(Operation::PutEventSchedule, &[namespace.as_str(), schedule.as_str()], body, if_match).await
     }
 
     /// One page of the schedules.
@@ -181,8 +179,6 @@ impl Client {
         schedule: &Name,
         if_match: Option<u64>,
     ) -> Result<(), ClientError> {
-        let parameters = [namespace.as_str(), schedule.as_str()];
-        let request = self.request(Operation::DeleteEventSchedule, &parameters);
-        self.send(expecting(request, if_match)).await.map(drop)
+        self.remove(Operation::DeleteEventSchedule, &[namespace.as_str(), schedule.as_str()], if_match).await
     }
 }

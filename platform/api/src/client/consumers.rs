@@ -1,6 +1,6 @@
 //! The calls on consumers of queues.
 
-use super::{Client, ClientError, expecting};
+use super::{Client, ClientError};
 use crate::{Consumer, Operation, Page, PageQuery, PutConsumer};
 use skiff_types::{Name, Namespace};
 
@@ -13,9 +13,7 @@ impl Client {
         body: &PutConsumer,
         if_match: Option<u64>,
     ) -> Result<Consumer, ClientError> {
-        let parameters = [namespace.as_str(), consumer.as_str()];
-        let request = self.request(Operation::PutConsumer, &parameters).json(body);
-        self.answer(expecting(request, if_match)).await
+        self.put(Operation::PutConsumer, &[namespace.as_str(), consumer.as_str()], body, if_match).await
     }
 
     /// One page of the consumers.
@@ -44,8 +42,6 @@ impl Client {
         consumer: &Name,
         if_match: Option<u64>,
     ) -> Result<(), ClientError> {
-        let parameters = [namespace.as_str(), consumer.as_str()];
-        let request = self.request(Operation::DeleteConsumer, &parameters);
-        self.send(expecting(request, if_match)).await.map(drop)
+        self.remove(Operation::DeleteConsumer, &[namespace.as_str(), consumer.as_str()], if_match).await
     }
 }

@@ -20,7 +20,7 @@ impl Client {
         body: &PutBucket,
         if_match: Option<u64>,
     ) -> Result<Bucket, ClientError> {
-        self.put_data(Operation::PutBucket, namespace, bucket, body, if_match).await
+        self.put(Operation::PutBucket, &[namespace.as_str(), bucket.as_str()], body, if_match).await
     }
 
     /// One page of the buckets.
@@ -58,7 +58,7 @@ impl Client {
         body: &PutTable,
         if_match: Option<u64>,
     ) -> Result<Table, ClientError> {
-        self.put_data(Operation::PutTable, namespace, table, body, if_match).await
+        self.put(Operation::PutTable, &[namespace.as_str(), table.as_str()], body, if_match).await
     }
 
     /// One page of the tables.
@@ -82,8 +82,7 @@ impl Client {
         table: &Name,
         if_match: Option<u64>,
     ) -> Result<(), ClientError> {
-        let request = self.request(Operation::DeleteTable, &[namespace.as_str(), table.as_str()]);
-        self.send(expecting(request, if_match)).await.map(drop)
+        self.remove(Operation::DeleteTable, &[namespace.as_str(), table.as_str()], if_match).await
     }
 
     /// Items by their keys.
@@ -135,7 +134,7 @@ impl Client {
         body: &PutQueue,
         if_match: Option<u64>,
     ) -> Result<Queue, ClientError> {
-        self.put_data(Operation::PutQueue, namespace, queue, body, if_match).await
+        self.put(Operation::PutQueue, &[namespace.as_str(), queue.as_str()], body, if_match).await
     }
 
     /// One page of the queues.
@@ -159,8 +158,7 @@ impl Client {
         queue: &Name,
         if_match: Option<u64>,
     ) -> Result<(), ClientError> {
-        let request = self.request(Operation::DeleteQueue, &[namespace.as_str(), queue.as_str()]);
-        self.send(expecting(request, if_match)).await.map(drop)
+        self.remove(Operation::DeleteQueue, &[namespace.as_str(), queue.as_str()], if_match).await
     }
 
     /// Sends messages; each has an outcome of its own.
@@ -220,18 +218,6 @@ impl Client {
         body: &RedriveQueue,
     ) -> Result<RedrivenMessages, ClientError> {
         self.ask_data(Operation::RedriveQueue, namespace, queue, body).await
-    }
-
-    async fn put_data<T: DeserializeOwned>(
-        &self,
-        operation: Operation,
-        namespace: &Namespace,
-        name: &Name,
-        body: &impl Serialize,
-        if_match: Option<u64>,
-    ) -> Result<T, ClientError> {
-        let request = self.request(operation, &[namespace.as_str(), name.as_str()]).json(body);
-        self.answer(expecting(request, if_match)).await
     }
 
     async fn ask_data<T: DeserializeOwned>(

@@ -1,6 +1,6 @@
 //! The calls on security groups and on what they let through, and the connection to a task past them.
 
-use super::{Client, ClientError, expecting, lines, without_timeout};
+use super::{Client, ClientError, lines, without_timeout};
 use crate::{
     ChangeRule, ExplainQuery, Explanation, FORWARD_PROTOCOL, FlowQuery, FlowRecord, ForwardQuery, Operation,
     Page, PageQuery, PutSecurityGroup, SecurityGroup, TaskNetwork,
@@ -20,9 +20,7 @@ impl Client {
         body: &PutSecurityGroup,
         if_match: Option<u64>,
     ) -> Result<SecurityGroup, ClientError> {
-        let parameters = [namespace.as_str(), group.as_str()];
-        let request = self.request(Operation::PutSecurityGroup, &parameters).json(body);
-        self.answer(expecting(request, if_match)).await
+        self.put(Operation::PutSecurityGroup, &[namespace.as_str(), group.as_str()], body, if_match).await
     }
 
     /// One page of the security groups.
@@ -51,9 +49,7 @@ impl Client {
         group: &Name,
         if_match: Option<u64>,
     ) -> Result<(), ClientError> {
-        let parameters = [namespace.as_str(), group.as_str()];
-        let request = expecting(self.request(Operation::DeleteSecurityGroup, &parameters), if_match);
-        self.send(request).await.map(drop)
+        self.remove(Operation::DeleteSecurityGroup, &[namespace.as_str(), group.as_str()], if_match).await
     }
 
     /// Adds a rule to a security group.

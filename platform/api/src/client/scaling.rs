@@ -1,6 +1,6 @@
 //! The calls on what moves the counts of services' tasks.
 
-use super::{Client, ClientError, expecting};
+use super::{Client, ClientError};
 use crate::{Operation, Page, PageQuery, PutScaling, Scaling, ScalingChange};
 use skiff_types::{Name, Namespace};
 
@@ -13,9 +13,7 @@ impl Client {
         body: &PutScaling,
         if_match: Option<u64>,
     ) -> Result<Scaling, ClientError> {
-        let parameters = [namespace.as_str(), service.as_str()];
-        let request = self.request(Operation::PutScaling, &parameters).json(body);
-        self.answer(expecting(request, if_match)).await
+        self.put(Operation::PutScaling, &[namespace.as_str(), service.as_str()], body, if_match).await
     }
 
     /// One page of what moves counts.
@@ -40,9 +38,7 @@ impl Client {
         service: &Name,
         if_match: Option<u64>,
     ) -> Result<(), ClientError> {
-        let parameters = [namespace.as_str(), service.as_str()];
-        let request = expecting(self.request(Operation::DeleteScaling, &parameters), if_match);
-        self.send(request).await.map(drop)
+        self.remove(Operation::DeleteScaling, &[namespace.as_str(), service.as_str()], if_match).await
     }
 
     /// One page of the changes of a service's count, newest first.

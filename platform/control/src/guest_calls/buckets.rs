@@ -9,7 +9,7 @@ use skiff_ports::buckets::{
     BucketError, ByteRange, Cause, Checks, LIST_MAX, METADATA_BYTES_MAX, ObjectBytes, ObjectContent,
     ObjectExpect, ObjectInfo, ObjectList, ObjectPage, ObjectPut, ObjectRef,
 };
-use skiff_ports::catalog::{BucketRef, RemoveBucketError};
+use skiff_ports::catalog::{BucketRef, CreateBucketError, RemoveBucketError};
 use skiff_ports::guest_calls::{GuestAnswer, GuestCallError, GuestObject};
 use skiff_types::{AccessAction, AccessResource, Name, QualifiedName, ResourceId, ResourceKind};
 use std::collections::BTreeMap;
@@ -35,7 +35,10 @@ impl GuestCallsOfPlane {
         let name = asker.named(bucket);
         let itself = AccessResource::new(ResourceKind::Bucket, name.clone());
         self.allow(asker, AccessAction::BucketManage, &itself)?;
-        self.catalog.create_bucket(&name).await.map_err(GuestCallError::Failed)?;
+        self.catalog.create_bucket(&name).await.map_err(|error| match error {
+            CreateBucketError::DiskFull(why) => GuestCallError::Busy(why),
+            CreateBucketError::Failed(why) => GuestCallError::Failed(why),
+        })?;
         let now_ms = self.context.now_ms();
         let made = self.catalog.bucket(&name).map_or(now_ms, |bucket| bucket.created_at_ms);
         Ok(GuestAnswer::Container(made))
@@ -53,6 +56,7 @@ impl GuestCallsOfPlane {
                 Ok(()) => return Ok(GuestAnswer::Done),
                 // Somebody has put one meanwhile, which goes with the others.
                 Err(RemoveBucketError::NotEmpty(_)) => {}
+                Err(RemoveBucketError::DiskFull(why)) => return Err(GuestCallError::Busy(why)),
                 Err(RemoveBucketError::Failed(why)) => return Err(GuestCallError::Failed(why)),
             }
         }

@@ -5,7 +5,7 @@
 //! holds up no other. While the record of a bucket can't be read, what may be its events wait likewise: whose they are, nobody knows.
 //!
 //! What always holds: an event is put at least once, under the same id each time, so that the bus knows it where it is put again;
-//! those of one bucket are put in the order of the writes.
+//! those of one bucket are put in the order of the writes, also where its record can't be read for a while.
 //! Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html>
 
 mod backlog;

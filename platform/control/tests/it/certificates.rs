@@ -39,7 +39,7 @@ async fn put_listener(platform: &Platform, listener: &str, value: Value) -> Resu
 /// Waits until the node knows just these, by their first domains.
 async fn told(platform: &Platform, domains: &[&str]) {
     until(&format!("the node was told of {domains:?}"), || async {
-        let known = platform.node.desired().certificates;
+        let known = platform.node.desired().balancer.certificates;
         known.values().map(|told| &*told.domains[0]).eq(domains.iter().copied()).then_some(())
     })
     .await;
@@ -58,7 +58,7 @@ async fn a_certificate_is_imported_named_exchanged_and_removed() {
     );
     import(&platform, "other", made_for("other.example.org")).await.unwrap();
     platform.handle.ready().await;
-    assert!(platform.node.desired().certificates.is_empty(), "no listener names one");
+    assert!(platform.node.desired().balancer.certificates.is_empty(), "no listener names one");
 
     let listener = secure(&platform, "web", &["web", "other"]).await.unwrap();
     assert_eq!(listener.certificates, [name("web"), name("other")]);
@@ -115,7 +115,7 @@ async fn what_is_no_sound_certificate_is_refused_and_no_key_is_shown() {
     assert_eq!(listed.items, [imported]);
     secure(&platform, "web", &["web"]).await.unwrap();
     told(&platform, &["one.example.org"]).await;
-    let known = platform.node.desired().certificates;
+    let known = platform.node.desired().balancer.certificates;
     let shown = format!("{} {known:?}", serde_json::to_string(&listed).unwrap());
     assert!(!shown.contains(&key), "{shown}");
 }

@@ -157,8 +157,9 @@ async fn a_dead_letter_queue_is_there_as_long_as_another_needs_it() {
     assert_eq!(refused.code(), Some(ErrorCode::FailedPrecondition));
     put_queue(&platform, "orders", &burying("dead")).await.unwrap();
     let catalog = platform.handle.catalog();
-    let dead = catalog.queue(&qualified("dead")).unwrap().id;
-    assert_eq!(catalog.queue(&qualified("orders")).unwrap().dead_letter, Some(dead));
+    let dead = catalog.queue(&qualified("dead")).unwrap();
+    let known = catalog.queue(&qualified("orders")).unwrap().dead_letter.unwrap();
+    assert_eq!((known.id, known.spec), (dead.id, dead.spec));
 
     let refused = put_queue(&platform, "orders", &fifo).await.unwrap_err();
     assert!(refused.to_string().contains("orders is a standard queue, and stays one"), "{refused}");

@@ -11,7 +11,7 @@ use skiff_control::{
     MeterReadings, Meters, NodeReading, Readings, S3Reading, S3Requests, WorkerReading, WorkerState,
 };
 use skiff_ledger::Totals;
-use skiff_ports::balancer::BalancerChange;
+use skiff_ports::balancer::BalancerParts;
 use skiff_ports::flows::{FlowQuery, FlowRecord, Flows, InterfaceState};
 use skiff_ports::guest_deliveries::{CONSUMER_INTERFACE, DeliverError, GuestDelivery, GuestOutcome};
 use skiff_ports::images::Images;
@@ -22,10 +22,9 @@ use skiff_ports::runtime::{
     Initialization, NetworkDesired, PrepareError, Runtime, TargetReading, TaskEvent,
 };
 use skiff_ports::snapshot::Version;
-use skiff_ports::tls::CertificateTold;
 use skiff_types::{
-    Charge, Digest, Kind, ListenerSpec, Name, Program, QualifiedName, Rule, RuleSpec, StopCode,
-    StoppedReason, TargetGroupSpec, TargetHealth, TaskId, WasiGeneration,
+    Charge, Digest, Kind, Name, Program, QualifiedName, Rule, StopCode, StoppedReason, TargetHealth, TaskId,
+    WasiGeneration,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::net::UnixStream;
@@ -42,10 +41,7 @@ pub(crate) struct Desired {
     pub(crate) routes: Vec<DesiredRoute>,
     pub(crate) interfaces: BTreeMap<TaskId, DesiredInterface>,
     pub(crate) groups: BTreeMap<QualifiedName, Vec<Rule>>,
-    pub(crate) listeners: BTreeMap<Name, Arc<ListenerSpec>>,
-    pub(crate) rules: BTreeMap<QualifiedName, Arc<RuleSpec>>,
-    pub(crate) target_groups: BTreeMap<QualifiedName, Arc<TargetGroupSpec>>,
-    pub(crate) certificates: BTreeMap<Name, Arc<CertificateTold>>,
+    pub(crate) balancer: BalancerParts,
 }
 
 impl Desired {
@@ -55,36 +51,14 @@ impl Desired {
         self.interfaces.extend(change.interfaces.into_iter().map(|interface| (interface.task, interface)));
     }
 
-    fn balance(&mut self, change: BalancerChange) {
-        let BalancerChange {
-            meters,
-            groups,
-            dissolved,
-            certificates,
-            revoked,
-            listeners,
-            closed,
-            rules,
-            dropped,
-        } = change;
-        assert!(meters.is_empty(), "those are the node's");
-        self.certificates.extend(certificates.into_iter().map(|told| (told.name.clone(), told)));
-        self.certificates.retain(|certificate, _| !revoked.contains(certificate));
-        self.target_groups.extend(groups.into_iter().map(|group| (group.name.clone(), group)));
-        self.listeners.extend(listeners.into_iter().map(|listener| (listener.name.clone(), listener)));
-        self.rules.extend(rules.into_iter().map(|rule| (rule.name.clone(), rule)));
-        self.rules.retain(|rule, _| !dropped.contains(rule));
-        self.listeners.retain(|listener, _| !closed.contains(listener));
-        self.target_groups.retain(|group, _| !dissolved.contains(group));
-    }
-
     /// What is wrong with the load balancer that it was told of.
     fn balancer_wrongs(&self) -> Vec<String> {
-        let astray = self.rules.values().filter(|rule| !self.listeners.contains_key(&rule.listener));
+        let BalancerParts { rules, listeners, certificates, .. } = &self.balancer;
+        let astray = rules.values().filter(|rule| !listeners.contains_key(&rule.listener));
         let astray = astray.map(|rule| format!("{} is a rule of a listener that is not", rule.name));
         let is_named =
-            |name: &&Name| self.listeners.values().any(|listener| listener.certificates.contains(*name));
-        let unnamed = self.certificates.keys().filter(|name| !is_named(name));
+            |name: &&Name| listeners.values().any(|listener| listener.certificates.contains(*name));
+        let unnamed = certificates.keys().filter(|name| !is_named(name));
         astray.chain(unnamed.map(|name| format!("{name} is a certificate that no listener names"))).collect()
     }
 
@@ -290,7 +264,8 @@ impl Runtime for Node {
         routes.extend(change.routes);
         state.desired.interfaces.retain(|task, _| !change.ended.contains(task));
         state.desired.connect(change.network);
-        state.desired.balance(change.balancer);
+        assert!(change.balancer.meters.is_empty(), "those are the node's");
+        state.desired.balancer.take_in(change.balancer);
         let wrongs = [state.desired.network_wrongs(), state.desired.balancer_wrongs()].concat();
         state.wrongs.extend(wrongs);
         let is_assigned = |id: &TaskId| state.desired.tasks.iter().any(|task| task.id == *id);
@@ -381,7 +356,7 @@ impl Runtime for Node {
 
     fn listener_problem(&self, listener: &Name) -> Option<String> {
         let state = self.state.lock().unwrap();
-        let port = state.desired.listeners.get(listener)?.port;
+        let port = state.desired.balancer.listeners.get(listener)?.port;
         state.taken.contains(&port).then(|| format!("somebody else has {port}"))
     }
 

@@ -93,10 +93,7 @@ pub(super) fn of_bucket(error: BucketError, call: &Call) -> S3Error {
         BucketError::PartTooSmall(_) => S3ErrorCode::EntityTooSmall,
         BucketError::Invalid(_) => S3ErrorCode::InvalidArgument,
         BucketError::Body(source) => return call.fault().unwrap_or_else(|| of_io(&source)).into(),
-        // With a status that clients don't try again at once, unlike 503.
-        BucketError::DiskFull => {
-            return custom("InsufficientStorage", StatusCode::INSUFFICIENT_STORAGE, message);
-        }
+        BucketError::DiskFull => return disk_full(message),
         BucketError::Storage(source) => {
             error!(error = %chain(&*source), request = %call.id(), "the buckets' storage failed a call of the S3 endpoint");
             S3ErrorCode::InternalError
@@ -141,6 +138,11 @@ fn custom(code: &'static str, status: StatusCode, message: String) -> S3Error {
     let mut error = S3Error::with_message(code, message);
     error.set_status_code(status);
     error
+}
+
+/// There is no room on the disk: with a status that clients don't try again at once, unlike 503.
+pub(super) fn disk_full(message: String) -> S3Error {
+    custom("InsufficientStorage", StatusCode::INSUFFICIENT_STORAGE, message)
 }
 
 /// There is no such bucket in the caller's namespace.

@@ -10,16 +10,14 @@ impl Known {
         for aim in changed.aims {
             self.lanes.set_concurrency(&aim.key, aim.target.concurrency);
         }
-        if self.lanes.close_those(&changed.gone) {
-            self.give_up_closed();
-        }
+        let there = self.lanes.close_those(&changed.gone);
+        self.give_up_closed(there);
     }
 
     /// Gives up what is on its way to targets that none of the rules has: what was read from the log may be of rules that went
     /// meanwhile.
     pub(super) fn sweep(&mut self, rules: &Rules) {
-        if self.lanes.close(|key| rules.want(key)) {
-            self.give_up_closed();
-        }
+        let there = self.lanes.close(|key| rules.want(key));
+        self.give_up_closed(there);
     }
 }

@@ -1,18 +1,19 @@
 //! How events come in: checked, told from those that came before, matched, and written with all that they lead to.
 //!
-//! What takes long (parsing, packing, matching) is done before anybody has to wait for it. What always holds: a put is whole or is not; it
-//! goes on to its end even if who asked no longer waits; and who puts what another put is just bringing, waits for that one.
+//! What takes long (parsing, packing, matching: see `matching`) is done before anybody has to wait for it. What always holds: a put is
+//! whole or is not; it goes on to its end even if who asked no longer waits; and who puts what another put is just bringing, waits for
+//! that one.
 
 use super::known::{Flying, Held, Known};
 use super::lanes::Origin;
+use super::matching::Tried;
 use super::record::{Entry, Group, Planned, Raw, Taken, encode, pack_event};
-use super::rules::{Aim, Matched, Rules};
+use super::rules::{Aim, Matched};
 use super::seen::SeenKey;
-use super::{Inner, RULES_HELD, storage};
+use super::{Inner, storage};
 use crate::envelope;
-use crate::json::shortened;
 use crate::log::{Appending, Durable, LogError, Position};
-use crate::pattern::{Parsed, Pattern, Work};
+use crate::pattern::Parsed;
 use bytes::Bytes;
 use skiff_kit::random::SharedRandom;
 use skiff_ports::buses::{BusError, NewDelivery};
@@ -51,14 +52,14 @@ impl Sender {
 
 /// An event that is to be taken in.
 pub(super) struct Offer {
-    event: Arc<BusEvent>,
+    pub(super) event: Arc<BusEvent>,
     packed: Vec<u8>,
     key: SeenKey,
-    to: To,
+    pub(super) to: To,
 }
 
 /// Where an event goes.
-enum To {
+pub(super) enum To {
     /// Where the rules say.
     Rules(Box<Parsed>),
     /// To the target of a schedule.
@@ -66,24 +67,10 @@ enum To {
 }
 
 /// An event that is to be taken in, and what it leads to.
-type Aimed = (Offer, Matched);
+pub(super) type Aimed = (Offer, Matched);
 
-impl Offer {
-    /// With where it goes, by the rules; `is_alone` if no others are put with it, which take of the same work.
-    fn aimed(self, rules: &Rules, work: &Work, is_alone: bool) -> Result<Aimed, BusError> {
-        let matched = match &self.to {
-            To::Rules(parsed) => rules.matched(&self.event, parsed, work).map_err(|error| {
-                let id = shortened(&self.event.id);
-                BusError::Invalid(match is_alone {
-                    true => format!("the event {id}: {error}"),
-                    false => format!("the events up to {id}: {error}; or put fewer of them in one call"),
-                })
-            })?,
-            To::Schedule(aim, _) => Matched { aims: vec![aim.clone()], rules: Vec::new() },
-        };
-        Ok((self, matched))
-    }
-}
+/// A put that is under way: its events are known, and what of it is to be on the drive is being written.
+pub(super) type Begun = (Taking, Option<Appending>);
 
 /// What a time of a schedule is known by. No event of a sender has three parts.
 pub(super) fn schedule_key(schedule: &QualifiedName, id: &str) -> SeenKey {
@@ -128,7 +115,7 @@ pub(super) fn scheduled(deliveries: Vec<NewDelivery>) -> Result<Vec<Offer>, BusE
 }
 
 /// What is known of a put once it is under way.
-struct Taking {
+pub(super) struct Taking {
     put: u64,
     /// The events that lead to something, and their records.
     numbers: Vec<u64>,
@@ -150,23 +137,39 @@ impl Inner {
         offers: Vec<Offer>,
         sender: Sender,
     ) -> Result<(), BusError> {
-        let now_ms = self.clock.unix_ms();
-        let (mut taking, appending) = {
-            // Until they are taken in, so that nothing comes to a rule that is gone.
-            let rules = self.rules.read().expect(RULES_HELD);
-            // One for all of them: no call holds up others the longer the more events it has.
-            let (work, is_alone) = (Work::new(Pattern::STEPS_MAX), offers.len() == 1);
-            let offers = offers.into_iter().map(|offer| offer.aimed(&rules, &work, is_alone));
-            let offers = offers.collect::<Result<Vec<Aimed>, BusError>>()?;
-            self.with(|known| {
-                let floor = self.log.end();
-                let mut taking = known.take_in(offers, sender, now_ms, floor, &self.random)?;
-                let records = std::mem::take(&mut taking.records);
-                // While the lock is held: the order of events is that of their records.
-                let appending = (!records.is_empty()).then(|| self.log.append(records, Durable::Drive));
-                Ok::<_, BusError>((taking, appending))
-            })?
+        let offers = match self.begin(offers, sender)? {
+            Tried::Begun(begun) => return self.finish(begun).await,
+            Tried::Long(offers) => offers,
         };
+        let inner = self.clone();
+        // On a task of its own: what was begun goes on to its end, whether or not anybody waits.
+        let put = tokio::spawn(async move {
+            let place = inner.matched_apart.acquire().await;
+            let matching = inner.clone();
+            let begun = tokio::task::spawn_blocking(move || matching.begin_long(offers, sender)).await;
+            drop(place);
+            let begun = begun.map_err(|error| BusError::Storage(Box::new(error)))?;
+            inner.finish(begun?).await
+        });
+        put.await.map_err(|error| BusError::Storage(Box::new(error)))?
+    }
+
+    /// Has events known, all or none of them, and what they lead to handed to the log. Call it with the rules held, until when they
+    /// were matched with.
+    pub(super) fn enter(self: &Arc<Self>, events: Vec<Aimed>, sender: Sender) -> Result<Begun, BusError> {
+        let now_ms = self.clock.unix_ms();
+        self.with(|known| {
+            let floor = self.log.end();
+            let mut taking = known.take_in(events, sender, now_ms, floor, &self.random)?;
+            let records = std::mem::take(&mut taking.records);
+            // While the lock is held: the order of events is that of their records.
+            let appending = (!records.is_empty()).then(|| self.log.append(records, Durable::Drive));
+            Ok((taking, appending))
+        })
+    }
+
+    /// Waits until a put that was begun is on the drive.
+    async fn finish(self: &Arc<Self>, (mut taking, appending): Begun) -> Result<(), BusError> {
         let others = std::mem::take(&mut taking.others);
         match appending {
             None => self.tails.came(taking.shown),

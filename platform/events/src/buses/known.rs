@@ -465,7 +465,7 @@ impl Known {
         match (&order_key, was) {
             (Some(order_key), State::Behind) => self.lanes.leave_from_behind(lane, order_key, id),
             (order_key, _) => {
-                if let Some(next) = self.lanes.leave(lane, order_key.as_ref()) {
+                if let Some(next) = self.lanes.leave(lane, order_key.as_ref(), id) {
                     self.follow(next);
                 }
             }
@@ -493,20 +493,14 @@ impl Known {
         }
     }
 
-    /// What waits in lanes that were closed is given up.
-    pub(super) fn give_up_closed(&mut self) {
-        let mut lost = Vec::new();
-        for (number, held) in &self.events {
-            for delivery in &held.deliveries {
-                let is_waiting = matches!(delivery.state, State::Behind | State::Waiting);
-                if is_waiting && self.lanes.is_closed(delivery.lane) {
-                    lost.push(DeliveryId { event: *number, index: delivery.index });
-                }
+    /// Gives up what waits of the deliveries in lanes that were closed; what is under way ends by itself.
+    pub(super) fn give_up_closed(&mut self, there: Vec<DeliveryId>) {
+        for id in there {
+            let delivery = self.events.get_mut(&id.event).and_then(|held| held.delivery(id.index));
+            if delivery.is_some_and(|delivery| matches!(delivery.state, State::Behind | State::Waiting)) {
+                self.counts.given_up += 1;
+                self.over(id);
             }
-        }
-        self.counts.given_up += lost.len() as u64;
-        for id in lost {
-            self.over(id);
         }
     }
 }

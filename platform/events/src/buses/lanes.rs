@@ -9,7 +9,7 @@
 //! follows once that has left. A lane that nothing waits for is not there.
 
 use skiff_types::{Name, Namespace, QualifiedName};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 /// Lanes that are gone and may stand in line yet, beside as many as there are.
@@ -71,8 +71,8 @@ struct Lane {
     key: LaneKey,
     concurrency: u32,
     under_way: u32,
-    /// Deliveries that have not left, those under way among them.
-    there: u64,
+    /// Deliveries that have not left, those under way among them: so who closes the lane need not look for them among all others.
+    there: BTreeSet<DeliveryId>,
     ready: VecDeque<DeliveryId>,
     /// What waits behind the first of each order key; the first one is not in it.
     behind: HashMap<Arc<str>, VecDeque<DeliveryId>>,
@@ -151,7 +151,7 @@ impl Lanes {
     ) -> (LaneId, bool) {
         let lane_id = self.lane(key, concurrency);
         let lane = self.lanes.get_mut(&lane_id).expect("it is there or was just made");
-        lane.there += 1;
+        lane.there.insert(id);
         let namespace = &key.origin.name().namespace;
         match self.there.get_mut(namespace) {
             Some(there) => *there += 1,
@@ -182,7 +182,7 @@ impl Lanes {
             key: key.clone(),
             concurrency,
             under_way: 0,
-            there: 0,
+            there: BTreeSet::new(),
             ready: VecDeque::new(),
             behind: HashMap::new(),
             is_in_alone: false,
@@ -253,9 +253,14 @@ impl Lanes {
     }
 
     /// The first of its order key, or one without any, leaves. Gives the one behind it, which is the first now.
-    pub(super) fn leave(&mut self, lane_id: LaneId, order_key: Option<&Arc<str>>) -> Option<DeliveryId> {
+    pub(super) fn leave(
+        &mut self,
+        lane_id: LaneId,
+        order_key: Option<&Arc<str>>,
+        id: DeliveryId,
+    ) -> Option<DeliveryId> {
         let lane = self.lanes.get_mut(&lane_id)?;
-        lane.there -= 1;
+        lane.there.remove(&id);
         count_down(&mut self.there, &lane.key);
         let next = order_key.and_then(|order_key| {
             let next = lane.behind.get_mut(order_key)?.pop_front();
@@ -281,13 +286,13 @@ impl Lanes {
                 behind.retain(|other| *other != id);
             }
         }
-        lane.there -= 1;
+        lane.there.remove(&id);
         count_down(&mut self.there, &lane.key);
         self.remove_if_empty(lane_id);
     }
 
     fn remove_if_empty(&mut self, lane_id: LaneId) {
-        let is_empty = |lane: &Lane| lane.there == 0 && lane.under_way == 0;
+        let is_empty = |lane: &Lane| lane.there.is_empty() && lane.under_way == 0;
         if !self.lanes.get(&lane_id).is_some_and(is_empty) {
             return;
         }
@@ -341,9 +346,9 @@ impl Lanes {
         }
     }
 
-    /// Closes the lanes whose targets are not wanted any more: nothing enters them, nothing in them has its turn. Says whether
-    /// there are any.
-    pub(super) fn close(&mut self, is_wanted: impl Fn(&LaneKey) -> bool) -> bool {
+    /// Closes the lanes whose targets are not wanted any more: nothing enters them, nothing in them has its turn. Gives what is in
+    /// them, lane by lane in the order in which it came.
+    pub(super) fn close(&mut self, is_wanted: impl Fn(&LaneKey) -> bool) -> Vec<DeliveryId> {
         let is_gone = |lane: &Lane| !lane.is_gone && !is_wanted(&lane.key);
         let gone = self.lanes.iter().filter(|(_, lane)| is_gone(lane)).map(|(lane_id, _)| *lane_id);
         let gone: Vec<LaneId> = gone.collect();
@@ -351,12 +356,13 @@ impl Lanes {
     }
 
     /// As [`Lanes::close`], those of these targets, without a look at any other.
-    pub(super) fn close_those(&mut self, gone: &[LaneKey]) -> bool {
+    pub(super) fn close_those(&mut self, gone: &[LaneKey]) -> Vec<DeliveryId> {
         let gone: Vec<LaneId> = gone.iter().filter_map(|key| self.by_key.get(key).copied()).collect();
         self.shut(&gone)
     }
 
-    fn shut(&mut self, gone: &[LaneId]) -> bool {
+    fn shut(&mut self, gone: &[LaneId]) -> Vec<DeliveryId> {
+        let mut there = Vec::new();
         for lane_id in gone {
             let Some(lane) = self.lanes.get_mut(lane_id) else { continue };
             lane.is_gone = true;
@@ -364,8 +370,9 @@ impl Lanes {
             if self.by_key.get(&lane.key) == Some(lane_id) {
                 self.by_key.remove(&lane.key);
             }
+            there.extend(&lane.there);
         }
-        !gone.is_empty()
+        there
     }
 
     /// Whether a lane's target is not wanted any more.

@@ -4,7 +4,7 @@
 
 use super::lanes::{LaneKey, Origin};
 use super::record::pack_target;
-use crate::pattern::{Matcher, Parsed, Pattern, TooMuchWork, Work};
+use crate::pattern::{Matcher, Pattern};
 use bytes::Bytes;
 use skiff_ports::buses::RuleChanges;
 use skiff_types::{BusEvent, EventRuleSpec, EventTarget, Name, Namespace, QualifiedName};
@@ -119,8 +119,12 @@ fn pattern(spec: &EventRuleSpec) -> Option<Pattern> {
 #[derive(Default)]
 pub(super) struct Rules {
     by_name: HashMap<QualifiedName, Rule>,
-    by_bus: HashMap<(Namespace, Name), Matcher<QualifiedName>>,
+    /// Who matches for long has one as it was: then a change of its rules makes another.
+    by_bus: HashMap<(Namespace, Name), Arc<Matcher<QualifiedName>>>,
 }
+
+/// What the rules of a bus are found by; nothing where it has none.
+pub(super) type BusMatcher = Option<Arc<Matcher<QualifiedName>>>;
 
 impl Rules {
     /// The rules as they are.
@@ -149,7 +153,7 @@ impl Rules {
             changed.gone.extend(gone.cloned());
             if let Some(pattern) = pattern {
                 let bus = (name.namespace.clone(), rule.spec.bus.clone());
-                self.by_bus.entry(bus).or_default().insert(name.clone(), &pattern);
+                Arc::make_mut(self.by_bus.entry(bus).or_default()).insert(name.clone(), &pattern);
             }
             changed.aims.extend(rule.aims.iter().cloned());
             self.by_name.insert(name, rule);
@@ -161,7 +165,7 @@ impl Rules {
         let rule = self.by_name.remove(name)?;
         let bus = (name.namespace.clone(), rule.spec.bus.clone());
         if let Some(matcher) = self.by_bus.get_mut(&bus) {
-            matcher.remove(name);
+            Arc::make_mut(matcher).remove(name);
             if matcher.is_empty() {
                 self.by_bus.remove(&bus);
             }
@@ -169,20 +173,16 @@ impl Rules {
         Some(rule)
     }
 
-    /// The targets that an event leads to, by their rules' names, in their rule's order; and these names. Takes of the steps that
-    /// are left.
-    pub(super) fn matched(
-        &self,
-        event: &BusEvent,
-        parsed: &Parsed,
-        work: &Work,
-    ) -> Result<Matched, TooMuchWork> {
-        let bus = (event.namespace.clone(), event.bus.clone());
-        let Some(matcher) = self.by_bus.get(&bus) else { return Ok(Matched::default()) };
-        let names = matcher.matching_within(parsed, work)?;
+    /// What the rules of an event's bus are found by.
+    pub(super) fn matcher_of(&self, event: &BusEvent) -> BusMatcher {
+        self.by_bus.get(&(event.namespace.clone(), event.bus.clone())).cloned()
+    }
+
+    /// The targets that an event leads to which these rules take, each rule's in its order; and these names.
+    pub(super) fn aims_of(&self, names: Vec<QualifiedName>) -> Matched {
         let rules = names.iter().filter_map(|name| self.by_name.get(name));
         let aims = rules.flat_map(|rule| rule.aims.iter().cloned()).collect();
-        Ok(Matched { aims, rules: names })
+        Matched { aims, rules: names }
     }
 
     /// Whether a delivery of this is still wanted. Of schedules, each is.

@@ -41,7 +41,7 @@ impl Engine {
     ) -> Result<Burial, QueueFailure> {
         let now_ms = self.now_ms();
         let mut state = self.lock();
-        let mut room = queue.dead_letter.map_or(0, |to| state.queue(to).room());
+        let mut room = queue.dead_letter.as_ref().map_or(0, |to| state.dead_letter(to).room());
         let current = state.current(queue, now_ms);
         let mut sequences = Vec::new();
         let mut outcomes = Vec::with_capacity(receipts.len());
@@ -65,9 +65,9 @@ impl Engine {
                 Ok(())
             }));
         }
-        let answer = match queue.dead_letter {
+        let answer = match &queue.dead_letter {
             Some(to) if !sequences.is_empty() => {
-                let moving = self.begin_move(&mut state, queue.id, to, true, sequences);
+                let moving = self.begin_move(&mut state, queue.id, to.id, true, sequences);
                 Some(moving.map_err(failure)?)
             }
             Some(_) | None => None,

@@ -14,8 +14,9 @@ use crate::log::{Drive, Durable, Log, LogConfig, LogError, Position};
 use bytes::Bytes;
 use skiff_kit::clock::Clock;
 use skiff_kit::random::Random;
-use skiff_ports::catalog::QueueRef;
+use skiff_ports::catalog::{DeadLetterRef, QueueRef};
 use skiff_ports::queues::QueueFailure;
+use skiff_types::{QueueSpec, ResourceId};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
@@ -119,11 +120,22 @@ impl How {
 impl State {
     /// The queue that a call means, as it is at this time.
     pub(super) fn current(&mut self, queue: &QueueRef, now_ms: u64) -> &mut Queue {
-        let current = self.queue(queue.id);
-        current.retention_ms = Some(queue.spec.retention.ms());
-        current.messages_max = Some(queue.spec.messages_max);
+        let current = self.as_said(queue.id, &queue.spec);
         current.advance(now_ms);
         current
+    }
+
+    /// The dead-letter queue of one that is called: there may have been no call of its own since the start.
+    pub(super) fn dead_letter(&mut self, to: &DeadLetterRef) -> &mut Queue {
+        self.as_said(to.id, &to.spec)
+    }
+
+    /// A queue, of which this is said.
+    fn as_said(&mut self, id: ResourceId, spec: &QueueSpec) -> &mut Queue {
+        let queue = self.queue(id);
+        queue.retention_ms = Some(spec.retention.ms());
+        queue.messages_max = Some(spec.messages_max);
+        queue
     }
 }
 

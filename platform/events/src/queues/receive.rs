@@ -172,16 +172,16 @@ impl Engine {
         current.received += taken.messages.len() as u64;
         self.note_received(id, until_ms, &taken.messages);
         self.forget_old(state, id, old);
-        if let Some(to) = wanted.queue.dead_letter.filter(|_| !dead.is_empty()) {
-            let room = usize::try_from(state.queue(to).room()).unwrap_or(usize::MAX);
+        if let Some(to) = wanted.queue.dead_letter.as_ref().filter(|_| !dead.is_empty()) {
+            let room = usize::try_from(state.dead_letter(to).room()).unwrap_or(usize::MAX);
             let until_ms = now_ms + wanted.queue.spec.visibility_timeout.ms().max(STAY_MS);
             stay(state, id, dead.split_off(room.min(dead.len())), until_ms);
         }
-        if let Some(to) = wanted.queue.dead_letter
+        if let Some(to) = &wanted.queue.dead_letter
             && !dead.is_empty()
         {
             // Nobody waits for it. Who got messages is told of its failure the next time.
-            let moving = self.begin_move(state, id, to, true, dead);
+            let moving = self.begin_move(state, id, to.id, true, dead);
             if taken.messages.is_empty() {
                 drop(moving.map_err(failure)?);
             }

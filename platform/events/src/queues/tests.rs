@@ -11,6 +11,7 @@ mod waits;
 use super::*;
 use crate::log::tests::SmallDisk;
 use bytes::Bytes;
+use skiff_ports::catalog::DeadLetterRef;
 use skiff_types::{DeadLetter, QueueOrder, QueueSpec, Span};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -128,12 +129,17 @@ pub(super) fn fifo() -> QueueRef {
     queue(2, spec("orders-fifo", QueueOrder::Fifo { content_based_deduplication: true }))
 }
 
+/// A queue as those know it whose dead letters go there.
+pub(super) fn as_dead_letter_queue(queue: &QueueRef) -> DeadLetterRef {
+    DeadLetterRef { id: queue.id, spec: queue.spec.clone() }
+}
+
 /// A queue whose messages go to the second after so many receives.
 pub(super) fn with_dead_letters(order: QueueOrder, receives_max: u32) -> (QueueRef, QueueRef) {
     let dead = queue(9, spec("dead", order));
     let dead_letter = Some(DeadLetter { queue: "dead".parse().unwrap(), receives_max });
     let mut main = queue(3, QueueSpec { dead_letter, ..spec("main", order) });
-    main.dead_letter = Some(dead.id);
+    main.dead_letter = Some(as_dead_letter_queue(&dead));
     (main, dead)
 }
 

@@ -428,35 +428,25 @@ mod tests {
 
     /// Puts together what the pieces said of the load balancer.
     fn gather(whole: &mut BalancerChange, piece: BalancerChange) {
-        let BalancerChange {
-            meters,
-            groups,
-            dissolved,
-            certificates,
-            revoked,
-            listeners,
-            closed,
-            rules,
-            dropped,
-        } = piece;
         let first = whole.groups.is_empty() && whole.listeners.is_empty() && whole.rules.is_empty();
-        assert!(meters.is_empty() || first, "a meter after what it belongs to");
-        assert!(groups.is_empty() || whole.listeners.is_empty(), "a group after who leads to it");
+        assert!(piece.meters.is_empty() || first, "a meter after what it belongs to");
+        assert!(piece.groups.is_empty() || whole.listeners.is_empty(), "a group after who leads to it");
+        let certificates = &piece.certificates;
         assert!(certificates.is_empty() || whole.listeners.is_empty(), "a certificate after who names it");
-        assert!(listeners.is_empty() || whole.rules.is_empty(), "a listener after its rules");
-        assert!(rules.is_empty() || whole.dropped.is_empty(), "what comes after what leaves");
-        assert!(dropped.is_empty() || whole.closed.is_empty(), "a rule leaves after its listener");
+        assert!(piece.listeners.is_empty() || whole.rules.is_empty(), "a listener after its rules");
+        assert!(piece.rules.is_empty() || whole.dropped.is_empty(), "what comes after what leaves");
+        assert!(piece.dropped.is_empty() || whole.closed.is_empty(), "a rule leaves after its listener");
         let after = whole.dissolved.is_empty() && whole.revoked.is_empty();
-        assert!(closed.is_empty() || after, "a listener leaves after what it names");
-        whole.meters.extend(meters);
-        whole.groups.extend(groups);
-        whole.dissolved.extend(dissolved);
-        whole.certificates.extend(certificates);
-        whole.revoked.extend(revoked);
-        whole.listeners.extend(listeners);
-        whole.closed.extend(closed);
-        whole.rules.extend(rules);
-        whole.dropped.extend(dropped);
+        assert!(piece.closed.is_empty() || after, "a listener leaves after what it names");
+        whole.meters.extend(piece.meters);
+        whole.groups.extend(piece.groups);
+        whole.dissolved.extend(piece.dissolved);
+        whole.certificates.extend(piece.certificates);
+        whole.revoked.extend(piece.revoked);
+        whole.listeners.extend(piece.listeners);
+        whole.closed.extend(piece.closed);
+        whole.rules.extend(piece.rules);
+        whole.dropped.extend(piece.dropped);
     }
 
     #[test]

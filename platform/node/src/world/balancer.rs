@@ -5,20 +5,15 @@
 //! means is known where it is carried out. What always holds: whoever is told of a thing is told its meters with it, as far
 //! as it has any, and nobody keeps a meter of what is gone.
 
-use skiff_ports::balancer::{BalancerChange, Metered};
-use skiff_ports::tls::CertificateTold;
-use skiff_types::{ListenerSpec, Name, QualifiedName, RuleSpec, TargetGroupSpec};
+use skiff_ports::balancer::{BalancerChange, BalancerParts, Metered};
+use skiff_types::{Name, QualifiedName, TargetGroupSpec};
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
 /// All that there is of them.
 #[derive(Debug, Default)]
 pub(super) struct Balancer {
     meters: HashMap<Metered, u32>,
-    groups: HashMap<QualifiedName, Arc<TargetGroupSpec>>,
-    certificates: HashMap<Name, Arc<CertificateTold>>,
-    listeners: HashMap<Name, Arc<ListenerSpec>>,
-    rules: HashMap<QualifiedName, Arc<RuleSpec>>,
+    parts: BalancerParts,
 }
 
 /// The names of some of them.
@@ -32,47 +27,29 @@ pub(super) struct Named {
 
 impl Balancer {
     /// Takes a change in.
-    pub(super) fn take_in(&mut self, change: BalancerChange) {
-        let BalancerChange {
-            meters,
-            groups,
-            dissolved,
-            certificates,
-            revoked,
-            listeners,
-            closed,
-            rules,
-            dropped,
-        } = change;
+    pub(super) fn take_in(&mut self, mut change: BalancerChange) {
         // Those of what leaves, and of what addresses leave a group that stays.
-        let names = groups.iter().map(|group| &group.name).chain(&dissolved);
-        let mut unmetered: Vec<Metered> =
-            names.filter_map(|name| self.groups.get(name)).flat_map(|group| Metered::all_of(group)).collect();
-        unmetered.extend(dropped.iter().cloned().map(Metered::Rule));
-        unmetered.extend(closed.iter().cloned().map(Metered::Listener));
+        let names = change.groups.iter().map(|group| &group.name).chain(&change.dissolved);
+        let groups = names.filter_map(|name| self.parts.groups.get(name));
+        let mut unmetered: Vec<Metered> = groups.flat_map(|group| Metered::all_of(group)).collect();
+        unmetered.extend(change.dropped.iter().cloned().map(Metered::Rule));
+        unmetered.extend(change.closed.iter().cloned().map(Metered::Listener));
         unmetered.retain(|metered| *metered != Metered::built_in_listener());
         for metered in unmetered {
             self.meters.remove(&metered);
         }
-        self.meters.extend(meters);
-        self.groups.extend(groups.into_iter().map(|group| (group.name.clone(), group)));
-        self.certificates.extend(certificates.into_iter().map(|told| (told.name.clone(), told)));
-        self.listeners.extend(listeners.into_iter().map(|listener| (listener.name.clone(), listener)));
-        self.rules.extend(rules.into_iter().map(|rule| (rule.name.clone(), rule)));
-        dropped.iter().for_each(|rule| drop(self.rules.remove(rule)));
-        closed.iter().for_each(|listener| drop(self.listeners.remove(listener)));
-        revoked.iter().for_each(|certificate| drop(self.certificates.remove(certificate)));
-        dissolved.iter().for_each(|group| drop(self.groups.remove(group)));
+        self.meters.extend(std::mem::take(&mut change.meters));
+        self.parts.take_in(change);
     }
 
     /// What who knows nothing is to be told.
     pub(super) fn whole(&self) -> BalancerChange {
         BalancerChange {
             meters: self.meters.iter().map(|(metered, slot)| (metered.clone(), *slot)).collect(),
-            groups: self.groups.values().cloned().collect(),
-            certificates: self.certificates.values().cloned().collect(),
-            listeners: self.listeners.values().cloned().collect(),
-            rules: self.rules.values().cloned().collect(),
+            groups: self.parts.groups.values().cloned().collect(),
+            certificates: self.parts.certificates.values().cloned().collect(),
+            listeners: self.parts.listeners.values().cloned().collect(),
+            rules: self.parts.rules.values().cloned().collect(),
             ..BalancerChange::default()
         }
     }
@@ -81,7 +58,7 @@ impl Balancer {
     pub(super) fn difference(&self, named: Named) -> BalancerChange {
         let mut change = BalancerChange::default();
         for group in named.groups {
-            match self.groups.get(&group) {
+            match self.parts.groups.get(&group) {
                 Some(group) => {
                     change.meters.extend(Metered::all_of(group).filter_map(|metered| self.meter(metered)));
                     change.groups.push(group.clone());
@@ -90,13 +67,13 @@ impl Balancer {
             }
         }
         for certificate in named.certificates {
-            match self.certificates.get(&certificate) {
+            match self.parts.certificates.get(&certificate) {
                 Some(told) => change.certificates.push(told.clone()),
                 None => change.revoked.push(certificate),
             }
         }
         for listener in named.listeners {
-            match self.listeners.get(&listener) {
+            match self.parts.listeners.get(&listener) {
                 Some(spec) => {
                     change.meters.extend(self.meter(Metered::Listener(listener)));
                     change.listeners.push(spec.clone());
@@ -105,7 +82,7 @@ impl Balancer {
             }
         }
         for rule in named.rules {
-            match self.rules.get(&rule) {
+            match self.parts.rules.get(&rule) {
                 Some(spec) => {
                     change.meters.extend(self.meter(Metered::Rule(rule)));
                     change.rules.push(spec.clone());
@@ -118,7 +95,7 @@ impl Balancer {
 
     /// The target group of this name, if one was made.
     pub(super) fn group(&self, name: &QualifiedName) -> Option<&TargetGroupSpec> {
-        self.groups.get(name).map(|spec| &**spec)
+        self.parts.groups.get(name).map(|spec| &**spec)
     }
 
     /// The slot of a meter, if it has one.
@@ -136,20 +113,13 @@ impl Balancer {
 impl Named {
     /// Those that a change is about, too.
     pub(super) fn note(&mut self, change: &BalancerChange) {
-        let BalancerChange {
-            meters: _,
-            groups,
-            dissolved,
-            certificates,
-            revoked,
-            listeners,
-            closed,
-            rules,
-            dropped,
-        } = change;
-        self.groups.extend(groups.iter().map(|group| &group.name).chain(dissolved).cloned());
-        self.certificates.extend(certificates.iter().map(|told| &told.name).chain(revoked).cloned());
-        self.listeners.extend(listeners.iter().map(|listener| &listener.name).chain(closed).cloned());
-        self.rules.extend(rules.iter().map(|rule| &rule.name).chain(dropped).cloned());
+        let groups = change.groups.iter().map(|group| &group.name);
+        self.groups.extend(groups.chain(&change.dissolved).cloned());
+        let certificates = change.certificates.iter().map(|told| &told.name);
+        self.certificates.extend(certificates.chain(&change.revoked).cloned());
+        let listeners = change.listeners.iter().map(|listener| &listener.name);
+        self.listeners.extend(listeners.chain(&change.closed).cloned());
+        let rules = change.rules.iter().map(|rule| &rule.name);
+        self.rules.extend(rules.chain(&change.dropped).cloned());
     }
 }

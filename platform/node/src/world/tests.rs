@@ -3,7 +3,7 @@
 use super::*;
 use bytes::Bytes;
 use proptest::prelude::*;
-use skiff_ports::balancer::Metered;
+use skiff_ports::balancer::{BalancerParts, Metered};
 use skiff_ports::snapshot::{HostMatch, Target, TaskSpec};
 use skiff_ports::tls::{CertificateTold, KeyForm};
 use skiff_types::{
@@ -258,10 +258,7 @@ struct Worker {
     tasks: BTreeMap<TaskId, Assignment>,
     routes: BTreeMap<QualifiedName, Arc<Route>>,
     meters: BTreeMap<Metered, u32>,
-    target_groups: BTreeMap<QualifiedName, Arc<TargetGroupSpec>>,
-    certificates: BTreeMap<Name, Arc<CertificateTold>>,
-    listeners: BTreeMap<Name, Arc<ListenerSpec>>,
-    rules: BTreeMap<QualifiedName, Arc<RuleSpec>>,
+    balancer: BalancerParts,
     groups: BTreeMap<QualifiedName, Vec<Rule>>,
     interfaces: BTreeMap<TaskId, NetworkInterface>,
 }
@@ -282,38 +279,20 @@ impl Worker {
         difference.ended.iter().for_each(|task| drop(self.tasks.remove(task)));
     }
 
-    fn balance(&mut self, change: BalancerChange) {
-        let BalancerChange {
-            meters,
-            groups,
-            dissolved,
-            certificates,
-            revoked,
-            listeners,
-            closed,
-            rules,
-            dropped,
-        } = change;
-        for group in &groups {
+    fn balance(&mut self, mut change: BalancerChange) {
+        for group in &change.groups {
             let stay: Vec<_> = Metered::all_of(group).collect();
             let is_of_it =
                 |metered: &Metered| matches!(metered, Metered::Target { group: of, .. } if *of == group.name);
             self.meters.retain(|metered, _| !is_of_it(metered) || stay.contains(metered));
         }
-        self.meters.extend(meters);
-        self.target_groups.extend(groups.into_iter().map(|group| (group.name.clone(), group)));
-        self.certificates.extend(certificates.into_iter().map(|told| (told.name.clone(), told)));
-        self.listeners.extend(listeners.into_iter().map(|listener| (listener.name.clone(), listener)));
-        self.rules.extend(rules.into_iter().map(|rule| (rule.name.clone(), rule)));
-        dropped.iter().for_each(|rule| drop(self.rules.remove(rule)));
-        closed.iter().for_each(|listener| drop(self.listeners.remove(listener)));
-        revoked.iter().for_each(|certificate| drop(self.certificates.remove(certificate)));
-        dissolved.iter().for_each(|group| drop(self.target_groups.remove(group)));
+        self.meters.extend(std::mem::take(&mut change.meters));
         self.meters.retain(|metered, _| match metered {
-            Metered::Listener(name) => !closed.contains(name),
-            Metered::Rule(name) => !dropped.contains(name),
-            Metered::Group(group) | Metered::Target { group, .. } => !dissolved.contains(group),
+            Metered::Listener(name) => !change.closed.contains(name),
+            Metered::Rule(name) => !change.dropped.contains(name),
+            Metered::Group(group) | Metered::Target { group, .. } => !change.dissolved.contains(group),
         });
+        self.balancer.take_in(change);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::error::ApiError;
 use crate::keys;
 use crate::model::Bucket;
 use crate::view::{Held, View};
-use skiff_api::{BucketStatus, DeleteBucketQuery, Page, PageQuery, PutBucket};
+use skiff_api::{BucketStatus, DeleteBucketQuery, ErrorCode, Page, PageQuery, PutBucket};
 use skiff_ports::buckets::BucketError;
 use skiff_ports::catalog::RemoveBucketError;
 use skiff_ports::store::{Expect, Key};
@@ -100,7 +100,10 @@ impl Entrance {
                 "the bucket {} has {objects} objects: delete them first",
                 name.name
             )),
-            NotRemoved::Failed(error) => RemoveBucketError::Failed(error.message),
+            NotRemoved::Failed(error) => match error.code {
+                ErrorCode::StorageFull => RemoveBucketError::DiskFull(error.message),
+                _ => RemoveBucketError::Failed(error.message),
+            },
         })
     }
 
@@ -131,7 +134,7 @@ impl Entrance {
         let id = held.value.spec.id;
         self.context.buckets.close_bucket(id, force).await.map_err(|error| match error {
             BucketError::NotEmpty { objects } => NotRemoved::NotEmpty(objects),
-            error => NotRemoved::Failed(storage_failed(error)),
+            error => NotRemoved::Failed(error.into()),
         })?;
         if let Err(error) = objects.delete::<Bucket>(&key, Expect::Revision(held.revision)).await {
             self.reopen_if_there(&key, id).await;
@@ -164,8 +167,7 @@ impl Entrance {
     }
 
     async fn status_of_bucket(&self, held: &Held<Bucket>) -> Result<BucketStatus, ApiError> {
-        let stats = self.context.buckets.stats(held.value.spec.id).await;
-        let stats = stats.map_err(storage_failed)?;
+        let stats = self.context.buckets.stats(held.value.spec.id).await?;
         Ok(BucketStatus { objects: stats.objects, bytes: stats.bytes })
     }
 }
@@ -177,14 +179,20 @@ enum NotRemoved {
     Failed(ApiError),
 }
 
+/// What became of a bucket that was to be removed or looked at; what is said of objects has doors of its own.
+impl From<BucketError> for ApiError {
+    fn from(error: BucketError) -> Self {
+        match error {
+            BucketError::DiskFull => Self::disk_full(),
+            error => unavailable("the buckets' storage failed; see the platform's log", error),
+        }
+    }
+}
+
 impl From<ApiError> for NotRemoved {
     fn from(error: ApiError) -> Self {
         Self::Failed(error)
     }
-}
-
-fn storage_failed(error: BucketError) -> ApiError {
-    unavailable("the buckets' storage failed; see the platform's log", error)
 }
 
 fn shown(held: &Held<Bucket>, status: Option<BucketStatus>) -> skiff_api::Bucket {

@@ -53,6 +53,7 @@ impl Backlog {
 
     /// A lane's events from this number on were not taken.
     pub(super) fn failed(&mut self, lane: Lane, from: u64, now: Instant) -> u32 {
+        let from = if self.is_open(&lane) { self.first_that_may_wait(&lane, from) } else { from };
         let held = self.held.entry(lane).or_insert(Held { from, failures: 0, again_at: now });
         held.from = from;
         held.failures = held.failures.saturating_add(1);
@@ -62,10 +63,23 @@ impl Backlog {
 
     /// A lane's events from this number on wait, whatever of it waits already.
     pub(super) fn hold(&mut self, lane: Lane, from: u64, now: Instant) {
-        match self.held.get_mut(&lane) {
-            Some(held) => held.from = held.from.min(from),
-            None => drop(self.held.insert(lane, Held { from, failures: 0, again_at: now })),
+        if let Some(held) = self.held.get_mut(&lane) {
+            held.from = held.from.min(from);
+            return;
         }
+        let from = self.first_that_may_wait(&lane, from);
+        self.held.insert(lane, Held { from, failures: 0, again_at: now });
+    }
+
+    /// The first of a lane's events that may wait already, if there are any before this one: those of a bucket that waits by itself
+    /// from now on may wait with its namespace's, whichever that is. There, they are left to the bucket's lane.
+    fn first_that_may_wait(&self, lane: &Lane, from: u64) -> u64 {
+        let Lane::Bucket(_) = lane else { return from };
+        let of_namespace = |(lane, held): (&Lane, &Held)| match lane {
+            Lane::Namespace(_) => Some(held.from),
+            Lane::Bucket(_) => None,
+        };
+        self.held.iter().filter_map(of_namespace).fold(from, u64::min)
     }
 
     /// A held lane's events up to this number were taken; it goes on at once, with what is left, until it has caught up.
@@ -116,6 +130,25 @@ mod tests {
         backlog.hold(bucket.clone(), 120, now);
         backlog.hold(bucket.clone(), 130, now);
         assert_eq!(backlog.next().map(|(_, from, _)| from), Some(120));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bucket_that_waits_by_itself_begins_with_what_waits_of_it_in_its_namespace() {
+        let (mut backlog, now) = (Backlog::default(), Instant::now());
+        let bucket = |number| Lane::Bucket(ResourceId::from_bytes([number; 8]));
+        backlog.seen = 100;
+        // Its bus takes nothing, so events of the bucket may wait from 10 on, when its record can't be read any more.
+        backlog.failed(lane("busy"), 10, now);
+        backlog.failed(bucket(1), 90, now);
+        backlog.hold(bucket(2), 95, now);
+        let from = |backlog: &Backlog, lane| backlog.held.get(&lane).map(|held| held.from);
+        assert_eq!((from(&backlog, bucket(1)), from(&backlog, bucket(2))), (Some(10), Some(10)));
+        // Once it is on its way it is where it says, not where others are.
+        backlog.went_on(&bucket(1), 40, now);
+        backlog.failed(bucket(1), 55, now);
+        assert_eq!(from(&backlog, bucket(1)), Some(55));
+        backlog.failed(lane("other"), 70, now);
+        assert_eq!(from(&backlog, lane("other")), Some(70), "those of a namespace are its own");
     }
 
     #[test]

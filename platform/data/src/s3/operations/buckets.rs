@@ -12,7 +12,7 @@ use s3s::dto::{
     GetBucketVersioningOutput, HeadBucketInput, HeadBucketOutput, ListBucketsInput, ListBucketsOutput, Owner,
 };
 use s3s::{S3Request, S3Response, s3_error};
-use skiff_ports::catalog::RemoveBucketError;
+use skiff_ports::catalog::{CreateBucketError, RemoveBucketError};
 use skiff_types::Namespace;
 
 /// Buckets of a page, as at S3.
@@ -76,7 +76,10 @@ pub(super) async fn create(
         return Err(s3_error!(BucketAlreadyOwnedByYou, "there is a bucket {} already", name.name));
     }
     let made = operations.deps.catalog.create_bucket(&name).await;
-    made.map_err(|why| s3_error!(ServiceUnavailable, "{why}"))?;
+    made.map_err(|error| match error {
+        CreateBucketError::DiskFull(why) => errors::disk_full(why),
+        CreateBucketError::Failed(why) => s3_error!(ServiceUnavailable, "{why}"),
+    })?;
     Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{}", name.name)) }))
 }
 
@@ -90,6 +93,7 @@ pub(super) async fn delete(
     match operations.deps.catalog.remove_bucket(&name).await {
         Ok(()) => Ok(S3Response::new(DeleteBucketOutput::default())),
         Err(RemoveBucketError::NotEmpty(why)) => Err(s3_error!(BucketNotEmpty, "{why}")),
+        Err(RemoveBucketError::DiskFull(why)) => Err(errors::disk_full(why)),
         // Somebody else was faster.
         Err(RemoveBucketError::Failed(_)) if operations.there(&name).is_err() => {
             Err(errors::no_bucket(name.name.as_str()))

@@ -9,7 +9,7 @@ use skiff_kit::clock::SystemClock;
 use skiff_kit::random::SystemRandom;
 use skiff_ports::access::{AccessKey, AccessKeys, Authorizer, Denied};
 use skiff_ports::buckets::{BucketError, Buckets as _};
-use skiff_ports::catalog::{BucketRef, Catalog, QueueRef, RemoveBucketError, TableRef};
+use skiff_ports::catalog::{BucketRef, Catalog, CreateBucketError, QueueRef, RemoveBucketError, TableRef};
 use skiff_types::{
     AccessAction, AccessResource, BucketSpec, Namespace, QualifiedName, ResourceId, ResourceKind,
 };
@@ -22,6 +22,10 @@ use tokio::net::TcpListener;
 
 /// The name under which buckets have names of their own.
 pub(super) const DOMAIN: &str = "s3.test";
+
+/// Buckets that can't be made: the disk has no room for one, and something else fails at the other.
+pub(super) const NO_ROOM: &str = "no-room";
+pub(super) const NOT_NOW: &str = "not-now";
 
 /// Keys, their secrets and their roles.
 const KEYS: [(&str, &str, &str); 4] = [
@@ -175,7 +179,12 @@ impl Catalog for Known {
         true
     }
 
-    async fn create_bucket(&self, name: &QualifiedName) -> Result<(), String> {
+    async fn create_bucket(&self, name: &QualifiedName) -> Result<(), CreateBucketError> {
+        match name.name.as_str() {
+            NO_ROOM => return Err(CreateBucketError::DiskFull("there is no room".to_owned())),
+            NOT_NOW => return Err(CreateBucketError::Failed("not now".to_owned())),
+            _ => {}
+        }
         let mut known = self.by_name.lock().unwrap();
         let id = ResourceId::from_bytes(self.made.fetch_add(1, Ordering::Relaxed).to_be_bytes());
         let spec = Arc::new(BucketSpec { name: name.clone(), bus: "default".parse().unwrap() });
@@ -187,6 +196,7 @@ impl Catalog for Known {
         let known = self.bucket(name).ok_or_else(|| RemoveBucketError::Failed("there is none".to_owned()))?;
         self.buckets.close_bucket(known.id, false).await.map_err(|error| match error {
             BucketError::NotEmpty { .. } => RemoveBucketError::NotEmpty(error.to_string()),
+            BucketError::DiskFull => RemoveBucketError::DiskFull(error.to_string()),
             error => RemoveBucketError::Failed(error.to_string()),
         })?;
         self.by_name.lock().unwrap().remove(name);

@@ -32,8 +32,8 @@ fn started(lanes: &mut Lanes) -> Vec<u64> {
     std::iter::from_fn(|| lanes.next()).map(|(_, id)| id.event).collect()
 }
 
-fn leave(lanes: &mut Lanes, lane: LaneId) {
-    assert_eq!(lanes.leave(lane, None), None);
+fn leave(lanes: &mut Lanes, lane: LaneId, event: u64) {
+    assert_eq!(lanes.leave(lane, None, id(event)), None);
     lanes.ended(lane);
 }
 
@@ -42,15 +42,15 @@ fn a_target_has_as_many_at_once_as_it_says() {
     let mut lanes = lanes(100, 100);
     let lane = fill(&mut lanes, "work", 2, 0..5);
     assert_eq!(started(&mut lanes), [0, 1]);
-    leave(&mut lanes, lane);
+    leave(&mut lanes, lane, 0);
     assert_eq!(started(&mut lanes), [2]);
     lanes.set_concurrency(&key("work"), 3);
     assert_eq!(started(&mut lanes), [3]);
     lanes.set_concurrency(&key("work"), 1);
-    leave(&mut lanes, lane);
-    leave(&mut lanes, lane);
+    leave(&mut lanes, lane, 1);
+    leave(&mut lanes, lane, 2);
     assert_eq!(started(&mut lanes), [0; 0]);
-    leave(&mut lanes, lane);
+    leave(&mut lanes, lane, 3);
     assert_eq!(started(&mut lanes), [4]);
 }
 
@@ -63,7 +63,7 @@ fn a_slow_target_holds_up_no_other() {
     fill(&mut lanes, "second", 1_000, 110..120);
     fill(&mut lanes, "third", 1_000, 120..130);
     assert_eq!(started(&mut lanes), [100, 110], "each has one, as long as there is room at all");
-    leave(&mut lanes, slow);
+    leave(&mut lanes, slow, 0);
     assert_eq!(started(&mut lanes), [120], "who has none comes before who has some");
 }
 
@@ -89,9 +89,9 @@ fn what_has_one_order_key_goes_one_after_the_other() {
     lanes.ready(lane, id(3));
     assert_eq!(started(&mut lanes), [0, 3]);
     lanes.leave_from_behind(lane, &order, id(1));
-    assert_eq!(lanes.leave(lane, Some(&order)), Some(id(2)));
+    assert_eq!(lanes.leave(lane, Some(&order), id(0)), Some(id(2)));
     lanes.ended(lane);
-    assert_eq!(lanes.leave(lane, Some(&order)), None);
+    assert_eq!(lanes.leave(lane, Some(&order), id(2)), None);
     assert!(lanes.enter(&key("work"), 10, Some(&order), id(5)).1);
 }
 
@@ -110,7 +110,7 @@ fn a_busy_target_is_asked_later_with_the_same() {
     assert_eq!(lanes.busy(lane, id(0)), Some(2));
     lanes.ended(lane);
     lanes.took(lane);
-    leave(&mut lanes, lane);
+    leave(&mut lanes, lane, 1);
     lanes.resume(lane);
     assert_eq!(started(&mut lanes), [0, 2]);
     assert_eq!(lanes.busy(lane, id(2)), Some(1), "it took something in between");
@@ -121,18 +121,35 @@ fn a_closed_lane_has_no_turn_and_its_name_is_free() {
     let mut lanes = lanes(100, 100);
     let lane = fill(&mut lanes, "work", 1, 0..3);
     assert_eq!(started(&mut lanes), [0]);
-    assert!(lanes.close(|_| false));
-    assert!(!lanes.close(|_| false), "it is closed already");
+    assert_eq!(lanes.close(|_| false), [0, 1, 2].map(id));
+    assert!(lanes.close(|_| false).is_empty(), "it is closed already");
     assert!(lanes.is_closed(lane));
     let other = fill(&mut lanes, "work", 1, 10..11);
     assert_ne!(other, lane);
     assert_eq!(started(&mut lanes), [10]);
-    leave(&mut lanes, lane);
-    assert_eq!(lanes.leave(lane, None), None);
-    assert_eq!(lanes.leave(lane, None), None);
-    leave(&mut lanes, other);
+    leave(&mut lanes, lane, 0);
+    assert_eq!(lanes.leave(lane, None, id(1)), None);
+    assert_eq!(lanes.leave(lane, None, id(2)), None);
+    leave(&mut lanes, other, 10);
     assert!(lanes.lanes.is_empty() && lanes.by_key.is_empty());
     assert_eq!(lanes.under_way(), 0);
+}
+
+#[test]
+fn who_closes_a_lane_is_told_what_is_in_that_one_alone() {
+    let mut lanes = lanes(100, 100);
+    let order: Arc<str> = "a".into();
+    // Of these one is under way, one is ready, one waits for the drive, and one waits behind it.
+    let lane = fill(&mut lanes, "work", 1, 0..2);
+    fill(&mut lanes, "other", 1, 2..1_000);
+    assert!(lanes.enter(&key("work"), 1, Some(&order), id(1_000)).1);
+    assert!(!lanes.enter(&key("work"), 1, Some(&order), id(1_001)).1);
+    assert_eq!(started(&mut lanes), [0, 2]);
+    lanes.leave_from_behind(lane, &order, id(1_001));
+    assert!(!lanes.enter(&key("work"), 1, Some(&order), id(1_002)).1);
+    assert!(lanes.close_those(&[key("nobody")]).is_empty());
+    assert_eq!(lanes.close_those(&[key("work"), key("nobody")]), [0, 1, 1_000, 1_002].map(id));
+    assert!(lanes.close_those(&[key("work")]).is_empty(), "it is closed already");
 }
 
 #[test]
@@ -142,17 +159,18 @@ fn lines_stay_short_however_long_others_hold_what_is_shared() {
     assert_eq!(started(&mut lanes), [0, 1]);
     let mut lane = fill(&mut lanes, "work", 2, 2..4);
     for event in 4..5_000 {
-        assert_eq!(started(&mut lanes).len(), 1);
-        leave(&mut lanes, lane);
+        let started = started(&mut lanes);
+        assert_eq!(started.len(), 1);
+        leave(&mut lanes, lane, started[0]);
         lane = fill(&mut lanes, "work", 2, event..event + 1);
     }
     assert!(lanes.alone.len() + lanes.shared.len() <= 4, "a lane stands in line more than once");
     for event in 5_000..10_000 {
         let passing = format!("t{event}");
         let lane = fill(&mut lanes, &passing, 2, 2 * event..2 * event + 2);
-        for _ in 0..2 {
+        for number in 2 * event..2 * event + 2 {
             while lanes.next().is_some_and(|(started, _)| started != lane) {}
-            leave(&mut lanes, lane);
+            leave(&mut lanes, lane, number);
         }
     }
     assert!(lanes.shared.len() < 3 * GONE_MAX, "lanes that are gone stand in line");
@@ -240,7 +258,7 @@ proptest! {
                         }
                     } else {
                         prop_assert!(left.insert(event), "twice");
-                        if let Some(next) = lanes.leave(lane, known[&event].1.as_ref()) {
+                        if let Some(next) = lanes.leave(lane, known[&event].1.as_ref(), id(event)) {
                             lanes.ready(lane, next);
                         }
                     }

@@ -80,11 +80,17 @@ async fn without_a_dead_letter_queue_a_group_waits_for_what_was_buried_however_o
     fixture.queues.close().await;
 }
 
+/// A queue whose messages are dead letters after one receive, and their queue, which holds one.
+fn with_one_dead_letter_at_most() -> (QueueRef, QueueRef) {
+    let (main, dead) = with_dead_letters(QueueOrder::Standard, 1);
+    let dead = QueueRef { spec: Arc::new(QueueSpec { messages_max: 1, ..(*dead.spec).clone() }), ..dead };
+    (QueueRef { dead_letter: Some(as_dead_letter_queue(&dead)), ..main }, dead)
+}
+
 #[tokio::test]
 async fn a_dead_letter_queue_that_is_full_takes_none_until_it_has_room() {
     let fixture = Fixture::new();
-    let (main, dead) = with_dead_letters(QueueOrder::Standard, 1);
-    let dead = QueueRef { spec: Arc::new(QueueSpec { messages_max: 1, ..(*dead.spec).clone() }), ..dead };
+    let (main, dead) = with_one_dead_letter_at_most();
     fixture.send(&dead, text("there")).await;
     fixture.send(&main, text("poison")).await;
     let received = fixture.receive(&main, 10).await.remove(0);
@@ -100,5 +106,25 @@ async fn a_dead_letter_queue_that_is_full_takes_none_until_it_has_room() {
     assert!(fixture.receive(&main, 10).await.is_empty());
     let letter = fixture.queues.receive(&dead, 1, None, Duration::from_secs(5)).await.unwrap();
     assert_eq!(bodies(&letter), ["poison"]);
+    fixture.queues.close().await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_queue_that_nobody_called_since_the_start_holds_no_more_than_it_may() {
+    let mut fixture = Fixture::new();
+    let (main, dead) = with_one_dead_letter_at_most();
+    fixture.send(&dead, text("there")).await;
+    fixture.send(&main, text("poison")).await;
+    fixture.send(&main, text("good")).await;
+    fixture.reopen().await;
+    let poison = fixture.receive(&main, 1).await.remove(0);
+    let full = fixture.queues.bury(&main, vec![poison.receipt]).await.unwrap().remove(0);
+    assert!(matches!(full, Err(MessageError::Invalid(_))), "{full:?}");
+    fixture.reopen().await;
+    fixture.clock.advance(30_000);
+    // The poison is passed over now: it was received as often as it may be.
+    assert_eq!(bodies(&fixture.receive(&main, 10).await), ["good"]);
+    assert_eq!(fixture.queues.stats(&main).delayed, 1);
+    assert_eq!(bodies(&fixture.receive(&dead, 10).await), ["there"]);
     fixture.queues.close().await;
 }

@@ -10,7 +10,7 @@ fn holding_at_most(queue: QueueRef, messages_max: u64) -> QueueRef {
 fn burying_in(dead: &QueueRef, number: u8, name: &str) -> QueueRef {
     let dead_letter = Some(DeadLetter { queue: dead.spec.name.name.clone(), receives_max: 100 });
     let mut main = queue(number, QueueSpec { dead_letter, ..spec(name, dead.spec.order) });
-    main.dead_letter = Some(dead.id);
+    main.dead_letter = Some(as_dead_letter_queue(dead));
     main
 }
 

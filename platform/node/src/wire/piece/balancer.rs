@@ -26,27 +26,16 @@ pub(super) struct Unsent {
 
 impl Unsent {
     pub(super) fn new(change: BalancerChange) -> Self {
-        let BalancerChange {
-            meters,
-            groups,
-            dissolved,
-            certificates,
-            revoked,
-            listeners,
-            closed,
-            rules,
-            dropped,
-        } = change;
         Self {
-            meters: meters.into_iter(),
-            groups: groups.into_iter(),
-            dissolved: dissolved.into_iter(),
-            certificates: certificates.into_iter(),
-            revoked: revoked.into_iter(),
-            listeners: listeners.into_iter(),
-            closed: closed.into_iter(),
-            rules: rules.into_iter(),
-            dropped: dropped.into_iter(),
+            meters: change.meters.into_iter(),
+            groups: change.groups.into_iter(),
+            dissolved: change.dissolved.into_iter(),
+            certificates: change.certificates.into_iter(),
+            revoked: change.revoked.into_iter(),
+            listeners: change.listeners.into_iter(),
+            closed: change.closed.into_iter(),
+            rules: change.rules.into_iter(),
+            dropped: change.dropped.into_iter(),
         }
     }
 

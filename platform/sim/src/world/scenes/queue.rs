@@ -56,7 +56,7 @@ impl World {
 
     /// No message is left, and the service is as small as it may be.
     pub(super) async fn unsettled_consumer(&self) -> Option<String> {
-        let backlog = self.parts.queues.backlog();
+        let backlog = self.parts.data.backlog();
         if backlog > 0 {
             return Some(format!("{backlog} messages are not done"));
         }
@@ -74,7 +74,7 @@ impl World {
         self.parts.trace.note(format_args!("messages for {}", in_namespace(CONSUMER)));
         self.send_orders(ENCORE_MESSAGES).await?;
         let limit_ms = self.now_ms() + DONE_MOST_MS;
-        while self.parts.queues.backlog() > 0 {
+        while self.parts.data.backlog() > 0 {
             if !self.waits(limit_ms, "messages are not done").await {
                 return None;
             }

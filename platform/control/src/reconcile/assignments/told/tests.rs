@@ -58,22 +58,11 @@ fn take_in<N: Ord, S: PartialEq>(
 
 impl Node {
     fn balance(&mut self, change: BalancerChange) {
-        let BalancerChange {
-            meters,
-            groups,
-            dissolved,
-            certificates,
-            revoked,
-            listeners,
-            closed,
-            rules,
-            dropped,
-        } = change;
-        assert!(meters.is_empty(), "those are the node's");
-        take_in(&mut self.target_groups, groups, &dissolved, |spec| spec.name.clone());
-        take_in(&mut self.certificates, certificates, &revoked, |told| told.name.clone());
-        take_in(&mut self.listeners, listeners, &closed, |spec| spec.name.clone());
-        take_in(&mut self.rules, rules, &dropped, |spec| spec.name.clone());
+        assert!(change.meters.is_empty(), "those are the node's");
+        take_in(&mut self.target_groups, change.groups, &change.dissolved, |spec| spec.name.clone());
+        take_in(&mut self.certificates, change.certificates, &change.revoked, |told| told.name.clone());
+        take_in(&mut self.listeners, change.listeners, &change.closed, |spec| spec.name.clone());
+        take_in(&mut self.rules, change.rules, &change.dropped, |spec| spec.name.clone());
         assert!(self.listeners.contains_key(&built_in_name()), "it is always there");
         for rule in self.rules.values() {
             assert!(self.listeners.contains_key(&rule.listener), "{} is a rule of no listener", rule.name);
