@@ -177,10 +177,10 @@ pub fn next_provider(strategy: &CapacityProviderStrategy, there: &[u32]) -> usiz
     // What stands for how far it is served already: twice its tasks beyond the base and one, over its weight.
     let served = |index: usize| 2 * u64::from(there[index] - items[index].base) + 1;
     let weight = |index: usize| u64::from(items[index].weight);
-    let weighted = (0..items.len()).filter(|index| weight(*index) > 0);
-    let next = weighted
+    // One without a weight comes after all that have one; not all are without.
+    let next = (0..items.len())
         .min_by(|left, right| (served(*left) * weight(*right)).cmp(&(served(*right) * weight(*left))));
-    next.expect("one of them has a weight")
+    next.expect("a strategy names one at least")
 }
 
 /// How many of so many tasks each capacity provider gets, in the strategy's order. One task more moves none of the others.

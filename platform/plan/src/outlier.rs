@@ -149,7 +149,8 @@ pub fn after_success(outlier: u64, now_ms: u64) -> Option<u64> {
     match state.phase {
         Phase::Whole => Some(State { failures: 0, ..state }.word()),
         Phase::Ejected | Phase::Tried if state.is_on_trial(now_ms) => {
-            Some(State { phase: Phase::Whole, failures: 0, at_ms: now_ms, ..state }.word())
+            // Of who is out, no failures are counted.
+            Some(State { phase: Phase::Whole, at_ms: now_ms, ..state }.word())
         }
         Phase::Ejected | Phase::Tried => None,
     }
@@ -182,7 +183,7 @@ pub fn has_ejected(before: u64, after: u64) -> bool {
 pub fn spare(outlier: u64, now_ms: u64) -> u64 {
     let state = State::of(outlier);
     let ejections = state.ejections.saturating_sub(1);
-    State { phase: Phase::Whole, failures: FAILURES_MAX - 1, ejections, at_ms: now_ms }.word()
+    State { phase: Phase::Whole, failures: FAILURES_MAX, ejections, at_ms: now_ms }.word()
 }
 
 /// How many of a group's targets may be out at once: half of them, so at least one if there are two.

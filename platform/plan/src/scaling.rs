@@ -245,7 +245,7 @@ fn remember(memory: &mut Memory, casts: &[(&Policy, Cast)], observed: &Observed,
             continue;
         }
         let known = memory.policies.entry(policy.name().clone()).or_default();
-        let done = if desired > observed.desired { &mut known.out } else { &mut known.inward };
+        let done = if matches!(vote, Vote::Out(..)) { &mut known.out } else { &mut known.inward };
         *done = Some(activity);
         if let Some(Signal::Alarm(alarm)) = observed.signals.get(policy.name()) {
             known.acted_on_ms = alarm.evaluated_at_ms;

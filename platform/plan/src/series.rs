@@ -143,8 +143,8 @@ impl Ring {
         while self.runs.back().is_some_and(|run| run.start_s >= from_s) {
             self.bytes -= self.runs.pop_back().map_or(0, |run| run.bytes());
         }
-        if let Some(run) = self.runs.back_mut().filter(|run| run.end_s() > from_s) {
-            run.length_s = from_s - run.start_s;
+        if let Some(run) = self.runs.back_mut() {
+            run.length_s = run.length_s.min(from_s - run.start_s);
         }
     }
 

@@ -218,8 +218,6 @@ impl Judge<'_> {
         };
         let wanted = Wanted {
             definition: blue,
-            completed: Some(blue),
-            blue: None,
             configuration: &configuration,
             is_paused: false,
             is_failed: false,

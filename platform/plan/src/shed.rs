@@ -93,8 +93,7 @@ impl Shedding {
 
     /// Whether one that comes at `now_ns` is refused; `chance` is to be any number, each as likely as any other.
     pub fn refuses(&self, now_ns: u64, chance: u64) -> bool {
-        let share = self.share(now_ns);
-        share > 0.0 && (chance as f64) < share * u64::MAX as f64
+        (chance as f64) < self.share(now_ns) * u64::MAX as f64
     }
 }
 
@@ -291,7 +290,8 @@ mod tests {
         }
         assert!(shedding.share(1_300 * MS) > 0.0);
         assert!(shedding.refuses(1_300 * MS, 0) && !shedding.refuses(1_300 * MS, u64::MAX));
-        assert_eq!(shedding.share(2_300 * MS), 0.0, "nobody came since");
+        assert!(shedding.share(2_299 * MS - 1) > 0.0 && !shedding.refuses(2_299 * MS, 0));
+        assert_eq!(shedding.share(2_299 * MS), 0.0, "nobody came since");
         shedding.waited(2_300 * MS, 30 * MS);
         assert_eq!(shedding, {
             let mut new = Shedding::new(TARGET_NS);

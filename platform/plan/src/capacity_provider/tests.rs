@@ -134,6 +134,21 @@ fn who_is_not_managed_is_only_measured() {
     let spec = CapacityProviderSpec { managed_scaling: None, ..provider(100, (1, 10), (0, 10)) };
     let decision = decide(&spec, &seen(2, 1, &[], &[waiting(17, 256, 128)]), None, 0);
     assert_eq!((decision.change, decision.reservation_percent), (Change::Stay, 250.0));
+    let idle = decide(&spec, &seen(4, 1, &[], &[]), None, 0);
+    assert_eq!(
+        (idle.needed, idle.reservation_percent),
+        (1, 25.0),
+        "where nothing waits, what is busy is needed"
+    );
+}
+
+#[test]
+fn none_is_given_up_while_tasks_wait_although_there_are_more_than_there_may_be() {
+    let spec = provider(100, (1, 10), (0, 3));
+    let calm = |waiting: &[Waiting]| decide(&spec, &seen(5, 2, &[], waiting), Some(0), CALM_MS);
+    assert_eq!(calm(&[]).change, Change::Remove(3));
+    let waits = calm(&[waiting(1, 256, 128)]);
+    assert_eq!((waits.change, waits.calm_since_ms), (Change::Stay, None));
 }
 
 #[test]

@@ -149,6 +149,16 @@ fn years_of_minutes_are_made_up_for_within_bounds() {
 }
 
 #[test]
+fn whoever_looks_late_finds_the_last_instant_at_once_however_many_lie_before_it() {
+    let spec = spec("rate(1 minute)", "UTC", Missed::Once);
+    let now_ms = 1 << 60;
+    let found = due(&spec, ScheduleState::new(at_ms("2026-01-01T00:00:30Z")), now_ms);
+    let [last_ms] = found.fire[..] else { panic!("{:?}", found.fire) };
+    assert!(last_ms <= now_ms && now_ms - last_ms < MINUTE_MS);
+    assert_eq!((found.state.last_ms, found.next_ms), (Some(last_ms), Some(last_ms + MINUTE_MS)));
+}
+
+#[test]
 fn a_disabled_schedule_rests_and_makes_up_as_it_says() {
     let created_at_ms = at_ms("2026-01-01T00:00:00Z");
     let asleep = EventScheduleSpec { enabled: false, ..spec("cron(0 * * * ? *)", "UTC", Missed::All) };

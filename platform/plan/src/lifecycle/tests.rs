@@ -71,6 +71,27 @@ fn the_ways_through_life() {
 }
 
 #[test]
+fn a_task_only_moves_forward() {
+    for pair in TaskStatus::ALL.windows(2) {
+        let [before, after] = [pair[0], pair[1]];
+        assert!(is_legal(before, after) && !is_legal(after, before) && !is_legal(before, before), "{before}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "RUNNING to ACTIVATING")]
+fn a_move_backwards_is_a_mistake() {
+    advance(&mut task(TaskStatus::Running, false), TaskStatus::Activating, 20);
+}
+
+#[test]
+fn a_task_that_is_to_wait_begins_when_its_time_has_come() {
+    let task = task(TaskStatus::Provisioning, false);
+    assert_eq!(next(&task, &KNOWN, task.start_after_ms - 1), Step::WaitUntil(task.start_after_ms));
+    assert_eq!(next(&task, &KNOWN, task.start_after_ms), Step::Advance(TaskStatus::Pending));
+}
+
+#[test]
 fn a_task_drains_until_it_is_empty_or_out_of_time() {
     let known = |outstanding| Known { kind: Kind::Http, outstanding, drain_until_ms: 100, ..KNOWN };
     let task = task(TaskStatus::Stopping, true);
@@ -239,6 +260,18 @@ fn what_is_stopped_now_finishes_nothing() {
     }
     for status in [Deprovisioning, Stopped] {
         assert!(!stop_now(&mut task(status, true), by_user(), Restart::Always, 20), "{status}");
+    }
+}
+
+#[test]
+fn what_is_called_comes_back_under_its_id_when_the_platform_starts_again() {
+    for kind in [Kind::Http, Kind::Event] {
+        for restart in [None, Some(Restart::Never), Some(Restart::Always)] {
+            let before = Task { ready_at_ms: Some(15), ..task(TaskStatus::Running, false) };
+            let mut task = before.clone();
+            assert!(resume(&mut task, kind, restart, 50));
+            assert_eq!(task, Task { status: TaskStatus::Activating, ..before }, "all else stays");
+        }
     }
 }
 

@@ -230,6 +230,32 @@ fn answers_of_long_ago_do_not_count() {
 }
 
 #[test]
+fn a_clock_that_was_read_a_moment_earlier_takes_nothing_from_an_average() {
+    let word = (0..40).fold(0, |word, _| averaged(word, false, Some(300_000), PERIOD_MS));
+    assert_eq!(Average::of(word, PERIOD_MS - 1).response_us(), Some(300_000));
+    // What is told apart from that at the most is an hour ago and more.
+    assert_eq!(Average::of(word, PERIOD_MS * (1 + PERIODS / 2)).response_us(), None);
+}
+
+#[test]
+fn an_answer_counts_as_at_most_twice_the_average_and_a_quarter_of_a_second() {
+    let word = (0..40).fold(0, |word, _| averaged(word, false, Some(1_000_000), 1_000));
+    let after = |us: u64| averaged(word, false, Some(us), 1_000);
+    assert_eq!(after(60_000_000), after(2_250_000));
+    let response_us = |us: u64| Average::of(after(us), 1_000).response_us();
+    assert!(response_us(2_240_000) < response_us(2_250_000));
+}
+
+#[test]
+fn a_target_has_failures_once_one_of_its_answers_was_one() {
+    let well = (0..40).fold(0, |word, _| averaged(word, false, Some(u64::MAX), 1_000 * PERIOD_MS));
+    assert!(!has_failures(0) && !has_failures(well));
+    let failed = averaged(well, true, None, 1_000 * PERIOD_MS);
+    assert!(has_failures(failed));
+    assert!(has_failures(averaged(failed, false, Some(1), 1_000 * PERIOD_MS)), "it is not forgotten at once");
+}
+
+#[test]
 fn a_target_is_slow_beside_the_others() {
     let steady = |us: u64, count: usize| (0..count).fold(0, |word, _| averaged(word, false, Some(us), 1_000));
     let check = |own_us: u64, others: &[u64], expected: bool| {

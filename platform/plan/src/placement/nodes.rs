@@ -299,8 +299,9 @@ impl Nodes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Wanted, place};
     use super::*;
-    use skiff_types::Overcommit;
+    use skiff_types::{CpuUnits, Namespace, Overcommit};
 
     fn in_zone(zone: usize) -> NodeSpec {
         NodeSpec {
@@ -312,16 +313,25 @@ mod tests {
         }
     }
 
+    fn node(number: usize, zone: usize) -> NodeSpec {
+        NodeSpec { id: format!("node-{number}").parse().unwrap(), ..in_zone(zone) }
+    }
+
+    fn web() -> TaskGroup {
+        TaskGroup { namespace: Namespace::default(), group: "service:web".parse().unwrap() }
+    }
+
+    fn size() -> TaskSize {
+        TaskSize { cpu: CpuUnits::new(256).unwrap(), memory: MemorySize::from_mib(16) }
+    }
+
     #[test]
     fn what_a_node_is_used_for_is_known_by_its_id() {
         let (mut nodes, id): (_, NodeId) = (Nodes::new(), "node-1".parse().unwrap());
         assert_eq!((nodes.get(&id), nodes.used(&id)), (None, None));
         nodes.put(in_zone(1));
         assert_eq!(nodes.get(&id), Some(&in_zone(1)));
-        let (group, namespace) = ("service:web".parse().unwrap(), skiff_types::Namespace::default());
-        let group = TaskGroup { namespace, group };
-        let size =
-            TaskSize { cpu: skiff_types::CpuUnits::new(256).unwrap(), memory: MemorySize::from_mib(16) };
+        let (group, size) = (web(), size());
         for number in 0..2 {
             nodes.occupy(TaskId::from_parts(number, [0; 10]), &group, size, &id).unwrap();
         }
@@ -329,6 +339,39 @@ mod tests {
         assert_eq!(nodes.used(&id), Some(used));
         nodes.release(&TaskId::from_parts(0, [0; 10]));
         assert_eq!(nodes.used(&id).map(|used| used.tasks), Some(1));
+    }
+
+    #[test]
+    fn of_equal_nodes_the_one_that_came_first_takes_a_task() {
+        let mut nodes = Nodes::new();
+        for number in 0..3 {
+            nodes.put(node(number, 0));
+        }
+        nodes.remove(&node(0, 0).id);
+        // It comes where the one was that is gone.
+        nodes.put(node(3, 0));
+        let (group, size) = (web(), size());
+        let placement =
+            Placement { strategies: vec!["spread(instance)".parse().unwrap()], ..Placement::default() };
+        let wanted = Wanted { group: &group, size, placement: &placement };
+        let mut next = |number| place(&wanted, TaskId::from_parts(number, [0; 10]), 0, &mut nodes).unwrap();
+        assert_eq!([1, 2, 3].map(|number| next(number).to_string()), ["node-1", "node-2", "node-3"]);
+    }
+
+    #[test]
+    fn which_nodes_come_into_question_is_found_out_anew_only_once_most_of_it_is_of_the_past() {
+        const NODES: usize = 100;
+        let mut nodes = Nodes::new();
+        let strategies = vec!["spread(attribute:zone)".parse().unwrap()];
+        let placement = Placement { strategies, ..Placement::default() };
+        let mut move_all = |round: usize| {
+            (0..NODES).for_each(|number| nodes.put(node(number, round * NODES + number)));
+            let is_remembered = !nodes.pools.is_empty();
+            (is_remembered, nodes.pool(&placement).parts().len())
+        };
+        assert_eq!(move_all(0), (false, NODES), "nobody asked");
+        assert_eq!(move_all(1), (true, 2 * NODES));
+        assert_eq!(move_all(2), (false, NODES), "those of the first two are of no more use");
     }
 
     #[test]

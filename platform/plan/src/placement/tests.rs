@@ -386,6 +386,10 @@ fn what_failed_each_node_is_told_by_reason() {
             ..node(number, &[("zone", 1)], 500, 100, number.into())
         });
     }
+    // As much memory as one has is enough.
+    let no_place = place(&Wanted { size: size(600, 100), ..wanted }, task(1), 0, &mut nodes).unwrap_err();
+    assert_eq!(no_place.reasons[0].0, 3, "{no_place}");
+    assert!(matches!(no_place.reasons[0].1, Reason::Cpu { .. }), "{no_place}");
     nodes.occupy(task(2), &group, size(300, 1), &"n3".parse().unwrap()).unwrap();
     let no_place = place(&Wanted { size: size(600, 1), ..wanted }, task(3), 0, &mut nodes).unwrap_err();
     assert_eq!(
@@ -402,6 +406,17 @@ fn what_failed_each_node_is_told_by_reason() {
         "3 nodes: a task of the same group runs there, and only one may; 1 node: draining"
     );
     assert_eq!(place(&wanted, task(21), 0, &mut Nodes::new()).unwrap_err().to_string(), "there is no node");
+}
+
+#[test]
+fn nodes_come_into_question_by_their_attributes_whether_or_not_they_have_room() {
+    let full = node(0, &[("zone", 1)], 0, 0, 0);
+    let draining = NodeSpec { is_draining: true, ..node(3, &[("zone", 1)], 4_096, 100, 10) };
+    let mut nodes =
+        nodes([full, node(1, &[("zone", 1)], 1, 1, 1), node(2, &[("zone", 2)], 1, 1, 1), draining]);
+    assert_eq!(admitting(&placement(&["memberOf(attribute:zone == 1)"], &[]), &mut nodes), 2);
+    assert_eq!(admitting(&Placement::default(), &mut nodes), 3);
+    assert_eq!(admitting(&placement(&["memberOf(attribute:zone == 9)"], &[]), &mut nodes), 0);
 }
 
 #[test]
@@ -485,6 +500,7 @@ fn a_node_that_left_and_came_again_has_its_room_and_no_tasks() {
     let unknown = nodes.occupy(task(5), &group, size(16, 1), &spec.id).unwrap_err();
     assert_eq!(unknown.to_string(), "there is no node n0");
     nodes.put(spec);
+    assert_eq!((nodes.len(), nodes.is_empty()), (1, false));
     assert_eq!(place_all(&wanted, &tasks(0..3), 0, &mut nodes).nodes.len(), 2);
 }
 

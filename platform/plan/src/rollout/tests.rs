@@ -221,6 +221,23 @@ fn it_rolls_back_to_the_last_that_completed_and_says_why() {
 }
 
 #[test]
+fn what_was_asked_for_was_given_up_once_it_failed_or_is_rolled_back() {
+    let mut model = Model::of(CircuitBreaker::RollBack, 1);
+    assert!(!model.rollout.was_given_up(), "it is under way");
+    let mut done = model.rollout.clone();
+    done.settle(RolloutState::Completed, String::new(), 2_000_000);
+    assert!(!done.was_given_up());
+    (0..3).for_each(|_| model.fails(StopCode::Exited));
+    assert!(model.rollout.state == RolloutState::InProgress && model.rollout.was_given_up());
+    model.is_complete = true;
+    model.look();
+    assert!(model.rollout.state == RolloutState::Completed && model.rollout.was_given_up());
+    let mut stopped = Model::of(CircuitBreaker::Stop, 1);
+    (0..3).for_each(|_| stopped.fails(StopCode::Exited));
+    assert!(stopped.rollout.rolled_back_from.is_none() && stopped.rollout.was_given_up());
+}
+
+#[test]
 fn without_a_way_back_it_stops() {
     let failed = |mut model: Model| {
         for _ in 0..3 {

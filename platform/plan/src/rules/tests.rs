@@ -203,6 +203,29 @@ fn a_request_leads_to_few_of_thousands_of_rules() {
     }
 }
 
+/// Whether a rule with these conditions is led to by some requests alone: those that may meet them, as far as its text says.
+#[track_caller]
+fn check_led_to(texts: &[&str], led: &Asked, not_led: &Asked) {
+    let rules = rules(&[("default/a", 1, texts)]);
+    assert_eq!([led, not_led].map(|asked| led_to(&rules, asked)), [1, 0], "{texts:?}");
+}
+
+#[test]
+fn a_rule_is_filed_under_what_narrows_most() {
+    let get = Asked::get;
+    check_led_to(&["method=GET", "path=/x"], &get("h/x"), &get("h/y"));
+    check_led_to(&["path=/x", "method=GET"], &get("h/x"), &get("h/y"));
+    check_led_to(&["host=*.example.com", "path=/x"], &get("a.example.com/x"), &get("a.example.com/y"));
+    check_led_to(&["host=a.example.com", "path=/x/*"], &get("a.example.com/y"), &get("b.example.com/x/"));
+}
+
+#[test]
+fn a_parameter_is_filed_under_the_beginning_of_its_key_and_else_under_its_value() {
+    let get = Asked::get;
+    check_led_to(&["query:ten*=*"], &get("h/?tenant=1"), &get("h/?x=1"));
+    check_led_to(&["query:*ant=t7"], &get("h/?tenant=t7"), &get("h/?tenant=t8"));
+}
+
 #[test]
 fn an_address_leads_to_the_networks_it_is_in() {
     let mut rules = Rules::new();
@@ -260,6 +283,19 @@ fn check_asked(header: &str, chosen: Option<&u32>, count: usize) {
 fn rules_in_many_lists_are_asked_in_order_and_once() {
     check_asked("header:x-a=*", Some(&1), 1);
     check_asked("header:x-a=*b*", None, 100);
+}
+
+#[test]
+fn what_is_slow_to_ask_is_not_asked_where_something_quicker_does_not_hold() {
+    for quick in ["host=*q*", "path=*q*"] {
+        // In whatever order they are given; neither has a text to be filed under.
+        for texts in [["header:x-a=*b*", quick], [quick, "header:x-a=*b*"]] {
+            let rules = rules(&[("default/a", 1, &texts)]);
+            let (asked, headers) = (Asked::get("h/x"), Counting(Cell::new(0)));
+            assert!(rules.choose(&Request { headers: &headers, ..asked.request() }).is_none());
+            assert_eq!(headers.0.get(), 0, "{texts:?}");
+        }
+    }
 }
 
 #[test]

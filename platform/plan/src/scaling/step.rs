@@ -190,6 +190,8 @@ mod tests {
         let out = Activity { at_ms: NOW_MS - 299_999, from: 10, to: 12 };
         let memory = PolicyMemory { out: Some(out), ..PolicyMemory::default() };
         assert_eq!((to(&policy, 55.0, 12, &memory), to(&policy, 65.0, 12, &memory)), (12, 13));
+        let again = vote(&policy, &alarm(55.0), 12, &memory, NOW_MS);
+        assert_eq!(again, (Vote::Stay, Some(NOW_MS + 1)), "it may add two again then");
         let ended = Activity { at_ms: NOW_MS - 300_000, ..out };
         let memory = PolicyMemory { out: Some(ended), ..PolicyMemory::default() };
         assert_eq!((to(&policy, 55.0, 12, &memory), to(&policy, 65.0, 12, &memory)), (14, 15));

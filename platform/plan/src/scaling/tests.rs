@@ -86,8 +86,35 @@ fn a_count_follows_its_metric_by_proportion() {
     // A tenth stays idle.
     assert_eq!((of(10, calm(4.5)), of(10, calm(4.6)), of(10, calm(0.0))), (5, 6, 1));
     assert_eq!(of(10, seconds(&[Some(4.5); 59])), 10, "not calm for long enough");
+    // Two in a hundred are tolerated for however long.
+    assert_eq!((of(50, calm(51.0)), of(50, calm(51.1))), (50, 52));
     // Nothing is measured of a service without tasks.
     assert_eq!(of(0, calm(5.0)), 1, "its bounds hold");
+}
+
+#[test]
+fn a_second_in_which_no_task_ran_says_nothing() {
+    let spec = spec(vec![Policy::TargetTracking(tracking("cpu"))]);
+    let mut points = vec![Some(Point { value: 50.0, tasks: 1 }); 60];
+    let of =
+        |points: &[Option<Point>]| desired(&spec, &observed(9, [("cpu", Signal::Points(points.to_vec()))]));
+    assert_eq!(of(&points), 2);
+    points[30] = Some(Point { value: 50.0, tasks: 0 });
+    assert_eq!(of(&points), 9, "as if it were missing");
+}
+
+#[test]
+fn what_bounds_or_others_do_not_let_a_policy_have_was_not_done_for_it() {
+    let cpu = spec(vec![Policy::TargetTracking(tracking("cpu"))]);
+    let remembered = |spec: &ScalingSpec, count, need| {
+        let decision = decide(spec, &observed(count, [("cpu", calm(need))]), &Memory::default(), NOW_MS);
+        assert_eq!(decision.desired, count);
+        decision.memory
+    };
+    let bounded = ScalingSpec { max: 4, ..cpu.clone() };
+    assert_eq!(remembered(&bounded, 4, 9.0), Memory::default(), "there are as many as there may be");
+    let protected = ScalingSpec { scale_in_protected: true, ..cpu };
+    assert_eq!(remembered(&protected, 4, 1.0), Memory::default());
 }
 
 #[test]

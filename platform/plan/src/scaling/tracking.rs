@@ -102,12 +102,13 @@ pub(super) fn vote(
     let is_settling = cooldown_end_ms(memory.of(&policy.name).out, SETTLING_MS, now_ms).is_some();
     let tolerance = if is_settling { SLOW_TOLERANCE } else { TOLERANCE };
     match too_much(&needs, f64::from(desired), tolerance) {
-        Some(tasks) => outwards(policy, tasks, desired, memory, now_ms),
+        Some(tasks) => outwards(policy, tasks, memory, now_ms),
         None => inwards(policy, &needs, desired, memory, now_ms),
     }
 }
 
-fn outwards(policy: &TargetTracking, tasks: f64, desired: u32, memory: &Memory, now_ms: u64) -> Cast {
+/// `tasks` are more than there are.
+fn outwards(policy: &TargetTracking, tasks: f64, memory: &Memory, now_ms: u64) -> Cast {
     let to = ceil(tasks);
     // Where tasks were taken away since, what was added is not there any more.
     let taken_away_ms = memory.policies.values().filter_map(|known| Some(known.inward?.at_ms)).max();
@@ -116,7 +117,7 @@ fn outwards(policy: &TargetTracking, tasks: f64, desired: u32, memory: &Memory, 
     let end_ms = cooldown_end_ms(before, policy.scale_out_cooldown.ms(), now_ms);
     // Within the cooldown only what is more than what was added.
     let is_larger = end_ms.is_none() || before.is_none_or(|out| to > out.to);
-    if to > desired && is_larger {
+    if is_larger {
         let TargetTracking { metric, target, .. } = policy;
         let why = format!("{} takes {tasks:.1} tasks at its target of {target}", metric.metric);
         (Vote::Out(to, why), None)

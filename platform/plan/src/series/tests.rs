@@ -131,11 +131,42 @@ fn a_value_that_stands_still_takes_one_place() {
 }
 
 #[test]
+fn what_stood_still_is_cut_where_it_is_forgotten() {
+    let seconds = |ring: &Ring| ring.between(0, 100).map(|(at_s, _)| at_s).collect::<Vec<u64>>();
+    let mut ring = Ring::default();
+    (10..20).for_each(|at_s| ring.add(at_s, &Datum::of_value(7.0).unwrap()));
+    ring.forget_from(20);
+    assert_eq!(seconds(&ring), (10..20).collect::<Vec<u64>>());
+    ring.forget_from(14);
+    assert_eq!(seconds(&ring), [10, 11, 12, 13]);
+    ring.forget_from(10);
+    assert!(ring.is_empty());
+}
+
+#[test]
+fn what_was_busy_gives_its_memory_back_and_a_little_is_not_moved_about() {
+    let filled = |seconds: u64| {
+        let mut ring = Ring::default();
+        (0..seconds).for_each(|at_s| ring.add(at_s, &Datum::of_value(at_s as f64).unwrap()));
+        ring
+    };
+    let mut busy = filled(900);
+    busy.forget_before(860);
+    let room = busy.runs.capacity();
+    assert!((2 * 40..4 * 40).contains(&room), "there is room for as many again, not for {room}");
+    let mut little = filled(20);
+    let room = little.runs.capacity();
+    little.forget_before(19);
+    assert_eq!((little.runs.len(), little.runs.capacity()), (1, room));
+}
+
+#[test]
 fn a_ring_knows_what_it_takes_whatever_comes() {
     let mut ring = Ring::default();
     assert_eq!(ring.bytes(), 0);
     (0..900).for_each(|at_s| ring.add(at_s, &Datum::of_value(7.0).unwrap()));
     assert_eq!(ring.bytes(), 32, "a gauge that stands still");
+    assert_eq!(Ring::bytes_of(&Datum::of_value(7.0).unwrap()), 32);
     let mut spread = Datum::of_value(-1e300).unwrap();
     (-300..=300).for_each(|power| spread.merge(&Datum::of_value(10_f64.powi(power)).unwrap()));
     // In the midst of the run, which is cut around it.

@@ -399,6 +399,55 @@ fn another_deployment_takes_greens_place_beside_what_completed_last() {
 }
 
 #[test]
+fn what_is_of_neither_revision_goes_although_the_weight_is_halted() {
+    let mut model = Model::of(CANARY, 4);
+    model.deploy(2);
+    model.settle();
+    model.deploy(3);
+    model.is_paused = true;
+    model.settle();
+    assert_eq!([1, 2, 3].map(|revision| model.serving(&definition(revision))), [4, 0, 4]);
+    assert_eq!((model.shift().percent, model.weight_of(&definition(1))), (0, 100));
+}
+
+#[test]
+fn what_is_of_neither_revision_has_requests_as_long_as_blue_is_not_whole() {
+    let mut model = Model::of(CANARY, 2);
+    for revision in [2, 3] {
+        model.start(definition(revision), 0, 0);
+    }
+    model.live();
+    let shift = Shift::begin(definition(1), definition(3), model.now_ms);
+    let revisions = |ids: &[TaskId]| -> Vec<u32> {
+        let of = |id: &TaskId| model.tasks.iter().find(|task| task.id == *id).unwrap().definition.revision;
+        ids.iter().map(of).collect()
+    };
+    let divided = |tasks: &[&Task]| {
+        let division = shift.divide(2, tasks)?;
+        Some((revisions(&division.blue), revisions(&division.green)))
+    };
+    let all: Vec<&Task> = model.tasks.iter().collect();
+    assert_eq!(divided(&all), Some((vec![1, 1], vec![3])));
+    assert_eq!(divided(&all[1..]), Some((vec![1, 2], vec![3])), "one of blue is missing");
+    assert_eq!(divided(&all[2..]), Some((vec![2], vec![3])));
+    assert_eq!(divided(&all[3..]), None, "anybody is better than nobody");
+}
+
+#[test]
+fn what_is_given_up_while_it_is_halted_goes_back_and_is_halted_no_more() {
+    let mut model = Model::of(CANARY, 2);
+    model.deploy(2);
+    model.settle();
+    model.is_paused = true;
+    model.settle();
+    assert!(model.shift().held_ms.is_some());
+    model.raised = vec!["slow".parse().unwrap()];
+    model.look();
+    let Shift { stage, percent, held_ms, .. } = model.shift();
+    assert_eq!((*stage, *percent, *held_ms), (Stage::Back, 0, None));
+}
+
+#[test]
 fn a_first_deployment_and_one_without_tasks_roll() {
     let mut idle = Model::of(CANARY, 0);
     idle.deploy(2);
